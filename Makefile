@@ -1,0 +1,63 @@
+# Everything the course can do, on a machine with Python 3.11+ and make. `make` alone lists the targets.
+#   PYTHON=python3.12 make env      another Python        make lab ARGS=--no-browser      on a server
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+REPO ?=
+TAG ?= main
+
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+TESTS := $(wildcard tests/unit tests/notebooks) $(NOTEBOOKS)
+STRICT := --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	--nbval-sanitize-with tests/notebooks/sanitize.cfg
+STAGES := data vae judge clip unet export evaluate
+LAB := --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
+
+.DEFAULT_GOAL := help
+.PHONY: help env lab test notebooks links bench train clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+env: $(READY)  ## make the environment (.venv)
+
+# torch comes first, from the first place that has it: a wheel on this machine; on Linux the build that
+# fits the driver (without one the CPU build: the default one carries gigabytes of CUDA); the default.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "The course needs \
+	Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -n 1). Name another one: \
+	PYTHON=python3.12 make env"; exit 1; }
+	@$(PY) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV): some minutes the first time."
+	@torch=$$(grep '^torch==' constraints.txt); \
+	$(PY) -m pip install -q --no-index --no-deps "$$torch" 2>/dev/null || \
+	{ [ "$$(uname -s)" = Linux ] && $(PY) -m pip install -q -c constraints.txt uv && \
+	  $(PY) -m uv pip install -q --python $(PY) --torch-backend=auto "$$torch" 2>/dev/null; } || \
+	$(PY) -m pip install -q -c constraints.txt "$$torch"
+	@$(PY) -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $(READY)
+
+lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
+	$(PY) -m jupyter lab $(LAB) $(ARGS)
+
+test: $(READY)  ## run all tests: units, the notebooks' form, the notebooks themselves (strict nbval)
+	$(OFFLINE) $(PY) -m pytest $(STRICT) $(TESTS) $(ARGS)
+
+notebooks: $(READY)  ## execute the notebooks and save them with their outputs
+	$(OFFLINE) $(PY) -m tools.execute_notebooks $(NOTEBOOKS)
+
+links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] changes the address
+	$(PY) -m tools.setup_cell $(if $(REPO),$(REPO) $(TAG))
+
+bench: $(READY)  ## print the measured claims about speed and memory
+	@set -e; for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do $(PY) $$file; done
+
+train: $(READY)  ## train the postcard model from nothing, for hours; goes on where it was stopped. ARGS: --preset gpu
+	@set -e; for stage in $(STAGES); do $(PY) -m training.$$stage $(ARGS); done
+
+clean:  ## remove the environment and caches (training runs stay)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

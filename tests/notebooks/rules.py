@@ -1,0 +1,194 @@
+"""The rules of a course notebook that can be read off its file. Each takes parsed JSON, yields complaints."""
+
+import ast
+import re
+from pathlib import Path
+
+from tools.execute_notebooks import MAX_BYTES, METADATA, WIDGET
+from tools.setup_cell import ANY_COLAB_LINK, badge, colab_prefix, setup_cell
+
+CODE_LINES = 12
+PROSE_WORDS = 60  # between two code cells: tables, formulas, headings and folded parts not counted
+ALL_WORDS = 120  # in a row, everything counted, also before the first code cell and after the last
+PICTURES = 5
+MODEL_LINE = 'MODEL = "postcard"  # @param ["postcard", "sd15", "sd14"]'
+BANNED = re.compile(r"\b(simply|just|obviously|clearly|magic(?:al|ally)?|hacks?|powerful|amazing(?:ly)?"
+                    r"|understands|wants|imagines)\b", re.IGNORECASE)
+DOWNLOADS = re.compile(r"\b(urlopen|urlretrieve|requests|wget|curl|hf_hub_download|snapshot_download)\b")
+BAD_WIDGETS = {"Output", "interact", "interactive", "Tab", "Play", "jslink", "jsdlink", "clear_output"}
+MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|content|Users|var|opt)/\w")
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def code_cells(nb) -> list:
+    return [c for c in nb["cells"] if c["cell_type"] == "code" and source(c).strip()]
+
+
+def markdown_cells(nb) -> list:
+    return [c for c in nb["cells"] if c["cell_type"] == "markdown"]
+
+
+def outputs(nb) -> list:
+    return [o for c in code_cells(nb) for o in c["outputs"]]
+
+
+def texts(output) -> list[str]:
+    """All text of an output: streams, text/plain, text/html."""
+    data = output.get("data", {})
+    parts = output.get("text"), data.get("text/plain"), data.get("text/html")
+    return ["".join(part) for part in parts if part]
+
+
+def without_code(text: str) -> str:
+    """Markdown without code blocks and inline code."""
+    return re.sub(r"`[^`]*`", " ", re.sub(r"(?ms)^(```|~~~).*?^\1", " ", text))
+
+
+def prose_words(text: str) -> int:
+    """Words of running prose. Inline code and inline formulas are one word each."""
+    text = re.sub(r"(?s)<details.*?</details>", " ", text)
+    text = re.sub(r"(?ms)^(```|~~~).*?^\1", " ", text)
+    text = re.sub(r"(?s)\$\$.*?\$\$", " ", text)
+    text = re.sub(r"`[^`]*`|\$[^$\n]+\$", "x", text)
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)|<[^>]+>", " ", text)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    lines = [line for line in text.splitlines() if not re.match(r"\s*(#|\|)", line)]
+    return sum(bool(re.search(r"\w", word)) for line in lines for word in line.split())
+
+
+def is_executed(nb):
+    counts = [c["execution_count"] for c in code_cells(nb)]
+    if None in counts:
+        yield f"code cell {counts.index(None) + 1} was not executed"
+    elif counts != list(range(1, len(counts) + 1)):
+        yield f"was not executed top to bottom in one go: {counts}"
+
+
+def has_pictures(nb):
+    n = sum(mime in o.get("data", {}) for o in outputs(nb) for mime in ("image/png", "image/jpeg"))
+    if n < PICTURES:
+        yield f"shows {n} pictures, wants at least {PICTURES}"
+
+
+def has_clean_outputs(nb):
+    for number, cell in enumerate(code_cells(nb), 1):
+        may_raise = "raises-exception" in cell["metadata"].get("tags", [])
+        for output in cell["outputs"]:
+            where = f"output of code cell {number}"
+            if output["output_type"] == "error" and not may_raise:
+                yield f"{where} is an error: {output['ename']}"
+            if output.get("name") == "stderr":
+                yield f"{where} holds stderr: {''.join(output['text'])[:60]!r}"
+            if WIDGET in output.get("data", {}):
+                yield f"{where} holds a widget's random id; `make notebooks` leaves it out"
+            for text in texts(output):
+                if re.search(r"\bat 0x[0-9a-fA-F]{5,}", text):
+                    yield f"{where} holds a memory address"
+                if MACHINE_PATH.search(text):
+                    yield f"{where} holds a path of the machine it ran on: {MACHINE_PATH.search(text)[0]}..."
+
+
+def has_short_cells(nb):
+    for number, cell in enumerate(code_cells(nb), 1):
+        lines = [line for line in source(cell).splitlines() if line.strip()]
+        if len(lines) > CODE_LINES:
+            yield f"code cell {number} has {len(lines)} lines, at most {CODE_LINES}: {lines[0]!r}"
+
+
+def has_short_prose(nb):
+    prose = total = code = 0
+    runs = []  # (prose words, all words, code cells before the run)
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code":
+            runs.append((prose, total, code))
+            prose, total, code = 0, 0, code + 1
+        else:
+            prose, total = prose + prose_words(source(cell)), total + len(source(cell).split())
+    runs.append((prose, total, code))
+    for prose, total, before in runs:
+        if 0 < before < code and prose > PROSE_WORDS:
+            yield f"{prose} words of prose after code cell {before}, at most {PROSE_WORDS}"
+        if total > ALL_WORDS:
+            yield f"{total} words of all kinds in a row after code cell {before}, at most {ALL_WORDS}"
+
+
+def has_course_metadata(nb):
+    for key in sorted(METADATA.keys() | nb["metadata"].keys()):
+        if nb["metadata"].get(key) != METADATA.get(key):
+            yield f"metadata.{key} is {nb['metadata'].get(key)!r}, the course's is {METADATA.get(key)!r}"
+    ids = [c.get("id") for c in nb["cells"]]
+    if None in ids or len(set(ids)) < len(ids):
+        yield "a cell has no id, or two have the same"
+
+
+def has_alt_text(nb):
+    html = [text for o in outputs(nb) for text in texts(o) if "<img" in text]
+    for text in [source(c) for c in markdown_cells(nb)] + html:
+        if re.search(r"!\[\s*\]\(", text):
+            yield "a markdown picture has no alt text"
+        for tag in re.findall(r"(?s)<img\b.*?>", text):
+            if not re.search(r"""alt=["'][^"']+["']""", tag):
+                yield f"an <img> has no alt text: {tag[:60]}"
+
+
+def has_plain_code(nb):
+    for number, cell in enumerate(code_cells(nb), 1):
+        text, where = source(cell), f"code cell {number}"
+        if re.search(r"(?m)^\s*[!%]|get_ipython", text):
+            yield f"{where} has a shell or magic line"
+            continue
+        if re.search(r"(?m);\s*$", text):
+            yield f"{where} has a line that ends with ;"
+        if text != setup_cell() and DOWNLOADS.search(text):
+            yield f"{where} downloads: {DOWNLOADS.search(text)[0]}"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+                yield f"{where} imports * from {node.module}"
+            name = getattr(node, "attr", "") or getattr(node, "id", "")
+            if isinstance(node, ast.Attribute) and re.match(r"_[^_]", name):
+                yield f"{where} uses a private name: .{name}"
+            if name in BAD_WIDGETS:
+                yield f"{where} uses {name}, which fails on Colab or under nbval"
+
+
+def has_setup(nb):
+    cells = code_cells(nb)
+    if not cells or source(cells[0]) != setup_cell():
+        yield "first code cell is not the course's setup cell; `make links` writes it"
+    elif cells[0]["outputs"]:
+        yield "the setup cell is not silent"
+    lines = [(number, line) for number, c in enumerate(cells, 1) for line in source(c).splitlines()]
+    if [number for number, line in lines if line == MODEL_LINE] != [2]:
+        yield f"the second code cell, and no other, holds the line: {MODEL_LINE}"
+
+
+def has_live_links(nb, file: Path):
+    text = "\n".join(source(c) for c in markdown_cells(nb))
+    if badge(file.name) not in text:
+        yield f"has no Colab badge of its own; it is: {badge(file.name)}"
+    for link in ANY_COLAB_LINK.findall(text):
+        if link != colab_prefix():
+            yield f"a link is out of step, `make links` mends it: {link}"
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=[\"']([^\"']+)", without_code(text)):
+        target = "".join(target).split("#")[0]
+        if target and not re.match(r"[a-z]+:", target) and not (file.parent / target).exists():
+            yield f"links to {target}, which does not exist"
+
+
+def has_plain_words(nb):
+    for cell in markdown_cells(nb):
+        for word in BANNED.findall(without_code(source(cell))):
+            yield f"says {word!r}: {source(cell)[:50]!r}"
+
+
+def has_small_file(nb, file: Path):
+    if file.stat().st_size > MAX_BYTES:
+        yield f"is {file.stat().st_size / 1e6:.2f} MB, at most {MAX_BYTES / 1e6}"
+
+
+RULES = [is_executed, has_pictures, has_clean_outputs, has_short_cells, has_short_prose, has_course_metadata,
+         has_alt_text, has_plain_code, has_setup, has_plain_words]
+FILE_RULES = [has_live_links, has_small_file]  # these also look at where the notebook lies

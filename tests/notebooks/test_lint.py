@@ -1,0 +1,121 @@
+"""Every notebook of the course keeps every rule, and every rule notices when it is broken."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import rules
+from tools.execute_notebooks import METADATA
+from tools.setup_cell import badge, setup_cell
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("rule", rules.RULES + rules.FILE_RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebook(file, rule):
+    complaints = complaints_of(rule, json.loads(file.read_text(encoding="utf-8")), file)
+    assert not complaints, f"{file.name}:\n- " + "\n- ".join(complaints)
+
+
+def complaints_of(rule, nb, file):
+    return list(rule(nb, file) if rule in rules.FILE_RULES else rule(nb))
+
+
+def code(text, *outputs, **metadata):
+    return {"cell_type": "code", "source": text, "metadata": metadata, "outputs": list(outputs)}
+
+
+def prose(text):
+    return {"cell_type": "markdown", "source": text, "metadata": {}}
+
+
+def printed(text, name="stdout"):
+    return {"output_type": "stream", "name": name, "text": text}
+
+
+def shown(**data):
+    data = {mime.replace("_", "/"): value for mime, value in data.items()}
+    return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
+def notebook(*cells):
+    """A notebook that keeps all rules, with the cells given put in before its end."""
+    cells = [prose(f"# A lesson\n\n{badge('99_lesson.ipynb')}"), code(setup_cell()), code(rules.MODEL_LINE),
+             *cells, prose("Look at the lake:"), code("pictures", *[shown(image_png="")] * rules.PICTURES)]
+    ran = [cell for cell in cells if cell["cell_type"] == "code"]
+    for number, cell in enumerate(ran, 1):
+        cell["execution_count"] = number
+    return {"cells": [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)],
+            "metadata": copy.deepcopy(METADATA), "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.fixture
+def file(tmp_path):
+    file = tmp_path / "99_lesson.ipynb"
+    file.write_text("{}")
+    return file
+
+
+@pytest.mark.parametrize("rule", rules.RULES + rules.FILE_RULES, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("cells", [
+    [],
+    [prose("word " * 60 + "\n\n<details>some more words, folded</details>\n\n| a table |"), code("1")],
+    [prose("`just = 1` is code, and so is\n```python\nmagic = 1\n```")],
+    [code("\n\n".join(["line = 1"] * 12)), code("a = 1; b = 2  # two; comments"), code("self.__class__")],
+    [code("1 / 0", {"output_type": "error", "ename": "ZeroDivisionError"}, tags=["raises-exception"])],
+    [prose("![a red boat](99_lesson.ipynb), [this page](99_lesson.ipynb#part), [that](https://example.com)")],
+])
+def test_good_notebook_passes(rule, cells, file):
+    assert complaints_of(rule, notebook(*cells), file) == []
+
+
+def set_cell(number, **changes):
+    return lambda nb: nb["cells"][number].update(changes)
+
+
+@pytest.mark.parametrize("rule, cells, change", [
+    (rules.is_executed, [], set_cell(2, execution_count=None)),
+    (rules.is_executed, [], set_cell(2, execution_count=7)),
+    (rules.has_pictures, [], lambda nb: nb["cells"][-1]["outputs"].pop()),
+    (rules.has_clean_outputs, [code("x", printed("warning", name="stderr"))], None),
+    (rules.has_clean_outputs, [code("x", {"output_type": "error", "ename": "ValueError"})], None),
+    (rules.has_clean_outputs, [code("x", printed("<object at 0x7f10ab34cd>"))], None),
+    (rules.has_clean_outputs, [code("x", shown(text_plain="saved to /home/reader/x.png"))], None),
+    (rules.has_clean_outputs, [code("x", shown(**{rules.WIDGET: {"model_id": "1"}}))], None),
+    (rules.has_short_cells, [code("line = 1\n" * 13)], None),
+    (rules.has_short_prose, [prose("word " * 40), prose("word " * 21)], None),
+    (rules.has_short_prose, [prose("<details>" + "word " * 120 + "</details>")], None),
+    (rules.has_short_prose, [], set_cell(0, source="word " * 121)),
+    (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(widgets={})),
+    (rules.has_course_metadata, [], lambda nb: nb["metadata"].pop("accelerator")),
+    (rules.has_course_metadata, [], set_cell(1, id="cell-0")),
+    (rules.has_alt_text, [prose("![](boat.png)")], None),
+    (rules.has_alt_text, [prose("<img src='boat.png'>")], None),
+    (rules.has_alt_text, [code("x", shown(text_html="<img src='data:'>"))], None),
+    (rules.has_plain_code, [code("!pip install x")], None),
+    (rules.has_plain_code, [code("x = 1\n%matplotlib inline")], None),
+    (rules.has_plain_code, [code("from math import *")], None),
+    (rules.has_plain_code, [code("plot();")], None),
+    (rules.has_plain_code, [code("c.unet._internal_dict")], None),
+    (rules.has_plain_code, [code("hf_hub_download('x')")], None),
+    (rules.has_plain_code, [code("with widgets.Output(): pass")], None),
+    (rules.has_setup, [], set_cell(1, source="import sys")),
+    (rules.has_setup, [], set_cell(1, outputs=[printed("ready")])),
+    (rules.has_setup, [], set_cell(2, source='MODEL = "postcard"')),
+    (rules.has_setup, [code(rules.MODEL_LINE)], None),
+    (rules.has_plain_words, [prose("The model clearly wants this.")], None),
+    (rules.has_plain_words, [prose("Just\nrun it.")], None),
+    (rules.has_live_links, [prose("[next](05_missing.ipynb)")], None),
+    (rules.has_live_links, [prose(badge("x.ipynb").replace("/blob/", "/blob/another-"))], None),
+    (rules.has_live_links, [], set_cell(0, source="# A lesson")),
+    (rules.has_small_file, [], "big"),
+])
+def test_broken_rule_is_noticed(rule, cells, change, file):
+    nb = notebook(*cells)
+    if change == "big":
+        file.write_text(" " * (rules.MAX_BYTES + 1))
+    elif change:
+        change(nb)
+    assert complaints_of(rule, nb, file)

@@ -1,0 +1,217 @@
+"""The setup cell finds or fetches the course, `make links` keeps one address, execution saves clean files."""
+
+import base64
+import copy
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+from tools import execute_notebooks, setup_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# --- the setup cell
+
+def run_setup(folder, text, before=""):
+    """Run a setup cell in a folder, then print the first entry of sys.path; returns the finished process."""
+    code = f"{before}\n{text}\nprint(sys.path[0])"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+
+
+def make_course(folder):
+    (folder / "helpers").mkdir(parents=True)
+    (folder / "helpers" / "components.py").touch()
+    (folder / "notebooks").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("below", [".", "notebooks", "notebooks/copies/mine"])
+def test_setup_walks_up_to_the_course(tmp_path, below):
+    course = make_course(tmp_path / "a course")
+    (course / below).mkdir(parents=True, exist_ok=True)
+    done = run_setup(course / below, setup_cell.setup_cell())
+    assert (done.stdout.strip(), done.stderr, done.returncode) == (str(course), "", 0)
+
+
+def test_setup_elsewhere_says_what_to_do_in_one_sentence(tmp_path):
+    done = run_setup(tmp_path, setup_cell.setup_cell())
+    assert done.returncode == 1 and done.stdout == ""
+    assert str(tmp_path) in done.stderr and "git clone" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_setup_on_colab_clones_once(tmp_path):
+    course = make_course(tmp_path / "origin")
+    git = ["git", "-C", str(course), "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"], ["tag", "v1"]):
+        subprocess.run(git + words, check=True, capture_output=True)
+    text = setup_cell.TEXT.format(repo="x/y", tag="v1").replace("https://github.com/x/y", course.as_uri())
+    colab = "import sys; sys.modules['google.colab'] = sys"
+    content = tmp_path / "content"
+    content.mkdir()
+    for _ in range(2):  # the second time it is there already, and the origin may be gone
+        (course / "notebooks" / "x").touch()
+        done = run_setup(content, text, before=colab)
+        assert (done.stdout.strip(), done.stderr) == (str(content / "course"), "")
+        (course / ".git").rename(course / ".git-gone") if (course / ".git").exists() else None
+
+
+def test_setup_on_colab_without_network_says_so(tmp_path):
+    nowhere = (tmp_path / "nowhere").as_uri()
+    text = setup_cell.TEXT.format(repo="x/y", tag="v1").replace("https://github.com/x/y", nowhere)
+    done = run_setup(tmp_path, text, before="import sys; sys.modules['google.colab'] = sys")
+    assert done.returncode == 1 and "check the network" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+# --- make links
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A copy of what `make links` touches, with one notebook that is out of step."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (tmp_path / "README.md").write_text(setup_cell.badge("01_x.ipynb"))
+    badge = setup_cell.badge("01_x.ipynb")
+    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": [badge + "\n", "é"]},
+             {"cell_type": "code", "id": "b", "metadata": {}, "outputs": [], "execution_count": 1,
+              "source": [setup_cell.TEXT.splitlines()[0] + "\n", "import old"]}]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "notebooks" / "01_x.ipynb").write_text(json.dumps(notebook))
+    monkeypatch.setattr(setup_cell, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_links_change_the_address_everywhere(house):
+    assert setup_cell.main(["someone/some-where", "v2"]) == 0
+    assert setup_cell.address() == ("someone/some-where", "v2")
+    link = f"{setup_cell.COLAB}/someone/some-where/blob/v2/notebooks/01_x.ipynb"
+    assert link in (house / "README.md").read_text()
+    saved = json.loads((house / "notebooks" / "01_x.ipynb").read_text())
+    assert link in "".join(saved["cells"][0]["source"])
+    assert "".join(saved["cells"][1]["source"]) == setup_cell.setup_cell()
+    assert "someone/some-where" in setup_cell.setup_cell()
+
+
+def test_links_write_what_nbformat_writes(house):
+    setup_cell.main([])
+    file = house / "notebooks" / "01_x.ipynb"
+    assert file.read_text() == nbformat.writes(nbformat.read(file, as_version=4)) + "\n"
+
+
+@pytest.mark.parametrize("address", [["nonsense"], ["a/b/c"], ["a/b", "no tag"], ['a/b"']])
+def test_links_refuse_what_is_no_address(house, address):
+    before = (house / "pyproject.toml").read_text()
+    with pytest.raises(ValueError, match="must"):
+        setup_cell.main(address)
+    assert (house / "pyproject.toml").read_text() == before
+
+
+def test_links_name_the_notebook_without_setup_cell(house, capsys):
+    (house / "notebooks" / "02_y.ipynb").write_text('{"cells": []}')
+    assert setup_cell.main([]) == 1
+    assert "02_y.ipynb: holds 0 setup cells" in capsys.readouterr().err
+
+
+# --- make notebooks
+
+def png(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pixels(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+
+
+def many_colours():
+    return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("image", [
+    Image.fromarray(many_colours()),
+    Image.fromarray(many_colours() // 128 * 255).convert("RGBA"),  # 8 colours, alpha hides nothing
+    Image.fromarray(np.concatenate([many_colours(), many_colours()[..., :1]], -1)),  # alpha that matters
+], ids=["colours", "palette", "alpha"])
+def test_pictures_shrink_without_loss(image):
+    before = png(image)
+    after = execute_notebooks.smaller_png(before)
+    assert (pixels(after) == pixels(before)).all() and len(after) <= len(before)
+    assert image.mode == "RGB" or len(after) < len(before) or image.getextrema()[3][0] < 255
+
+
+def test_pictures_lose_colours_only_while_the_notebook_is_too_big():
+    def with_pictures():
+        data = base64.b64encode(png(Image.fromarray(many_colours()))).decode()
+        out = nbformat.v4.new_output("display_data", {"image/png": data})
+        cell = nbformat.v4.new_code_cell("x", outputs=[out, copy.deepcopy(out)])
+        return nbformat.v4.new_notebook(cells=[cell])
+
+    def colours(notebook):
+        return [len(np.unique(pixels(base64.b64decode(o["data"]["image/png"])).reshape(-1, 4),
+                              axis=0)) for o in notebook.cells[0].outputs]
+
+    roomy, tight = with_pictures(), with_pictures()
+    execute_notebooks.shrink_pictures(roomy)
+    size = len(execute_notebooks.as_text(roomy))
+    execute_notebooks.shrink_pictures(tight, max_bytes=size - 1000)
+    assert min(colours(roomy)) > 256
+    assert sorted(n > 256 for n in colours(tight)) == [False, True]
+
+
+@pytest.fixture
+def lesson(tmp_path):
+    """Writes a notebook of code cells without ids and outputs; returns its path."""
+    def write(*sources):
+        cells = [{"cell_type": "code", "metadata": {"execution": {"t": 1}, "tags": ["a"]}, "outputs": [],
+                  "execution_count": None, "source": text} for text in sources]
+        file = tmp_path / "lesson.ipynb"
+        notebook = {"cells": cells, "metadata": {"widgets": {}}, "nbformat": 4, "nbformat_minor": 5}
+        file.write_text(json.dumps(notebook))
+        return file
+    return write
+
+
+def test_execution_is_repeatable_and_leaves_nothing_behind(lesson):
+    file = lesson("from pathlib import Path\nimport ipywidgets\nPath('lesson.ipynb').exists()",
+                  "print(1)", "print(1)", "ipywidgets.VBox([ipywidgets.IntSlider()])")
+    assert execute_notebooks.main([str(file)]) == 0
+    first = file.read_text()
+    assert execute_notebooks.main([str(file)]) == 0
+    assert file.read_text() == first
+    notebook = nbformat.read(file, as_version=4)
+    assert notebook.metadata == execute_notebooks.METADATA
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2, 3, 4]
+    assert len({cell.id for cell in notebook.cells}) == 4 and notebook.cells[0].metadata == {"tags": ["a"]}
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "True", "must run in the notebook's folder"
+    assert notebook.cells[3].outputs[0].data == {"text/plain": execute_notebooks.PANEL}
+    assert [p.name for p in file.parent.iterdir()] == ["lesson.ipynb"]
+
+
+def test_execution_that_fails_leaves_the_notebook_alone(lesson, capsys):
+    file = lesson("1 / 0")
+    before = file.read_text()
+    assert execute_notebooks.main([str(file)]) == 1
+    assert file.read_text() == before
+    assert "not saved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line, passes", [
+    ("print(time.perf_counter_ns() % 1000, 'ms')", True),
+    ("print(time.perf_counter_ns())", False),
+    ("ipywidgets.VBox([ipywidgets.Image(value=str(time.time_ns()).encode())])", True),
+])
+def test_strict_nbval_overlooks_panels_and_times_only(lesson, line, passes):
+    file = lesson("import ipywidgets, time\n" + line)
+    assert execute_notebooks.main([str(file)]) == 0
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval",
+                           "--nbval-current-env", "--nbval-sanitize-with",
+                           str(Path(__file__).with_name("sanitize.cfg")), file.name],
+                          cwd=file.parent, capture_output=True, text=True)
+    assert done.returncode == (0 if passes else 1), done.stdout

@@ -1,0 +1,133 @@
+"""Execute notebooks and save them with their outputs, so that the next execution gives a small diff.
+
+    python -m tools.execute_notebooks notebooks/*.ipynb
+
+A notebook that fails is left as it was; the others are still done. `make notebooks` calls this file.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from PIL import Image, ImageChops
+
+from tools.setup_cell import save_text
+
+MAX_BYTES = 1_500_000  # a notebook on disk, pictures included
+CELL_SECONDS = 600
+METADATA = {  # all that a committed notebook carries; Colab reads the first two and offers a T4
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": []},
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CELL_METADATA = {"tags", "jupyter", "cellView"}  # what an author sets; the rest is left behind by front-ends
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PANEL = "Interactive panel: run the notebook to use it."  # shown where there is no kernel; see sanitize.cfg
+
+
+def smaller_png(png: bytes, lossy: bool = False) -> bytes:
+    """The same picture in fewer bytes, or the bytes given if that fails.
+
+    An alpha channel that hides nothing is dropped, 256 colours or fewer become a palette; every pixel stays.
+    lossy=True takes the best 256 colours even if there are more.
+    """
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    if image.mode == "RGBA" and image.getextrema()[3][0] == 255:
+        image = image.convert("RGB")
+    candidates = [image]
+    if image.mode == "RGB" and (lossy or image.getcolors(256)):
+        palette = image.quantize(256, method=Image.Quantize.MEDIANCUT)
+        same = ImageChops.difference(palette.convert("RGB"), image).getbbox() is None
+        candidates += [palette] if lossy or same else []
+    sizes = [png]
+    for candidate in candidates:
+        buffer = io.BytesIO()
+        candidate.save(buffer, "PNG", optimize=True)
+        sizes.append(buffer.getvalue())
+    return min(sizes, key=len)
+
+
+def shrink_pictures(notebook: nbformat.NotebookNode, max_bytes: int = MAX_BYTES) -> None:
+    """Store the PNG outputs in fewer bytes: without loss, then in 256 colours, largest first, if too big."""
+    pictures = [output["data"] for cell in notebook.cells for output in cell.get("outputs", [])
+                if "image/png" in output.get("data", {})]
+
+    def store(data, lossy):
+        png = smaller_png(base64.b64decode(data["image/png"]), lossy)
+        data["image/png"] = base64.b64encode(png).decode()
+
+    for data in pictures:
+        store(data, lossy=False)
+    for data in sorted(pictures, key=lambda data: -len(data["image/png"])):
+        if len(as_text(notebook).encode()) <= max_bytes:
+            return
+        store(data, lossy=True)
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what changes by itself, in place: front-end metadata, widget views, needless bytes of pictures."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
+        for output in cell.get("outputs", []):
+            if WIDGET in output.get("data", {}):
+                output["data"] = nbformat.from_dict({"text/plain": PANEL})
+    shrink_pictures(notebook)
+    return notebook
+
+
+def read(file: Path) -> nbformat.NotebookNode:
+    """The notebook, with an id for every cell that has none: from its text, so the same every time."""
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    seen = set()
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        while cell.get("id") is None or cell["id"] in seen:
+            cell["id"] = hashlib.sha256(source.encode()).hexdigest()[:8]
+            source += "\n"
+        seen.add(cell["id"])
+    notebook["nbformat"], notebook["nbformat_minor"] = 4, 5
+    return nbformat.reads(json.dumps(notebook), as_version=4)
+
+
+def as_text(notebook: nbformat.NotebookNode) -> str:
+    return nbformat.writes(notebook) + "\n"
+
+
+def execute(file: Path) -> None:
+    """Run one notebook top to bottom in its own folder and save it. Raises, file untouched, if it fails."""
+    notebook = read(file)
+    NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", store_widget_state=False,
+                   record_timing=False, coalesce_streams=True,
+                   resources={"metadata": {"path": str(file.parent.resolve())}}).execute()
+    text = as_text(tidy(notebook))
+    if len(text.encode()) > MAX_BYTES:
+        raise ValueError(f"It holds {len(text.encode()) / 1e6:.1f} MB even with 256 colours, and may "
+                         f"hold {MAX_BYTES / 1e6}: draw fewer or smaller figures.")
+    save_text(file, text)
+
+
+def main(names: list[str]) -> int:
+    if not names:
+        print("There is no notebook to execute.")
+    failed = 0
+    for file in map(Path, names):
+        try:
+            execute(file)
+            print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+        except (CellControlSignal, DeadKernelError, ValueError, FileNotFoundError) as problem:
+            print(f"{file}: not saved. {problem}", file=sys.stderr)
+            failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""The first code cell of every notebook, the Colab badges, and the one address both are written from.
+
+    python -m tools.setup_cell                      brings every notebook, README and page of docs into step
+    python -m tools.setup_cell owner/name [tag]     changes the address first (tag: a git tag or branch)
+
+The address lives in pyproject.toml, section [tool.course]. `make links` calls this file.
+"""
+
+import json
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COLAB = "https://colab.research.google.com/github"
+ANY_COLAB_LINK = re.compile(re.escape(COLAB) + r"/[^/\s)]+/[^/\s)]+/blob/[^/\s)]+/")
+
+# Silent, at most 12 lines, nothing but the standard library: it runs before anything is known to be there.
+TEXT = '''\
+# @title Setup: find the course (on Colab: fetch it)
+import subprocess, sys
+from pathlib import Path
+COURSE, TAG = "https://github.com/{repo}", "{tag}"
+places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "course"]
+found = [p for p in places if (p / "helpers" / "components.py").is_file()]
+if not found and "google.colab" in sys.modules:
+    clone = ["git", "clone", "-q", "--depth=1", "-b", TAG, COURSE, "course"]
+    found = places[-1:] if subprocess.run(clone, capture_output=True).returncode == 0 else []
+if not found:
+    sys.exit(f"No course above {{places[0]}}: check the network, or git clone {{COURSE}} and run it there.")
+sys.path.insert(0, str(found[0]))'''
+
+
+def address() -> tuple[str, str]:
+    """(repo, tag) of the course as pyproject.toml has them, e.g. ("owner/name", "main")."""
+    course = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["course"]
+    return course["repo"], course["tag"]
+
+
+def setup_cell() -> str:
+    """Source of the setup cell for the current address."""
+    repo, tag = address()
+    return TEXT.format(repo=repo, tag=tag)
+
+
+def colab_prefix() -> str:
+    """What every link into Colab starts with for the current address; the path in the repository follows."""
+    repo, tag = address()
+    return f"{COLAB}/{repo}/blob/{tag}/"
+
+
+def badge(notebook: str) -> str:
+    """Markdown of the Colab badge of one notebook, e.g. badge("04_unet_sampling.ipynb")."""
+    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]" \
+           f"({colab_prefix()}notebooks/{notebook})"
+
+
+def set_address(repo: str, tag: str) -> None:
+    """Write another address into pyproject.toml. Raises ValueError if it is not owner/name and a git tag."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise ValueError(f"REPO must look like owner/name, not {repo!r}.")
+    if not re.fullmatch(r"[\w.-]+", tag):
+        raise ValueError(f"TAG must be a git tag or branch without slashes, not {tag!r}.")
+    file = ROOT / "pyproject.toml"
+    text = re.sub(r'(?m)^repo = ".*"$', f'repo = "{repo}"', file.read_text())
+    save_text(file, re.sub(r'(?m)^tag = ".*"$', f'tag = "{tag}"', text))
+
+
+def in_step(notebook: dict) -> dict:
+    """The notebook (parsed JSON, changed in place) with setup cell and badges of the current address.
+
+    The setup cell is the code cell whose first line is the setup cell's title. Raises ValueError without one.
+    """
+    title = TEXT.splitlines()[0]
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    setup = [cell for cell in code if "".join(cell["source"]).startswith(title)]
+    if len(setup) != 1:
+        raise ValueError(f"holds {len(setup)} setup cells, not one; its first line must be: {title}")
+    setup[0]["source"] = setup_cell().splitlines(keepends=True)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = ANY_COLAB_LINK.sub(colab_prefix(), "".join(cell["source"]))
+            cell["source"] = text.splitlines(keepends=True)
+    return notebook
+
+
+def save_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    draft = file.with_name(file.name + ".tmp")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, file)
+
+
+def save_notebook(file: Path, notebook: dict) -> None:
+    """Write notebook JSON the way nbformat and JupyterLab do, so that diffs stay small."""
+    save_text(file, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments:
+        set_address(arguments[0], *(arguments[1:] or ["main"]))
+    wrong = 0
+    for file in sorted(ROOT.glob("notebooks/*.ipynb")):
+        try:
+            save_notebook(file, in_step(json.loads(file.read_text(encoding="utf-8"))))
+        except ValueError as problem:
+            print(f"{file.name}: {problem}", file=sys.stderr)
+            wrong = 1
+    for file in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
+        save_text(file, ANY_COLAB_LINK.sub(colab_prefix(), file.read_text(encoding="utf-8")))
+    print("Notebooks, README and docs point at {} ({}).".format(*address()))
+    return wrong
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ValueError as problem:
+        sys.exit(str(problem))
