@@ -1,0 +1,238 @@
+"""Recording cross-attention while a U-Net works, and pooling what was recorded into heat maps.
+
+The output is still made by torch's fused attention, which never forms the probabilities; they are computed
+beside it, for the conditional half only, and kept as a mean over heads, one map a step and layer. Sources:
+Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of words), the attention
+processors of diffusers.
+"""
+
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from helpers.runtime import whole_number
+
+
+class Layer(NamedTuple):
+    """A cross-attention layer: its path in the U-Net, and the grid of places that read the words there."""
+
+    name: str
+    height: int
+    width: int
+
+
+@contextlib.contextmanager
+def record_attention(unet, heads=False, guidance=None):
+    """Record the cross-attention of every call of a U-Net inside a `with` block, as an `AttentionRecord`.
+
+    unet: a UNet2DConditionModel of the Stable Diffusion 1.x or 2.x layout. What it computes stays the same;
+        when the block ends, by an error too, its attention processors are those it had before.
+    heads: keep the maps of every head and not only their mean: as many times the memory as there are heads.
+    guidance: whether a batch is (unconditional, conditional), of which only the second half is kept. None:
+        found out from the latents, which are the same in both halves of such a batch, call after call. Say
+        False for several prompts on the same latents in one single call.
+    Raises TypeError for something else than a U-Net, ValueError where it has no cross-attention, RuntimeError
+    where it is being recorded already. A block holds calls of one shape: another batch or canvas raises
+    ValueError.
+    """
+    if not hasattr(unet, "set_attn_processor"):
+        raise TypeError(f"record_attention takes the U-Net of a model that reads words, c.unet, "
+                        f"not {type(unet).__name__}.")
+    before = unet.attn_processors  # {"down_blocks.0...attn2.processor": processor, ...}
+    paths = [path for path in before if path.endswith(".attn2.processor")]
+    if not paths:
+        raise ValueError(f"This {type(unet).__name__} has no cross-attention, no layer called attn2: it "
+                         f"reads no words, so there is nothing to record.")
+    if any(isinstance(before[path], RecordingProcessor) for path in paths):
+        raise RuntimeError("This U-Net is being recorded already: leave that record_attention block first.")
+    record = AttentionRecord(len(paths), heads, guidance)
+    recorders = {path: RecordingProcessor(path.removesuffix(".processor"), record) for path in paths}
+    hook = unet.register_forward_pre_hook(record.begin_step, with_kwargs=True)
+    try:
+        unet.set_attn_processor(before | recorders)
+        yield record
+    finally:
+        unet.set_attn_processor(dict(before))  # a copy: the call empties what it is given
+        hook.remove()
+
+
+class RecordingProcessor:
+    """Cross-attention as diffusers' AttnProcessor2_0 computes it, showing queries and keys to a record."""
+
+    def __init__(self, name, record):
+        self.name, self.record = name, record
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None,
+                 **kwargs):
+        """hidden_states: (B, n, C), n = h * w places; encoder_hidden_states: (B, T, d). Returns (B, n, C)."""
+        residual, text = hidden_states, encoder_hidden_states
+        if attention_mask is not None:
+            attention_mask = attn.prepare_attention_mask(attention_mask, text.shape[1], len(text))
+            attention_mask = attention_mask.unflatten(0, (-1, attn.heads))  # -> (B, heads, 1, T)
+        if attn.group_norm is not None:
+            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+        if attn.norm_cross is not None:
+            text = attn.norm_encoder_hidden_states(text)
+
+        query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # -> (B, heads, n, C/heads)
+                             for x in (attn.to_q(hidden_states), attn.to_k(text), attn.to_v(text)))
+        if attn.norm_q is not None:
+            query = attn.norm_q(query)
+        if attn.norm_k is not None:
+            key = attn.norm_k(key)
+        self.record.keep(self.name, query, key, attn.scale, attention_mask)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=attn.scale)
+
+        out = out.transpose(1, 2).flatten(2).to(query.dtype)  # (B, heads, n, C/heads) -> (B, n, C)
+        out = attn.to_out[1](attn.to_out[0](out))
+        return (out + residual if attn.residual_connection else out) / attn.rescale_output_factor
+
+
+class AttentionRecord:
+    """What `record_attention` recorded: for every step (call of the U-Net), layer and picture, who read what.
+
+    Reading raises ValueError or TypeError for a layer, step, token or picture that was not recorded, and
+    RuntimeError while nothing was.
+    """
+
+    def __init__(self, layer_count, heads, guidance):
+        self._layer_count, self._heads, self._guided = layer_count, heads, guidance
+        self._shape = None  # of the latents, (B, C, h, w), both halves of a guided batch counted
+        self._cells = {}  # layer name -> n, in the order in which the U-Net calls them
+        self._calls = []  # {layer name: (B, n, T) or (B, heads, n, T)} for each; the last may have broken off
+
+    # Written by the U-Net
+
+    def begin_step(self, unet, args, kwargs):
+        """Called before each call of the U-Net."""
+        latents = args[0] if args else kwargs["sample"]
+        batch = len(latents)
+        if self._shape not in (None, latents.shape):
+            raise ValueError(f"The U-Net was called with latents {tuple(self._shape)} and then with "
+                             f"{tuple(latents.shape)}: open a record_attention block for each.")
+        if self._guided and batch % 2:
+            raise ValueError(f"A batch of {batch} has no halves: use record_attention(unet, guidance=False).")
+        del self._calls[self.steps:]
+        if self._guided is None:  # asked at the first call and, where that leaves it open, at the second
+            if batch % 2 or not torch.equal(*latents.chunk(2)):
+                self._guided = False
+            elif self._calls:
+                self._guided = True  # two prompts on the same noise have parted by now
+        self._shape = latents.shape
+        self._calls.append({})
+
+    @torch.no_grad()
+    def keep(self, name, query, key, scale, mask):
+        """Called by each layer. query (B, heads, n, d), key (B, heads, T, d), mask to add or None."""
+        rows = slice(len(query) // 2 if self._guided else 0, None)
+        scores = (query[rows].float() * scale) @ key[rows].float().transpose(-1, -2)  # (B, heads, n, T)
+        maps = (scores if mask is None else scores + mask[rows]).softmax(-1)  # over words: rows sum to 1
+        self._calls[-1][name] = (maps if self._heads else maps.mean(1)).to(query.dtype)  # mean: (B, n, T)
+        self._cells[name] = query.shape[2]
+
+    # Read by everybody else
+
+    @property
+    def steps(self):
+        """How many steps were recorded: calls of the U-Net that went through all its layers."""
+        return len(self._calls) - (len(self._calls) > 0 and len(self._calls[-1]) < self._layer_count)
+
+    @property
+    def pictures(self):
+        """How many pictures were drawn at once."""
+        self._require_steps()
+        return self._shape[0] if self._guided is False else self._shape[0] // 2
+
+    @property
+    def layers(self):
+        """The recorded layers, a list of `Layer` (name, height, width), from the U-Net's entrance to exit."""
+        self._require_steps()
+        return [Layer(name, *self._grid(cells)) for name, cells in self._cells.items()]
+
+    def probabilities(self, layer, step, picture=0):
+        """What each place of one layer read at one step: (h, w, T) float32; each [row, column] sums to 1.
+
+        layer: the whole name of one of `layers`. T: tokens. Recorded with heads=True: (heads, h, w, T).
+        """
+        found = next((one for one in self._choose_layers(layer) if one.name == layer), None)
+        if found is None:
+            raise ValueError(f"{layer!r} is only the beginning of a name: attention.layers lists whole ones.")
+        (step,), (picture,) = _indices(step, "step", self.steps), _indices(picture, "picture", self.pictures)
+        maps = self._maps(found, step, picture).float().cpu()  # (n, T), or (heads, n, T)
+        return maps.unflatten(-2, (found.height, found.width)).numpy()
+
+    def heatmap(self, token_index, layers=None, steps=None, size=128, picture=0, head=None):
+        """Where the picture read a word: (size, size) float32, the lowest value 0 and the highest 1.
+
+        Pooling: mean over heads and steps, each layer's map enlarged bilinearly, mean over layers, all with
+        the same weight. Then, once, (map - min) / (max - min); a map that is the same everywhere becomes 0.
+        So a heat map says where and not how much; `probabilities` says how much.
+
+        token_index: position of a token (the start token is 0), or a list of them, whose maps are added up.
+        layers: None, the default: all layers of the two finest resolutions. Or a name, the beginning of names
+            ("up_blocks.1"), or a list of such. steps: None, all; or one or several, 0 the first and noisiest.
+        size: side of the map, or (height, width) for a canvas that is not square. picture: which of a batch.
+        head: one head instead of their mean, if recorded with heads=True.
+        """
+        chosen = self._choose_layers(layers)
+        steps = range(self.steps) if steps is None else _indices(steps, "step", self.steps)
+        (picture,) = _indices(picture, "picture", self.pictures)
+        tokens = _indices(token_index, "token_index", self._maps(chosen[0], 0, 0).shape[-1])
+        if head is not None and not self._heads:
+            raise ValueError("The heads were not kept apart: use record_attention(unet, heads=True).")
+        size = [whole_number(side, "size", 1, 4096) for side in np.broadcast_to(size, 2)]
+
+        heat = 0
+        for layer in chosen:
+            maps = sum(self._maps(layer, step, picture)[..., tokens].float().sum(-1) for step in steps)
+            if self._heads:
+                maps = maps.mean(0) if head is None else maps[_indices(head, "head", len(maps))[0]]
+            maps = maps.view(1, 1, layer.height, layer.width).cpu()  # (n,) -> (1, 1, h, w), on the host
+            heat = heat + F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+        heat = heat[0, 0] - heat.min()  # (1, 1, size, size) -> (size, size)
+        return (heat / heat.max().clamp(min=torch.finfo().tiny)).numpy()
+
+    def _require_steps(self):
+        if not self.steps:
+            raise RuntimeError("Nothing is recorded yet: call the model inside the record_attention block.")
+
+    def _maps(self, layer, step, picture):
+        """(n, T), or (heads, n, T), of one layer, step and picture, on the device it was computed on."""
+        return self._calls[step][layer.name][picture - self.pictures]  # unconditional rows come first
+
+    def _grid(self, cells):
+        """(height, width) of a layer with so many places: the latents', halved and rounded up some times."""
+        height, width = self._shape[-2:]
+        while height * width > max(cells, 1):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        if height * width != cells:
+            raise ValueError(f"A layer with {cells} places does not fit latents {tuple(self._shape)}: this "
+                             f"is not a U-Net of the Stable Diffusion layout.")
+        return height, width
+
+    def _choose_layers(self, layers):
+        known = self.layers
+        if layers is None:
+            finest = sorted({layer.height * layer.width for layer in known})[-2:]
+            return [layer for layer in known if layer.height * layer.width in finest]
+        wanted, chosen = [layers] if isinstance(layers, str) else list(layers), []
+        for name in wanted:
+            found = [layer for layer in known if f"{layer.name}.".startswith(f"{name}.")]
+            if not found:
+                raise ValueError(f"No recorded layer is called {name!r}: attention.layers lists all "
+                                 f"{len(known)}, {known[0].name!r} is the first.")
+            chosen += found
+        if not chosen:
+            raise ValueError("layers is an empty list: name at least one layer, or None for the default.")
+        return list(dict.fromkeys(chosen))
+
+
+def _indices(value, name, count):
+    """A list of whole numbers from 0 to count - 1 out of one or several; else TypeError or ValueError."""
+    several = list(value) if isinstance(value, (list, tuple, range, np.ndarray)) else [value]
+    if not several:
+        raise ValueError(f"{name} is an empty list: give at least one, between 0 and {count - 1}.")
+    return [whole_number(one, name, 0, count - 1) for one in several]

@@ -1,0 +1,1 @@
+"""Exercises that check themselves, one file a lesson. `base` holds what all of them share."""

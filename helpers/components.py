@@ -1,0 +1,275 @@
+"""The parts of a Stable Diffusion model, loaded from one folder, and the facts that follow from them.
+
+A model is a folder in the layout of diffusers: tokenizer, text_encoder, vae, unet, scheduler.
+`load_components` opens the bundled one, one from the Hugging Face Hub, or any folder of that shape. This
+module and `runtime` are the only ones that know which version of a library is installed.
+"""
+
+import json
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers import hub, runtime  # before the libraries: runtime silences them
+
+import diffusers
+import torch
+import transformers
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+MODELS = {  # name -> folder, or id on the Hub
+    "postcard": Path(__file__).parent / "models" / "postcard",
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sd14": "CompVis/stable-diffusion-v1-4",
+}
+NETWORKS = {"text_encoder": CLIPTextModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
+SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
+
+# A progress bar on stderr would make a notebook's output differ from run to run.
+transformers.utils.logging.disable_progress_bar()
+diffusers.utils.logging.disable_progress_bar()
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Components:
+    """The parts of one model: plain transformers and diffusers objects, on one device, in one number format.
+
+    name: what it was loaded as. path: its folder.
+    guidance: its own default guidance scale. trained: False for random weights, whose pictures mean nothing.
+        Both are read from course.json in the folder, if there is one.
+    """
+
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    scheduler: diffusers.SchedulerMixin
+    name: str
+    path: Path
+    guidance: float = 7.5
+    trained: bool = True
+
+    @property
+    def device(self):
+        return self.unet.device
+
+    @property
+    def dtype(self):
+        return self.unet.dtype
+
+    @property
+    def vae_scale_factor(self):
+        """Pixels of the picture to one of the latents, along each side: 8 in Stable Diffusion."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def latent_shape(self):
+        """(C, h, w) of the latents of one picture: (4, 64, 64) in Stable Diffusion 1.5."""
+        size = self.unet.config.sample_size
+        return (self.unet.config.in_channels, *((size, size) if isinstance(size, int) else size))
+
+    @property
+    def image_size(self):
+        """Width and height of a picture in pixels: it is square."""
+        return self.latent_shape[-1] * self.vae_scale_factor
+
+    @property
+    def max_tokens(self):
+        """How many tokens the text encoder reads, with the start and the end mark: 77 in CLIP."""
+        text = getattr(self.text_encoder, "text_model", self.text_encoder)  # flat since transformers 5.6
+        return min(self.tokenizer.model_max_length, text.config.max_position_embeddings)
+
+    def pipeline(self):
+        """A diffusers.StableDiffusionPipeline over these same parts, silent, with a scheduler of its own."""
+        pipe = diffusers.StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
+            scheduler=type(self.scheduler).from_config(self.scheduler.config),
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def __repr__(self):
+        latents, dtype = "x".join(map(str, self.latent_shape)), str(self.dtype).removeprefix("torch.")
+        return (f"Components({self.name!r}: {self.image_size}x{self.image_size} pictures, {latents} latents, "
+                f"{self.max_tokens} tokens, on {self.device.type} in {dtype})")
+
+
+def load_components(name=None, device=None, dtype=None):
+    """Load a model: its tokenizer, text encoder, VAE, U-Net and scheduler, as `Components`.
+
+    name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about
+        2 GB the first time), a folder in the layout of diffusers, or the id "owner/name" of one on the Hub.
+        None: the environment variable COURSE_MODEL if it is set, else "postcard".
+    device: "cuda", "mps" or "cpu"; None: the best this machine has.
+    dtype: a torch.dtype; None: float16 on cuda, else float32, which is all that mps and cpu are given.
+
+    Raises ValueError (unknown name, device or dtype; damaged file), FileNotFoundError (no such folder, part
+    or Hub model), PermissionError (the Hub wants a login), ConnectionError (the Hub is not reached) or
+    MemoryError (GPU too full), each one sentence that says what to do.
+    """
+    name = os.fspath(name if name is not None else os.environ.get("COURSE_MODEL") or "postcard")
+    device = runtime.device(device)
+    dtype = runtime.dtype(device, dtype)
+    folder = _folder(name)
+    card = _read_json(folder / "course.json") if (folder / "course.json").is_file() else {}
+    networks = {part: _load_network(folder / part, kind, dtype) for part, kind in NETWORKS.items()}
+    c = Components(
+        name=name, path=folder, tokenizer=_load_tokenizer(folder / "tokenizer"),
+        scheduler=_load_scheduler(folder / "scheduler"), **networks,
+        guidance=float(card.get("guidance", 7.5)), trained=bool(card.get("trained", True)))
+    _check_fit(c)
+
+    if device.type == "cuda":
+        weights = [weight for network in networks.values() for weight in network.parameters()]
+        _check_memory(sum(weight.numel() * weight.element_size() for weight in weights), device)
+    for network in networks.values():
+        network.to(device).eval().requires_grad_(False)  # a lesson that trains says what it trains
+    if device.type == "cuda" and name == "postcard" and torch.cuda.mem_get_info(device)[0] > SD15_BYTES:
+        print('This GPU has room for Stable Diffusion 1.5 too: load_components("sd15").')
+    return c
+
+
+# From a name to a folder
+
+
+def _folder(name):
+    """The folder of the model called `name`, whole; fetched first if it is on the Hub and not cached."""
+    target = MODELS.get(name, name)
+    if name == "postcard" or Path(target).is_dir():
+        return _whole(Path(target))
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", target):
+        cached = hub.cached_folder(target)
+        try:
+            if cached:
+                return _whole(cached)
+        except FileNotFoundError:
+            pass  # an earlier download broke off: go on with it
+        return _whole(hub.fetch(target, public=name in MODELS))
+    known = ", ".join(f'"{one}"' for one in MODELS)
+    if re.search(r"[/\\]", target) or target.startswith(("~", ".")):
+        raise FileNotFoundError(f"There is no model folder {target}: use one that exists, or {known}.")
+    raise ValueError(f"There is no model called {target!r}: the course knows {known}; a folder, or an id "
+                     f'such as "owner/name" on the Hugging Face Hub, will do too.')
+
+
+def _whole(folder):
+    """`folder` itself, or FileNotFoundError saying which part of a model it lacks."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no model in {folder}: the copy of the course is incomplete.")
+    words = "tokenizer.json" if (folder / "tokenizer" / "tokenizer.json").is_file() else "vocab.json"
+    for part, file in [("tokenizer", words), ("text_encoder", "config.json"), ("vae", "config.json"),
+                       ("unet", "config.json"), ("scheduler", "scheduler_config.json")]:
+        if not (folder / part / file).is_file():
+            raise FileNotFoundError(f"{folder} is not a whole model: {part}/{file} is missing. It needs "
+                                    f"folders tokenizer, text_encoder, vae, unet and scheduler.")
+    for part in NETWORKS:
+        _weights(folder / part)
+    return folder
+
+
+def _weights(folder):
+    """The path of the weights of one network, or FileNotFoundError."""
+    name = hub.weights_file(os.listdir(folder))
+    if name is None:
+        raise FileNotFoundError(f"{folder} has no weights in the safetensors format. (A .bin file is a "
+                                f"pickle, which can run code when it is opened: convert it first.)")
+    return folder / name
+
+
+# From files to objects
+
+
+def _load_network(folder, kind, dtype):
+    """One network, on the CPU, in dtype. ValueError if it is unreadable, or weights would stay random."""
+    path = _weights(folder)
+    _check_safetensors(path)
+    # diffusers before 0.40 knows only torch_dtype, and says nothing about a dtype that it ignores.
+    dtype_name = "torch_dtype" if kind is not CLIPTextModel and _version(diffusers) < (0, 40) else "dtype"
+    try:
+        network, report = kind.from_pretrained(
+            folder, variant="fp16" if ".fp16." in path.name else None, use_safetensors=True,
+            local_files_only=True, output_loading_info=True, **{dtype_name: dtype})
+    except Exception as error:  # whatever a library makes of a damaged config, or of weights of another shape
+        raise _unreadable(folder, error) from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ValueError(f"The weight file {path} is damaged: {len(missing)} weights are missing from it, "
+                         f"such as {missing[0]}. Fetch it again.")
+    assert network.dtype == dtype, f"{folder.name} came as {network.dtype}, not as {dtype}"
+    return network
+
+
+def _check_safetensors(path):
+    """ValueError that names the file, unless it is as long as its own header says.
+
+    Its layout (safetensors): 8 bytes with the length of the header, the header in JSON, then the numbers.
+    """
+    size = path.stat().st_size
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length) if length < size else b"")
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        whole = 8 + length + max(ends, default=0)
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"The weight file {path} is damaged: it has no header. Fetch it again.") from None
+    if size != whole:
+        raise ValueError(f"The weight file {path} is damaged: its header promises {whole} bytes, and it has "
+                         f"{size}. Fetch it again.")
+
+
+def _load_tokenizer(folder):
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise _unreadable(folder, error) from None
+
+
+def _load_scheduler(folder):
+    """The model's own scheduler, of the class that its settings name."""
+    path = folder / "scheduler_config.json"
+    kind = getattr(diffusers, str(_read_json(path).get("_class_name")), None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        raise ValueError(f"{path} names no scheduler of diffusers.")
+    return kind.from_pretrained(folder)
+
+
+def _check_fit(c):
+    """ValueError where the parts do not belong together: the U-Net reads what text encoder and VAE write."""
+    text, text_read = c.text_encoder.config.hidden_size, c.unet.config.cross_attention_dim
+    if text != text_read:
+        raise ValueError(f"The parts in {c.path} do not fit: the text encoder writes vectors of {text} "
+                         f"numbers, the U-Net reads {text_read}.")
+    channels, (read, height, width) = c.vae.config.latent_channels, c.latent_shape
+    if channels != read or height != width:
+        raise ValueError(f"The parts in {c.path} do not fit: the U-Net reads {read} x {height} x {width} "
+                         f"latents, not square ones with the VAE's {channels} channels.")
+
+
+def _check_memory(weights, device):
+    """MemoryError where the card has no room for `weights` bytes and half as much again to draw with."""
+    free, total = torch.cuda.mem_get_info(device)
+    if 1.5 * weights > free:
+        raise MemoryError(f"This model needs about {1.5 * weights / 1e9:.1f} GB of GPU memory, and "
+                          f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free: shut down other kernels, or "
+                          f'use device="cpu" or load_components("postcard").')
+
+
+def _read_json(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _unreadable(path, error) from None
+    return content if isinstance(content, dict) else {}
+
+
+def _unreadable(path, error):
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return ValueError(f"{path} is damaged or not of this kind: {first_line}")
+
+
+def _version(library):
+    return tuple(int(number) for number in re.findall(r"\d+", library.__version__)[:2])

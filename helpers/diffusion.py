@@ -1,0 +1,221 @@
+"""The forward process (noise schedules, noising, signal-to-noise, score) and small worlds where its reverse
+is exact.
+
+Everything here works on tensors of any shape (B, ...): pictures (B, 3, H, W), latents (B, 4, h, w), points
+(B, 2). Sources: Ho et al. 2020 (linear schedule, noising), Nichol & Dhariwal 2021 (cosine), Rombach et al.
+2022 (scaled_linear), Song et al. 2021 (score; DDIM step). Written out line by line in
+notebooks/01_diffusion_process.ipynb.
+"""
+from dataclasses import dataclass
+
+import torch
+
+SCHEDULES = ("linear", "scaled_linear", "cosine")
+SHAPES = ("spiral", "two moons", "glyph", "two Gaussians")
+
+
+# ---- the forward process -------------------------------------------------------------------------------------------
+
+def make_alphas_cumprod(schedule="scaled_linear", num_steps=1000):
+    """Share of the picture's variance that is left after each step: (num_steps,) float32, falling from 1
+    towards 0.
+
+    linear: beta 0.0001 to 0.02 (Ho et al. 2020). scaled_linear: beta 0.00085 to 0.012, even in sqrt(beta)
+    (Stable Diffusion 1.x). cosine: a squared cosine, beta at most 0.999 (Nichol & Dhariwal 2021). Other
+    names: ValueError.
+    """
+    if schedule == "linear":
+        betas = torch.linspace(1e-4, 0.02, num_steps, dtype=torch.float64)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, num_steps, dtype=torch.float64) ** 2
+    elif schedule == "cosine":
+        time = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
+        level = torch.cos((time + 0.008) / 1.008 * torch.pi / 2) ** 2
+        betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
+    else:
+        raise ValueError(f"unknown noise schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def snr_db(alphas_cumprod):
+    """Signal-to-noise ratio abar / (1 - abar) in decibels, same shape; 0 dB: picture and noise equally strong."""
+    return 10 * torch.log10(alphas_cumprod / (1 - alphas_cumprod))
+
+
+def abar_at(alphas_cumprod, t, like):
+    """alphas_cumprod[t], shaped so that it multiplies `like` (B, ...).
+
+    t: one step (an int) for the whole batch, or a (B,) integer tensor with one step per item. Returns a
+    number tensor () or (B, 1, ..., 1). ValueError for a step outside the schedule or another number of steps
+    than items, TypeError for a step that is not whole.
+    """
+    steps = torch.as_tensor(t, device=alphas_cumprod.device)
+    if steps.is_floating_point() or steps.is_complex() or steps.dtype == torch.bool:
+        raise TypeError(f"a timestep is a whole number, not {t!r}")
+    outside = steps[(steps < 0) | (steps >= len(alphas_cumprod))]
+    if outside.numel():
+        raise ValueError(f"t = {outside.flatten()[0].item()} is outside the schedule: "
+                         f"its steps are 0 to {len(alphas_cumprod) - 1}")
+    if steps.ndim and steps.shape != like.shape[:1]:
+        raise ValueError(f"{tuple(steps.shape)} timesteps for a batch of {like.shape[0] if like.ndim else 1}: "
+                         "give one for all, or one for each")
+    abar = alphas_cumprod[steps].to(like)
+    return abar.reshape(-1, *[1] * (like.ndim - 1)) if steps.ndim else abar      # (B,) -> (B, 1, ..., 1)
+
+
+def _same_shape(a, b, names):
+    if a.shape != b.shape:
+        raise ValueError(f"{names} must have the same shape, not {tuple(a.shape)} and {tuple(b.shape)}")
+
+
+def add_noise(x_0, noise, t, alphas_cumprod):
+    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (Ho et al. 2020, eq. 4). Shapes (B, ...); t as in abar_at."""
+    _same_shape(x_0, noise, "picture and noise")
+    abar = abar_at(alphas_cumprod, t, x_0)
+    return abar.sqrt() * x_0 + (1 - abar).sqrt() * noise
+
+
+def predict_x0(x_t, noise_pred, t, alphas_cumprod):
+    """The clean picture that x_t and a guess of its noise imply: add_noise solved for x_0. Shapes (B, ...)."""
+    _same_shape(x_t, noise_pred, "noisy picture and predicted noise")
+    abar = abar_at(alphas_cumprod, t, x_t)
+    return (x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
+
+
+def score(noise_pred, t, alphas_cumprod):
+    """Slope of log p_t that a noise prediction implies, -noise_pred / sqrt(1 - abar_t) (Song et al. 2021). (B, ...)."""
+    return -noise_pred / (1 - abar_at(alphas_cumprod, t, noise_pred)).sqrt()
+
+
+def reverse_step(x, noise_pred, abar, abar_next, eta=0.0):
+    """One step towards the data: where it leads (B, ...) and how large a random kick to add (a number; 0 when
+    eta is 0).
+
+    eta 0: DDIM. eta 1: as much fresh noise as the forward process would add back, DDPM. Song et al. 2021,
+    "DDIM", eq. 12.
+    """
+    kick = eta * ((1 - abar_next) / (1 - abar) * (1 - abar / abar_next)).clamp(min=0).sqrt()
+    x_0 = (x - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
+    return abar_next.sqrt() * x_0 + (1 - abar_next - kick**2).clamp(min=0).sqrt() * noise_pred, kick
+
+
+def ddim_path(noise_pred, x, timesteps, alphas_cumprod, eta=0.0, generator=None):
+    """Walk from noise to data with a given number of steps and keep every stop.
+
+    noise_pred(x, t): (B, ...) and an int -> (B, ...). x: (B, ...) at the first of `timesteps`, which fall.
+    eta as in reverse_step. The last step lands on the estimate of x_0 itself. Returns (len(timesteps) + 1, B,
+    ...).
+    """
+    path = [x]
+    for t, t_next in zip(timesteps, [*timesteps[1:], None]):
+        abar = abar_at(alphas_cumprod, int(t), x)
+        abar_next = torch.ones_like(abar) if t_next is None else abar_at(alphas_cumprod, int(t_next), x)
+        x, kick = reverse_step(x, noise_pred(x, int(t)), abar, abar_next, eta)
+        if eta:
+            x = x + kick * torch.randn(x.shape, generator=generator).to(x)      # drawn on the CPU: same on every device
+        path.append(x)
+    return torch.stack(path)
+
+
+def spaced_timesteps(num_steps, last=999):
+    """num_steps timesteps from `last` down, evenly spaced, as ints; 0 itself is left out: the last step ends there."""
+    return torch.linspace(last, 0, num_steps + 1).round().long()[:-1].tolist()
+
+
+# ---- worlds small enough to be exact -------------------------------------------------------------------------------
+
+@dataclass
+class Mixture:
+    """Equal round Gaussians: a distribution whose noisy density, score and best denoiser are known exactly.
+
+    means: (K, d). std: one number; 0 makes it a finite training set, and `denoise` the denoiser that fits it
+    perfectly. `abar` below is a number between 0 and 1; x_t is (n, d).
+    """
+    means: torch.Tensor
+    std: float = 0.0
+
+    def sample(self, n, generator=None):
+        """n clean points (n, d)."""
+        which = torch.randint(len(self.means), (n,), generator=generator)
+        return self.means[which] + self.std * torch.randn(n, self.means.shape[1], generator=generator).to(self.means)
+
+    def _log_weights(self, x_t, abar):
+        variance = abar * self.std**2 + 1 - abar
+        means = abar**0.5 * self.means
+        square = (x_t**2).sum(1)[:, None] - 2 * x_t @ means.T + (means**2).sum(1)                   # (n, K)
+        return -square / (2 * variance), variance
+
+    def weights(self, x_t, abar):
+        """How likely each Gaussian (or training picture) is the origin of x_t: (n, K), rows sum to 1."""
+        return self._log_weights(x_t, abar)[0].softmax(1)
+
+    def log_density(self, x_t, abar):
+        """log p_t(x_t), (n,)."""
+        logits, variance = self._log_weights(x_t, abar)
+        d, K = self.means.shape[1], len(self.means)
+        constant = 0.5 * d * torch.log(torch.as_tensor(2 * torch.pi * variance)) + torch.log(torch.tensor(float(K)))
+        return logits.logsumexp(1) - constant
+
+    def denoise(self, x_t, abar):
+        """The best guess of x_0: the mean of all clean points that x_t could have come from, (n, d)."""
+        variance = abar * self.std**2 + 1 - abar
+        mean = self.weights(x_t, abar) @ self.means                                                  # (n, K) -> (n, d)
+        return mean + abar**0.5 * self.std**2 / variance * (x_t - abar**0.5 * mean)
+
+    def noise_pred(self, x_t, abar):
+        """The best guess of the noise in x_t, (n, d): what a perfectly trained network would answer."""
+        return (x_t - abar**0.5 * self.denoise(x_t, abar)) / (1 - abar) ** 0.5
+
+
+def make_shape(name):
+    """A two-dimensional shape as a Mixture, centred, about one unit in radius. Unknown names: ValueError."""
+    if name == "spiral":
+        turn = torch.linspace(0.03, 1, 150).sqrt() * 3.6 * torch.pi           # even spacing along the arm
+        points = torch.stack([turn * turn.cos(), turn * turn.sin()], 1)
+    elif name == "two moons":
+        half = torch.linspace(0, torch.pi, 60)
+        points = torch.cat([torch.stack([half.cos(), half.sin() - 0.25], 1),
+                            torch.stack([1 - half.cos(), 0.25 - half.sin()], 1)])
+    elif name == "glyph":                                                     # a sailing boat, as on the postcards
+        y, x = torch.meshgrid(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 25), indexing="ij")
+        hull = (y > -0.8) & (y < -0.4) & (x.abs() < 0.95 + (y + 0.4) * 0.8)
+        sail = (y > -0.22) & (y < 0.95) & (((x > 0.12) & (x < 0.75 - 0.6 * y)) | ((x < -0.04) & (x > -0.55 + 0.5 * y)))
+        points = torch.stack([x[hull | sail], y[hull | sail]], 1)
+    elif name == "two Gaussians":
+        points = torch.tensor([[-1.0, -0.6], [1.0, 0.6]])
+    else:
+        raise ValueError(f"unknown shape {name!r}: choose one of {', '.join(SHAPES)}")
+    points = points - points.mean(0)
+    points = points / points.norm(dim=1).max() * 1.6
+    return Mixture(points, 0.15 if name == "two Gaussians" else 0.04)
+
+
+def energy_distance(a, b):
+    """How far two samples (n, d) and (m, d) are from one distribution; 0 only when equal (Szekely & Rizzo 2013)."""
+    def mean_distance(p, q):
+        return torch.cdist(p, q, compute_mode="donot_use_mm_for_euclid_dist").mean()
+    return (2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)).item()
+
+
+def spectrum(picture):
+    """How strong each size of detail is in a picture (C, H, H), H even: frequencies (H/2 - 1,) in cycles a
+    picture, and power.
+
+    White noise of variance 1 has power 1 at every frequency. Mean over channels and directions, Hann window.
+    """
+    size = picture.shape[-1]
+    window = torch.hann_window(size, periodic=False, dtype=picture.dtype)
+    window = window[:, None] * window[None, :]
+    centred = picture - picture.mean((1, 2), keepdim=True)
+    power = torch.fft.fft2(centred * window).abs() ** 2 / (window**2).sum()                          # (C, H, H)
+    one = torch.fft.fftfreq(size, 1 / size)
+    ring = (one[:, None] ** 2 + one[None, :] ** 2).sqrt().round().long().flatten()                   # (H * H,)
+    total = torch.zeros(int(ring.max()) + 1).index_add(0, ring, power.mean(0).flatten())
+    frequencies = torch.arange(1, size // 2)
+    return frequencies, total[frequencies] / torch.bincount(ring)[frequencies]
+
+
+def finest_detail(power, abar):
+    """The highest frequency at which a picture of this spectrum, kept at share abar, is stronger than the noise; 0: none."""
+    above = (abar * power > 1 - abar).nonzero()
+    return int(above.max()) + 1 if len(above) else 0

@@ -1,0 +1,213 @@
+"""The visual grammar of the course: one colour one meaning, titles that state the claim, pictures pixel for pixel.
+
+Lengths are inches, measured from the top left corner. 128 dots an inch: a 128-pixel postcard drawn one inch wide keeps
+every pixel. Panels use 96, so that a frame is small and quick and a 64-pixel postcard is enlarged three times at 2 inches.
+Figures are drawn without pyplot, so nothing is shown twice and nothing stays in memory.
+"""
+import base64
+import io
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from PIL import Image
+
+SIGNAL = "#0072B2"      # blue: the picture, the data, the true distribution
+NOISE = "#8C8C8C"       # grey: noise
+ESTIMATE = "#E69F00"    # orange: what the model estimates (x_0, noise)
+PROMPT = "#009E73"      # green: the prompt, what is given to the network
+GUIDED = "#D55E00"      # vermilion: the guided or final result, the mark that moves
+LEARNT = "#CC79A7"      # purple: a learnt concept
+INK, FAINT = "#222222", "#6E6E6E"
+SEQUENTIAL, SIGNED = "cividis", "PuOr"
+BLUES = LinearSegmentedColormap.from_list("signal", ["#FFFFFF", "#BFDDF0", "#5BA7D6", SIGNAL])
+
+DPI, PANEL_DPI = 128, 96
+WIDTH = 9.0
+TITLE, NOTE = 0.42, 0.30   # height kept free for the claim above and the small print below
+RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT,
+      "axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT, "text.color": INK, "axes.linewidth": 0.8,
+      "xtick.labelsize": 8, "ytick.labelsize": 8, "mathtext.fontset": "dejavusans", "path.simplify": True}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished figure: PNG bytes, what they show in words, and the width on the page in CSS pixels."""
+    png: bytes
+    alt: str
+    width: int = 900
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": f"[figure] {self.alt}"}
+        return data, {"image/png": {"alt": self.alt, "width": self.width}}
+
+    def image(self):
+        """The figure as a PIL image."""
+        return Image.open(io.BytesIO(self.png)).convert("RGB")
+
+
+def new_figure(height, width=WIDTH, dpi=DPI):
+    """An empty white figure of the course's width."""
+    fig = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def place(fig, left, top, width, height, bare=False):
+    """Axes at a place given in inches from the top left, put on whole dots. bare: no frame, no ticks."""
+    total_w, total_h = fig.get_size_inches()
+    left, top, width, height = (round(v * fig.dpi) / fig.dpi for v in (left, top, width, height))
+    with matplotlib.rc_context(RC):
+        ax = fig.add_axes([left / total_w, 1 - (top + height) / total_h, width / total_w, height / total_h])
+    if bare:
+        ax.set_axis_off()
+    return ax
+
+
+def write(fig, left, top, text, **kwargs):
+    """Text at a place given in inches from the top left. Returns the artist."""
+    total_w, total_h = fig.get_size_inches()
+    kwargs = {"fontsize": 9, "va": "center", "ha": "left", "color": INK, **kwargs}
+    return fig.text(left / total_w, 1 - top / total_h, text, **kwargs)
+
+
+def box(fig, left, top, width, height, colour, **kwargs):
+    """An empty dashed frame round a part of the figure, in inches from the top left."""
+    total_w, total_h = fig.get_size_inches()
+    kwargs = {"fill": False, "linestyle": (0, (4, 2)), "linewidth": 1.6, "edgecolor": colour, **kwargs}
+    patch = matplotlib.patches.Rectangle((left / total_w, 1 - (top + height) / total_h), width / total_w,
+                                         height / total_h, transform=fig.transFigure, **kwargs)
+    fig.add_artist(patch)
+    return patch
+
+
+def block(fig, left, top, width, height, colour):
+    """A filled bar in inches from the top left. Returns the artist; `set_bar_width` changes its length."""
+    return box(fig, left, top, width, height, "none", fill=True, facecolor=colour, linewidth=0)
+
+
+def set_bar_width(fig, bar, width):
+    """Make a bar drawn by `block` this many inches long."""
+    bar.set_width(width / fig.get_size_inches()[0])
+
+
+def arrow(fig, start, end, colour=FAINT, **kwargs):
+    """A thin arrow between two places in inches from the top left."""
+    total_w, total_h = fig.get_size_inches()
+    (x0, y0), (x1, y1) = start, end
+    patch = matplotlib.patches.FancyArrowPatch(
+        (x0 / total_w, 1 - y0 / total_h), (x1 / total_w, 1 - y1 / total_h), transform=fig.transFigure,
+        **{"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.0, "color": colour, **kwargs})
+    fig.add_artist(patch)
+    return patch
+
+
+def to_rgb(picture):
+    """A picture as a uint8 array (H, W, 3): from PIL, from an array (0..255), or from a tensor (3, H, W) in -1..1."""
+    if hasattr(picture, "detach"):
+        values = picture.detach().float().cpu().numpy().transpose(1, 2, 0)              # (3, H, W) -> (H, W, 3)
+        return ((values + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    return array.clip(0, 255).astype(np.uint8)
+
+
+def show_picture(fig, picture, left, top, size=1.0, frame=None, **kwargs):
+    """One picture, `size` inches wide, whole pixels enlarged without smoothing. frame: colour of an edge round it."""
+    array = to_rgb(picture)
+    ax = place(fig, left, top, size, size * array.shape[0] / array.shape[1], bare=True)
+    smooth = array.shape[1] > round(size * fig.dpi)
+    ax.imshow(array, interpolation="antialiased" if smooth else "nearest", aspect="auto", **kwargs)
+    if frame:
+        ax.set_axis_on()
+        ax.set(xticks=[], yticks=[])
+        for spine in ax.spines.values():
+            spine.set(visible=True, color=frame, linewidth=1.6)
+    return ax
+
+
+def tidy(ax, xlabel=None, ylabel=None, xticks=None, yticks=None):
+    """Labels and few ticks on curve axes; no frame above and on the right."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(length=2.5, pad=2)
+    if xlabel is not None:
+        ax.set_xlabel(xlabel, labelpad=2)
+    if ylabel is not None:
+        ax.set_ylabel(ylabel, labelpad=2)
+    if xticks is not None:
+        ax.set_xticks(xticks, [f"{x:g}" for x in xticks])
+    if yticks is not None:
+        ax.set_yticks(yticks, [f"{y:g}" for y in yticks])
+    ax.minorticks_off()
+    return ax
+
+
+def claim(fig, title, note=None):
+    """The sentence to notice, above the figure; what the picture can not show, N and seed, in grey below it."""
+    height = fig.get_size_inches()[1]
+    write(fig, 0.08, 0.19, title, fontsize=11, fontweight="bold")
+    if note:
+        write(fig, 0.08, height - 0.14, note, fontsize=7.5, color=FAINT)
+
+
+def encode(array, palette=False, compress_level=3):
+    """PNG bytes of an array (H, W, 3 or 4). palette: at most 256 colours and a third of the bytes; not for gradients."""
+    image = Image.fromarray(np.ascontiguousarray(array[..., :3]))
+    if palette:
+        image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
+
+
+def finish(fig, alt, palette=False):
+    """The finished figure as a Picture, shown on the page at 100 CSS pixels an inch."""
+    fig.canvas.draw()
+    png = encode(np.asarray(fig.canvas.buffer_rgba()), palette, compress_level=9)
+    return Picture(png, alt, int(fig.get_size_inches()[0] * 100))
+
+
+class Stage:
+    """A figure drawn once in which a few artists move: a new frame costs milliseconds instead of a whole drawing."""
+
+    def __init__(self, fig, moving):
+        self.fig, self.moving = fig, list(moving)
+        for artist in self.moving:
+            artist.set_animated(True)
+        fig.canvas.draw()
+        self.background = fig.canvas.copy_from_bbox(fig.bbox)
+
+    def png(self):
+        """PNG bytes with the moving artists as they are now."""
+        self.fig.canvas.restore_region(self.background)
+        for artist in self.moving:
+            artist.draw(self.fig.canvas.get_renderer())
+        return encode(np.asarray(self.fig.canvas.buffer_rgba()), compress_level=1)
+
+
+def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0, gap=0.06,
+                 palette=False):
+    """Rows of pictures (see to_rgb) with direct labels: the course's film strip.
+
+    captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
+    """
+    margin = 0.45 if row_labels else 0.08
+    under = 0.2 if captions else gap
+    above = 0.22 if column_labels else 0.0
+    top = TITLE + above
+    fig = new_figure(top + len(rows) * (size + under) + (NOTE if note else 0.08))
+    for r, row in enumerate(rows):
+        y = top + r * (size + under)
+        if row_labels:
+            write(fig, margin - 0.12, y + size / 2, row_labels[r], ha="right", rotation=90)
+        for i, picture in enumerate(row):
+            x = margin + i * (size + gap)
+            show_picture(fig, picture, x, y, size)
+            if r == 0 and column_labels:
+                write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center")
+            if captions:
+                write(fig, x + size / 2, y + size + 0.085, captions[r][i], fontsize=7.5, ha="center", color=FAINT)
+    claim(fig, title, note)
+    return finish(fig, alt, palette)

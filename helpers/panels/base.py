@@ -1,0 +1,124 @@
+"""What every panel shares: controls in one row, one picture, one line of text; a question to answer first; a progress bar.
+
+A panel is driven by two pure functions of its state, {name of control: value}: frame(**state) -> PNG bytes and
+readout(**state) -> one line of HTML. Tests call them without a browser.
+"""
+import html
+import itertools
+import time
+
+import ipywidgets as widgets
+
+STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
+WIDE = {"description_width": "initial"}
+
+
+class Still(widgets.VBox):
+    """A box of widgets that prints itself as one steady sentence."""
+
+    def __repr__(self):
+        return STILL
+
+
+def slider(name, values, start):
+    """A slider that stops at the given values only, so that a frame can wait for each stop."""
+    return widgets.SelectionSlider(options=list(values), value=start, description=name, style=WIDE,
+                                   layout=widgets.Layout(width="420px"))
+
+
+def menu(name, values, start):
+    """A drop-down list of a few values."""
+    return widgets.Dropdown(options=list(values), value=start, description=name, style=WIDE,
+                            layout=widgets.Layout(width="220px"))
+
+
+def buttons(name, values, start):
+    """A row of buttons of which one is down."""
+    return widgets.ToggleButtons(options=list(values), value=start, description=name,
+                                 style={**WIDE, "button_width": "auto"})
+
+
+class Panel(Still):
+    """Controls in a row, one picture, one line of text.
+
+    controls: {name: slider, menu or buttons from this module}. frame, readout: see the module.
+    ahead: draw every combination now, so that moving a control costs a look-up; else draw when asked.
+    A frame that can not be drawn leaves the picture and says why in the line.
+    """
+
+    def __init__(self, controls, frame, readout, ahead=True):
+        self.controls, self.frame, self.readout, self.frames = dict(controls), frame, readout, {}
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(width="100%", max_width="900px"))
+        self.line = widgets.HTML()
+        if ahead:
+            for values in itertools.product(*(control.options for control in self.controls.values())):
+                self.frames[values] = frame(**dict(zip(self.controls, values)))
+        super().__init__([widgets.HBox(list(self.controls.values())), self.picture, self.line])
+        for control in self.controls.values():
+            control.observe(self.show, "value")
+        self.show()
+
+    @property
+    def state(self):
+        """{name of control: value} as the controls stand."""
+        return {name: control.value for name, control in self.controls.items()}
+
+    def show(self, change=None):
+        """Bring picture and line into step with the controls."""
+        state = self.state
+        try:
+            ready = self.frames.get(tuple(state.values()))
+            picture, line = ready if ready is not None else self.frame(**state), self.readout(**state)
+        except Exception as problem:
+            self.line.value = f"<b>This could not be drawn: {html.escape(str(problem))}</b>"
+            return
+        self.picture.value, self.line.value = picture, line
+
+
+class Question(Still):
+    """A question with a few answers; `chosen` is the one picked, or None. The next cell reads it."""
+
+    def __init__(self, options):
+        self.answers = buttons("", ["choose", *options], "choose")
+        self.line = widgets.HTML("Choose before you run the next cell.")
+        super().__init__([self.answers, self.line])
+        self.answers.observe(self.note, "value")
+
+    @property
+    def chosen(self):
+        return None if self.answers.value == "choose" else self.answers.value
+
+    def note(self, change=None):
+        """Answer a click at once."""
+        self.line.value = "Noted. Run the next cell." if self.chosen else "Choose before you run the next cell."
+
+    def verdict(self, right):
+        """One sentence that sets what was chosen beside what was measured."""
+        if self.chosen is None:
+            return f"You have not chosen. Measured: {right}."
+        agrees = "You said so too" if self.chosen == right else f"You said: {self.chosen}"
+        return f"{agrees}. Measured: {right}."
+
+
+def predict(*options):
+    """A row of buttons, one for each possible answer: commit to one, then run the next cell."""
+    return Question(options)
+
+
+class Progress(Still):
+    """A bar and a line for a long cell: `display` it, then call `update` as often as you like."""
+
+    def __init__(self, total):
+        self.bar = widgets.IntProgress(min=0, max=total, layout=widgets.Layout(width="420px"))
+        self.line, self.begun, self.shown = widgets.HTML(), time.monotonic(), 0.0
+        super().__init__([self.bar, self.line])
+
+    def update(self, done, text=""):
+        """Show how far it is: at most four times a second, and always at the end. text: plain words."""
+        now = time.monotonic()
+        if now - self.shown < 0.25 and done < self.bar.max:
+            return
+        self.shown, self.bar.value = now, done
+        left = (now - self.begun) * (self.bar.max - done) / max(done, 1)
+        when = f"{left:.0f} s left" if done < self.bar.max else f"took {now - self.begun:.0f} s"
+        self.line.value = f"{done} of {self.bar.max}, {when}. {html.escape(text)}"

@@ -1,0 +1,166 @@
+"""The judge: a small network that reads a postcard, trained on renders alone. It is the course's measuring instrument.
+
+    judge = load_judge()
+    judge.read([image])                                  # [{"sky": "sunset", ..., "subjects": {"left": ("red", "boat")}}]
+    judge.agreement([image], ["a red boat at sunset"])   # {"sky": Score(right=1.0, n=1), "kind": ..., "mean": ...}
+"""
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file
+
+from .captions import read_caption
+from .scene import BACKDROPS, COLOURS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, Scene
+
+BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
+SIZE = 128
+WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one answer a picture
+EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}                                # one answer a place
+ATTRIBUTES = (*WHOLE, "kind", "colour", "place")
+
+
+class Score(NamedTuple):
+    """right: the fraction of answers that were right, 0..1 (NaN if nobody asked). n: how many there were."""
+    right: float
+    n: int
+
+
+class Reader(torch.nn.Module):
+    """The network: convolutions to an 8x8 map, then one attention question for each attribute and each place.
+
+    widths: channels at 64x64, 32x32, 16x16 and 8x8. forward(pixels (n, 3, 128, 128) in -1..1) returns logits: each key of WHOLE
+    (n, answers), and "kind" (n, 3, 9), "colour" (n, 3, 10), places in the order of PLACES.
+    """
+
+    def __init__(self, widths=(24, 48, 96, 128)):
+        super().__init__()
+        self.widths = tuple(widths)
+        layers, before = [], 3
+        for k, width in enumerate(self.widths):
+            layers += [torch.nn.Conv2d(before, width, 3, 2, 1), torch.nn.GroupNorm(8, width), torch.nn.SiLU()]
+            layers += [Residual(width)] if k >= 2 else []
+            before = width
+        self.features = torch.nn.Sequential(*layers)
+        self.position = torch.nn.Parameter(0.02 * torch.randn(SIZE // 16 * SIZE // 16, before))
+        self.questions = torch.nn.Parameter(0.5 * torch.randn(len(WHOLE) + len(PLACES), before))
+        self.key, self.value = torch.nn.Linear(before, before), torch.nn.Linear(before, before)
+        self.norm = torch.nn.LayerNorm(before)
+        self.answers = torch.nn.ModuleDict({key: torch.nn.Linear(before, len(words)) for key, words in (WHOLE | EACH_PLACE).items()})
+
+    def forward(self, pixels):
+        x = self.features(pixels).flatten(2).mT                                # (n, 64, width)
+        keys, values = self.key(x + self.position), self.value(x + self.position)
+        heads = 4
+        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in (self.questions.expand(len(x), -1, -1), keys, values))
+        found = F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)  # (n, 8, width)
+        found = self.norm(found + self.questions)
+        logits = {key: self.answers[key](found[:, i]) for i, key in enumerate(WHOLE)}
+        return logits | {key: self.answers[key](found[:, len(WHOLE):]) for key in EACH_PLACE}
+
+
+class Residual(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.body = torch.nn.Sequential(torch.nn.Conv2d(width, width, 3, 1, 1), torch.nn.GroupNorm(8, width), torch.nn.SiLU())
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+def truth(scene: Scene) -> dict:
+    """What a perfect judge would read off the scene's picture, in the form of `Judge.read`."""
+    return {key: getattr(scene, key) for key in WHOLE} | {"subjects": {s.place: (s.colour, s.kind) for s in scene.subjects}}
+
+
+class Judge:
+    """A trained `Reader` and its words."""
+
+    def __init__(self, reader):
+        self.reader = reader.eval().requires_grad_(False)
+
+    def read(self, images, batch=64) -> list[dict]:
+        """What is in each picture.
+
+        images: PIL images, or uint8 arrays (height, width, 3), of any size. Returns one dict a picture: "sky", "light", "ground",
+        "backdrop", "weather", and "subjects": {place: (colour, kind)} of the places that hold something.
+        Raises TypeError for a single picture or for other types.
+        """
+        if isinstance(images, Image.Image) or getattr(images, "ndim", 4) == 3:
+            raise TypeError("read() takes a list of pictures: wrap a single one as [image]")
+        device, readings = next(self.reader.parameters()).device, []
+        for start in range(0, len(images), batch):
+            pixels = torch.stack([pixels_of(image) for image in images[start:start + batch]]).to(device)
+            best = {key: logits.argmax(-1).tolist() for key, logits in self.reader(pixels).items()}
+            for i in range(len(pixels)):
+                subjects = {}
+                for place, kind, colour in zip(PLACES, best["kind"][i], best["colour"][i]):
+                    if EACH_PLACE["kind"][kind] != "none":
+                        subjects[place] = (EACH_PLACE["colour"][colour], EACH_PLACE["kind"][kind])
+                readings.append({key: words[best[key][i]] for key, words in WHOLE.items()} | {"subjects": subjects})
+        return readings
+
+    def agreement(self, images, prompts) -> dict[str, Score]:
+        """How well pictures show what their prompts name; see `compare`. One prompt a picture, else ValueError."""
+        if len(images) != len(prompts):
+            raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt for each picture")
+        return compare(self.read(images), [read_caption(prompt) for prompt in prompts])
+
+
+def compare(readings, named) -> dict[str, Score]:
+    """Readings of pictures against what prompts name (as `read_caption` gives it); what a prompt leaves open is not counted.
+
+    Returns for each of ATTRIBUTES the fraction of named ones that were read, and
+    - "kind": some place holds that kind; "colour": that kind is there in that colour; "place": that kind stands there
+    - "mean": over all of these together; "binding": over prompts with two coloured subjects, both there in their own colours.
+    """
+    marks = {key: [] for key in ATTRIBUTES}
+    binding = []
+    for reading, asked in zip(readings, named):
+        seen = reading["subjects"]
+        for key in WHOLE:
+            if key in asked:
+                marks[key].append(reading[key] == asked[key])
+        for colour, kind, place in asked["subjects"]:
+            marks["kind"].append(any(k == kind for _, k in seen.values()))
+            if colour:
+                marks["colour"].append((colour, kind) in seen.values())
+            if place:
+                marks["place"].append(place in seen and seen[place][1] == kind)
+        if len(asked["subjects"]) == 2 and all(colour for colour, _, _ in asked["subjects"]):
+            binding.append(all((colour, kind) in seen.values() for colour, kind, _ in asked["subjects"]))
+    marks |= {"mean": [mark for key in ATTRIBUTES for mark in marks[key]], "binding": binding}
+    return {key: Score(float(np.mean(m)) if m else float("nan"), len(m)) for key, m in marks.items()}
+
+
+def pixels_of(image):
+    """PIL image or uint8 (height, width, 3) -> float tensor (3, 128, 128) in -1..1."""
+    if not isinstance(image, Image.Image):
+        if getattr(image, "dtype", None) != np.uint8 or np.ndim(image) != 3:
+            raise TypeError(f"a picture must be a PIL image or a uint8 array (height, width, 3), not {type(image).__name__}")
+        image = Image.fromarray(np.asarray(image))
+    image = image.convert("RGB")
+    if image.size != (SIZE, SIZE):
+        image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(127.5).sub(1)
+
+
+def load_judge(path=None) -> Judge:
+    """The trained judge from a folder with config.json and model.safetensors; the bundled one without a path.
+
+    Raises FileNotFoundError if nothing is there, ValueError if the file is damaged or of another shape.
+    """
+    folder = Path(path) if path else BUNDLED
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    if not (config.is_file() and weights.is_file()):
+        raise FileNotFoundError(f"no judge in {folder}: it needs config.json and model.safetensors (train one: python -m training.judge)")
+    try:
+        reader = Reader(json.loads(config.read_text())["widths"])
+        reader.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
+    except Exception as error:
+        raise ValueError(f"the judge in {folder} is damaged ({error}): restore the folder or train a new one") from error
+    return Judge(reader)

@@ -1,0 +1,311 @@
+"""The denoising loop: from noise and words to a picture. There is one loop, `_loop`; the rest serves it.
+
+Text-to-image starts from noise, image-to-image from a noised picture; inpainting also puts the known part
+back after every step. Sources: Ho and Salimans 2022 (guidance), Song et al. 2021 (DDIM), Karras et al. 2022
+(noise levels of the Euler family), Meng et al. 2022 (image-to-image), Lugmayr et al. 2022 (keeping what is
+known), and the pipelines of diffusers, which draw the same pictures.
+"""
+
+import copy
+import inspect
+import warnings
+from typing import NamedTuple
+
+import diffusers
+import numpy as np
+import torch
+from PIL import Image
+
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
+
+SCHEDULERS = {
+    "ddim": diffusers.DDIMScheduler,
+    "ddpm": diffusers.DDPMScheduler,
+    "pndm": diffusers.PNDMScheduler,
+    "lms": diffusers.LMSDiscreteScheduler,
+    "heun": diffusers.HeunDiscreteScheduler,
+    "euler": diffusers.EulerDiscreteScheduler,
+    "euler_ancestral": diffusers.EulerAncestralDiscreteScheduler,
+    "dpm++_2m": diffusers.DPMSolverMultistepScheduler,
+    "unipc": diffusers.UniPCMultistepScheduler,
+}
+ALIASES = {"dpm++": "dpm++_2m", "dpmpp_2m": "dpm++_2m"}
+
+
+class Step(NamedTuple):
+    """One turn of the loop. The tensors are (B, C, h, w), on the model's device.
+
+    index: 0, 1, ...: one for every call of the U-Net. "pndm" makes one call more than `steps`, "heun" almost
+        twice as many.
+    timestep: the noise level the U-Net was told, from about 1000 (noise) down to about 0. Euler's can be
+        fractions.
+    latents: where the step arrived and the next one starts. The last step's are the finished latents.
+    x0: the clean latents that this step's noise_pred implies.
+    noise_pred: the U-Net's answer, after guidance.
+    """
+
+    index: int
+    timestep: float
+    latents: torch.Tensor
+    x0: torch.Tensor
+    noise_pred: torch.Tensor
+
+
+@torch.inference_mode()
+def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep):
+    """The denoising loop. prompt_embeds: (2B, 77, d), negative half first; (B, 77, d) without guidance."""
+    alphas_cumprod = _alphas_cumprod(scheduler)[-len(timesteps):]
+    halves = len(prompt_embeds) // len(latents)  # 2 with guidance: with and without the prompt, in one call
+
+    for index, t in enumerate(timesteps):
+        model_input = scheduler.scale_model_input(latents, t)  # (B, C, h, w)
+        noise_pred = unet(torch.cat([model_input] * halves), t, encoder_hidden_states=prompt_embeds).sample
+        if halves == 2:
+            noise_uncond, noise_text = noise_pred.chunk(2)  # (2B, C, h, w) -> 2 x (B, C, h, w)
+            noise_pred = noise_uncond + guidance * (noise_text - noise_uncond)
+        x0 = predict_x0(model_input, noise_pred, alphas_cumprod[index], scheduler.config.prediction_type)
+        latents = scheduler.step(noise_pred, t, latents, **options).prev_sample
+        latents = keep(latents, timesteps[index + 1:index + 2])
+        yield Step(index, t.item(), latents, x0, noise_pred)
+
+    _require_finite(latents, f"The latents after {len(timesteps)} steps hold")
+
+
+def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler="ddim", seed=0,
+            image=None, mask=None, strength=None):
+    """The denoising loop, one `Step` at a time. To cancel, stop asking for steps: nothing runs in between.
+
+    c: Components. prompt: a string, or a list of B strings for a batch.
+    negative_prompt: likewise; what to steer away from. steps: 1 to 1000.
+    guidance: 0 or more; None: c.guidance. At 1 or below there is none: negative_prompt is not used, and the
+        U-Net is called for the prompt alone.
+    scheduler: a name in `SCHEDULERS`, which is given the model's noise schedule, or a scheduler of diffusers
+        (it is copied).
+    seed: a whole number, for a batch the first of B in a row, or a list of B. Same seed, same picture: on
+        every device, in any batch.
+    image: a PIL picture, RGB, c.image_size square, to start from.
+    strength: how far back towards noise to start, above 0 (hardly changed) to 1; None: 0.6, or 1 with a mask.
+    mask: what to paint anew in `image`: a PIL "L" or "1" picture, white where to paint, or an (H, W) array of
+        bool or of 0 to 1. The rest is put back after every step, as noisy as the next step expects it.
+
+    Bad input raises TypeError or ValueError at once. A prompt too long for the text encoder warns of what was
+    cut. Latents that end as NaN or infinite raise FloatingPointError.
+    """
+    prompts = _strings("prompt", prompt)
+    negatives = _strings("negative_prompt", negative_prompt)
+    negatives = negatives * len(prompts) if isinstance(negative_prompt, str) else negatives
+    if len(negatives) != len(prompts):
+        raise ValueError(f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one each.")
+    generators = [seeded_generator(one) for one in _seeds(seed, len(prompts))]
+    guidance = _check_guidance(c.guidance if guidance is None else guidance)
+    scheduler = make_scheduler(c, scheduler)
+    scheduler.set_timesteps(whole_number(steps, "steps", 1, scheduler.config.num_train_timesteps))
+
+    noise = seeded_noise((len(prompts), *c.latent_shape), generators, c.device, c.dtype)
+    timesteps, latents, keep = _start(c, scheduler, steps, noise, image, mask, strength)
+    prompt_embeds = encode_prompts(c, negatives + prompts if guidance > 1 else prompts)
+    draws_noise = "generator" in inspect.signature(scheduler.step).parameters  # going on after `noise`
+    options = {"generator": generators} if draws_noise else {}
+    return _loop(c.unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep)
+
+
+def generate(c, prompt, *, image=None, mask=None, **settings):
+    """Draw a picture: a PIL image, or a list of them for a list of prompts. Takes what `denoise` takes.
+
+    With a mask, the pixels outside of it are those of `image`, exactly.
+    """
+    for step in denoise(c, prompt, image=image, mask=mask, **settings):
+        pass
+    pictures = decode_latents(c, step.latents)
+    if mask is not None:
+        paint = Image.fromarray(_check_mask(mask, c.image_size))
+        pictures = [Image.composite(picture, image, paint) for picture in pictures]
+    return pictures[0] if isinstance(prompt, str) else pictures
+
+
+# What goes into the loop
+
+
+def predict_x0(model_input, noise_pred, alphas_cumprod, prediction_type="epsilon"):
+    """The clean latents x_0 that the U-Net's answer implies, (B, C, h, w).
+
+    model_input: what the U-Net saw, x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, which is what
+        scale_model_input of every scheduler gives.
+    noise_pred: its answer, read as prediction_type says: as eps ("epsilon"), as
+        sqrt(abar) eps - sqrt(1 - abar) x_0 ("v_prediction", Salimans and Ho 2022) or as x_0 ("sample").
+    alphas_cumprod: abar at this step, a tensor, 0 to 1.
+    """
+    signal, noise = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
+    if prediction_type == "epsilon":
+        return (model_input - noise * noise_pred) / signal
+    if prediction_type == "v_prediction":
+        return signal * model_input - noise * noise_pred
+    if prediction_type == "sample":
+        return noise_pred
+    raise ValueError(f"prediction_type {prediction_type!r} is not one of epsilon, v_prediction, sample.")
+
+
+def _alphas_cumprod(scheduler):
+    """How much signal (abar, 0 to 1) the latents hold at each of scheduler.timesteps, (S,).
+
+    The Euler family keeps its latents as x_0 + sigma eps, and so starts from a wide noise; there
+    abar = 1 / (sigma^2 + 1).
+    """
+    if scheduler.init_noise_sigma != 1:
+        return 1 / (scheduler.sigmas[:len(scheduler.timesteps)] ** 2 + 1)
+    return scheduler.alphas_cumprod[scheduler.timesteps.long()]
+
+
+def make_scheduler(c, scheduler):
+    """A fresh scheduler: by its usual name with the model's noise schedule, or a copy of the one given.
+
+    A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used
+    themselves.
+    """
+    if not isinstance(scheduler, str):
+        if not hasattr(scheduler, "set_timesteps") or not hasattr(scheduler, "alphas_cumprod"):
+            raise TypeError(f"scheduler must be one of {', '.join(SCHEDULERS)}, or a scheduler of diffusers "
+                            f"with alphas_cumprod, not {type(scheduler).__name__}.")
+        return copy.deepcopy(scheduler)
+    name = ALIASES.get(scheduler.lower(), scheduler.lower())
+    if name not in SCHEDULERS:
+        raise ValueError(f"There is no scheduler called {scheduler!r}: use one of {', '.join(SCHEDULERS)}.")
+    # Latents, unlike pixels, reach beyond -1..1: they are clipped only where the model's own settings say so.
+    return SCHEDULERS[name].from_config({"clip_sample": False, **c.scheduler.config})
+
+
+@torch.inference_mode()
+def _start(c, scheduler, steps, noise, image, mask, strength):
+    """Where the loop begins, and what it holds on to: (timesteps, latents, keep).
+
+    keep(latents, next_timestep) is called after every step; next_timestep is (1,), after the last one (0,).
+    """
+    if image is None and (mask is not None or strength is not None):
+        raise ValueError("mask and strength go with a picture: give image= too.")
+    strength = _check_strength(strength, default=0.6 if image is not None and mask is None else 1.0)
+    timesteps, latents = scheduler.timesteps, noise * scheduler.init_noise_sigma
+    if image is None:
+        return timesteps, latents, _keep_nothing
+
+    known = encode_image(c, image).expand_as(noise)  # (1, C, h, w) -> (B, C, h, w)
+    if mask is None or strength < 1:
+        skipped = (steps - max(1, int(steps * strength))) * scheduler.order
+        if skipped and isinstance(scheduler, diffusers.PNDMScheduler):
+            raise ValueError('The scheduler "pndm" can not begin in the middle: use another or strength=1.')
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(skipped)
+        timesteps = timesteps[skipped:]
+        latents = scheduler.add_noise(known, noise, timesteps[:1])
+    if mask is None:
+        return timesteps, latents, _keep_nothing
+
+    paint = torch.from_numpy(_check_mask(mask, c.image_size))[None, None].to(c.device, torch.float32)
+    paint = torch.nn.functional.max_pool2d(paint, c.vae_scale_factor) > 0  # (1, 1, H, W) -> (1, 1, h, w)
+
+    def keep_known(latents, next_timestep):
+        target = scheduler.add_noise(known, noise, next_timestep) if len(next_timestep) else known
+        return torch.where(paint, latents, target)
+
+    return timesteps, latents, keep_known
+
+
+def _keep_nothing(latents, next_timestep):
+    return latents
+
+
+# Words and pictures in, pictures out
+
+
+@torch.inference_mode()
+def encode_prompts(c, prompts):
+    """What the U-Net reads, (B, 77, d), of B strings. Warns of what a long prompt loses: its end."""
+    for prompt in prompts:
+        ids = c.tokenizer(prompt).input_ids
+        if len(ids) > c.max_tokens:
+            cut = c.tokenizer.decode(ids[c.max_tokens - 1:-1]).strip()
+            cut = cut if len(cut) <= 80 else f"{cut[:50].strip()} ... {cut[-25:].strip()}"
+            warnings.warn(f"The prompt has {len(ids) - 2} tokens and the model reads the first "
+                          f'{c.max_tokens - 2}; this was cut: "{cut}"', stacklevel=4)  # denoise's caller
+    tokens = c.tokenizer(prompts, padding="max_length", max_length=c.max_tokens, truncation=True)
+    return c.text_encoder(torch.tensor(tokens.input_ids, device=c.device))[0]  # (B, 77) -> (B, 77, d)
+
+
+@torch.inference_mode()
+def encode_image(c, image):
+    """The latents (1, C, h, w) of a PIL picture, RGB, c.image_size square: the mean, scaled like noise."""
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"image must be a PIL picture, not {type(image).__name__}.")
+    if image.mode != "RGB":
+        raise ValueError(f'image has the mode {image.mode!r}: use image.convert("RGB").')
+    if image.size != (c.image_size, c.image_size):
+        raise ValueError(f"image is {image.width} x {image.height} and this model draws {c.image_size} x "
+                         f"{c.image_size}: use image.resize(({c.image_size}, {c.image_size})).")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
+    pixels = (pixels.to(c.device, torch.float32) / 127.5 - 1).to(c.dtype)  # 0..255 -> -1..1
+    return c.vae.encode(pixels).latent_dist.mode() * c.vae.config.scaling_factor
+
+
+@torch.inference_mode()
+def decode_latents(c, latents):
+    """The pictures of latents (B, C, h, w): B PIL images. FloatingPointError for NaN or infinity."""
+    pixels = c.vae.decode(latents / c.vae.config.scaling_factor).sample  # (B, C, h, w) -> (B, 3, H, W)
+    _require_finite(pixels, "The decoded pixels hold")
+    pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (B, H, W, 3)
+    return [Image.fromarray(one) for one in (pixels.float().cpu().numpy() * 255).round().astype("uint8")]
+
+
+# Bad input, in words
+
+
+def _require_finite(tensor, what):
+    if not tensor.isfinite().all():
+        raise FloatingPointError(f"{what} NaN or infinite numbers, so there is no picture: lower the "
+                                 f"guidance, load the model anew, or load it with dtype=torch.float32.")
+
+
+def _strings(name, value):
+    strings = [value] if isinstance(value, str) else value
+    is_list = isinstance(strings, (list, tuple)) and len(strings) > 0
+    if not is_list or not all(isinstance(one, str) for one in strings):
+        raise TypeError(f"{name} must be a string or a list of strings, not {value!r}.")
+    return list(strings)
+
+
+def _seeds(seed, count):
+    if not isinstance(seed, (list, tuple)):
+        return [whole_number(seed, "seed", 0, 2**63 - count) + i for i in range(count)]
+    if len(seed) != count:
+        raise ValueError(f"{len(seed)} seeds for {count} prompts: give one each, or one whole number.")
+    return seed
+
+
+def _check_guidance(guidance):
+    if isinstance(guidance, bool) or not isinstance(guidance, (int, float, np.number)):
+        raise TypeError(f"guidance must be a number, not {guidance!r}.")
+    if not 0 <= guidance < float("inf"):
+        raise ValueError(f"guidance must be 0 or more, not {guidance}: 1 is none, 3 to 8 are usual.")
+    return float(guidance)
+
+
+def _check_strength(strength, default):
+    if strength is None:
+        return default
+    if isinstance(strength, bool) or not isinstance(strength, (int, float, np.number)):
+        raise TypeError(f"strength must be a number, not {strength!r}.")
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must be above 0 and at most 1, not {strength}.")
+    return float(strength)
+
+
+def _check_mask(mask, size):
+    """The mask as a (size, size) array of bool, True where to paint."""
+    if isinstance(mask, Image.Image):
+        if mask.mode not in ("1", "L"):
+            raise ValueError(f'mask has the mode {mask.mode!r}: use mask.convert("L"), white where to paint.')
+        mask = np.asarray(mask.convert("L")) / 255
+    mask = np.asarray(mask)
+    if mask.shape != (size, size):
+        raise ValueError(f"mask has the shape {mask.shape} and the picture {(size, size)}: make them equal.")
+    if mask.dtype != bool and not ((mask >= 0) & (mask <= 1)).all():
+        raise ValueError("mask must hold bools, or numbers from 0 (keep) to 1 (paint).")
+    return mask > 0.5

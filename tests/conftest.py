@@ -1,0 +1,51 @@
+"""What every test shares: no network beyond this machine, two tiny models, the same torch everywhere."""
+
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+_cache = tempfile.TemporaryDirectory(prefix="hub-cache-")
+os.environ["HF_HOME"] = _cache.name  # before huggingface_hub reads it: a cache of nobody's own
+os.environ.pop("COURSE_MODEL", None)
+
+_connect = socket.socket.connect
+
+
+def _connect_here_only(self, address):
+    on_internet = self.family in (socket.AF_INET, socket.AF_INET6)
+    if on_internet and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise OSError(f"a test reached for the network: {address}")
+    return _connect(self, address)
+
+
+socket.socket.connect = _connect_here_only
+
+
+@pytest.fixture(scope="session")
+def model_folders(tmp_path_factory):
+    """{"postcard": folder, "sd15": folder} of tiny random models, written once a run. Do not change them."""
+    from models import SHAPES, build_model
+
+    return {shape: build_model(tmp_path_factory.mktemp("models") / shape, shape) for shape in SHAPES}
+
+
+@pytest.fixture(scope="session", params=["postcard", "sd15"])
+def tiny(request, model_folders):
+    """The Components of both tiny models, one after the other, on the CPU. Do not change them."""
+    from helpers import load_components
+
+    return load_components(model_folders[request.param], device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_postcard(model_folders):
+    """The Components of the tiny postcard-shaped model only, for tests that need not run twice."""
+    from helpers import load_components
+
+    return load_components(model_folders["postcard"], device="cpu")

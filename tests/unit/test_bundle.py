@@ -1,0 +1,113 @@
+"""The bundled postcard model: complete, small, offline, and a plain Stable Diffusion to the library."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+BUNDLE = Path(__file__).resolve().parents[2] / "helpers" / "models" / "postcard"
+MODEL_PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
+PROMPT = "a red boat on a lake below snowy mountains at sunset"
+
+# No project code is imported here, and every way out of the machine is shut.
+LIBRARY_ALONE = """
+import os, socket, sys
+os.environ["HF_HUB_OFFLINE"] = "1"
+def shut(*_): raise OSError("the bundled model reached for the network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = shut
+import numpy, torch
+from diffusers import StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1])
+pipe.set_progress_bar_config(disable=True)
+image = pipe(sys.argv[2], num_inference_steps=8, guidance_scale=float(sys.argv[3]),
+             generator=torch.Generator("cpu").manual_seed(11)).images[0]
+assert not any(name.split(".")[0] in ("helpers", "training") for name in sys.modules)
+numpy.save(sys.argv[4], numpy.asarray(image))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bundle():
+    """Every test here fails, and says why, where the trained weights are not there: none is skipped."""
+    missing = [part for part in MODEL_PARTS if not (BUNDLE / part).is_dir()]
+    if missing:
+        pytest.fail(f"The bundled model is not complete: {BUNDLE} has no {', '.join(missing)}. Train it "
+                    f"(make train) or fetch a whole copy of the course.")
+
+
+@pytest.fixture(scope="module")
+def c(bundle):
+    from helpers import load_components
+
+    return load_components("postcard", device="cpu")
+
+
+def test_it_fits_in_forty_megabytes():
+    size = sum(path.stat().st_size for path in BUNDLE.rglob("*") if path.is_file())
+    assert size <= 40e6, f"{size / 1e6:.1f} MB"
+
+
+def test_weights_are_half_precision_safetensors():
+    from safetensors import safe_open
+
+    assert not [path for path in BUNDLE.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
+    for path in BUNDLE.rglob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            kinds = {file.get_slice(name).get_dtype() for name in file.keys()}
+        assert not kinds & {"F32", "F64"}, f"{path.name} holds {kinds}"
+
+
+def test_it_loads_without_a_network():
+    code = """
+import socket
+def shut(*_): raise OSError("the bundled model reached for the network")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = shut
+from helpers import load_components
+print(load_components("postcard", device="cpu").trained)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=BUNDLE.parents[2])
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True", "")
+
+
+def test_the_library_alone_draws_the_same_picture(c, tmp_path):
+    from helpers import generate
+
+    out = tmp_path / "picture.npy"
+    arguments = [str(BUNDLE), PROMPT, str(c.guidance), str(out)]
+    subprocess.run([sys.executable, "-c", LIBRARY_ALONE, *arguments], check=True, cwd=tmp_path)
+    scheduler = type(c.scheduler).from_config(c.scheduler.config)
+    ours = np.asarray(generate(c, PROMPT, steps=8, seed=11, scheduler=scheduler)).astype(int)
+    assert np.abs(ours - np.load(out)).max() <= 2
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++_2m"])
+@pytest.mark.parametrize("guidance", [1, None])
+def test_same_picture_as_the_pipeline(c, scheduler, guidance):
+    from helpers import generate
+    from helpers.sampling import SCHEDULERS
+
+    pipe = c.pipeline()
+    pipe.scheduler = SCHEDULERS[scheduler].from_config(pipe.scheduler.config)
+    theirs = pipe(PROMPT, num_inference_steps=10, guidance_scale=c.guidance if guidance is None else guidance,
+                  generator=torch.Generator("cpu").manual_seed(4)).images[0]
+    ours = generate(c, PROMPT, steps=10, guidance=guidance, scheduler=scheduler, seed=4)
+    assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 2
+
+
+def test_it_has_the_shape_of_stable_diffusion(c):
+    assert (c.image_size, c.latent_shape, c.max_tokens, c.vae_scale_factor) == (128, (4, 16, 16), 77, 8)
+    assert len(c.tokenizer) == c.text_encoder.config.vocab_size
+    assert c.tokenizer.pad_token_id == c.tokenizer.eos_token_id == c.text_encoder.config.eos_token_id
+    assert c.unet.config.sample_size == 16  # the library rewrites it in a file it takes for old
+    assert json.loads((BUNDLE / "course.json").read_text())["guidance"] == c.guidance
+
+
+def test_any_text_is_accepted(c):
+    for text in ("", "ÅÄÖ 日本 🙂", "qwrtz " * 40, "A RED BOAT"):
+        ids = c.tokenizer(text, truncation=True, max_length=77).input_ids
+        assert max(ids) < len(c.tokenizer) and len(ids) <= 77
+    assert c.tokenizer("A RED BOAT").input_ids == c.tokenizer("a red boat").input_ids

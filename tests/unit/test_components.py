@@ -1,0 +1,271 @@
+"""helpers.components and helpers.hub: what loads, the facts computed from it, and what bad input gets."""
+
+import json
+import shutil
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from helpers import components, hub, load_components
+
+
+@pytest.fixture
+def folder(model_folders, tmp_path):
+    """A copy of the postcard-shaped model that a test may break."""
+    return shutil.copytree(model_folders["postcard"], tmp_path / "model")
+
+
+# What loads
+
+
+@pytest.mark.parametrize("shape, image_size, latent_shape, guidance",
+                         [("postcard", 128, (4, 16, 16), 3.0), ("sd15", 192, (4, 24, 24), 7.5)])
+def test_facts_are_computed_from_the_parts(model_folders, shape, image_size, latent_shape, guidance):
+    c = load_components(model_folders[shape], device="cpu")
+    assert (c.image_size, c.latent_shape) == (image_size, latent_shape)
+    assert (c.vae_scale_factor, c.max_tokens) == (8, 77)
+    assert (c.guidance, c.trained) == (guidance, False)
+    assert (c.name, c.path) == (str(model_folders[shape]), model_folders[shape])
+    assert repr(c).startswith("Components(") and "on cpu in float32" in repr(c)
+
+
+def test_fp16_files_are_float32_on_a_cpu_and_frozen(tiny):
+    stored = load_file(tiny.path / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {weight.dtype for weight in stored.values()} == {torch.float16}
+    for part in (tiny.text_encoder, tiny.vae, tiny.unet):
+        assert {weight.dtype for weight in part.parameters()} == {torch.float32}
+        assert not part.training and not any(weight.requires_grad for weight in part.parameters())
+
+
+def test_the_vocabulary_fits_the_text_encoder(tiny):
+    assert len(tiny.tokenizer) == tiny.text_encoder.config.vocab_size
+    assert tiny.tokenizer("a red boat").input_ids[0] == tiny.text_encoder.config.bos_token_id
+    assert tiny.tokenizer.decode(tiny.tokenizer("A Red zebra!").input_ids[1:-1]).strip() == "a red zebra !"
+
+
+def test_half_precision_files_are_preferred(folder):
+    plain = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    plain.rename(plain.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    plain.write_bytes(b"not read")
+    assert load_components(folder, device="cpu").dtype == torch.float32
+
+
+def test_course_model_is_the_default(model_folders, monkeypatch):
+    monkeypatch.setenv("COURSE_MODEL", str(model_folders["sd15"]))
+    assert load_components(device="cpu").path == model_folders["sd15"]
+
+
+def test_without_a_card_guidance_is_the_fields_default(folder):
+    (folder / "course.json").unlink()
+    c = load_components(folder, device="cpu")
+    assert (c.guidance, c.trained) == (7.5, True)
+
+
+def test_pipeline_is_silent_and_shares_all_but_the_scheduler(tiny, capfd):
+    pipe = tiny.pipeline()
+    pipe("a red boat", num_inference_steps=2, output_type="latent")
+    assert capfd.readouterr() == ("", "")
+    assert pipe.unet is tiny.unet and pipe.vae is tiny.vae and pipe.scheduler is not tiny.scheduler
+    assert tiny.scheduler.num_inference_steps is None
+
+
+# Names and folders
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match='no model called \'nonsense\'.*"postcard", "sd15", "sd14"'):
+        load_components("nonsense")
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "~/nowhere", "a/b/c"])
+def test_missing_folder(name):
+    with pytest.raises(FileNotFoundError, match="There is no model folder"):
+        load_components(name)
+
+
+@pytest.mark.parametrize("gone", ["tokenizer", "text_encoder", "vae", "unet", "scheduler"])
+def test_missing_part_is_named(folder, gone):
+    shutil.rmtree(folder / gone)
+    with pytest.raises(FileNotFoundError, match=f"not a whole model: {gone}/.* is missing"):
+        load_components(folder)
+
+
+def test_missing_bundle_says_that_the_copy_is_incomplete(monkeypatch, tmp_path):
+    monkeypatch.setitem(components.MODELS, "postcard", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="the copy of the course is incomplete"):
+        load_components("postcard")
+
+
+def test_pickled_weights_are_not_opened(folder):
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    with pytest.raises(FileNotFoundError, match="vae has no weights in the safetensors format"):
+        load_components(folder)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("part, file", [("text_encoder", "model.safetensors"),
+                                        ("vae", "diffusion_pytorch_model.safetensors"),
+                                        ("unet", "diffusion_pytorch_model.safetensors")])
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
+def test_truncated_weights_are_named(folder, part, file, keep):
+    path = folder / part / file
+    content = path.read_bytes()
+    path.write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
+    with pytest.raises(ValueError, match=f"The weight file .*{part}.{file} is damaged"):
+        load_components(folder)
+
+
+def test_garbage_weights_are_named(folder):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"<html>not found</html>" * 100)
+    with pytest.raises(ValueError, match="unet.diffusion_pytorch_model.safetensors is damaged"):
+        load_components(folder)
+
+
+@pytest.mark.parametrize("part, file", [("text_encoder", "model"), ("unet", "diffusion_pytorch_model")])
+def test_a_missing_weight_does_not_stay_random(folder, part, file):
+    path = folder / part / f"{file}.safetensors"
+    weights = load_file(path)
+    weights.pop(sorted(weights)[0])
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"{part}.*1 weights are missing"):
+        load_components(folder)
+
+
+@pytest.mark.parametrize("file", ["unet/config.json", "text_encoder/config.json", "tokenizer/vocab.json",
+                                  "scheduler/scheduler_config.json", "course.json"])
+def test_a_damaged_text_file_is_named(folder, file):
+    (folder / file).write_text("{half")
+    with pytest.raises(ValueError, match=file.split("/")[0]):
+        load_components(folder)
+
+
+def test_scheduler_of_unknown_class(folder):
+    (folder / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    with pytest.raises(ValueError, match="names no scheduler"):
+        load_components(folder)
+
+
+def test_parts_that_do_not_fit(folder, model_folders):
+    shutil.rmtree(folder / "text_encoder")
+    shutil.copytree(model_folders["sd15"] / "text_encoder", folder / "text_encoder")
+    with pytest.raises(ValueError, match="text of width 768 for a U-Net that reads 32"):
+        load_components(folder)
+
+
+# Device, number format, memory
+
+
+def test_float16_on_a_cpu_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match="runs this course in float32, not in torch.float16"):
+        load_components("postcard", device="cpu", dtype=torch.float16)
+
+
+def test_a_full_graphics_card_is_told_in_gigabytes(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(1e9), int(16e9)))
+    with pytest.raises(MemoryError, match="needs about 3.0 GB of GPU memory; 1.0 of 16.0 GB are free"):
+        components._check_memory(2e9, "cuda")
+    components._check_memory(0.5e9, "cuda")
+
+
+# The Hub, played by a server on this machine
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Serves one model folder, whole or in a way that goes wrong, as the Hub serves it."""
+
+    def do_GET(self):
+        server, path = self.server, self.path.split("?")[0]
+        server.asked.append(path)
+        if server.status != 200:
+            return self._send(server.status, b"{}", **server.headers)
+        if path.startswith("/api/models/"):
+            files = [{"rfilename": name, "size": len(content), "path": name, "type": "file", "oid": "0" * 40}
+                     for name, content in server.files.items()]
+            about = {"id": "owner/name", "sha": "a" * 40, "siblings": files}
+            return self._send(200, json.dumps(files if "/tree/" in path else about).encode())
+        content = server.files[path.split("a" * 40 + "/")[1]]
+        headers = {"X-Repo-Commit": "a" * 40, "ETag": f'"{hash(content):x}"'}
+        if server.half and path.endswith("model.safetensors") and self.command == "GET":
+            content = content[:len(content) // 2]
+        self._send(200, content, **headers)
+
+    do_HEAD = do_GET
+
+    def _send(self, status, content, **headers):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stand_in(monkeypatch, model_folders):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    server.asked, server.status, server.headers, server.half = [], 200, {}, False
+    source = model_folders["sd15"]
+    server.files = {path.relative_to(source).as_posix(): path.read_bytes()
+                    for path in source.rglob("*") if path.is_file()}
+    server.files |= {"v1-5-pruned.ckpt": b"large", "unet/diffusion_pytorch_model.bin": b"a pickle"}
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_is_fetched_once_and_then_cached(stand_in, capsys):
+    c = load_components("owner/whole", device="cpu")
+    assert c.latent_shape == (4, 24, 24)
+    assert "Downloading owner/whole from the Hugging Face Hub" in capsys.readouterr().out
+    assert not any(path.endswith((".ckpt", ".bin")) for path in stand_in.asked)
+    stand_in.asked.clear()
+    load_components("owner/whole", device="cpu")
+    assert stand_in.asked == [] and capsys.readouterr().out == ""
+
+
+def test_half_a_file_is_not_taken_for_a_model_and_can_be_fetched_again(stand_in):
+    stand_in.half = True
+    with pytest.raises(ConnectionError, match="broke off"):
+        load_components("owner/half", device="cpu")
+    stand_in.half = False
+    assert load_components("owner/half", device="cpu").latent_shape == (4, 24, 24)
+
+
+@pytest.mark.parametrize("status, headers, kind, words", [
+    (404, {"X-Error-Code": "RepoNotFound"}, FileNotFoundError, "gone from the Hugging Face Hub"),
+    (401, {"X-Error-Code": "RepoNotFound"}, FileNotFoundError, "gone from the Hugging Face Hub"),
+    (401, {"X-Error-Code": "GatedRepo"}, PermissionError, "is gated: accept its terms"),
+    (401, {"X-Error-Message": "expired token"}, PermissionError, r"refused owner/name \(answer 401\)"),
+    (500, {}, ConnectionError, "answered 500"),
+])
+def test_what_the_hub_answers_is_put_in_words(stand_in, status, headers, kind, words):
+    stand_in.status, stand_in.headers = status, headers
+    with pytest.raises(kind, match=f"{words}.*load_components\\(\"postcard\"\\) needs no network"):
+        load_components("owner/name")
+
+
+def test_a_hub_that_is_not_there_is_unreachable(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
+    with pytest.raises(ConnectionError, match="unreachable.*needs no network"):
+        load_components("sd15")
+
+
+def test_half_precision_and_safe_files_are_chosen():
+    names = ["model.safetensors", "model.fp16.safetensors", "model.bin"]
+    assert hub.weights_file(names) == "model.fp16.safetensors"
+    assert hub.weights_file(["diffusion_pytorch_model.non_ema.safetensors", "config.json"]) is None

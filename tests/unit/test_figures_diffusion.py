@@ -1,0 +1,84 @@
+"""Figures: what a Picture gives to a notebook, that pixels survive, and that the numbers drawn are the right ones."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+from helpers import diffusion
+from helpers.figures import diffusion as pictures
+from helpers.figures import picture_grid, points, style
+from PIL import Image
+
+ABAR = diffusion.make_alphas_cumprod()
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_picture_carries_its_words():
+    data, metadata = picture_grid([[draw(3, 8, 8)]], "A claim", "A noisy square.")._repr_mimebundle_()
+    assert data["text/plain"] == "[figure] A noisy square."
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert metadata == {"image/png": {"alt": "A noisy square.", "width": 900}}
+
+
+def test_pixels_are_kept():
+    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    drawn = np.asarray(picture_grid([[Image.fromarray(array)]], "A claim", "One picture.").image())
+    top, left = round(style.TITLE * style.DPI), round(0.08 * style.DPI)
+    assert np.array_equal(drawn[top:top + 128:2, left:left + 128:2], array)         # 64 pixels, each drawn 2 x 2
+
+
+@pytest.mark.parametrize("picture", [torch.tensor([[[-1.0]], [[0.0]], [[2.0]]]), np.array([[[0, 128, 255]]]),
+                                     Image.new("RGB", (1, 1), (0, 128, 255))])
+def test_to_rgb(picture):
+    assert style.to_rgb(picture).tolist() == [[[0, 128, 255]]]
+
+
+def test_stage_frames_depend_on_their_state_only():
+    fig = style.new_figure(1, width=2)
+    line, = style.place(fig, 0.1, 0.1, 1, 0.8).plot([0, 1], [0, 1])
+    stage = style.Stage(fig, [line])
+    first = stage.png()
+    line.set_ydata([1, 0])
+    second = stage.png()
+    line.set_ydata([0, 1])
+    assert stage.png() == first != second
+
+
+def test_memories_are_weighed_by_how_well_they_fit():
+    data = draw(20, 3, 8, 8)
+    table = pictures.MemoryTable(data, data[7], draw(3, 8, 8, seed=1), ABAR)
+    _, which, share, memories, guess = table.answer(50)
+    assert which[0] == 7 and share[0] > 0.999 and memories == pytest.approx(1, abs=0.01)
+    assert torch.allclose(guess, data[7], atol=1e-2)
+    assert 15 < pictures.MemoryTable(data / 10, data[7] / 10, draw(3, 8, 8, seed=1), ABAR).answer(999)[3] <= 20
+
+
+def test_copies_are_found():
+    data = draw(9, 3, 8, 8)
+    assert "Sampled" in pictures.copies(data[[4, 2]] + 0.001, data).alt or pictures.copies(data[[4, 2]], data).png
+
+
+def test_every_figure_is_drawn_and_described():
+    x_0, noise, world = draw(3, 16, 16).clamp(-1, 1), draw(3, 16, 16, seed=1), diffusion.make_shape("glyph")
+    line = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)
+    exact = lambda x, t: world.noise_pred(x, ABAR[t].item())  # noqa: E731
+    walk = [999, 500], draw(3, 60, 1)
+    drawn = [
+        pictures.noising_table(x_0, noise, [0, 999]), pictures.rising_tide(x_0, noise, [0, 100, 999]),
+        pictures.brightness_plot(draw(5, 3, 8, 8), draw(5, 3, 8, 8, seed=1), 0.005),
+        pictures.exam_paper([x_0], [noise], [500], ABAR),
+        pictures.MemoryTable(draw(8, 3, 8, 8), draw(3, 8, 8), draw(3, 8, 8, seed=1), ABAR).figure([999, 10]),
+        points.ScoreFields(world, exact, world.sample(9), ABAR, n=4).figure([10, 999]),
+        points.flow(draw(3, 20, 2), [999, 500], [999, 0], world),
+        points.two_ways(world, exact, draw(2, 2), [999, 500], ABAR),
+        points.score_table(line, [(500, ABAR[500].item(), np.array([0.0, 1.0]), np.array([0.0, 1.0]))]),
+        points.one_step_many(line, walk, {1: walk, 2: walk}, ABAR, {1: 1.0, 2: 0.004}),
+        points.loss_floor([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.6, 0.3, 0.2]}),
+    ]
+    for picture in drawn:
+        assert picture.image().width == 9 * style.DPI and len(picture.alt) > 60
+        assert np.asarray(picture.image()).std() > 5                        # not an empty page

@@ -1,0 +1,152 @@
+"""The panels of lesson 01 through their pure functions: no browser, and no drawing when a slider moves."""
+
+import io
+
+import ipywidgets as widgets
+import pytest
+import torch
+from helpers import diffusion
+from helpers.figures import diffusion as pictures
+from helpers.figures import points
+from helpers.panels import Panel, Progress, predict
+from helpers.panels import diffusion as panels
+from helpers.panels.base import STILL, buttons, menu, slider
+from PIL import Image
+
+ABAR = diffusion.make_alphas_cumprod()
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def small_panel(frame=lambda t, word: f"{t}{word}".encode(), ahead=True):
+    return Panel({"t": slider("t", [1, 2, 3], 2), "word": menu("word", ["a", "b"], "a")}, frame,
+                 lambda t, word: f"t is {t}", ahead)
+
+
+def test_frames_are_ready_and_a_move_only_looks_them_up():
+    panel = small_panel()
+    panel.frame = None                                          # from here on drawing would fail
+    for t in (1, 2, 3):
+        for word in "ab":
+            panel.controls["t"].value, panel.controls["word"].value = t, word
+            assert panel.picture.value == f"{t}{word}".encode() and panel.line.value == f"t is {t}"
+
+
+def test_a_panel_can_draw_when_asked():
+    calls = []
+    panel = small_panel(lambda t, word: calls.append(t) or b"png", ahead=False)
+    panel.controls["t"].value = 3
+    assert calls == [2, 3] and panel.frames == {}
+
+
+def test_a_frame_that_fails_says_so():
+    def frame(t, word):
+        if t == 3:
+            raise ValueError("no <picture> today")
+        return b"png"
+
+    panel = small_panel(frame, ahead=False)
+    panel.controls["t"].value = 3
+    assert panel.picture.value == b"png" and panel.line.value == "<b>This could not be drawn: no &lt;picture&gt; today</b>"
+
+
+def test_only_parts_that_work_on_colab_and_lab():
+    def parts(widget):
+        yield widget
+        for child in getattr(widget, "children", ()):
+            yield from parts(child)
+
+    allowed = (widgets.VBox, widgets.HBox, widgets.SelectionSlider, widgets.Dropdown, widgets.ToggleButtons, widgets.Image,
+               widgets.HTML, widgets.IntProgress)
+    for panel in (small_panel(), predict("yes", "no"), Progress(3)):
+        assert all(isinstance(part, allowed) for part in parts(panel)) and repr(panel) == STILL
+
+
+def test_predict_remembers_and_judges():
+    question = predict("sky", "boat")
+    assert question.chosen is None and question.verdict("sky") == "You have not chosen. Measured: sky."
+    question.answers.value = "boat"
+    assert question.line.value == "Noted. Run the next cell."
+    assert question.verdict("sky") == "You said: boat. Measured: sky."
+    assert question.verdict("boat") == "You said so too. Measured: boat."
+
+
+def test_progress_shows_the_end():
+    progress = Progress(10)
+    progress.update(1, "loss <1>")
+    progress.update(2)                                          # too soon after the first: not shown
+    assert progress.bar.value == 1 and "loss &lt;1&gt;" in progress.line.value
+    progress.update(10)
+    assert progress.bar.value == 10 and progress.line.value.startswith("10 of 10, took")
+
+
+def test_buttons_hold_what_they_are_given():
+    assert buttons("page", range(1, 4), 1).options == (1, 2, 3)
+
+
+def is_png(data):
+    return Image.open(io.BytesIO(data)).format == "PNG"
+
+
+@pytest.fixture(scope="module")
+def noise_panel():
+    panels_t, panels.EVERY_T = panels.EVERY_T, [0, 354, 999]
+    try:
+        return panels.noise_panel(draw(3, 16, 16).clamp(-1, 1), draw(3, 16, 16, seed=1))
+    finally:
+        panels.EVERY_T = panels_t
+
+
+def test_noise_panel(noise_panel):
+    assert len(noise_panel.frames) == 9 and all(map(is_png, noise_panel.frames.values()))
+    assert len(set(noise_panel.frames.values())) == 9                       # every state its own picture
+    assert noise_panel.frame(t=354, schedule="cosine") == noise_panel.frames[354, "cosine"]     # and always the same one
+    noise_panel.frame, noise_panel.controls["t"].value = None, 999
+    assert noise_panel.picture.value == noise_panel.frames[999, "scaled_linear"]
+    assert "-23.3 dB" in noise_panel.line.value and "x<sub>999</sub> = 0.07" in noise_panel.line.value
+
+
+def test_slider_reaches_both_ends_and_the_halfway_step():
+    assert {0, 354, 999} <= set(panels.EVERY_T) and len(panels.EVERY_T) < 45
+
+
+def test_exam_panel():
+    panel = panels.exam_panel(draw(8, 3, 16, 16).clamp(-1, 1), draw(8, 3, 16, 16, seed=1), [1, 300, 600, 999] * 2, ABAR)
+    assert panel.controls["page"].options == (1, 2) and is_png(panel.frames[(2,)])
+    assert panel.frames[(1,)] != panel.frames[(2,)]
+
+
+def test_field_panel():
+    world = diffusion.make_shape("two Gaussians")
+    fields = points.ScoreFields(world, lambda x, t: world.noise_pred(x, ABAR[t].item()), world.sample(20), ABAR,
+                                draw(4, 2), [999, 600, 300], n=5)
+    assert fields.frame(600) == fields.frame(600) != fields.frame(100)
+    true, learnt, error = fields.fields(300)
+    assert torch.equal(true, learnt) and error.max() == 0                   # the network is exact here
+    panel = panels.field_panel(fields)
+    assert {0, 999} <= set(panel.controls["t"].options) and all(map(is_png, panel.frames.values()))
+
+
+def test_steps_panel():
+    world = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)
+    walks = {n: (diffusion.spaced_timesteps(n), draw(n + 1, 60, 1)) for n in (1, 5)}
+    panel = panels.steps_panel(world, walks[5], walks, ABAR, {1: 1.0, 5: 0.12})
+    assert is_png(panel.picture.value) and panel.line.value == "1 step: 100.0% of the points land in the gap"
+
+
+def test_memory_panel():
+    data = draw(12, 3, 8, 8)
+    table = pictures.MemoryTable(data, draw(3, 8, 8, seed=1), draw(3, 8, 8, seed=2), ABAR)
+    panel = panels.memory_panel(table)
+    assert all(map(is_png, panel.frames.values())) and "of 12 training pictures" in panel.line.value
+    panel.controls["t"].value = 999
+    assert panel.picture.value == table.frame(999)
+
+
+def test_floor_panel():
+    panel = panels.floor_panel([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.5, 0.3, 0.19]})
+    assert panel.line.value == "late: the loss is 10% above the best possible"
+    panel.controls["moment"].value = "early"
+    assert is_png(panel.picture.value) and panel.frames[("early",)] != panel.frames[("late",)]

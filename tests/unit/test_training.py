@@ -1,0 +1,356 @@
+"""The training loop goes on exactly where it was stopped; its parts do what they claim."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.postcards import KINDS, caption, full_caption, sample_scene
+from training import card, clip, common, data, optimizers, vae
+from training.settings import PRESETS, Loop, settings
+from training.tokenizer import learn_merges, save_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOP = Loop(steps=12, batch=4, lr=1e-2, warmup=3, decay=0.5, ema=0.9, log_every=2)
+
+
+class Line(torch.nn.Module):
+    """A tiny task with noise of its own: fit y = A x."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.inside, self.outside = torch.nn.Linear(5, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, x, stop=False):
+        y = self.outside(torch.tanh(self.inside(x + 0.1 * torch.randn_like(x))))
+        return dict(loss=(y - x[:, :3]).square().mean())
+
+
+def line_batch(rng, step, steps):
+    return dict(x=torch.tensor([[rng.gauss(0, 1) for _ in range(5)] for _ in range(4)]))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("POSTCARD_RUNS", str(tmp_path))
+    return tmp_path
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def same_state(a, b):
+    return all(torch.equal(a["model"][k], b["model"][k]) and torch.equal(a["ema"][k], b["ema"][k]) for k in a["model"])
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 6, 9])
+def test_a_stopped_run_ends_in_the_same_bits(folder, stop_after):
+    whole = common.train("whole", Line(), line_batch, LOOP)
+
+    def stopping_batch(rng, step, steps):
+        if step == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return line_batch(rng, step, steps)
+
+    with pytest.raises(SystemExit) as left:
+        common.train("stopped", Line(), stopping_batch, LOOP)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert common.read_checkpoint(folder / "stopped" / "last.pt")["step"] == stop_after + 1
+    resumed = common.train("stopped", Line(), line_batch, LOOP)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert same_state(*(common.read_checkpoint(folder / stage / "last.pt") for stage in ("whole", "stopped")))
+    rows = [json.loads(line)["step"] for line in (folder / "stopped" / "metrics.jsonl").read_text().splitlines()]
+    assert rows == sorted(set(rows)) and rows[-1] == LOOP.steps
+
+
+def test_a_killed_run_ends_in_the_same_bits(folder):
+    """kill -9 in the middle: what was saved last is whole, and the run goes on from there."""
+    program = (f"import sys, time; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n"
+               "import test_training as t; from training import common\n"
+               "common.SAVE_SECONDS = 0\n"
+               "def slow(rng, step, steps):\n    time.sleep(0.05 if step < 5 else 100); return t.line_batch(rng, step, steps)\n"
+               "common.train('killed', t.Line(), slow, t.LOOP)")
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    last = folder / "killed" / "last.pt"
+    try:
+        for _ in range(2400):
+            if last.exists() and common.read_checkpoint(last)["step"] == 5:
+                break
+            assert child.poll() is None
+            time.sleep(0.05)
+    finally:
+        child.kill()
+        child.wait()
+    whole, resumed = common.train("whole", Line(), line_batch, LOOP), common.train("killed", Line(), line_batch, LOOP)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_longer_run_goes_on_from_before_the_rate_fell(folder, capsys):
+    common.train("line", Line(), line_batch, LOOP)
+    longer = common.train("line", Line(), line_batch, replace(LOOP, steps=20))
+    assert "going on from step 6, before the learning rate fell" in capsys.readouterr().out
+    assert torch.equal(weights(longer), weights(common.train("fresh", Line(), line_batch, replace(LOOP, steps=20))))
+
+
+def test_a_run_by_the_clock_ends(folder):
+    state_of = lambda: common.read_checkpoint(folder / "clock" / "last.pt")
+    common.train("clock", Line(), line_batch, replace(LOOP, minutes=0.01))
+    assert state_of()["step"] == state_of()["steps"] > 2 and state_of()["minutes"] == 0.01
+    common.train("clock", Line(), line_batch, replace(LOOP, minutes=0.01))
+    assert state_of()["step"] == state_of()["steps"]
+
+
+def test_workers_prepare_the_same_batches(folder):
+    alone = common.train("alone", Line(), line_batch, LOOP)
+    helped = common.train("helped", Line(), line_batch, replace(LOOP, workers=1))
+    assert torch.equal(weights(alone), weights(helped))
+
+
+def test_a_run_that_stands_on_other_parts_says_so(folder):
+    common.train("line", Line(), line_batch, LOOP, given={"vae": "one"})
+    with pytest.raises(ValueError, match="vae changed since"):
+        common.train("line", Line(), line_batch, LOOP, given={"vae": "two"})
+    common.train("line", Line(), line_batch, LOOP, given={"vae": "two"}, fresh=True)
+
+
+def test_a_damaged_checkpoint_says_so(folder):
+    common.train("line", Line(), line_batch, LOOP)
+    last = folder / "line" / "last.pt"
+    last.write_bytes(last.read_bytes()[:500])
+    with pytest.raises(ValueError, match="last.pt is damaged"):
+        common.train("line", Line(), line_batch, LOOP)
+
+
+def test_another_shape_or_optimizer_says_so(folder):
+    common.train("line", Line(), line_batch, LOOP)
+    with pytest.raises(ValueError, match="another optimizer"):
+        common.train("line", Line(), line_batch, replace(LOOP, optimizer="adamw"))
+    other = Line()
+    other.outside = torch.nn.Linear(6, 4)
+    with pytest.raises(ValueError, match="another shape"):
+        common.train("line", other, line_batch, LOOP)
+
+
+def test_write_atomic_leaves_the_old_file_when_writing_fails(folder):
+    path = folder / "file"
+    path.write_text("old")
+
+    def half(temporary):
+        temporary.write_text("ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError):
+        common.write_atomic(path, half)
+    assert path.read_text() == "old" and os.listdir(folder) == ["file"]
+
+
+def test_rate():
+    rates = [common.rate(step, 100, warmup=10, decay=0.3) for step in range(100)]
+    assert rates[0] == 0.1 and rates[9:70] == [1.0] * 61
+    assert all(a > b for a, b in zip(rates[70:], rates[71:])) and 0 < rates[-1] < 0.02
+    assert common.rate(100, 100, 10, 0.3) == 0
+
+
+def test_step_seeds_differ():
+    assert len({common.step_seed(seed, step, process) for seed in range(3) for step in range(50) for process in range(2)}) == 300
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])
+def test_muon_does_what_torch_does(shape):
+    torch.manual_seed(1)
+    ours = torch.nn.Parameter(torch.randn(shape))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    a = optimizers.Muon([ours], lr=0.01, weight_decay=0.1)
+    b = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        a.step(), b.step()
+    step = 3 * 0.01 * 0.2 * max(shape) ** 0.5
+    assert (ours - theirs).abs().max() < 0.03 * step  # theirs works in bfloat16
+
+
+def test_orthogonalize():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(optimizers.orthogonalize(torch.randn(3, 12, 30)))
+    assert values.shape == (3, 12) and 0.6 < values.min() and values.max() < 1.3
+
+
+def test_muon_takes_kernels_and_leaves_the_plain():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3), torch.nn.Linear(8, 2))
+    muon, adamw = optimizers.make_optimizers(net, LOOP, plain=("0.",))
+    assert [p.shape for p in muon.param_groups[0]["params"]] == [(8, 8, 3, 3), (2, 8)]
+    assert sum(len(group["params"]) for group in adamw.param_groups) == 4
+    with pytest.raises(ValueError, match='"sgd" is unknown'):
+        optimizers.make_optimizers(net, replace(LOOP, optimizer="sgd"))
+
+
+def test_settings(capsys):
+    chosen, extra = settings("vae", ["--preset", "gpu", "--steps", "7", "--full-from", "0.5"], fresh=(False, "begin anew"))
+    assert chosen == replace(PRESETS["gpu"]["vae"], steps=7, full_from=0.5) and extra.fresh is False
+    assert settings("unet", [])[0] == PRESETS["cpu"]["unet"]
+    for wrong in (["--preset", "tpu"], ["--stepps", "7"], ["--steps", "many"]):
+        with pytest.raises(SystemExit):
+            settings("vae", wrong)
+    assert PRESETS["cpu"].keys() == PRESETS["gpu"].keys()
+
+
+def test_rendered_pictures_are_their_seeds_scenes(folder, monkeypatch):
+    data.make("train", 3, 2, processes=1)
+    data.make("train", 3, 2, processes=1)  # nothing is missing now
+    pictures = data.Pictures("train", 3)
+    scene = sample_scene(data.scene_rng(2))
+    assert pictures.scenes[2] == scene and len(pictures) == 3 and pictures.boxes.shape == (3, 2, 4)
+    assert np.array_equal(pictures.one(2), np.asarray(data.render(scene, 128).image))
+    x0, y0, x1, y1 = pictures.boxes[2, 0]
+    assert 0 <= x0 < x1 <= 128 and 0 <= y0 < y1 <= 128
+    assert vae.cut(Random(0), pictures, 64, 1.0).shape == (64, 64, 3)
+    with pytest.raises(FileNotFoundError, match="run `python -m training.data` first"):
+        data.Pictures("validation")
+
+
+@torch.no_grad()
+def test_centring_the_latents_changes_no_picture():
+    torch.manual_seed(0)
+    net = vae.make_vae((8, 8, 8, 8), 1, 4).eval()
+    net.quant_conv.bias[:4] = torch.tensor([3.0, -2.0, 1.0, 0.5])
+    pixels = torch.rand(6, 3, 32, 32) * 2 - 1
+    before = vae.reconstruct(net, pixels)
+    vae.centre(net, pixels)
+    latents = net.encode(pixels).latent_dist.mean
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert (latents.std() * net.config.scaling_factor).item() == pytest.approx(1, abs=1e-3)
+    assert torch.allclose(vae.reconstruct(net, pixels), before, atol=1e-4)
+    assert net.encode(pixels).latent_dist.logvar.max() < -5
+
+
+@pytest.fixture(scope="module")
+def captions():
+    rng = Random(0)
+    scenes = [sample_scene(rng) for _ in range(400)]
+    return scenes, [caption(scene, rng) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(captions, tmp_path_factory):
+    return save_tokenizer(learn_merges(captions[1]), tmp_path_factory.mktemp("tokenizer"))
+
+
+def test_tokenizer_has_clips_format(tokenizer, captions, tmp_path):
+    from transformers import CLIPTokenizer
+    vocabulary = tokenizer.get_vocab()
+    assert len(tokenizer) == len(vocabulary) == max(vocabulary.values()) + 1 and tokenizer.model_max_length == 77
+    assert vocabulary["!"] == 0 and vocabulary["!</w>"] == 256
+    assert vocabulary["<|startoftext|>"] == len(tokenizer) - 2 == tokenizer.bos_token_id
+    assert tokenizer.eos_token_id == tokenizer.pad_token_id == len(tokenizer) - 1
+    ids = tokenizer("A red boat", padding="max_length").input_ids
+    assert len(ids) == 77 and ids[0] == tokenizer.bos_token_id and set(ids[4:]) == {tokenizer.eos_token_id}
+    assert tokenizer.tokenize("a RED boat") == ["a</w>", "red</w>", "boat</w>"]
+    assert all(len(tokenizer.tokenize(word)) == 1 for text in captions[1] for word in text.split())
+    strange = "teal windmill, naïve 東京 <3"
+    assert len(tokenizer.tokenize("windmill")) > 1 and tokenizer.decode(tokenizer(strange).input_ids[1:-1]).replace(" ", "") == strange.replace(" ", "")
+    tokenizer.save_pretrained(tmp_path / "again")
+    again = CLIPTokenizer.from_pretrained(tmp_path / "again")
+    assert all(again(text).input_ids == tokenizer(text).input_ids for text in [strange, *captions[1][:20]])
+
+
+def test_a_caption_is_true_of_its_scene_and_a_near_miss_is_not(captions):
+    scenes, texts = captions
+    rng = Random(1)
+    codes, said = np.array([clip.scene_codes(s) for s in scenes]), np.array([clip.caption_codes(t) for t in texts])
+    true = clip.true_of(codes, said)
+    assert true.diagonal().all() and true.mean() < 0.05
+    full = [clip.caption_codes(full_caption(clip.altered(scene, rng))) for scene in scenes]
+    assert clip.true_of(codes, np.array(full)).diagonal().mean() < 0.35  # what is "none" now is not said: true as well
+    one = clip.caption_codes("a boat")
+    assert (clip.true_of(codes, np.array([one]))[:, 0] == [any(s.kind == "boat" for s in scene.subjects) for scene in scenes]).all()
+
+
+def test_near_misses_stay_in_the_training_world():
+    rng = Random(0)
+    for _ in range(300):
+        scene = sample_scene(rng)
+        other = clip.altered(scene, rng)
+        assert other != scene and not any((s.colour, s.kind) in clip.HELDOUT_PAIRS for s in other.subjects)
+
+
+def test_readers_ask_only_what_is_named():
+    readers = clip.Readers(8)
+    codes = torch.tensor([clip.caption_codes("a red boat"), clip.caption_codes("a house on the left at night")])
+    loss, right = readers(torch.randn(2, 8), codes)
+    loss.backward()
+    sizes = readers.sizes
+    gradient = readers.answers.weight.grad.split(sizes)
+    assert gradient[0].abs().sum() > 0 and gradient[3].abs().sum() == 0  # the sky is named, the backdrop is not
+    colours = gradient[len(clip.WHOLE) + len(KINDS):][:len(KINDS)]
+    assert [g.abs().sum().item() > 0 for g in colours] == [kind == "boat" for kind in KINDS]
+
+
+def test_the_text_state_does_not_depend_on_padding(tokenizer):
+    torch.manual_seed(0)
+    model = clip.make_clip(tokenizer, 32, 2, 2, 16).eval()
+    short = tokenizer(["a red boat", "a blue house at night"], padding="longest", return_tensors="pt").input_ids
+    long = tokenizer(["a red boat", "a blue house at night"], padding="max_length", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert torch.allclose(model.text_model(input_ids=short).pooler_output, model.text_model(input_ids=long).pooler_output, atol=1e-5)
+
+
+def test_clip_learns_in_a_few_steps(tokenizer, captions):
+    torch.manual_seed(0)
+    objective = clip.Objective(clip.make_clip(tokenizer, 16, 1, 2, 32), 0.5)
+
+    class Drawn:
+        scenes = captions[0][:8]
+
+        def __len__(self):
+            return 8
+
+        def take(self, indices):
+            return np.stack([np.full((128, 128, 3), 20 * i, np.uint8) for i in indices])
+
+    batch = clip.Batches(Drawn(), tokenizer, replace(PRESETS["cpu"]["clip"], batch=8))(Random(0), 1, 10)
+    assert batch["excluded"].shape == (8, 16) and not batch["excluded"].diagonal().any()
+    optimizer = torch.optim.Adam(objective.parameters(), 3e-3)
+    losses = []
+    for _ in range(15):
+        loss = objective(**batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_unet_objective_weighs_by_snr(tokenizer):
+    from training import unet
+    torch.manual_seed(0)
+    text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
+    net = unet.make_unet((16, 16), 1, 2, 8, 16)
+    objective = unet.Objective(net, text_encoder, 5.0)
+    assert not any(name.startswith("frozen") for name, _ in objective.named_parameters())
+    ids = tokenizer(["a red boat"] * 8, padding="max_length", return_tensors="pt").input_ids
+    losses = objective(torch.randn(8, 4, 16, 16), ids)
+    assert losses["error"].item() == pytest.approx(1, abs=0.1)  # it starts by predicting zero, and noise has variance 1
+    assert losses["loss"] < losses["error"]
+    losses["loss"].backward()
+    assert net.conv_out.weight.grad.abs().sum() > 0
+
+
+def test_the_card_says_what_was_not_measured_and_types_no_number():
+    parameters = dict(text_encoder=10**6, vae=2 * 10**6, unet=3 * 10**6)
+    bare = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3))
+    assert bare.count("not measured") > 20 and "12.3 MB" in bare and "2.00 M" in bare
+    score = dict(right=0.931, n=77)
+    full = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3, fidelity={"sky": score},
+                           vae=dict(n=5, psnr=33.333, ssim=0.97, judge={"sky": 0.99})))
+    assert "93.1 % (of 77)" in full and "33.33 dB" in full and "99.0 %" in full

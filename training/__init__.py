@@ -1,0 +1,1 @@
+"""How the postcard model is made, stage by stage: `python -m training.<stage>`, in the order of README.md."""

@@ -1,0 +1,117 @@
+"""The model card as text, from the figures `training.evaluate` measured. No number in it is typed."""
+from helpers.postcards.scene import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KINDS, LIGHTS, PLACES, SKIES,
+                                     WEATHERS)
+
+ATTRIBUTES = {"sky": "sky", "light": "light", "ground": "ground", "backdrop": "backdrop", "weather": "weather",
+              "kind": "kind: each named subject is there", "colour": "colour: it has its colour",
+              "place": "place: it stands where it was put"}
+SUMS = {"mean": "**all of these together**", "binding": "both of two subjects in their own colours"}
+PROMPTS = {"fidelity": "fresh prompts", "heldout": "held-out pairs", "binding": "two subjects"}
+UNKNOWN = "not measured"
+
+
+def percent(value):
+    return UNKNOWN if value is None else f"{100 * value:.1f} %"
+
+
+def table(head, rows):
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def fidelity_table(figures):
+    def cell(part, key):
+        score = (figures.get(part) or {}).get(key)
+        return UNKNOWN if score is None else f"{percent(score['right'])} (of {score['n']})"
+
+    return table(["what the prompt names", *PROMPTS.values()],
+                 [[text, *(cell(part, key) for part in PROMPTS)] for key, text in (ATTRIBUTES | SUMS).items()])
+
+
+def judge_table(figures):
+    renders, again = figures.get("judge") or {}, (figures.get("vae") or {}).get("judge") or {}
+    return table(["attribute", "on fresh renders", "on the VAE's reconstructions"],
+                 [[key, percent(renders.get(key)), percent(again.get(key))] for key in ATTRIBUTES])
+
+
+def attention_lines(figures):
+    pointing = figures.get("attention")
+    if not pointing:
+        return f"Pointing game of the cross-attention maps: {UNKNOWN}."
+    rows = [[key, percent(p["right"]), percent(p["centre"]), str(p["n"])] for key, p in pointing.items()]
+    return ("Pointing game: the brightest pixel of a noun's cross-attention map lies on the thing it names.\n\n"
+            + table(["nouns", "hits", "the picture's centre instead", "n"], rows))
+
+
+def listed(values):
+    return ", ".join(value for value in values if value != "none")
+
+
+def write(figures):
+    """The card (Markdown), from figures as in runs/evaluate/metrics.json; what is missing is called not measured."""
+    vae, speed, size = figures.get("vae"), figures.get("speed"), figures["parameters"]
+    steps, guidance = figures["steps"], f"{figures['guidance']:g}"
+    quality = f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f} over {vae['n']} fresh renders" if vae else UNKNOWN
+    pace = (f"{speed['seconds']:.2f} s a picture ({steps} steps with guidance, batch 1) on {speed['device']}, "
+            f"{speed['threads']} threads, median of {speed['repeats']}") if speed else UNKNOWN
+    return f"""---
+license: cc-by-4.0
+pipeline_tag: text-to-image
+library_name: diffusers
+---
+# The postcard model
+
+A small Stable Diffusion, trained from nothing on the postcard world of this course (`helpers/postcards`): pictures
+that a program drew, with captions it wrote. It has the parts and the folder layout of Stable Diffusion 1.x:
+
+```python
+from diffusers import StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained("helpers/models/postcard")
+prompt = "a red boat on a lake below snowy mountains at sunset"
+pipe(prompt, num_inference_steps={steps}, guidance_scale={guidance}).images[0]
+```
+
+| part | class | parameters |
+|---|---|---|
+| text encoder | `CLIPTextModel` | {size['text_encoder'] / 1e6:.2f} M |
+| VAE | `AutoencoderKL`, 8x smaller, 4 channels | {size['vae'] / 1e6:.2f} M |
+| U-Net | `UNet2DConditionModel`, epsilon, `scaled_linear` | {size['unet'] / 1e6:.2f} M |
+
+Beside them: `clip/`, the text encoder together with the image encoder it was trained with (a `CLIPModel`, pixels in
+-1..1); `judge/`, the network that reads pictures for the figures below; `course.json`, the guidance to use. All of it
+is {figures['megabytes']:.1f} MB, in float16.
+
+## What it can draw
+
+- sky: {listed(SKIES)}; light: {listed(LIGHTS)}; weather: {listed(WEATHERS)}
+- ground: {listed(GROUNDS)}; behind it: {listed(BACKDROPS)}
+- one or two of {listed(KINDS)}, each {listed(COLOURS)}, on the {listed(PLACES)}
+
+## What it can not
+
+Anything else. It has never seen a photograph, a person, an animal or a written word, and does not know what other
+words mean. Boats were always on lakes. Two subjects always had different kinds and colours; three there never were.
+These pairs were kept out of training, to measure whether it puts together what it only knows apart:
+{listed(f"{colour} {kind}" for colour, kind in sorted(HELDOUT_PAIRS))}.
+It is a teaching model: use it to learn how such models work.
+
+## Measured
+
+By `python -m training.evaluate`, on scenes that no part of the training has seen, {steps} DDIM steps, guidance
+{guidance}. Does a picture show what its prompt names? The judge reads it; what was named counts, and only that.
+
+{fidelity_table(figures)}
+
+How far the judge can be trusted, and what the VAE leaves of a picture ({quality}):
+
+{judge_table(figures)}
+
+{attention_lines(figures)}
+
+Speed: {pace}.
+
+## Licence
+
+CC BY 4.0 (see LICENSE). The pictures it was trained on were all drawn by the course's own program.
+"""

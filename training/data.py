@@ -1,0 +1,127 @@
+"""Render the world's pictures once, for all stages: `python -m training.data --n 30000`.
+
+Picture i is the scene drawn from seed i, so any of them can be made again anywhere. Files appear whole, shard by
+shard, under runs/data/<fingerprint>: when the world changes its fingerprint does, and old pictures never mix with new.
+"""
+import hashlib
+import json
+import os
+import time
+from dataclasses import asdict
+from multiprocessing import get_context
+from random import Random
+
+import numpy as np
+
+from helpers.postcards.render import render
+from helpers.postcards.scene import Scene, Subject, sample_scene
+
+from .common import clock, runs, write_atomic
+from .settings import settings
+
+SIZE = 128
+FIRST = {"train": 0, "validation": 10**9, "fresh": 2 * 10**9}  # the seeds of each set begin here: they never overlap
+
+
+def scene_rng(seed):
+    """The generator of scene number `seed`: neighbouring numbers give unrelated streams."""
+    return Random(seed * 0x9E3779B97F4A7C15 % 2**64)
+
+
+def fingerprint(scenes=48):
+    """A name for the world as it draws now: the hash of some scenes and their pixels."""
+    digest = hashlib.sha256()
+    for i in range(scenes):
+        scene = sample_scene(scene_rng(FIRST["fresh"] + i))
+        digest.update(json.dumps(asdict(scene)).encode() + render(scene, 64).image.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def boxes_of(scene, masks):
+    """The rectangle around each subject's visible pixels: [[x0, y0, x1, y1], ...], ends exclusive."""
+    boxes = []
+    for subject in scene.subjects:
+        rows, columns = np.nonzero(masks.get(subject.kind, np.zeros((1, 1), bool)))
+        if len(rows):
+            boxes.append([int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1])
+    return boxes
+
+
+def make_shard(job):
+    """Render one shard: pictures as .npy uint8 (n, 128, 128, 3), scenes and boxes as JSON lines, written first."""
+    path, first, count = job
+    images, lines = np.empty((count, SIZE, SIZE, 3), np.uint8), []
+    for i in range(count):
+        scene = sample_scene(scene_rng(first + i))
+        postcard = render(scene, SIZE)
+        images[i] = np.asarray(postcard.image)
+        lines.append(json.dumps({**asdict(scene), "boxes": boxes_of(scene, postcard.masks)}))
+    write_atomic(path.with_suffix(".jsonl"), lambda file: file.write_text("\n".join(lines) + "\n"))
+
+    def save(file):
+        with open(file, "wb") as handle:
+            np.save(handle, images)
+    write_atomic(path, save)
+    return count
+
+
+def make(split, n, shard, processes=0):
+    """Render what is missing of a split of `n` pictures. Returns its folder."""
+    folder = runs("data") / fingerprint()
+    folder.mkdir(exist_ok=True)
+    jobs = [(folder / f"{split}-{k:05d}.npy", FIRST[split] + k * shard, shard) for k in range(-(-n // shard))]
+    missing = [job for job in jobs if not job[0].exists()]
+    print(f"data: {split}: {len(jobs) - len(missing)} of {len(jobs)} files of {shard} pictures are there", flush=True)
+    if not missing:
+        return folder
+    started, done = time.perf_counter(), 0
+    with get_context("spawn").Pool(processes or os.cpu_count()) as pool:
+        for count in pool.imap_unordered(make_shard, missing):
+            done += count
+            pace = (time.perf_counter() - started) / done
+            left = len(missing) * shard - done
+            print(f"data: {split}: {done} of {done + left}, {clock(pace * left)} left", flush=True)
+    return folder
+
+
+class Pictures:
+    """A rendered split, read from disk as it is needed. `n`: how many of its pictures (all if 0).
+
+    scenes: list of Scene; boxes: int array (n, 2, 4), a single subject's box twice.
+    Raises FileNotFoundError if there are too few.
+    """
+
+    def __init__(self, split, n=0):
+        folder = runs("data") / fingerprint()
+        files = sorted(folder.glob(f"{split}-*.npy"))
+        self.shards = [np.load(file, mmap_mode="r") for file in files]
+        self.size = len(self.shards[0]) if files else 0
+        if not files or n > self.size * len(files):
+            raise FileNotFoundError(f"{folder} holds {self.size * len(files)} {split} pictures of the world as it is "
+                                    f"now, {n or 'some'} are needed: run `python -m training.data` first")
+        rows = [json.loads(line) for file in files for line in file.with_suffix(".jsonl").read_text().splitlines()]
+        rows = rows[:n] if n else rows
+        boxes = [row.pop("boxes") or [[0, 0, SIZE, SIZE]] for row in rows]
+        self.boxes = np.array([(b * 2)[:2] for b in boxes])
+        self.scenes = [Scene(**row | {"subjects": tuple(Subject(**s) for s in row["subjects"])}) for row in rows]
+
+    def __len__(self):
+        return len(self.scenes)
+
+    def one(self, i):
+        """Picture i, uint8 (128, 128, 3), not yet read from disk."""
+        return self.shards[i // self.size][i % self.size]
+
+    def take(self, indices):
+        """uint8 (n, 128, 128, 3)"""
+        return np.stack([self.one(i) for i in indices])
+
+
+def main(argv=None):
+    chosen, _ = settings("data", argv)
+    make("validation", chosen.validation, min(chosen.shard, chosen.validation), chosen.processes)
+    make("train", chosen.n, chosen.shard, chosen.processes)
+
+
+if __name__ == "__main__":
+    main()

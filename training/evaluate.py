@@ -1,0 +1,205 @@
+"""Every figure of the model card, measured: `python -m training.evaluate`, or `--only vae,fidelity --captions 100`.
+
+Writes runs/evaluate/metrics.json and, from it and the template beside this file, the bundle's README.md.
+Scenes are fresh: no stage of the training has seen their seeds.
+"""
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+
+from helpers.components import load_components
+from helpers.postcards.captions import caption, full_caption, phrases
+from helpers.postcards.judge import load_judge
+from helpers.postcards.render import render
+from helpers.postcards.scene import sample_scene
+from helpers.sampling import denoise, generate
+
+from . import card
+from .common import clock, images_of_pixels, pixels_of, runs, write_atomic
+from .data import FIRST, scene_rng
+from .export import BUNDLE
+from .judge import accuracy
+from .settings import settings
+from .unet import file_hash
+from .vae import psnr, reconstruct
+
+SETS = {name: (k + 1) * 10**6 for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention"))}
+PROMPT = "a red boat on a lake below snowy mountains at sunset"
+
+
+def fresh_scenes(name, n, split="train", subjects=None):
+    """n unseen scenes for one measurement, which has seeds of its own; `subjects`: only scenes with that many."""
+    scenes, seed = [], FIRST["fresh"] + SETS[name]
+    while len(scenes) < n:
+        scene = sample_scene(scene_rng(seed), split)
+        seed += 1
+        if subjects in (None, len(scene.subjects)):
+            scenes.append(scene)
+    return scenes
+
+
+def renders_of(scenes):
+    """uint8 (n, 128, 128, 3)"""
+    return np.stack([np.asarray(render(scene).image) for scene in scenes])
+
+
+def measure_judge(c, judge, chosen):
+    """The instrument itself: fractions right on fresh renders."""
+    scenes = fresh_scenes("renders", chosen.captions)
+    return dict(n=len(scenes), **accuracy(judge, renders_of(scenes), scenes))
+
+
+def measure_vae(c, judge, chosen):
+    """Reconstructions of fresh renders: PSNR (dB), SSIM, and what the judge still reads off them."""
+    scenes = fresh_scenes("renders", chosen.captions)
+    images = renders_of(scenes)
+    pixels = pixels_of(images)
+    decoded = reconstruct(c.vae, pixels)
+    again = images_of_pixels(decoded)
+    ssim = [structural_similarity(a, b, channel_axis=2, data_range=255) for a, b in zip(images, again)]
+    return dict(n=len(scenes), psnr=psnr(decoded, pixels), ssim=float(np.mean(ssim)),
+                judge=accuracy(judge, again, scenes))
+
+
+def draw(c, prompts, chosen, name):
+    """One picture for each prompt, seeds counting up."""
+    images, started = [], time.perf_counter()
+    for start in range(0, len(prompts), chosen.batch):
+        images += generate(c, prompts[start:start + chosen.batch], steps=chosen.steps, guidance=chosen.guidance,
+                           seed=chosen.seed + start)
+        left = (time.perf_counter() - started) / len(images) * (len(prompts) - len(images))
+        print(f"evaluate: {name}: {len(images)} of {len(prompts)}, {clock(left)} left", flush=True)
+    return images
+
+
+def scores_of(c, judge, chosen, name, scenes):
+    rng = Random(SETS[name] + chosen.seed)
+    prompts = [caption(scene, rng) for scene in scenes]
+    scores = judge.agreement(draw(c, prompts, chosen, name), prompts)
+    return {key: dict(right=score.right, n=score.n) for key, score in scores.items() if score.n}
+
+
+def measure_fidelity(c, judge, chosen):
+    """Do pictures show what their prompts name?"""
+    return scores_of(c, judge, chosen, "fidelity", fresh_scenes("fidelity", chosen.captions))
+
+
+def measure_heldout(c, judge, chosen):
+    """The same where the first subject is a pair of colour and kind that no training picture held."""
+    scenes = fresh_scenes("heldout", max(1, chosen.captions // 2), split="heldout")
+    return scores_of(c, judge, chosen, "heldout", scenes)
+
+
+def measure_binding(c, judge, chosen):
+    """The same for prompts with two subjects: is each in its own colour?"""
+    return scores_of(c, judge, chosen, "binding", fresh_scenes("binding", max(1, chosen.captions // 2), subjects=2))
+
+
+def measure_speed(c, judge, chosen, repeats=5):
+    """Seconds for one picture, batch 1, text to pixels: the median of some."""
+    seconds = []
+    for i in range(repeats + 1):  # the first warms up
+        started = time.perf_counter()
+        generate(c, PROMPT, steps=chosen.steps, guidance=chosen.guidance, seed=i)
+        seconds.append(time.perf_counter() - started)
+    return dict(seconds=statistics.median(seconds[1:]), device=device_name(c.device),
+                threads=torch.get_num_threads(), repeats=repeats)
+
+
+def device_name(device):
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def measure_attention(c, judge, chosen, strengths=(0.2, 0.4, 0.6, 0.8)):
+    """Pointing game: is the brightest pixel of a noun's cross-attention map on the thing it names?
+
+    A render is noised to several strengths and one step is taken from each with its full caption, so that the true
+    masks are known. Beside it the centre prior: would the middle of the picture have been on the thing?
+    None while helpers has no attention module.
+    """
+    try:
+        from helpers.attention import record_attention
+    except ImportError:
+        return None
+    hits, centre = {}, {}
+    for scene in fresh_scenes("attention", max(1, chosen.captions // 5)):
+        postcard, prompt = render(scene), full_caption(scene)
+        words = c.tokenizer(prompt).input_ids
+        with record_attention(c.unet) as attention:
+            for strength in strengths:
+                next(denoise(c, prompt, image=postcard.image, strength=strength, steps=chosen.steps,
+                             guidance=chosen.guidance))
+        for thing, said in phrases(scene).items():
+            noun = c.tokenizer(said[-1]).input_ids[1]
+            mask = postcard.masks.get(thing)
+            if thing in ("sky", "weather") or mask is None or noun not in words:
+                continue  # "dawn" and "rain" name no one place
+            heat = np.asarray(attention.heatmap(words.index(noun), size=mask.shape[0]))
+            key = thing if thing in ("ground", "backdrop", "light") else "subjects"
+            hits.setdefault(key, []).append(bool(mask[np.unravel_index(heat.argmax(), heat.shape)]))
+            centre.setdefault(key, []).append(bool(mask[mask.shape[0] // 2, mask.shape[1] // 2]))
+    hits["all"], centre["all"] = sum(hits.values(), []), sum(centre.values(), [])
+    return {key: dict(right=float(np.mean(hits[key])), centre=float(np.mean(centre[key])), n=len(hits[key]))
+            for key in hits}
+
+
+PARTS = {"judge": measure_judge, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
+         "binding": measure_binding, "speed": measure_speed, "attention": measure_attention}
+
+
+def weights_hash(folder):
+    """What was measured: one hash for all weights of the bundle."""
+    return "-".join(file_hash(path)[:6] for path in sorted(Path(folder).rglob("*.safetensors")))
+
+
+def main(argv=None):
+    chosen, options = settings("evaluate", argv, only=("", "parts to measure, with commas: " + ", ".join(PARTS)),
+                               model=(str(BUNDLE), "the folder to measure"))
+    wanted = [part for part in options.only.split(",") if part] or list(PARTS)
+    unknown = [part for part in wanted if part not in PARTS]
+    if unknown:
+        raise SystemExit(f"evaluate: no part called {', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    c, judge = load_components(options.model), load_judge(Path(options.model) / "judge")
+    path, found = runs("evaluate") / "metrics.json", {}
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found.get("weights") != weights_hash(options.model):
+            found = {}  # figures of other weights
+    nets = ("text_encoder", "vae", "unet")
+    files = [file for file in Path(options.model).rglob("*") if file.is_file()]
+    found |= dict(weights=weights_hash(options.model), steps=chosen.steps, guidance=chosen.guidance,
+                  parameters={net: sum(p.numel() for p in getattr(c, net).parameters()) for net in nets},
+                  megabytes=sum(file.stat().st_size for file in files) / 1e6)
+    for part in wanted:
+        started = time.perf_counter()
+        found[part] = PARTS[part](c, judge, chosen)
+        write_atomic(path, lambda file: file.write_text(json.dumps(found, indent=1) + "\n"))
+        print(f"evaluate: {part} ({clock(time.perf_counter() - started)}): {summary(found[part])}", flush=True)
+    write_atomic(Path(options.model) / "README.md", lambda file: file.write_text(card.write(found)))
+    print(f"evaluate: wrote {path} and {options.model}/README.md")
+
+
+def summary(figures):
+    if figures is None:
+        return "not measured"
+    flat = {key: value["right"] if isinstance(value, dict) and "right" in value else value
+            for key, value in figures.items()}
+    return ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+                     for key, value in flat.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Put the trained parts together: `python -m training.export` writes helpers/models/postcard, which the course loads.
+
+The layout is that of diffusers' StableDiffusionPipeline, the weights are in float16. Beside its parts lie clip/ (both
+towers, a CLIPModel), judge/ and course.json.
+"""
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from helpers.postcards.judge import load_judge
+
+from .common import runs
+from .judge import save_judge
+from .settings import settings
+from .unet import make_scheduler
+
+BUNDLE = Path(__file__).resolve().parents[1] / "helpers" / "models" / "postcard"
+MOST_MB = 40
+
+
+def tidy(folder):
+    """Take this machine's folders out of the configurations, and let the weights load as float32 where nobody asks."""
+    for path in folder.rglob("*.json"):
+        if path.name in ("config.json", "model_index.json", "scheduler_config.json"):
+            config = json.loads(path.read_text())
+            for part in (config, config.get("text_config") or {}, config.get("vision_config") or {}):
+                part.pop("_name_or_path", None)
+                for key in ("dtype", "torch_dtype"):
+                    if key in part:
+                        part[key] = "float32"
+            path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_bundle(folder, guidance):
+    """Write the whole bundle into an empty folder."""
+    vae = AutoencoderKL.from_pretrained(runs("vae") / "model")
+    unet = UNet2DConditionModel.from_pretrained(runs("unet") / "model")
+    text_encoder = CLIPTextModel.from_pretrained(runs("clip") / "model")
+    tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")
+    if not len(tokenizer) == text_encoder.config.vocab_size == text_encoder.get_input_embeddings().weight.shape[0]:
+        raise ValueError(f"{len(tokenizer)} tokens for a text encoder of {text_encoder.config.vocab_size}: train clip again")
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(), unet=unet.half(), text_encoder=text_encoder.half(), tokenizer=tokenizer,
+        scheduler=make_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline.save_pretrained(folder)
+    shutil.rmtree(folder / "tokenizer")
+    shutil.copytree(runs("clip") / "tokenizer", folder / "tokenizer")  # vocab.json, merges.txt: all versions read these
+    CLIPModel.from_pretrained(runs("clip") / "model").half().save_pretrained(folder / "clip")
+    save_judge(load_judge(runs("judge") / "model").reader, folder / "judge", torch.float16)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"skip_prk_steps": True}))  # for PNDM, as in SD 1.5
+    course = {"guidance": guidance, "trained": True, "world": "postcards"}
+    (folder / "course.json").write_text(json.dumps(course) + "\n")
+    tidy(folder)
+
+
+def export(target, guidance):
+    """Build the bundle beside its place, then swap it in. Returns its size in MB; ValueError if above MOST_MB."""
+    new, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+    for leftover in (new, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        write_bundle(new, guidance)
+        size = sum(file.stat().st_size for file in new.rglob("*") if file.is_file()) / 1e6
+        if size > MOST_MB:
+            raise ValueError(f"the bundle would be {size:.1f} MB, more than {MOST_MB}: choose smaller models")
+        if target.exists():
+            os.replace(target, old)
+        os.replace(new, target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return size
+
+
+def main(argv=None):
+    chosen, options = settings("evaluate", argv, out=(str(BUNDLE), "where to write the bundle"))
+    size = export(Path(options.out), chosen.guidance)
+    print(f"export: {options.out}, {size:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The judge, trained on renders alone: `python -m training.judge`. Writes runs/judge/model."""
+import json
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from helpers.postcards.judge import EACH_PLACE, WHOLE, Judge, Reader, truth
+from helpers.postcards.scene import PLACES
+
+from .common import pixels_of, runs, train, write_atomic
+from .data import Pictures
+from .settings import numbers, settings
+
+
+def answers(scene):
+    """The right answer of every head: {"sky": 3, ..., "kind": [8, 0, 8], "colour": [9, 0, 9]}; 8 and 9 are "none"."""
+    at = {s.place: s for s in scene.subjects}
+    right = {key: words.index(getattr(scene, key)) for key, words in WHOLE.items()}
+    for key, words in EACH_PLACE.items():
+        right[key] = [words.index(getattr(at[place], key) if place in at else "none") for place in PLACES]
+    return right
+
+
+def roughen(x):
+    """What a generated picture suffers: a little shift, blur, contrast, tint, noise. (n, 3, H, W) -> the same."""
+    def chance(*shape):
+        return torch.rand(len(x), *shape, 1, 1, device=x.device)
+
+    dx, dy = (torch.randint(-3, 4, (2,))).tolist()
+    x = F.pad(x, (3, 3, 3, 3), mode="replicate")[:, :, 3 + dy:3 + dy + x.shape[2], 3 + dx:3 + dx + x.shape[3]]
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    x = torch.lerp(x, blurred, chance(1) * (chance(1) < 0.5))
+    x = x * (0.92 + 0.16 * chance(1)) + 0.16 * (chance(3) - 0.5)
+    return x + 0.06 * chance(1) * torch.randn_like(x)
+
+
+class Objective(torch.nn.Module):
+    def __init__(self, reader):
+        super().__init__()
+        self.reader = reader.to(memory_format=torch.channels_last)
+
+    def forward(self, pixels, **right):
+        logits = self.reader(roughen(pixels).contiguous(memory_format=torch.channels_last))
+        losses = {key: F.cross_entropy(logits[key].float().flatten(0, -2), right[key].flatten()) for key in logits}
+        return dict(loss=sum(losses.values()), **losses)
+
+
+class Batches:
+    def __init__(self, pictures, settings):
+        self.pictures, self.batch = pictures, settings.batch
+        rows = [answers(scene) for scene in pictures.scenes]
+        self.right = {key: torch.tensor([row[key] for row in rows]) for key in rows[0]}
+
+    def __call__(self, rng, step, steps):
+        indices = rng.sample(range(len(self.pictures)), min(self.batch, len(self.pictures)))
+        right = {key: values[indices] for key, values in self.right.items()}
+        return dict(pixels=pixels_of(self.pictures.take(indices)), **right)
+
+
+def accuracy(judge, images, scenes):
+    """Fractions right, for each attribute, on pictures of known scenes.
+
+    "kind" and "colour": of the subjects that are there, at their own places. "place": the occupied places are right.
+    """
+    readings, truths = judge.read(images), [truth(scene) for scene in scenes]
+    right = {key: np.mean([r[key] == t[key] for r, t in zip(readings, truths)]) for key in WHOLE}
+    for part, key in enumerate(("colour", "kind")):
+        right[key] = np.mean([p in r["subjects"] and r["subjects"][p][part] == s[part]
+                              for r, t in zip(readings, truths) for p, s in t["subjects"].items()])
+    right["place"] = np.mean([r["subjects"].keys() == t["subjects"].keys() for r, t in zip(readings, truths)])
+    return {key: float(value) for key, value in right.items()}
+
+
+def save_judge(reader, folder, dtype=torch.float32):
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.to(dtype).contiguous() for name, tensor in reader.state_dict().items()}
+    write_atomic(folder / "model.safetensors", lambda file: save_file(weights, file))
+    write_atomic(folder / "config.json", lambda file: file.write_text(json.dumps({"widths": reader.widths}) + "\n"))
+
+
+def main(argv=None):
+    chosen, options = settings("judge", argv, fresh=(False, "begin anew"))
+    torch.manual_seed(chosen.seed)
+    pictures, validation = Pictures("train"), Pictures("validation")
+    images = validation.take(range(len(validation)))
+
+    def watch(ema, step):
+        return accuracy(Judge(ema.reader), images, validation.scenes)
+
+    ema = train("judge", Objective(Reader(numbers(chosen.widths))), Batches(pictures, chosen), chosen,
+                plain=("position", "questions", "features.0.", "answers"), watch=watch, fresh=options.fresh)
+    save_judge(ema.reader, runs("judge") / "model")
+    right = accuracy(Judge(ema.reader), images, validation.scenes)
+    print("judge: right on unseen renders: " + ", ".join(f"{key} {value:.1%}" for key, value in right.items()))
+
+
+if __name__ == "__main__":
+    main()
