@@ -12,7 +12,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 TESTS := $(wildcard tests/unit tests/notebooks) $(NOTEBOOKS)
 STRICT := --nbval --nbval-current-env --nbval-cell-timeout 300 \
 	--nbval-sanitize-with tests/notebooks/sanitize.cfg
-STAGES := data vae judge clip unet export evaluate
+STAGES := data vae decoder judge clip unet export evaluate
 LAB := --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 

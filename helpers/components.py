@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import hub, runtime  # before the libraries: runtime silences them
+from helpers import hub, runtime  # first: runtime silences the libraries
 
 import diffusers
 import torch

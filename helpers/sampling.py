@@ -11,12 +11,12 @@ import inspect
 import warnings
 from typing import NamedTuple
 
+from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
+
 import diffusers
 import numpy as np
 import torch
 from PIL import Image
-
-from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 SCHEDULERS = {
     "ddim": diffusers.DDIMScheduler,
@@ -170,8 +170,9 @@ def make_scheduler(c, scheduler):
     name = ALIASES.get(scheduler.lower(), scheduler.lower())
     if name not in SCHEDULERS:
         raise ValueError(f"There is no scheduler called {scheduler!r}: use one of {', '.join(SCHEDULERS)}.")
-    # Latents, unlike pixels, reach beyond -1..1: they are clipped only where the model's own settings say so.
-    return SCHEDULERS[name].from_config({"clip_sample": False, **c.scheduler.config})
+    # As Stable Diffusion 1.5 has it, where the model's own settings are silent: latents reach beyond -1..1 and
+    # are not clipped, and PNDM starts without Runge-Kutta steps.
+    return SCHEDULERS[name].from_config({"clip_sample": False, "skip_prk_steps": True, **c.scheduler.config})
 
 
 @torch.inference_mode()

@@ -53,7 +53,7 @@ def learn_merges(words, count):
 
 def save_tokenizer(folder):
     """The three files of a tokenizer; returns {piece: id}. Pads with the end mark, as SD 1.5."""
-    characters, merges = byte_characters(), learn_merges(WORDS, 100)
+    characters, merges = byte_characters(), learn_merges(WORDS, 300)
     pieces = [*characters, *(one + "</w>" for one in characters), *map("".join, merges)]
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": "<|startoftext|>",
@@ -97,6 +97,8 @@ def build_model(folder, shape="postcard"):
         DDIMScheduler(clip_sample=False, **noise).save_pretrained(folder / "scheduler")
     else:
         PNDMScheduler(skip_prk_steps=True, **noise).save_pretrained(folder / "scheduler")
+        path = folder / "scheduler" / "scheduler_config.json"  # SD 1.5's also says what DDIM has to know
+        path.write_text(json.dumps({**json.loads(path.read_text()), "clip_sample": False}))
     index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.39.0",
              "tokenizer": ["transformers", "CLIPTokenizer"],
              "text_encoder": ["transformers", "CLIPTextModel"],

@@ -39,9 +39,13 @@ def attention_lines(figures):
     pointing = figures.get("attention")
     if not pointing:
         return f"Pointing game of the cross-attention maps: {UNKNOWN}."
-    rows = [[key, percent(p["right"]), percent(p["centre"]), str(p["n"])] for key, p in pointing.items()]
-    return ("Pointing game: the brightest pixel of a noun's cross-attention map lies on the thing it names.\n\n"
-            + table(["nouns", "hits", "the picture's centre instead", "n"], rows))
+    def row(words, scores):
+        ours, centre, shuffled = (scores[name] for name in ("default", "centre prior", "shuffled words"))
+        return [words, *(percent(score["pointing"]) for score in (ours, centre, shuffled)), f"{ours['iou']:.2f}", str(ours["n"])]
+
+    return ("Pointing game: the brightest cell of a word's cross-attention map lies on the thing it names.\n\n"
+            + table(["words", "hits", "a bell in the middle instead", "another word's map instead", "IoU", "n"],
+                    [row(words, scores) for words, scores in pointing.items()]))
 
 
 def listed(values):

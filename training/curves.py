@@ -1,33 +1,63 @@
-"""The loss curves of all stages as one picture: `python -m training.curves` writes training/curves.png."""
+"""What was run, as a table and a picture: `python -m training.curves` writes training/README.md's table and training/curves.png."""
 import json
+import re
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+import torch
 
-from .common import runs, write_atomic
+from .common import clock, runs, write_atomic
+from .evaluate import device_name
 
-SHOWN = {"vae": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "swapped"),
-         "unet": ("loss", "mean")}
+SHOWN = {"vae": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "retrieved"), "unet": ("loss", "mean")}
+START, END = "<!-- runs -->", "<!-- end of runs -->"
+
+
+def rows_of(stage):
+    """The metrics of a stage: (what was logged while training, what was measured on unseen pictures)."""
+    path = runs(stage) / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [r for r in rows if "rate" in r], [r for r in rows if "rate" not in r]
 
 
 def draw(out):
     """One panel a stage: its loss (left, logarithmic) and what was measured on unseen pictures (right)."""
     figure, panels = plt.subplots(1, len(SHOWN), figsize=(14, 3), layout="constrained")
     for panel, (stage, (loss, measured)) in zip(panels, SHOWN.items()):
-        path = runs(stage) / "metrics.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        trained, watched = [r for r in rows if "rate" in r], [r for r in rows if "rate" not in r and measured in r]
+        trained, watched = rows_of(stage)
         panel.plot([r["step"] for r in trained], [r[loss] for r in trained], color="tab:blue")
         panel.set(title=stage, xlabel="step", yscale="log")
         panel.set_ylabel(loss, color="tab:blue")
         other = panel.twinx()
+        watched = [r for r in watched if measured in r]
         other.plot([r["step"] for r in watched], [r[measured] for r in watched], "o-", color="tab:orange", ms=3)
         other.set_ylabel(f"{measured} (unseen)", color="tab:orange")
     write_atomic(out, lambda file: figure.savefig(file, format="png", dpi=90))
 
 
+def table():
+    """The runs as Markdown: what each stage took, on what, and where it ended."""
+    lines = ["| stage | steps | batch | time | pictures seen | at the end, on unseen pictures |", "|---|---|---|---|---|---|"]
+    for stage, (_, measured) in SHOWN.items():
+        trained, watched = rows_of(stage)
+        state = torch.load(runs(stage) / "last.pt", map_location="cpu", weights_only=True)
+        seen = sum((b["step"] - a["step"]) for a, b in zip([{"step": 0}, *trained], trained)) * state["settings"]["batch"]
+        ended = f"{measured} {watched[-1][measured]:.4g}" if watched and measured in watched[-1] else ""
+        lines.append(f"| {stage} | {state['step']} | {state['settings']['batch']} | {clock(state['seconds'])} | {seen:,} | {ended} |")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return f"On {device_name(device)}, {torch.get_num_threads()} threads.\n\n" + "\n".join(lines)
+
+
+def write_table(readme):
+    text = readme.read_text(encoding="utf-8")
+    filled = re.sub(f"{START}.*?{END}", lambda _: f"{START}\n{table()}\n{END}", text, flags=re.DOTALL)
+    write_atomic(readme, lambda file: file.write_text(filled, encoding="utf-8"))
+
+
 if __name__ == "__main__":
-    draw(Path(__file__).with_name("curves.png"))
+    here = Path(__file__).parent
+    draw(here / "curves.png")
+    write_table(here / "README.md")

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
+from helpers.attention import score_maps
 from helpers.components import load_components
-from helpers.postcards.captions import caption, full_caption, phrases
+from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
 from helpers.postcards.scene import sample_scene
-from helpers.sampling import denoise, generate
+from helpers.sampling import generate
 
 from . import card
 from .common import clock, images_of_pixels, pixels_of, runs, write_atomic
@@ -123,37 +124,11 @@ def device_name(device):
         return platform.processor() or platform.machine()
 
 
-def measure_attention(c, judge, chosen, strengths=(0.2, 0.4, 0.6, 0.8)):
-    """Pointing game: is the brightest pixel of a noun's cross-attention map on the thing it names?
-
-    A render is noised to several strengths and one step is taken from each with its full caption, so that the true
-    masks are known. Beside it the centre prior: would the middle of the picture have been on the thing?
-    None while helpers has no attention module.
-    """
-    try:
-        from helpers.attention import record_attention
-    except ImportError:
-        return None
-    hits, centre = {}, {}
-    for scene in fresh_scenes("attention", max(1, chosen.captions // 5)):
-        postcard, prompt = render(scene), full_caption(scene)
-        words = c.tokenizer(prompt).input_ids
-        with record_attention(c.unet) as attention:
-            for strength in strengths:
-                next(denoise(c, prompt, image=postcard.image, strength=strength, steps=chosen.steps,
-                             guidance=chosen.guidance))
-        for thing, said in phrases(scene).items():
-            noun = c.tokenizer(said[-1]).input_ids[1]
-            mask = postcard.masks.get(thing)
-            if thing in ("sky", "weather") or mask is None or noun not in words:
-                continue  # "dawn" and "rain" name no one place
-            heat = np.asarray(attention.heatmap(words.index(noun), size=mask.shape[0]))
-            key = thing if thing in ("ground", "backdrop", "light") else "subjects"
-            hits.setdefault(key, []).append(bool(mask[np.unravel_index(heat.argmax(), heat.shape)]))
-            centre.setdefault(key, []).append(bool(mask[mask.shape[0] // 2, mask.shape[1] // 2]))
-    hits["all"], centre["all"] = sum(hits.values(), []), sum(centre.values(), [])
-    return {key: dict(right=float(np.mean(hits[key])), centre=float(np.mean(centre[key])), n=len(hits[key]))
-            for key in hits}
+def measure_attention(c, judge, chosen):
+    """Do the cross-attention maps of words lie on the things they name? See `helpers.attention.score_maps`."""
+    scenes = fresh_scenes("attention", max(1, 2 * chosen.captions // 5))
+    return {words: {name: score._asdict() for name, score in score_maps(c, scenes, words=words).items()}
+            for words in ("nouns", "subjects", "colours")}
 
 
 PARTS = {"judge": measure_judge, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
@@ -193,8 +168,6 @@ def main(argv=None):
 
 
 def summary(figures):
-    if figures is None:
-        return "not measured"
     flat = {key: value["right"] if isinstance(value, dict) and "right" in value else value
             for key, value in figures.items()}
     return ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"

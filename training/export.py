@@ -36,9 +36,15 @@ def tidy(folder):
             path.write_text(json.dumps(config, indent=2) + "\n")
 
 
+def final_vae():
+    """The folder of the VAE to ship: with the decoder that was trained for longer, if that has been done."""
+    longer = runs("decoder") / "model"
+    return longer if (longer / "config.json").is_file() else runs("vae") / "model"
+
+
 def write_bundle(folder, guidance):
     """Write the whole bundle into an empty folder."""
-    vae = AutoencoderKL.from_pretrained(runs("vae") / "model")
+    vae = AutoencoderKL.from_pretrained(final_vae())
     unet = UNet2DConditionModel.from_pretrained(runs("unet") / "model")
     text_encoder = CLIPTextModel.from_pretrained(runs("clip") / "model")
     tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")

@@ -44,7 +44,7 @@ class Vae(Loop):
     subject_share: float = 0.5  # part of the crops that lie on a subject
     full_from: float = 0.85     # from this part of the run on: whole pictures, batch smaller by (128 / crop)^2
     kl: float = 1e-5            # per latent pixel
-    squared: float = 2.0        # weights of the terms of the loss beside L1
+    squared: float = 8.0        # weights of the terms of the loss beside L1
     edges: float = 1.0
     lowpass: float = 1.0
     halfsize: float = 0.5       # every fourth step: a half-size latent decodes to the half-size picture
@@ -89,7 +89,8 @@ class Evaluate:
 PRESETS = {
     "cpu": {
         "data": Data(),
-        "vae": Vae(steps=3400, batch=16, lr=2e-3, warmup=100, decay=0.35, ema=0.998),
+        "vae": Vae(steps=2600, batch=16, lr=2e-3, warmup=100, decay=0.35, ema=0.998),
+        "decoder": Vae(steps=900, batch=16, lr=1e-3, warmup=50, decay=0.6, ema=0.995, full_from=0.6, squared=12, halfsize=0),
         "judge": Judge(steps=750, batch=64, lr=2e-3, warmup=50, decay=0.5, ema=0.99, weight_decay=0.01, log_every=25,
                        watch_minutes=2),
         "clip": Clip(steps=900, batch=128, lr=2e-3, warmup=50, decay=0.4, ema=0.99, weight_decay=0.01, log_every=25),
@@ -100,6 +101,8 @@ PRESETS = {
         "data": Data(n=100_000, shard=1000),
         "vae": Vae(steps=8000, batch=128, lr=2e-3, warmup=200, decay=0.35, ema=0.999, workers=8, watch_minutes=2,
                    channels="32,64,96,128"),
+        "decoder": Vae(steps=3000, batch=128, lr=1e-3, warmup=100, decay=0.6, ema=0.998, full_from=0.6, squared=12, halfsize=0,
+                       workers=8, watch_minutes=1),
         "judge": Judge(steps=4000, batch=256, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.01, workers=8,
                        watch_minutes=1),
         "clip": Clip(steps=4000, batch=512, lr=1e-3, warmup=100, decay=0.4, ema=0.998, weight_decay=0.01, workers=12,

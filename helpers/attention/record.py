@@ -128,7 +128,7 @@ class AttentionRecord:
     def keep(self, name, query, key, scale, mask):
         """Called by each layer. query (B, heads, n, d), key (B, heads, T, d), mask to add or None."""
         rows = slice(len(query) // 2 if self._guided else 0, None)
-        scores = (query[rows].float() * scale) @ key[rows].float().transpose(-1, -2)  # (B, heads, n, T)
+        scores = query[rows].float() @ (key[rows].float() * scale).transpose(-1, -2)  # (B, heads, n, T)
         maps = (scores if mask is None else scores + mask[rows]).softmax(-1)  # over words: rows sum to 1
         self._calls[-1][name] = (maps if self._heads else maps.mean(1)).to(query.dtype)  # mean: (B, n, T)
         self._cells[name] = query.shape[2]

@@ -1,4 +1,4 @@
-"""Every check of lesson 01 accepts right answers, however written, and gives each typical mistake its own hint."""
+"""Every check of lesson 01 accepts right answers, however written; each mistake gets its own hint."""
 
 import pytest
 import torch
@@ -36,14 +36,25 @@ def half_by_loop(abars, share=0.5):
 
 
 RIGHT = {
-    "add_noise": [lambda x, e, a: column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * e,
-                  lambda x, e, a: torch.einsum("b,bchw->bchw", a.sqrt(), x) + torch.einsum("b,bchw->bchw", (1 - a).sqrt(), e),
-                  lambda x, e, a: torch.stack([s.sqrt() * p + (1 - s).sqrt() * n for p, n, s in zip(x, e, a)])],
-    "half_signal_step": [lambda a, share=0.5: int((a >= share).sum()), lambda a, share=0.5: (a < share).nonzero()[0, 0],
-                         half_by_loop],
-    "predict_x0": [lambda x, e, a: (x - (1 - a).sqrt() * e) / a.sqrt(), lambda x, e, a: x / a**0.5 - ((1 - a) / a) ** 0.5 * e],
-    "ideal_denoiser": [ideal, one_by_one,
-                       lambda x, d, a: torch.softmax(-torch.cdist(x, a.sqrt() * d) ** 2 / (2 - 2 * a), dim=-1) @ d],
+    "add_noise": [
+        lambda x, e, a: column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * e,
+        lambda x, e, a: torch.einsum("b,bchw->bchw", a**0.5, x) + (1 - a.view(-1, 1, 1, 1)).sqrt().mul(e),
+        lambda x, e, a: torch.stack([s.sqrt() * p + (1 - s).sqrt() * n for p, n, s in zip(x, e, a)]),
+    ],
+    "half_signal_step": [
+        lambda a, share=0.5: int((a >= share).sum()),
+        lambda a, share=0.5: (a < share).nonzero()[0, 0],
+        half_by_loop,
+    ],
+    "predict_x0": [
+        lambda x, e, a: (x - (1 - a).sqrt() * e) / a.sqrt(),
+        lambda x, e, a: x / a**0.5 - ((1 - a) / a) ** 0.5 * e,
+    ],
+    "ideal_denoiser": [
+        ideal,
+        one_by_one,
+        lambda x, d, a: torch.softmax(-torch.cdist(x, a.sqrt() * d) ** 2 / (2 - 2 * a), dim=-1) @ d,
+    ],
 }
 
 WRONG = {
@@ -51,7 +62,7 @@ WRONG = {
         (lambda x, e, a: column(a) * x + (1 - column(a)) * e, "their squares must"),
         (lambda x, e, a: (1 - column(a)) ** 0.5 * x + column(a) ** 0.5 * e, "swapped"),
         (lambda x, e, a: a**0.5 * x + (1 - a) ** 0.5 * e, "one abar per picture"),
-        (lambda x, e, a: column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * torch.randn_like(e), "use the eps you are given"),
+        (lambda x, e, a: column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * torch.randn_like(e), "you are given"),
         (lambda x, e, a: a[1] ** 0.5 * x + (1 - a[1]) ** 0.5 * e, "each has its own abar"),
         (lambda x, e, a: column(a) ** 0.5 * x + e, "expected 0.50 and 0.87"),
         (lambda x, e, a: (column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * e)[0], "has shape (4, 3, 3)"),
@@ -85,7 +96,8 @@ WRONG = {
 
 
 def all_of(book):
-    return [pytest.param(name, answer, id=f"{name}-{i}") for name, answers in book.items() for i, answer in enumerate(answers)]
+    return [pytest.param(name, answer, id=f"{name}-{i}")
+            for name, answers in book.items() for i, answer in enumerate(answers)]
 
 
 @pytest.mark.parametrize("name, answer", all_of(RIGHT))
@@ -158,5 +170,8 @@ def test_progress_counts_own_right_answers_only(capsys):
     double(lambda x: x)
     sheet.progress()
     assert capsys.readouterr().out.splitlines() == [
-        "Exercise 1 (double): right.", "Worked solution of exercise 2 (square): right.", "1 of 2 exercises are right.",
-        "Exercise 1 (double): not yet: that is not twice as much.", "0 of 2 exercises are right."]
+        "Exercise 1 (double): right.",
+        "Worked solution of exercise 2 (square): right.",
+        "1 of 2 exercises are right.",
+        "Exercise 1 (double): not yet: that is not twice as much.",
+        "0 of 2 exercises are right."]

@@ -155,7 +155,7 @@ def test_scheduler_of_unknown_class(folder):
 def test_parts_that_do_not_fit(folder, model_folders):
     shutil.rmtree(folder / "text_encoder")
     shutil.copytree(model_folders["sd15"] / "text_encoder", folder / "text_encoder")
-    with pytest.raises(ValueError, match="text of width 768 for a U-Net that reads 32"):
+    with pytest.raises(ValueError, match="vectors of 768 numbers, the U-Net reads 32"):
         load_components(folder)
 
 
@@ -169,7 +169,7 @@ def test_float16_on_a_cpu_is_refused_before_anything_is_read():
 
 def test_a_full_graphics_card_is_told_in_gigabytes(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(1e9), int(16e9)))
-    with pytest.raises(MemoryError, match="needs about 3.0 GB of GPU memory; 1.0 of 16.0 GB are free"):
+    with pytest.raises(MemoryError, match="needs about 3.0 GB of GPU memory, and 1.0 of 16.0 GB are free"):
         components._check_memory(2e9, "cuda")
     components._check_memory(0.5e9, "cuda")
 

@@ -1,4 +1,4 @@
-"""The forward process agrees with the library, the small worlds with their own densities, and bad input is refused."""
+"""The forward process is the library's, the small worlds know their densities, bad input is refused."""
 
 import pytest
 import torch
@@ -53,18 +53,19 @@ def test_refuses_t_that_is_not_whole(abar):
 
 
 def test_refuses_another_number_of_timesteps(abar):
-    with pytest.raises(ValueError, match=r"\(3,\) timesteps for a batch of 2: give one for all, or one for each"):
+    with pytest.raises(ValueError, match=r"\(3,\) timesteps for a batch of 2: give one for all"):
         add_noise(draw(2, 3), draw(2, 3), torch.tensor([1, 2, 3]), abar)
 
 
-@pytest.mark.parametrize("use, what", [(add_noise, "picture and noise"), (predict_x0, "noisy picture and predicted noise")])
+@pytest.mark.parametrize("use, what", [(add_noise, "picture and noise"),
+                                       (predict_x0, "noisy picture and predicted noise")])
 def test_refuses_different_shapes(use, what, abar):
-    with pytest.raises(ValueError, match=what + r" must have the same shape, not \(3, 8, 8\) and \(3, 4, 4\)"):
+    with pytest.raises(ValueError, match=what + r" must have the same shape, not \(3, 8, 8\) and \(3, 4, "):
         use(draw(3, 8, 8), draw(3, 4, 4), 10, abar)
 
 
 def test_refuses_unknown_names():
-    with pytest.raises(ValueError, match="unknown noise schedule 'square': choose one of linear, scaled_linear, cosine"):
+    with pytest.raises(ValueError, match="unknown noise schedule 'square': choose one of linear, "):
         make_alphas_cumprod("square")
     with pytest.raises(ValueError, match="unknown shape 'star': choose one of spiral, two moons, glyph"):
         diffusion.make_shape("star")
@@ -86,7 +87,7 @@ def test_density_of_a_mixture_integrates_to_one():
 
 
 def test_best_guess_is_the_mean_of_what_it_could_have_been(abar):
-    """Among a million noisy points those that land near one place have, on average, the x_0 that `denoise` says."""
+    """Of a million noisy points, those that land near one place have on average the x_0 of `denoise`."""
     world, generator = Mixture(torch.tensor([[-1.0], [1.0]]), 0.3), torch.Generator().manual_seed(0)
     x_0, noise = world.sample(1_000_000, generator), torch.randn(1_000_000, 1, generator=generator)
     x_t = add_noise(x_0, noise, 400, abar)
@@ -109,7 +110,7 @@ def test_ddim_path_is_the_library_s(abar):
     for t in library.timesteps:
         x = library.step(answer(x, int(t)), t, x).prev_sample
     ours = ddim_path(answer, start, library.timesteps.tolist(), abar)
-    assert ours.shape == (11, 2, 4, 4) and torch.equal(ours[0], start)
+    assert ours.shape == (11, 2, 4, 4, 4) and torch.equal(ours[0], start)
     assert torch.allclose(ours[-1], x, atol=1e-4)
 
 
@@ -124,8 +125,8 @@ def test_ddpm_kick_is_the_posterior_s(abar):
 def test_sampling_with_the_exact_score_gives_the_distribution(eta, abar):
     world, generator = diffusion.make_shape("two Gaussians"), torch.Generator().manual_seed(0)
     start = torch.randn(2000, 2, generator=generator)
-    ends = ddim_path(lambda x, t: world.noise_pred(x, abar[t].item()), start, diffusion.spaced_timesteps(60), abar,
-                     eta=eta, generator=generator)[-1]
+    exact = lambda x, t: world.noise_pred(x, abar[t].item())  # noqa: E731
+    ends = ddim_path(exact, start, diffusion.spaced_timesteps(60), abar, eta=eta, generator=generator)[-1]
     true = [world.sample(2000, generator) for _ in range(2)]
     assert diffusion.energy_distance(ends, true[0]) < 0.02 < diffusion.energy_distance(start, true[0])
     assert diffusion.energy_distance(*true) < 0.02
@@ -133,9 +134,9 @@ def test_sampling_with_the_exact_score_gives_the_distribution(eta, abar):
 
 def test_fewer_steps_fall_into_the_gap(abar):
     world = Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)
-    gap = {}
+    exact, gap = lambda x, t: world.noise_pred(x, abar[t].item()), {}
     for n in (1, 5, 20):
-        ends = ddim_path(lambda x, t: world.noise_pred(x, abar[t].item()), draw(4000, 1), diffusion.spaced_timesteps(n), abar)
+        ends = ddim_path(exact, draw(4000, 1), diffusion.spaced_timesteps(n), abar)
         gap[n] = (ends[-1].abs() < 0.5).float().mean().item()
     assert gap[1] == 1 and 0.05 < gap[5] < 0.2 and gap[20] < 0.02
 
@@ -155,7 +156,8 @@ def test_energy_distance():
 @pytest.mark.parametrize("name", diffusion.SHAPES)
 def test_shapes_are_centred_and_one_size(name):
     world = diffusion.make_shape(name)
-    assert world.means.mean(0).abs().max() < 1e-5 and world.means.norm(dim=1).max().item() == pytest.approx(1.6)
+    assert world.means.mean(0).abs().max() < 1e-5
+    assert world.means.norm(dim=1).max().item() == pytest.approx(1.6)
     assert world.sample(7).shape == (7, 2)
 
 

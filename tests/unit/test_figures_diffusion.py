@@ -1,4 +1,4 @@
-"""Figures: what a Picture gives to a notebook, that pixels survive, and that the numbers drawn are the right ones."""
+"""What a Picture gives to a notebook, that pixels survive, that the numbers drawn are the right ones."""
 
 import base64
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import diffusion
-from helpers.figures import diffusion as pictures
-from helpers.figures import picture_grid, points, style
+from helpers.figures import diffusion as figures
+from helpers.figures import picture_grid, style
 from PIL import Image
 
 ABAR = diffusion.make_alphas_cumprod()
@@ -28,7 +28,7 @@ def test_pixels_are_kept():
     array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     drawn = np.asarray(picture_grid([[Image.fromarray(array)]], "A claim", "One picture.").image())
     top, left = round(style.TITLE * style.DPI), round(0.08 * style.DPI)
-    assert np.array_equal(drawn[top:top + 128:2, left:left + 128:2], array)         # 64 pixels, each drawn 2 x 2
+    assert np.array_equal(drawn[top:top + 128:2, left:left + 128:2], array)   # each pixel drawn 2 x 2
 
 
 @pytest.mark.parametrize("picture", [torch.tensor([[[-1.0]], [[0.0]], [[2.0]]]), np.array([[[0, 128, 255]]]),
@@ -50,16 +50,20 @@ def test_stage_frames_depend_on_their_state_only():
 
 def test_memories_are_weighed_by_how_well_they_fit():
     data = draw(20, 3, 8, 8)
-    table = pictures.MemoryTable(data, data[7], draw(3, 8, 8, seed=1), ABAR)
+    table = figures.MemoryTable(data, data[7], draw(3, 8, 8, seed=1), ABAR)
     _, which, share, memories, guess = table.answer(50)
     assert which[0] == 7 and share[0] > 0.999 and memories == pytest.approx(1, abs=0.01)
     assert torch.allclose(guess, data[7], atol=1e-2)
-    assert 15 < pictures.MemoryTable(data / 10, data[7] / 10, draw(3, 8, 8, seed=1), ABAR).answer(999)[3] <= 20
+    assert 15 < figures.MemoryTable(data / 10, data[7] / 10, draw(3, 8, 8, seed=1), ABAR).answer(999)[3] <= 20
 
 
 def test_copies_are_found():
     data = draw(9, 3, 8, 8)
-    assert "Sampled" in pictures.copies(data[[4, 2]] + 0.001, data).alt or pictures.copies(data[[4, 2]], data).png
+    drawn = np.asarray(figures.copies(data[[4, 2, 4]] + 0.001, data).image())[:, round(0.5 * style.DPI):]
+    top, bottom = (round((style.TITLE + row * 1.06 + 0.5) * style.DPI) for row in (0, 1))
+    assert np.abs(drawn[top].astype(int) - drawn[bottom]).max() <= 1     # above and below the same
+    second, third = drawn[top, int(1.5 * style.DPI)], drawn[top, int(2.5 * style.DPI)]
+    assert second.min() < 255 == third.min()                             # the third is the first again
 
 
 def test_every_figure_is_drawn_and_described():
@@ -68,16 +72,16 @@ def test_every_figure_is_drawn_and_described():
     exact = lambda x, t: world.noise_pred(x, ABAR[t].item())  # noqa: E731
     walk = [999, 500], draw(3, 60, 1)
     drawn = [
-        pictures.noising_table(x_0, noise, [0, 999]), pictures.rising_tide(x_0, noise, [0, 100, 999]),
-        pictures.brightness_plot(draw(5, 3, 8, 8), draw(5, 3, 8, 8, seed=1), 0.005),
-        pictures.exam_paper([x_0], [noise], [500], ABAR),
-        pictures.MemoryTable(draw(8, 3, 8, 8), draw(3, 8, 8), draw(3, 8, 8, seed=1), ABAR).figure([999, 10]),
-        points.ScoreFields(world, exact, world.sample(9), ABAR, n=4).figure([10, 999]),
-        points.flow(draw(3, 20, 2), [999, 500], [999, 0], world),
-        points.two_ways(world, exact, draw(2, 2), [999, 500], ABAR),
-        points.score_table(line, [(500, ABAR[500].item(), np.array([0.0, 1.0]), np.array([0.0, 1.0]))]),
-        points.one_step_many(line, walk, {1: walk, 2: walk}, ABAR, {1: 1.0, 2: 0.004}),
-        points.loss_floor([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.6, 0.3, 0.2]}),
+        figures.noising_table(x_0, noise, [0, 999]), figures.rising_tide(x_0, noise, [0, 100, 999]),
+        figures.brightness_plot(draw(5, 3, 8, 8), draw(5, 3, 8, 8, seed=1), 0.005),
+        figures.exam_paper([x_0], [noise], [500], ABAR),
+        figures.MemoryTable(draw(8, 3, 8, 8), draw(3, 8, 8), draw(3, 8, 8, seed=1), ABAR).figure([999, 10]),
+        figures.ScoreFields(world, exact, world.sample(9), ABAR, n=4).figure([10, 999]),
+        figures.flow(draw(3, 20, 2), [999, 500], [999, 0]),
+        figures.two_ways(world, exact, draw(2, 2), [999, 500], ABAR),
+        figures.score_table(line, [(500, ABAR[500].item(), np.array([0.0, 1.0]), np.array([0.0, 1.0]))]),
+        figures.one_step_many(line, walk, {1: walk, 2: walk}, ABAR, {1: 1.0, 2: 0.004}),
+        figures.loss_floor([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.6, 0.3, 0.2]}),
     ]
     for picture in drawn:
         assert picture.image().width == 9 * style.DPI and len(picture.alt) > 60

@@ -6,8 +6,7 @@ import ipywidgets as widgets
 import pytest
 import torch
 from helpers import diffusion
-from helpers.figures import diffusion as pictures
-from helpers.figures import points
+from helpers.figures import diffusion as figures
 from helpers.panels import Panel, Progress, predict
 from helpers.panels import diffusion as panels
 from helpers.panels.base import STILL, buttons, menu, slider
@@ -49,7 +48,8 @@ def test_a_frame_that_fails_says_so():
 
     panel = small_panel(frame, ahead=False)
     panel.controls["t"].value = 3
-    assert panel.picture.value == b"png" and panel.line.value == "<b>This could not be drawn: no &lt;picture&gt; today</b>"
+    assert panel.picture.value == b"png"
+    assert panel.line.value == "<b>This could not be drawn: no &lt;picture&gt; today</b>"
 
 
 def test_only_parts_that_work_on_colab_and_lab():
@@ -58,8 +58,8 @@ def test_only_parts_that_work_on_colab_and_lab():
         for child in getattr(widget, "children", ()):
             yield from parts(child)
 
-    allowed = (widgets.VBox, widgets.HBox, widgets.SelectionSlider, widgets.Dropdown, widgets.ToggleButtons, widgets.Image,
-               widgets.HTML, widgets.IntProgress)
+    allowed = (widgets.VBox, widgets.HBox, widgets.SelectionSlider, widgets.Dropdown, widgets.ToggleButtons,
+               widgets.Image, widgets.HTML, widgets.IntProgress)
     for panel in (small_panel(), predict("yes", "no"), Progress(3)):
         assert all(isinstance(part, allowed) for part in parts(panel)) and repr(panel) == STILL
 
@@ -102,7 +102,7 @@ def noise_panel():
 def test_noise_panel(noise_panel):
     assert len(noise_panel.frames) == 9 and all(map(is_png, noise_panel.frames.values()))
     assert len(set(noise_panel.frames.values())) == 9                       # every state its own picture
-    assert noise_panel.frame(t=354, schedule="cosine") == noise_panel.frames[354, "cosine"]     # and always the same one
+    assert noise_panel.frame(t=354, schedule="cosine") == noise_panel.frames[354, "cosine"]  # always the same
     noise_panel.frame, noise_panel.controls["t"].value = None, 999
     assert noise_panel.picture.value == noise_panel.frames[999, "scaled_linear"]
     assert "-23.3 dB" in noise_panel.line.value and "x<sub>999</sub> = 0.07" in noise_panel.line.value
@@ -113,15 +113,16 @@ def test_slider_reaches_both_ends_and_the_halfway_step():
 
 
 def test_exam_panel():
-    panel = panels.exam_panel(draw(8, 3, 16, 16).clamp(-1, 1), draw(8, 3, 16, 16, seed=1), [1, 300, 600, 999] * 2, ABAR)
+    pictures, noises = draw(8, 3, 16, 16).clamp(-1, 1), draw(8, 3, 16, 16, seed=1)
+    panel = panels.exam_panel(pictures, noises, [1, 300, 600, 999] * 2, ABAR)
     assert panel.controls["page"].options == (1, 2) and is_png(panel.frames[(2,)])
     assert panel.frames[(1,)] != panel.frames[(2,)]
 
 
 def test_field_panel():
     world = diffusion.make_shape("two Gaussians")
-    fields = points.ScoreFields(world, lambda x, t: world.noise_pred(x, ABAR[t].item()), world.sample(20), ABAR,
-                                draw(4, 2), [999, 600, 300], n=5)
+    exact = lambda x, t: world.noise_pred(x, ABAR[t].item())  # noqa: E731
+    fields = figures.ScoreFields(world, exact, world.sample(20), ABAR, draw(4, 2), [999, 600, 300], n=5)
     assert fields.frame(600) == fields.frame(600) != fields.frame(100)
     true, learnt, error = fields.fields(300)
     assert torch.equal(true, learnt) and error.max() == 0                   # the network is exact here
@@ -133,12 +134,12 @@ def test_steps_panel():
     world = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)
     walks = {n: (diffusion.spaced_timesteps(n), draw(n + 1, 60, 1)) for n in (1, 5)}
     panel = panels.steps_panel(world, walks[5], walks, ABAR, {1: 1.0, 5: 0.12})
-    assert is_png(panel.picture.value) and panel.line.value == "1 step: 100.0% of the points land in the gap"
+    assert is_png(panel.picture.value) and panel.line.value == "steps: 1, ends in the gap: 100.0%"
 
 
 def test_memory_panel():
     data = draw(12, 3, 8, 8)
-    table = pictures.MemoryTable(data, draw(3, 8, 8, seed=1), draw(3, 8, 8, seed=2), ABAR)
+    table = figures.MemoryTable(data, draw(3, 8, 8, seed=1), draw(3, 8, 8, seed=2), ABAR)
     panel = panels.memory_panel(table)
     assert all(map(is_png, panel.frames.values())) and "of 12 training pictures" in panel.line.value
     panel.controls["t"].value = 999

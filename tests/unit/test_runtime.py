@@ -27,7 +27,7 @@ def test_unknown_name_in_helpers_is_an_attribute_error():
 
 
 def test_importing_the_libraries_is_silent():
-    code = "from helpers import load_components, generate"
+    code = "from helpers import generate, load_components"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == done.stderr == ""
 
