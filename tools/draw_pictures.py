@@ -1,7 +1,4 @@
-"""The pictures of the README: `python -m tools.draw_pictures`.
-
-docs/postcards.png: 64 scenes as the postcard world draws them. docs/drawn.png: what the bundled model draws from words.
-"""
+"""The README's contact sheet, docs/postcards.png: `python -m tools.draw_pictures`. 64 scenes as the postcard world draws them."""
 from pathlib import Path
 from random import Random
 
@@ -28,22 +25,9 @@ def world(count=64, columns=8, seed=11):
     return sheet([render(sample_scene(rng)).image for _ in range(count)], columns)
 
 
-def drawn(prompts, columns=4):
-    from helpers import generate, load_components
-
-    return sheet(generate(load_components("postcard"), prompts, seed=list(range(len(prompts)))), columns)
-
-
-PROMPTS = ["a red boat on a lake in front of snowy mountains at sunset", "a blue house in a snow field at night with a full moon",
-           "a yellow balloon over a meadow by day with green hills", "a purple tent in the desert in front of red cliffs at dawn",
-           "a white lighthouse in a meadow on a cloudy day in the rain", "a green car on the left in a snow field in falling snow",
-           "an orange tree on the right in a meadow at sunset with the sun", "a pink flag in the desert at night with a crescent moon"]
-
-
 def main():
     DOCS.mkdir(exist_ok=True)
     world().save(DOCS / "postcards.png", optimize=True)
-    drawn(PROMPTS).save(DOCS / "drawn.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -221,6 +222,7 @@ def stand_in(monkeypatch, model_folders):
     server.files |= {"v1-5-pruned.ckpt": b"large", "unet/diffusion_pytorch_model.bin": b"a pickle"}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # `make test` keeps everything else offline
     yield server
     server.shutdown()
     server.server_close()
