@@ -6,6 +6,7 @@ Everything here works on tensors of any shape (B, ...): pictures (B, 3, H, W), l
 2022 (scaled_linear), Song et al. 2021 (score; DDIM step). Written out line by line in
 notebooks/01_diffusion_process.ipynb.
 """
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ SCHEDULES = ("linear", "scaled_linear", "cosine")
 SHAPES = ("spiral", "two moons", "glyph", "two Gaussians")
 
 
-# ---- the forward process -------------------------------------------------------------------------------------------
+# ---- the forward process ----------------------------------------------------------------
 
 def make_alphas_cumprod(schedule="scaled_linear", num_steps=1000):
     """Share of the picture's variance that is left after each step: (num_steps,) float32, falling from 1
@@ -38,7 +39,7 @@ def make_alphas_cumprod(schedule="scaled_linear", num_steps=1000):
 
 
 def snr_db(alphas_cumprod):
-    """Signal-to-noise ratio abar / (1 - abar) in decibels, same shape; 0 dB: picture and noise equally strong."""
+    """Signal-to-noise ratio abar / (1 - abar) in decibels, same shape; 0 dB: both equally strong."""
     return 10 * torch.log10(alphas_cumprod / (1 - alphas_cumprod))
 
 
@@ -57,7 +58,7 @@ def abar_at(alphas_cumprod, t, like):
         raise ValueError(f"t = {outside.flatten()[0].item()} is outside the schedule: "
                          f"its steps are 0 to {len(alphas_cumprod) - 1}")
     if steps.ndim and steps.shape != like.shape[:1]:
-        raise ValueError(f"{tuple(steps.shape)} timesteps for a batch of {like.shape[0] if like.ndim else 1}: "
+        raise ValueError(f"{tuple(steps.shape)} timesteps for a batch of {len(like) if like.ndim else 1}: "
                          "give one for all, or one for each")
     abar = alphas_cumprod[steps].to(like)
     return abar.reshape(-1, *[1] * (like.ndim - 1)) if steps.ndim else abar      # (B,) -> (B, 1, ..., 1)
@@ -69,21 +70,27 @@ def _same_shape(a, b, names):
 
 
 def add_noise(x_0, noise, t, alphas_cumprod):
-    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (Ho et al. 2020, eq. 4). Shapes (B, ...); t as in abar_at."""
+    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (Ho et al. 2020, eq. 4).
+
+    x_0, noise: (B, ...), the same shape, else ValueError. t: as in abar_at.
+    """
     _same_shape(x_0, noise, "picture and noise")
     abar = abar_at(alphas_cumprod, t, x_0)
     return abar.sqrt() * x_0 + (1 - abar).sqrt() * noise
 
 
 def predict_x0(x_t, noise_pred, t, alphas_cumprod):
-    """The clean picture that x_t and a guess of its noise imply: add_noise solved for x_0. Shapes (B, ...)."""
+    """The clean picture that x_t and a guess of its noise imply: add_noise solved for x_0. (B, ...)."""
     _same_shape(x_t, noise_pred, "noisy picture and predicted noise")
     abar = abar_at(alphas_cumprod, t, x_t)
     return (x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
 
 
 def score(noise_pred, t, alphas_cumprod):
-    """Slope of log p_t that a noise prediction implies, -noise_pred / sqrt(1 - abar_t) (Song et al. 2021). (B, ...)."""
+    """Slope of log p_t that a noise prediction implies, -noise_pred / sqrt(1 - abar_t), (B, ...).
+
+    Song et al. 2021. t: as in abar_at.
+    """
     return -noise_pred / (1 - abar_at(alphas_cumprod, t, noise_pred)).sqrt()
 
 
@@ -112,17 +119,17 @@ def ddim_path(noise_pred, x, timesteps, alphas_cumprod, eta=0.0, generator=None)
         abar_next = torch.ones_like(abar) if t_next is None else abar_at(alphas_cumprod, int(t_next), x)
         x, kick = reverse_step(x, noise_pred(x, int(t)), abar, abar_next, eta)
         if eta:
-            x = x + kick * torch.randn(x.shape, generator=generator).to(x)      # drawn on the CPU: same on every device
+            x = x + kick * torch.randn(x.shape, generator=generator).to(x)   # drawn on the CPU: same anywhere
         path.append(x)
     return torch.stack(path)
 
 
 def spaced_timesteps(num_steps, last=999):
-    """num_steps timesteps from `last` down, evenly spaced, as ints; 0 itself is left out: the last step ends there."""
+    """num_steps timesteps from `last` down, evenly spaced, as ints; 0, where the last ends, is left out."""
     return torch.linspace(last, 0, num_steps + 1).round().long()[:-1].tolist()
 
 
-# ---- worlds small enough to be exact -------------------------------------------------------------------------------
+# ---- worlds small enough to be exact -----------------------------------------------------
 
 @dataclass
 class Mixture:
@@ -137,7 +144,8 @@ class Mixture:
     def sample(self, n, generator=None):
         """n clean points (n, d)."""
         which = torch.randint(len(self.means), (n,), generator=generator)
-        return self.means[which] + self.std * torch.randn(n, self.means.shape[1], generator=generator).to(self.means)
+        noise = torch.randn(n, self.means.shape[1], generator=generator).to(self.means)
+        return self.means[which] + self.std * noise
 
     def _log_weights(self, x_t, abar):
         variance = abar * self.std**2 + 1 - abar
@@ -152,14 +160,13 @@ class Mixture:
     def log_density(self, x_t, abar):
         """log p_t(x_t), (n,)."""
         logits, variance = self._log_weights(x_t, abar)
-        d, K = self.means.shape[1], len(self.means)
-        constant = 0.5 * d * torch.log(torch.as_tensor(2 * torch.pi * variance)) + torch.log(torch.tensor(float(K)))
-        return logits.logsumexp(1) - constant
+        K, d = self.means.shape
+        return logits.logsumexp(1) - 0.5 * d * math.log(2 * math.pi * variance) - math.log(K)
 
     def denoise(self, x_t, abar):
         """The best guess of x_0: the mean of all clean points that x_t could have come from, (n, d)."""
         variance = abar * self.std**2 + 1 - abar
-        mean = self.weights(x_t, abar) @ self.means                                                  # (n, K) -> (n, d)
+        mean = self.weights(x_t, abar) @ self.means                              # (n, K) -> (n, d)
         return mean + abar**0.5 * self.std**2 / variance * (x_t - abar**0.5 * mean)
 
     def noise_pred(self, x_t, abar):
@@ -170,16 +177,17 @@ class Mixture:
 def make_shape(name):
     """A two-dimensional shape as a Mixture, centred, about one unit in radius. Unknown names: ValueError."""
     if name == "spiral":
-        turn = torch.linspace(0.03, 1, 150).sqrt() * 3.6 * torch.pi           # even spacing along the arm
+        turn = torch.linspace(0.03, 1, 150).sqrt() * 3.6 * torch.pi      # even spacing along the arm
         points = torch.stack([turn * turn.cos(), turn * turn.sin()], 1)
     elif name == "two moons":
         half = torch.linspace(0, torch.pi, 60)
         points = torch.cat([torch.stack([half.cos(), half.sin() - 0.25], 1),
                             torch.stack([1 - half.cos(), 0.25 - half.sin()], 1)])
-    elif name == "glyph":                                                     # a sailing boat, as on the postcards
+    elif name == "glyph":                                        # a sailing boat, as on the postcards
         y, x = torch.meshgrid(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 25), indexing="ij")
         hull = (y > -0.8) & (y < -0.4) & (x.abs() < 0.95 + (y + 0.4) * 0.8)
-        sail = (y > -0.22) & (y < 0.95) & (((x > 0.12) & (x < 0.75 - 0.6 * y)) | ((x < -0.04) & (x > -0.55 + 0.5 * y)))
+        sails = ((x > 0.12) & (x < 0.75 - 0.6 * y)) | ((x < -0.04) & (x > -0.55 + 0.5 * y))
+        sail = (y > -0.22) & (y < 0.95) & sails
         points = torch.stack([x[hull | sail], y[hull | sail]], 1)
     elif name == "two Gaussians":
         points = torch.tensor([[-1.0, -0.6], [1.0, 0.6]])
@@ -187,11 +195,14 @@ def make_shape(name):
         raise ValueError(f"unknown shape {name!r}: choose one of {', '.join(SHAPES)}")
     points = points - points.mean(0)
     points = points / points.norm(dim=1).max() * 1.6
-    return Mixture(points, 0.15 if name == "two Gaussians" else 0.04)
+    return Mixture(points, 0.15 if name == "two Gaussians" else 0.05)
 
 
 def energy_distance(a, b):
-    """How far two samples (n, d) and (m, d) are from one distribution; 0 only when equal (Szekely & Rizzo 2013)."""
+    """How far two samples (n, d) and (m, d) are from being drawn from one distribution; 0: the same points.
+
+    Twice the mean distance between the samples less the mean distances within (Szekely & Rizzo 2013).
+    """
     def mean_distance(p, q):
         return torch.cdist(p, q, compute_mode="donot_use_mm_for_euclid_dist").mean()
     return (2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)).item()
@@ -207,15 +218,15 @@ def spectrum(picture):
     window = torch.hann_window(size, periodic=False, dtype=picture.dtype)
     window = window[:, None] * window[None, :]
     centred = picture - picture.mean((1, 2), keepdim=True)
-    power = torch.fft.fft2(centred * window).abs() ** 2 / (window**2).sum()                          # (C, H, H)
+    power = torch.fft.fft2(centred * window).abs() ** 2 / (window**2).sum()            # (C, H, H)
     one = torch.fft.fftfreq(size, 1 / size)
-    ring = (one[:, None] ** 2 + one[None, :] ** 2).sqrt().round().long().flatten()                   # (H * H,)
+    ring = (one[:, None] ** 2 + one[None, :] ** 2).sqrt().round().long().flatten()   # (H * H,)
     total = torch.zeros(int(ring.max()) + 1).index_add(0, ring, power.mean(0).flatten())
     frequencies = torch.arange(1, size // 2)
     return frequencies, total[frequencies] / torch.bincount(ring)[frequencies]
 
 
 def finest_detail(power, abar):
-    """The highest frequency at which a picture of this spectrum, kept at share abar, is stronger than the noise; 0: none."""
+    """The highest frequency at which a picture of this spectrum, kept at share abar, beats the noise."""
     above = (abar * power > 1 - abar).nonzero()
     return int(above.max()) + 1 if len(above) else 0

@@ -1,6 +1,6 @@
-"""The machinery of an exercise that checks itself: properties in order, one hint at a time, a line of progress.
+"""An exercise that checks itself: properties in order, one hint at a time, a line of progress.
 
-    sheet = Sheet(lesson=1)
+    sheet = Sheet()
 
     @sheet.exercise(1)
     def add_noise(answer):              # answer: the student's function, wrapped
@@ -25,7 +25,7 @@ class Sheet:
         self.right = {}
 
     def exercise(self, number):
-        """Make a check out of a function that takes an answer and returns a hint, or None when all properties hold."""
+        """Make a check of a function that takes an answer and returns a hint, or None when all is well."""
         def decorate(properties):
             name = properties.__name__
             self.right[number] = False
@@ -37,7 +37,8 @@ class Sheet:
                 who = f"Exercise {number}" if counts else f"Worked solution of exercise {number}"
                 print(f"{who} ({name}): {verdict}.")
 
-            check.__name__, check.__doc__ = name, f"Check an answer to exercise {number}. counts=False: it is not yours."
+            check.__name__ = name
+            check.__doc__ = f"Check an answer to exercise {number}. counts=False: it is not your own."
             check.hint = lambda answer: judge(properties, answer)
             return check
         return decorate
@@ -54,14 +55,15 @@ def judge(properties, answer):
     try:
         hint = properties(Answer(answer))
     except NotAnswered:
-        return "not answered yet" if is_stub(answer) else "not yet: your function returns None, is a return missing?"
+        forgotten = "not yet: your function returns None, is a return missing?"
+        return "not answered yet" if is_stub(answer) else forgotten
     except Exception as problem:
         return f"not yet: your function stopped with {describe(problem, answer)}"
     return f"not yet: {hint}" if hint else "right"
 
 
 class Answer:
-    """The student's function: gets copies of its tensors, so that nothing it does reaches the check, and must return."""
+    """The student's function: it gets copies of its tensors, so that the check is safe, and must return."""
 
     def __init__(self, function):
         self.function = function
@@ -81,7 +83,7 @@ def is_stub(answer):
 
 
 def describe(problem, answer):
-    """An exception as one line: its kind, the first line of its message, and where in the student's function."""
+    """An exception as one line: its kind, the first line of its message, where in the student's function."""
     message = str(problem).strip().splitlines()
     code = getattr(answer, "__code__", None)
     lines = [frame.lineno - code.co_firstlineno + 1 for frame in traceback.extract_tb(problem.__traceback__)

@@ -1,4 +1,5 @@
-"""Exercises 1 to 4, lesson 01. Each check tries properties from the most telling to the least, and stops at the first."""
+"""Exercises 1 to 4, lesson 01. A check tries properties from the most telling to the least, and stops at the
+first that fails."""
 import operator
 
 import torch
@@ -81,7 +82,8 @@ def predict_x0(answer):
     if weights[1] > 0:
         return "the noise was added to x_t, so it has to be taken away"
     if not close(weights, (2, -(3**0.5)), 1e-4):
-        return f"at abar = 0.25 you weigh x_t by {weights[0]:.2f} and eps by {weights[1]:.2f}, expected 2.00 and -1.73"
+        return (f"at abar = 0.25 you weigh x_t by {weights[0]:.2f} and eps by {weights[1]:.2f}, expected "
+                "2.00 and -1.73")
     schedule, x_0, eps = diffusion.make_alphas_cumprod(), random(2, 4, 8, 8), random(2, 4, 8, 8, seed=1)
     for t in (0, 500, 999):
         if not close(answer(diffusion.add_noise(x_0, eps, t, schedule), eps, schedule[t]), x_0, 2e-4):

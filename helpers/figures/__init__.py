@@ -1,4 +1,4 @@
-"""Static pictures, one file a lesson, named like the module it draws. `style` holds what all of them share."""
+"""Static pictures, one file or folder a lesson, named like the module it draws. `style`: what all share."""
 from .style import Picture, picture_grid
 
 __all__ = ["Picture", "picture_grid"]

@@ -1,8 +1,8 @@
-"""The visual grammar of the course: one colour one meaning, titles that state the claim, pictures pixel for pixel.
+"""The visual grammar of the course: one colour one meaning, claims as titles, pictures pixel for pixel.
 
-Lengths are inches, measured from the top left corner. 128 dots an inch: a 128-pixel postcard drawn one inch wide keeps
-every pixel. Panels use 96, so that a frame is small and quick and a 64-pixel postcard is enlarged three times at 2 inches.
-Figures are drawn without pyplot, so nothing is shown twice and nothing stays in memory.
+Lengths are inches, measured from the top left corner. 128 dots an inch: a 128-pixel postcard drawn one inch
+wide keeps every pixel. Panels use 96, so that a frame is small and quick. Figures are drawn without pyplot,
+so nothing is shown twice and nothing stays in memory.
 """
 import base64
 import io
@@ -28,9 +28,9 @@ BLUES = LinearSegmentedColormap.from_list("signal", ["#FFFFFF", "#BFDDF0", "#5BA
 DPI, PANEL_DPI = 128, 96
 WIDTH = 9.0
 TITLE, NOTE = 0.42, 0.30   # height kept free for the claim above and the small print below
-RC = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT,
-      "axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT, "text.color": INK, "axes.linewidth": 0.8,
-      "xtick.labelsize": 8, "ytick.labelsize": 8, "mathtext.fontset": "dejavusans", "path.simplify": True}
+RC = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT,
+      "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False, "xtick.color": FAINT,
+      "ytick.color": FAINT, "xtick.labelsize": 8, "ytick.labelsize": 8}
 
 
 @dataclass(frozen=True)
@@ -106,16 +106,16 @@ def arrow(fig, start, end, colour=FAINT, **kwargs):
 
 
 def to_rgb(picture):
-    """A picture as a uint8 array (H, W, 3): from PIL, from an array (0..255), or from a tensor (3, H, W) in -1..1."""
+    """A uint8 array (H, W, 3) of a PIL image, such an array, or a tensor (3, H, W) in -1..1."""
     if hasattr(picture, "detach"):
-        values = picture.detach().float().cpu().numpy().transpose(1, 2, 0)              # (3, H, W) -> (H, W, 3)
+        values = picture.detach().float().cpu().numpy().transpose(1, 2, 0)   # (3, H, W) -> (H, W, 3)
         return ((values + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
     return array.clip(0, 255).astype(np.uint8)
 
 
 def show_picture(fig, picture, left, top, size=1.0, frame=None, **kwargs):
-    """One picture, `size` inches wide, whole pixels enlarged without smoothing. frame: colour of an edge round it."""
+    """One picture, `size` inches wide, enlarged without smoothing. frame: colour of an edge round it."""
     array = to_rgb(picture)
     ax = place(fig, left, top, size, size * array.shape[0] / array.shape[1], bare=True)
     smooth = array.shape[1] > round(size * fig.dpi)
@@ -145,24 +145,24 @@ def tidy(ax, xlabel=None, ylabel=None, xticks=None, yticks=None):
 
 
 def claim(fig, title, note=None):
-    """The sentence to notice, above the figure; what the picture can not show, N and seed, in grey below it."""
+    """The sentence to notice, above the figure; what it can not show, N and seed, in grey below it."""
     height = fig.get_size_inches()[1]
     write(fig, 0.08, 0.19, title, fontsize=11, fontweight="bold")
     if note:
         write(fig, 0.08, height - 0.14, note, fontsize=7.5, color=FAINT)
 
 
-def encode(array, palette=False, compress_level=3):
-    """PNG bytes of an array (H, W, 3 or 4). palette: at most 256 colours and a third of the bytes; not for gradients."""
+def encode(array, palette=0, compress_level=3):
+    """PNG bytes of an array (H, W, 3 or 4). palette: only so many colours, up to 256; 0: all of them."""
     image = Image.fromarray(np.ascontiguousarray(array[..., :3]))
     if palette:
-        image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        image = image.quantize(palette, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=compress_level)
     return buffer.getvalue()
 
 
-def finish(fig, alt, palette=False):
+def finish(fig, alt, palette=0):
     """The finished figure as a Picture, shown on the page at 100 CSS pixels an inch."""
     fig.canvas.draw()
     png = encode(np.asarray(fig.canvas.buffer_rgba()), palette, compress_level=9)
@@ -170,7 +170,7 @@ def finish(fig, alt, palette=False):
 
 
 class Stage:
-    """A figure drawn once in which a few artists move: a new frame costs milliseconds instead of a whole drawing."""
+    """A figure drawn once in which a few artists move: a frame costs milliseconds, not a whole drawing."""
 
     def __init__(self, fig, moving):
         self.fig, self.moving = fig, list(moving)
@@ -187,10 +187,11 @@ class Stage:
         return encode(np.asarray(self.fig.canvas.buffer_rgba()), compress_level=1)
 
 
-def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0, gap=0.06,
-                 palette=False):
+def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
+                 gap=0.06, palette=0):
     """Rows of pictures (see to_rgb) with direct labels: the course's film strip.
 
+    palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
     captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
     """
     margin = 0.45 if row_labels else 0.08
@@ -208,6 +209,7 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
             if r == 0 and column_labels:
                 write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center")
             if captions:
-                write(fig, x + size / 2, y + size + 0.085, captions[r][i], fontsize=7.5, ha="center", color=FAINT)
+                write(fig, x + size / 2, y + size + 0.085, captions[r][i], fontsize=7.5, ha="center",
+                      color=FAINT)
     claim(fig, title, note)
     return finish(fig, alt, palette)

@@ -1,7 +1,7 @@
-"""What every panel shares: controls in one row, one picture, one line of text; a question to answer first; a progress bar.
+"""What every panel shares: controls in one row, one picture, one line of text. A question; a progress bar.
 
-A panel is driven by two pure functions of its state, {name of control: value}: frame(**state) -> PNG bytes and
-readout(**state) -> one line of HTML. Tests call them without a browser.
+A panel is driven by two pure functions of its state, {name of control: value}: frame(**state) -> PNG bytes
+and readout(**state) -> one line of HTML. Tests call them without a browser.
 """
 import html
 import itertools
@@ -78,9 +78,10 @@ class Panel(Still):
 class Question(Still):
     """A question with a few answers; `chosen` is the one picked, or None. The next cell reads it."""
 
+    ASK = "Choose before you run the next cell."
+
     def __init__(self, options):
-        self.answers = buttons("", ["choose", *options], "choose")
-        self.line = widgets.HTML("Choose before you run the next cell.")
+        self.answers, self.line = buttons("", ["choose", *options], "choose"), widgets.HTML(self.ASK)
         super().__init__([self.answers, self.line])
         self.answers.observe(self.note, "value")
 
@@ -90,7 +91,7 @@ class Question(Still):
 
     def note(self, change=None):
         """Answer a click at once."""
-        self.line.value = "Noted. Run the next cell." if self.chosen else "Choose before you run the next cell."
+        self.line.value = "Noted. Run the next cell." if self.chosen else self.ASK
 
     def verdict(self, right):
         """One sentence that sets what was chosen beside what was measured."""

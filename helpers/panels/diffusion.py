@@ -1,40 +1,41 @@
 """The panels of lesson 01: every frame is drawn ahead, a slider only looks it up."""
 from .. import diffusion
-from ..figures import diffusion as pictures
-from ..figures import points
+from ..figures import diffusion as figures
 from .base import Panel, buttons, menu, slider
 
-EVERY_T = sorted({*range(0, 1000, 27), 354})            # 0, 27, ..., 999 and the step where SD's schedule is half and half
+EVERY_T = sorted({*range(0, 1000, 27), 354})        # both ends, and where SD's schedule is half and half
 
 
 def noise_panel(picture, noise):
     """Noise over one picture (3, H, H), a slider over t and a menu of schedules; noise: like picture."""
-    tide = pictures.TidePanel(picture, noise)
+    tide = figures.Tide(picture, noise)
     schedules = {name: diffusion.make_alphas_cumprod(name) for name in diffusion.SCHEDULES}
 
     def readout(t, schedule):
         abar = schedules[schedule][t]
-        return (f"x<sub>{t}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; noise, &nbsp; "
-                f"signal-to-noise {diffusion.snr_db(abar):.1f} dB")
+        return (f"x<sub>{t}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
+                f"noise, signal-to-noise {diffusion.snr_db(abar):.1f} dB")
 
-    return Panel({"t": slider("t", EVERY_T, 354), "schedule": menu("schedule", diffusion.SCHEDULES, "scaled_linear")},
-                 tide.frame, readout)
+    controls = {"t": slider("t", EVERY_T, 354),
+                "schedule": menu("schedule", diffusion.SCHEDULES, "scaled_linear")}
+    return Panel(controls, tide.frame, readout)
 
 
-def exam_panel(pictures_, noises, timesteps, alphas_cumprod):
+def exam_panel(pictures, noises, timesteps, alphas_cumprod):
     """Pages of four exam questions: pictures and noises (4 * pages, 3, H, H), as many timesteps."""
-    pages = len(pictures_) // 4
+    pages = len(pictures) // 4
 
     def frame(page):
         rows = slice(4 * page - 4, 4 * page)
-        return pictures.exam_paper(pictures_[rows], noises[rows], timesteps[rows], alphas_cumprod, page).png
+        return figures.exam_paper(pictures[rows], noises[rows], timesteps[rows], alphas_cumprod, page).png
 
     return Panel({"page": buttons("page", range(1, pages + 1), 1)}, frame,
-                 lambda page: f"Page {page} of {pages}. New noise and a new t make a new question from the same picture.")
+                 lambda page: f"Page {page} of {pages}. New noise or a new t makes a new question of a "
+                              "picture.")
 
 
 def field_panel(fields):
-    """Score fields (a figures.points.ScoreFields) with a slider over t."""
+    """Score fields (a figures.diffusion.ScoreFields) with a slider over t."""
     def readout(t):
         abar = fields.alphas_cumprod[t]
         return (f"score = -noise / sqrt(1 - abar) = -noise / {(1 - abar).sqrt():.2f} &nbsp; "
@@ -44,25 +45,25 @@ def field_panel(fields):
 
 
 def steps_panel(world, truth, walks, alphas_cumprod, gaps):
-    """F05 with a slider over the number of steps; arguments as figures.points.one_step_many."""
+    """F05 with a slider over the number of steps; arguments as figures.diffusion.one_step_many."""
     def frame(steps):
-        return points.steps_frame(world, truth, steps, walks[steps], alphas_cumprod, gaps[steps])
+        return figures.steps_frame(world, truth, steps, walks[steps], alphas_cumprod, gaps[steps])
 
     return Panel({"steps": slider("steps", list(walks), 1)}, frame,
-                 lambda steps: f"{steps} step{'s' if steps > 1 else ''}: {gaps[steps]:.1%} of the points land in the gap")
+                 lambda steps: f"steps: {steps}, ends in the gap: {gaps[steps]:.1%}")
 
 
 def memory_panel(table):
     """The ideal denoiser (a figures.diffusion.MemoryTable) with a slider over t."""
     return Panel({"t": slider("t", EVERY_T[14:], 810)}, table.frame,
-                 lambda t: f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures take part in the answer")
+                 lambda t: f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work")
 
 
-def floor_panel(centres, floor, losses):
-    """F06 with buttons for the moment of training; arguments as figures.points.loss_floor."""
+def floor_panel(levels, floor, losses):
+    """F06 with buttons for the moment of training; arguments as figures.diffusion.loss_floor."""
     def readout(moment):
         above = sum(losses[moment]) / sum(floor) - 1
         return f"{moment}: the loss is {above:.0%} above the best possible"
 
     return Panel({"moment": buttons("", list(losses), list(losses)[-1])},
-                 lambda moment: points.loss_floor(centres, floor, losses, shown=moment).png, readout)
+                 lambda moment: figures.loss_floor(levels, floor, losses, shown=moment).png, readout)

@@ -1,0 +1,147 @@
+"""Two peaks on a line: score and noise, one step against many; and the floor under the loss."""
+import matplotlib
+import numpy as np
+import torch
+
+from .. import style
+from ..style import BLUES, ESTIMATE, FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, tidy, write
+
+SIDE, DARK_ORANGE = 2.6, "#B47A00"             # the line is drawn from -SIDE to SIDE; orange, legible as text
+WALKS = 40                                     # exact ways drawn
+
+
+def score_table(world, panels):
+    """Averages of the true noise in bins of x_t against the slope of log p_t. Returns a Picture.
+
+    world: a Mixture on the line. panels: one for each noise level,
+    (t, abar, places (n,), averages as scores (n,)).
+    """
+    fig, top = style.new_figure(TITLE + 0.26 + 2.2 + 0.42 + NOTE), TITLE + 0.26
+    x = torch.linspace(-SIDE, SIDE, 300)[:, None]
+    for i, (t, abar, places, averages) in enumerate(panels):
+        left = 0.62 + i * 2.85
+        ax = place(fig, left, top, 2.55, 2.2)
+        exact = (-world.noise_pred(x, abar) / (1 - abar) ** 0.5)[:, 0].numpy()
+        density, low, high = world.log_density(x, abar).exp().numpy(), exact.min(), exact.max()
+        hill = low + 0.5 * (high - low) * density / density.max()
+        ax.fill_between(x[:, 0], low, hill, color=SIGNAL, alpha=0.15, lw=0)
+        ax.axhline(0, color=NOISE, lw=0.8, ls=":")
+        ax.plot(x[:, 0], exact, color=SIGNAL, lw=1.8)
+        ax.plot(places, averages, "o", color=ESTIMATE, ms=3.6, mec="white", mew=0.3)
+        tidy(ax, r"$x_t$", None, (-2, -1, 0, 1, 2)).set_xlim(-SIDE, SIDE)
+        write(fig, left + 1.27, top - 0.12, f"t = {t}", ha="center")
+    ax = fig.axes[0]
+    for y, text, colour in ((0.95, "slope of log p", SIGNAL), (0.86, "averaged noise", DARK_ORANGE)):
+        ax.text(0.98, y, text, color=colour, transform=ax.transAxes, ha="right", fontsize=8)
+    ax.text(0.02, 0.04, "density", color=SIGNAL, transform=ax.transAxes, fontsize=8, alpha=0.7)
+    write(fig, 0.2, top + 1.1, "score", rotation=90, ha="center")
+    style.claim(fig, "Averaging the noise gives the slope of the density: two names for one thing",
+                "No network: the noise of a million points is averaged in bins of x_t, divided by -sqrt(1 "
+                "- abar).")
+    return style.finish(
+        fig,
+        "Score over x_t at three noise levels. Orange dots, averages of the true noise in bins, lie on the "
+        "blue line, the slope of the logarithm of the known density.", palette=64)
+
+
+def density_over_t(world, alphas_cumprod, columns=120):
+    """The density of x_t (rows, -SIDE to SIDE) over t (columns, 0 to the last), each column scaled to 1."""
+    x = torch.linspace(-SIDE, SIDE, 160)[:, None]
+    levels = np.linspace(0, len(alphas_cumprod) - 1, columns).round().astype(int)
+    logs = [world.log_density(x, alphas_cumprod[t].item()) for t in levels]
+    return np.stack([(log_p - log_p.max()).exp().numpy() for log_p in logs], 1)
+
+
+def draw_walks(fig, left, top, width, height, world, background, truth, walk):
+    """Ends of the ways against the true density (left), and the ways over t (right). truth, walk as below."""
+    bars, ways = place(fig, left, top, 0.5, height), place(fig, left + 0.54, top, width, height)
+    ways.imshow(background, origin="lower", extent=(0, 999, -SIDE, SIDE), aspect="auto", cmap=BLUES, vmin=0,
+                vmax=2.2)
+    for (timesteps, path), every, look in ((truth, 1, {"color": SIGNAL, "lw": 0.45, "alpha": 0.7}),
+                                           (walk, 4, {"color": GUIDED, "lw": 1.0, "marker": "o", "ms": 1.8})):
+        for k in range(0, WALKS, every):
+            ways.plot([*timesteps, 0], path[:, k, 0], **look)
+    tidy(ways, "t", None, (0, 500, 999), ())
+    ways.set(xlim=(0, 999), ylim=(-SIDE, SIDE))
+    ways.spines["left"].set_visible(False)
+    x = torch.linspace(-SIDE, SIDE, 160)
+    density = world.log_density(x[:, None], 1.0).exp()
+    ends, edges = np.histogram(walk[1][-1, :, 0], np.linspace(-SIDE, SIDE, 66), density=True)
+    bars.axhspan(-0.5, 0.5, color=NOISE, alpha=0.18, lw=0)
+    bars.fill_betweenx(x, 0, density / density.max(), color=SIGNAL, alpha=0.35, lw=0)
+    ends = np.where(ends > 0, ends / ends.max(), np.nan)
+    bars.stairs(ends, edges, orientation="horizontal", color=GUIDED, lw=1.2, baseline=None)
+    bars.text(0.6, 0.94 * -SIDE, "ends", fontsize=7.5, color=FAINT, ha="center")
+    tidy(bars, xticks=(), yticks=()).set(xlim=(1.15, 0), ylim=(-SIDE, SIDE))
+    bars.spines[["left", "bottom"]].set_visible(False)
+
+
+def share(value):
+    """A share as per cent, with a decimal where it is small."""
+    return f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.1f} %"
+
+
+def one_step_many(world, truth, walks, alphas_cumprod, gaps):
+    """Where ways of few and of many steps end. Returns a Picture.
+
+    world: a Mixture on the line. truth: (timesteps, path) of many tiny steps; walks: {n: (timesteps, path)},
+    four of them; each path is (steps + 1, N, 1) with N >= WALKS. gaps: {n: share of ends in the empty gap}.
+    """
+    fig, top = style.new_figure(TITLE + 0.5 + 2.5 + 0.45 + NOTE), TITLE + 0.5
+    background = density_over_t(world, alphas_cumprod)
+    for i, (n, walk) in enumerate(walks.items()):
+        left = 0.35 + i * 2.16
+        draw_walks(fig, left, top, 1.36, 2.5, world, background, truth, walk)
+        write(fig, left + 0.54, top - 0.3, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=10)
+        write(fig, left + 0.54, top - 0.11, f"{share(gaps[n])} land in the gap", color=GUIDED, fontsize=8.5)
+    write(fig, 0.2, top + 1.25, "value", rotation=90, ha="center")
+    style.arrow(fig, (8.75, top - 0.52), (7.6, top - 0.52))
+    write(fig, 7.5, top - 0.52, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
+    style.claim(fig, "One step lands on the average of all pictures, where there is no picture",
+                "Blue: exact ways and true density. Vermilion: the same starts, n steps of the exact "
+                "denoiser, every fourth drawn. Grey: the gap, |value| < 0.5.")
+    return style.finish(
+        fig,
+        "Four columns for 1, 2, 5 and 20 steps. Thin blue ways split towards two peaks. With one step the "
+        "vermilion ways run straight to the middle between the peaks; with twenty they follow the blue "
+        "ways, and the end points match the two peaks.", palette=64)
+
+
+def steps_frame(world, truth, n, walk, alphas_cumprod, gap):
+    """PNG bytes of one column of the figure above, large, for the panel."""
+    fig = style.new_figure(3.5, dpi=style.PANEL_DPI)
+    background = density_over_t(world, alphas_cumprod, 60)
+    draw_walks(fig, 0.2, 0.35, 7.9, 2.75, world, background, truth, walk)
+    write(fig, 0.74, 0.18, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=11)
+    write(fig, 1.75, 0.18, f"{share(gap)} land in the gap, where there is no data", color=GUIDED)
+    return style.finish(fig, "").png
+
+
+def loss_floor(levels, floor, losses, shown=None):
+    """The loss of a network during training over the best possible loss. Returns a Picture.
+
+    levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, early to late.
+    shown: draw one moment strongly and the others faintly.
+    """
+    fig, top = style.new_figure(TITLE + 0.15 + 2.7 + 0.42 + NOTE), TITLE + 0.15
+    ax, width = place(fig, 0.7, top, 7.0, 2.7), 0.8 * (levels[1] - levels[0])
+    ax.bar(levels, floor, width=width, color=NOISE, alpha=0.55, lw=0)
+    shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.45, 0.85, len(losses)))
+    highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
+    heights = np.maximum.accumulate([0] + [0.06 * highest] * (len(losses) - 1)).cumsum()[::-1]
+    for shade, height, (moment, values) in zip(shades, heights, losses.items()):
+        weight = 1.0 if shown in (None, moment) else 0.15
+        ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, alpha=weight, mec="white", mew=0.5)
+        ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5, alpha=weight)
+    ax.text(levels[1], 0.5 * floor[1], "the best\npossible", ha="center", va="center", fontsize=8.5)
+    tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
+    ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
+    style.claim(fig, "The loss has a floor that no network can pass, and the floor is not zero",
+                "Grey bars: the exact denoiser of this shape. Orange: the network during training. Same "
+                "fresh points and noise for all.")
+    return style.finish(
+        fig,
+        "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
+        "with t. Orange lines of the network at three moments of training come down to the bars and stay "
+        "above them.",
+        palette=64)

@@ -1,0 +1,182 @@
+"""Shapes in the plane: fields of arrows, and the ways from noise to the shape."""
+import numpy as np
+import torch
+
+from ... import diffusion
+from .. import style
+from ..style import BLUES, FAINT, GUIDED, INK, NOTE, SEQUENTIAL, SIGNAL, TITLE, place, write
+
+SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
+EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
+FINE = 64                                      # the error map is computed on FINE x FINE points
+
+
+def plane(n):
+    """A grid of n x n points on the plane, (n * n, 2), row by row from below."""
+    side = torch.linspace(-SIDE, SIDE, n)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    return torch.stack([x, y], -1).reshape(-1, 2)
+
+
+def density_image(world, abar, n=104, bands=8):
+    """Root of the density at one noise level, (n, n), 0..1 in bands: contours that show thin tails too."""
+    density = world.log_density(plane(n), abar).reshape(n, n)
+    return ((0.5 * (density - density.max())).exp() * bands).round().numpy() / bands
+
+
+def square(fig, left, top, size, image, cmap=BLUES, vmax=1.15):
+    """Square axes for the plane with an image in it; returns the axes and the image."""
+    ax = place(fig, left, top, size, size)
+    shown = ax.imshow(image, origin="lower", extent=EXTENT, cmap=cmap, vmin=0, vmax=vmax,
+                      interpolation="nearest", aspect="auto")
+    ax.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE), xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color="#D0D0D0")
+    return ax, shown
+
+
+def arrow_parts(score, n):
+    """Arrows for scores (n * n, 2): direction kept, length clipped; and how dark each is drawn."""
+    length = score.norm(dim=1).clamp(min=1e-6)
+    shown = (2 * SIDE / n) * 0.95 * (length / 2.5).clamp(max=1)
+    u, v = (score / length[:, None] * shown[:, None]).T.numpy()
+    return u, v, length.log10().numpy()
+
+
+class ScoreFields:
+    """True score, learnt score and their difference at any timestep.
+
+    world: a Mixture on the plane. noise_pred(x, t): the trained network. points: clean points (n, 2), drawn
+    as x_t in the error map. path: stops (steps + 1, 2) of one walk and its timesteps, drawn down to t.
+    """
+
+    def __init__(self, world, noise_pred, points, alphas_cumprod, path=None, timesteps=(), n=16):
+        self.world, self.noise_pred, self.alphas_cumprod, self.n = world, noise_pred, alphas_cumprod, n
+        self.path, self.levels, self.at, self.stage = path, [*timesteps, 0], plane(n), None
+        self.points = points
+        self.noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
+
+    def fields(self, t):
+        """True and learnt score on the arrow grid, (n * n, 2), and |error of the noise| on FINE x FINE."""
+        abar, everywhere = self.alphas_cumprod[t].item(), torch.cat([self.at, plane(FINE)])
+        with torch.no_grad():
+            learnt = self.noise_pred(everywhere, t)
+        true = self.world.noise_pred(everywhere, abar)
+        error = (learnt - true)[len(self.at):].norm(dim=1).reshape(FINE, FINE).mul(20).round() / 20
+        both = (diffusion.score(noise[:len(self.at)], t, self.alphas_cumprod) for noise in (true, learnt))
+        return *both, error.numpy()
+
+    def noisy(self, t):
+        """The points as x_t, two rows of coordinates."""
+        return diffusion.add_noise(self.points, self.noise, t, self.alphas_cumprod).T.numpy()
+
+    def _draw(self, fig, corners, size, t, dots):
+        """The three squares for one timestep at (left, top) corners. Returns the artists that change."""
+        true, learnt, error = self.fields(t)
+        image, artists = density_image(self.world, self.alphas_cumprod[t].item()), []
+        for corner, score in zip(corners, (true, learnt)):
+            ax, shown = square(fig, *corner, size, image)
+            artists += [shown, ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), cmap="Greys",
+                                         clim=(-2.2, 1.6), angles="xy", scale_units="xy", scale=1,
+                                         width=0.006, headwidth=4, headlength=4.5, headaxislength=4)]
+        ax, shown = square(fig, *corners[2], size, error, SEQUENTIAL, vmax=0.6)
+        cloud, = ax.plot(*self.noisy(t), "o", color="white", ms=dots, mew=0, alpha=0.7)
+        return [*artists, shown, cloud]
+
+    def figure(self, timesteps):
+        """The static figure: one column for each of a few timesteps; rows true, learnt, error."""
+        size, gap, left, top = 1.6, 0.09, 0.55, TITLE + 0.24
+        fig = style.new_figure(top + 3 * (size + gap) + 0.1 + NOTE)
+        for row, text in enumerate(("true score", "learnt score", "where they differ")):
+            write(fig, 0.36, top + row * (size + gap) + size / 2, text, rotation=90, ha="center")
+        for i, t in enumerate(timesteps):
+            x = left + i * (size + gap)
+            self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
+            write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
+        style.claim(fig, "Much noise: all arrows point at the middle. Little noise: they point at the shape",
+                    "Blue: density of the noisy data. Arrow length is clipped; darker = longer. Third row: "
+                    "bright = large error, dots = noisy data. Two dimensions flatter.")
+        return style.finish(
+            fig,
+            "Arrow fields at five noise levels. With much noise every arrow points to the centre, with "
+            "little noise to the nearest part of the shape. The learnt field looks like the true one; the "
+            "error map is bright only away from the dots that are noisy data.", palette=64)
+
+    def frame(self, t):
+        """PNG bytes for one timestep."""
+        if self.stage is None:
+            fig, top, size = style.new_figure(3.25, dpi=style.PANEL_DPI), 0.3, 2.88
+            lefts = (0.08, 3.06, 6.04)
+            for x, text in zip(lefts, ("true score", "learnt score", "where they differ (bright: much)")):
+                write(fig, x, 0.15, text, fontweight="bold")
+            artists = self._draw(fig, [(x, top) for x in lefts], size, t, dots=2.5)
+            walk, = fig.axes[0].plot([], [], "-o", color=GUIDED, lw=1.8, ms=2.5)
+            self.stage = style.Stage(fig, [*artists, walk])
+        true, learnt, error = self.fields(t)
+        first, true_arrows, second, learnt_arrows, error_map, cloud, walk = self.stage.moving
+        image = density_image(self.world, self.alphas_cumprod[t].item())
+        first.set_data(image)
+        second.set_data(image)
+        true_arrows.set_UVC(*arrow_parts(true, self.n))
+        learnt_arrows.set_UVC(*arrow_parts(learnt, self.n))
+        error_map.set_data(error)
+        cloud.set_data(*self.noisy(t))
+        done = [] if self.path is None else [s for s, at in zip(self.path.tolist(), self.levels) if at >= t]
+        walk.set_data([x for x, _ in done], [y for _, y in done])
+        return self.stage.png()
+
+
+def flow(path, timesteps, show_at, paths=14):
+    """Samples on their way from noise (right) to the shape (left). Returns a Picture.
+
+    path: (steps + 1, n, 2), the stops of n points; the stops nearest to the timesteps in `show_at` are drawn.
+    """
+    levels = np.array([*timesteps, 0])
+    size, gap, top = 1.68, 0.1, TITLE + 0.24
+    fig = style.new_figure(top + size + 0.1 + NOTE)
+    for i, wanted in enumerate(sorted(show_at)):
+        stop = int(np.abs(levels - wanted).argmin())
+        ax, _ = square(fig, 0.1 + i * (size + gap), top, size, np.zeros((1, 1)))
+        ax.plot(*path[stop].T.numpy(), "o", color=SIGNAL, ms=1.3, mew=0, alpha=0.55)
+        for k in range(paths):
+            ax.plot(*path[: stop + 1, k].T.numpy(), color=GUIDED, lw=0.8, alpha=0.8)
+        ax.plot(*path[stop, :paths].T.numpy(), "o", color=GUIDED, ms=2.6, mew=0)
+        write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, f"t = {levels[stop]}", ha="center")
+    style.arrow(fig, (8.9, 0.2), (8.2, 0.2))
+    write(fig, 8.12, 0.2, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
+    style.claim(fig, "The arrows carry noise to the shape; the last steps draw it",
+                f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {paths} "
+                "of them and the ways they came.")
+    return style.finish(
+        fig,
+        "Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
+        "into the shape at t = 0; lines show the ways of some points.", palette=64)
+
+
+def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
+    """The same starts (n, 2) followed without fresh noise (DDIM) and with it (DDPM). Returns a Picture."""
+    generator = torch.Generator().manual_seed(seed)
+    fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
+    image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
+    for left, eta, text in ((0.6, 0.0, "without fresh noise (DDIM): one way from each start"),
+                            (4.9, 1.0, "with fresh noise (DDPM): a step, then a random kick")):
+        (ax, _), x = square(fig, left, top, size, image), start
+        write(fig, left, top - 0.12, text, fontweight="bold")
+        ax.plot(*start.T.numpy(), "o", color=INK, ms=4)
+        for t, t_next in zip(timesteps, [*timesteps[1:], None]):
+            abar = alphas_cumprod[t]
+            abar_next = torch.tensor(1.0) if t_next is None else alphas_cumprod[t_next]
+            mean, kick = diffusion.reverse_step(x, noise_pred(x, t), abar, abar_next, eta)
+            after = mean + kick * torch.randn(x.shape, generator=generator) if eta else mean
+            for a, b, c in zip(x.tolist(), mean.tolist(), after.tolist()):
+                ax.plot(*zip(a, b), color=GUIDED, lw=1.3)
+                ax.plot(*zip(b, c), color=INK, lw=0.7)
+            x = after
+        ax.plot(*x.T.numpy(), "o", color=GUIDED, ms=5)
+    style.claim(fig, "Two ways down from the same start, and both end on the shape",
+                f"Exact score, {len(timesteps)} steps. Black dots: start. Vermilion: the step towards the "
+                "guess. Black lines: the kicks.")
+    return style.finish(
+        fig,
+        "Two squares with the shape in blue. Left, smooth vermilion ways from black start dots to the "
+        "shape. Right, from the same starts, jagged ways of vermilion steps and black random kicks that "
+        "end elsewhere on the shape.", palette=64)
