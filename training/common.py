@@ -147,7 +147,7 @@ def train(stage, objective, batch_of, settings, *, plain=(), watch=None, given=N
 
     ema = copy.deepcopy(objective).to(accelerator.device).requires_grad_(False).eval()
     trained = [name for name, p in objective.named_parameters() if p.requires_grad]
-    optimizers = make_optimizers(objective, settings, plain)
+    optimizers = make_optimizers(objective, settings, plain, torch.bfloat16 if fast_bfloat16() else torch.float32)
     model = accelerator.prepare(objective)
     weights, averages = dict(objective.named_parameters()), dict(ema.named_parameters())
 

@@ -1,4 +1,7 @@
-"""What was run, as a table and a picture: `python -m training.curves` writes training/README.md's table and training/curves.png."""
+"""What was run, as a table and a picture: `python -m training.curves` writes training/README.md's last table and curves.png.
+
+Only the stages with a run in runs/ are shown: what earlier runs left in the README stays as it is.
+"""
 import json
 import re
 from pathlib import Path
@@ -12,21 +15,27 @@ import torch
 from .common import clock, runs, write_atomic
 from .evaluate import device_name
 
-SHOWN = {"vae": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "retrieved"), "unet": ("loss", "mean")}
+SHOWN = {"vae": ("loss", "psnr"), "decoder": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "retrieved"),
+         "unet": ("loss", "mean")}
 START, END = "<!-- runs -->", "<!-- end of runs -->"
+
+
+def stages():
+    """The stages that have been run here."""
+    return {stage: shown for stage, shown in SHOWN.items() if (runs(stage) / "metrics.jsonl").exists()}
 
 
 def rows_of(stage):
     """The metrics of a stage: (what was logged while training, what was measured on unseen pictures)."""
-    path = runs(stage) / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = [json.loads(line) for line in (runs(stage) / "metrics.jsonl").read_text().splitlines()]
     return [r for r in rows if "rate" in r], [r for r in rows if "rate" not in r]
 
 
 def draw(out):
     """One panel a stage: its loss (left, logarithmic) and what was measured on unseen pictures (right)."""
-    figure, panels = plt.subplots(1, len(SHOWN), figsize=(14, 3), layout="constrained")
-    for panel, (stage, (loss, measured)) in zip(panels, SHOWN.items()):
+    shown = stages()
+    figure, panels = plt.subplots(1, len(shown), figsize=(3.5 * len(shown), 3), layout="constrained", squeeze=False)
+    for panel, (stage, (loss, measured)) in zip(panels[0], shown.items()):
         trained, watched = rows_of(stage)
         panel.plot([r["step"] for r in trained], [r[loss] for r in trained], color="tab:blue")
         panel.set(title=stage, xlabel="step", yscale="log")
@@ -41,7 +50,7 @@ def draw(out):
 def table():
     """The runs as Markdown: what each stage took, on what, and where it ended."""
     lines = ["| stage | steps | batch | time | pictures seen | at the end, on unseen pictures |", "|---|---|---|---|---|---|"]
-    for stage, (_, measured) in SHOWN.items():
+    for stage, (_, measured) in stages().items():
         trained, watched = rows_of(stage)
         state = torch.load(runs(stage) / "last.pt", map_location="cpu", weights_only=True)
         seen = sum((b["step"] - a["step"]) for a, b in zip([{"step": 0}, *trained], trained)) * state["settings"]["batch"]

@@ -354,3 +354,32 @@ def test_the_card_says_what_was_not_measured_and_types_no_number():
     full = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3, fidelity={"sky": score},
                            vae=dict(n=5, psnr=33.333, ssim=0.97, judge={"sky": 0.99})))
     assert "93.1 % (of 77)" in full and "33.33 dB" in full and "99.0 %" in full
+
+
+def test_attention_for_cpus_is_the_librarys():
+    from training.unet import CpuAttention, make_unet
+
+    torch.manual_seed(0)
+    net = make_unet((16, 32), layers=1, heads=2, groups=8, text_width=12)
+    torch.nn.init.normal_(net.conv_out.weight)
+    latents, texts = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 12)          # 256 positions: fused; 77 words: written out
+    with torch.no_grad():
+        expected = net(latents, 500, encoder_hidden_states=texts).sample
+        net.set_attn_processor(CpuAttention())
+        found = net(latents, 500, encoder_hidden_states=texts).sample
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_a_release_can_be_trained_on(folder):
+    from helpers.components import load_components
+    from training import restore
+    from training.export import BUNDLE
+
+    restore.restore(BUNDLE)
+    released = load_components("postcard", device="cpu")
+    for stage, net in (("vae", released.vae), ("unet", released.unet)):
+        back = type(net).from_pretrained(folder / stage / "model")
+        assert torch.equal(weights(back), weights(net)) and next(back.parameters()).dtype == torch.float32
+    assert (folder / "clip" / "tokenizer" / "merges.txt").is_file() and (folder / "judge" / "model" / "config.json").is_file()
+    with pytest.raises(FileExistsError, match="already holds a run of vae, clip, judge, unet"):
+        restore.restore(BUNDLE)

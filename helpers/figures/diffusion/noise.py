@@ -104,11 +104,11 @@ class Tide:
         for y, values, label, limits, ticks in (
                 (top, alphas_cumprod, r"$\bar\alpha_t$", (0, 1.02), (0, 0.5, 1)),
                 (top + 1.1, decibels, "SNR, dB", (-48, 45), (-40, -20, 0, 20, 40))):
-            ax = place(fig, 6.1, y, 2.8, 0.9)
+            ax = place(fig, 6.1, y, 2.7, 0.9)
             ax.plot(values.numpy(), color=INK, lw=1.3)
             tidy(ax, None, label, (0, 250, 500, 750, 999), ticks)
             ax.set(xlim=(0, 999), ylim=limits)
-            marks += [ax.plot([0], [0], "o", color=GUIDED, ms=6)[0]]
+            marks += [ax.plot([0], [0], "o", color=GUIDED, ms=6, clip_on=False)[0]]
         ax.axhline(0, color=NOISE, lw=0.8, ls=":")
         ax.set_xlabel("t", labelpad=2)
         return style.Stage(fig, [image, blue, grey, corner, finest, *marks]), alphas_cumprod, decibels

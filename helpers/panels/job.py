@@ -1,0 +1,79 @@
+"""The one worker behind every panel that works for long: steps on a thread, progress, Cancel, the latest request wins.
+
+Work is an iterator, such as `denoise` returns: it is asked for one step after the other, and Cancel means that
+nothing asks for the next one. So it stops within one step, and what it holds is never half-written.
+The kernel stays free, since the thread only sets traits of widgets.
+"""
+import threading
+import time
+
+
+class Job:
+    """One piece of work at a time. A second `start` cancels the first and waits for it, on the new thread.
+
+    work: a function without arguments that returns an iterator of steps; it is called on the thread, and may raise.
+    on_step(step, done, seconds_left): after each of `total` steps. on_done(step): after the last one, with it.
+    on_error(problem): the exception that ended the work. on_cancel(done): after Cancel, not when a newer start
+    took its place. What a superseded or cancelled run would still report is dropped.
+    """
+
+    def __init__(self, on_step, on_done, on_error, on_cancel):
+        self.on_step, self.on_done, self.on_error, self.on_cancel = on_step, on_done, on_error, on_cancel
+        self.lock, self.run = threading.Lock(), None
+
+    @property
+    def running(self):
+        """Whether a thread is at work, or still in the step in which it was cancelled."""
+        run = self.run
+        return run is not None and run.thread.is_alive()
+
+    def start(self, work, total):
+        """Begin, in place of what is running. total: how many steps are expected (int)."""
+        with self.lock:
+            before, self.run = self.run, Run(work, total)
+            if before is not None:
+                before.stop("superseded")
+            self.run.thread = threading.Thread(target=self.work, args=(self.run, before), daemon=True)
+            self.run.thread.start()
+
+    def cancel(self):
+        """Ask the running work to stop after its step. Nothing happens where nothing runs."""
+        if self.run is not None:
+            self.run.stop("cancelled")
+
+    def wait(self, seconds=None):
+        """Wait until the work has ended, at most `seconds`. Returns whether it has."""
+        if self.run is not None:
+            self.run.thread.join(seconds)
+        return not self.running
+
+    def work(self, run, before):
+        if before is not None:
+            before.thread.join()        # two works never share the model
+        done, step, started = 0, None, time.monotonic()
+        try:
+            if not run.stopped:
+                for step in run.make():
+                    done += 1
+                    if run.stopped:
+                        break
+                    pace = (time.monotonic() - started) / done
+                    self.on_step(step, done, pace * max(run.total - done, 0))
+            if run.stopped == "cancelled":
+                self.on_cancel(done)
+            elif not run.stopped:
+                self.on_done(step)
+        except Exception as problem:  # whatever it is, the panel says it in words
+            if run.stopped != "superseded":
+                self.on_error(problem)
+
+
+class Run:
+    """One request: how to begin it, on which thread it runs, and why it was stopped, if it was."""
+
+    def __init__(self, make, total):
+        self.make, self.total, self.thread, self.stopped = make, total, None, ""
+
+    def stop(self, why):
+        if not self.stopped:
+            self.stopped = why

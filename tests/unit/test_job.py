@@ -1,0 +1,105 @@
+"""The worker thread of the panels: order, Cancel within one step, the latest request wins, errors in words."""
+import threading
+
+import pytest
+from helpers.panels.job import Job
+
+
+class Log:
+    """A job that writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+        self.job = Job(on_step=lambda step, done, left: self.told.append(("step", step)),
+                       on_done=lambda step: self.told.append(("done", step)),
+                       on_error=lambda problem: self.told.append(("error", str(problem))),
+                       on_cancel=lambda done: self.told.append(("cancelled", done)))
+
+
+def gated(name, count, gate, entered):
+    """Steps name0, name1, ...: each waits until the gate lets one through."""
+    def work():
+        for i in range(count):
+            entered.release()
+            assert gate.acquire(timeout=10)
+            yield f"{name}{i}"
+    return work
+
+
+@pytest.fixture
+def log():
+    log = Log()
+    yield log
+    assert log.job.wait(10)
+
+
+def test_steps_in_order_then_done(log):
+    log.job.start(lambda: iter("abc"), 3)
+    assert log.job.wait(10)
+    assert log.told == [("step", "a"), ("step", "b"), ("step", "c"), ("done", "c")]
+
+
+def test_time_left_falls_to_zero():
+    left = []
+    job = Job(lambda step, done, seconds: left.append(seconds), lambda step: None, lambda problem: None, lambda done: None)
+    job.start(lambda: iter(range(4)), 4)
+    assert job.wait(10) and len(left) == 4 and left[-1] == 0 and all(seconds >= 0 for seconds in left)
+
+
+def test_cancel_stops_within_one_step(log):
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+    log.job.start(gated("a", 100, gate, entered), 100)
+    gate.release()
+    assert entered.acquire(timeout=10) and entered.acquire(timeout=10)      # now inside the second step
+    log.job.cancel()
+    assert log.job.running                                                 # the step is finished first
+    gate.release()
+    assert log.job.wait(10)
+    assert log.told == [("step", "a0"), ("cancelled", 2)]
+
+
+def test_a_second_start_never_mixes_with_the_first(log):
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+    log.job.start(gated("a", 3, gate, entered), 3)
+    assert entered.acquire(timeout=10)
+    log.job.start(lambda: iter(["b"]), 1)
+    log.job.start(lambda: iter(["c"]), 1)                                  # b never begins
+    assert log.told == []                                                  # and c waits for a's step
+    gate.release()
+    assert log.job.wait(10)
+    assert log.told == [("step", "c"), ("done", "c")]
+
+
+def test_an_error_is_told_and_the_next_start_works(log):
+    def fails():
+        yield 1
+        raise ValueError("no such thing")
+
+    log.job.start(fails, 2)
+    assert log.job.wait(10)
+    log.job.start(lambda: iter("x"), 1)
+    assert log.job.wait(10)
+    assert log.told == [("step", 1), ("error", "no such thing"), ("step", "x"), ("done", "x")]
+
+
+def test_an_error_before_the_first_step_is_told_too(log):
+    def refuses():
+        raise TypeError("steps must be whole")
+
+    log.job.start(refuses, 1)
+    assert log.job.wait(10) and log.told == [("error", "steps must be whole")]
+
+
+def test_cancel_without_work_does_nothing(log):
+    log.job.cancel()
+    assert log.job.wait(1) and not log.job.running and log.told == []
+
+
+def test_cancel_twice_and_after_the_end(log):
+    log.job.start(lambda: iter("a"), 1)
+    assert log.job.wait(10)
+    log.job.cancel()
+    log.job.cancel()
+    log.job.start(lambda: iter("b"), 1)
+    assert log.job.wait(10)
+    assert log.told[-1] == ("done", "b")
