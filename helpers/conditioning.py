@@ -1,14 +1,65 @@
-"""Words as the text encoder reads them: where in the list of tokens a word stands."""
+"""Words as vectors: pieces and where they stand, what the U-Net reads, and words and pictures in one space.
+
+Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2021 (CLIP: two towers, one space).
+"""
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import helpers.runtime  # noqa: F401  first: it silences the libraries
+
+import torch
+import torch.nn.functional as F
+from transformers import CLIPModel, CLIPTokenizer
+
+from helpers.components import MODELS
 
 
-def token_positions(tokenizer, prompt, word):
+class Token(NamedTuple):
+    """One of the places a prompt takes. text: the piece; "" for start, end and padding. id: its number.
+
+    kind: "start", "piece" (of a word), "end", "padding", or "cut": behind the last place, never read.
+    word: which word of the prompt a piece belongs to, 0, 1, ...; None for the others.
+    """
+
+    text: str
+    id: int
+    kind: str
+    word: int | None
+
+
+@torch.inference_mode()
+def encode_prompts(c, prompts):
+    """What the U-Net reads, (B, 77, d), of B strings. Warns of what a long prompt loses: its end."""
+    for prompt in prompts:
+        if said := too_long(c, prompt):
+            warnings.warn(said, stacklevel=4)  # denoise's caller
+    tokens = c.tokenizer(prompts, padding="max_length", max_length=c.max_tokens, truncation=True)
+    return c.text_encoder(torch.tensor(tokens.input_ids, device=c.device))[0]  # (B, 77) -> (B, 77, d)
+
+
+def too_long(c, prompt):
+    """One sentence on the end of a prompt that the model does not read; "" where it reads all of it."""
+    ids = c.tokenizer(prompt, verbose=False).input_ids
+    if len(ids) <= c.max_tokens:
+        return ""
+    cut = c.tokenizer.decode(ids[c.max_tokens - 1:-1]).strip()
+    cut = cut if len(cut) <= 80 else f"{cut[:50].strip()} ... {cut[-25:].strip()}"
+    return (f"The prompt has {len(ids) - 2} tokens and the model reads the first {c.max_tokens - 2}; "
+            f'this was cut: "{cut}"')
+
+
+def token_positions(tokenizer, prompt, word=None):
     """Where `word` stands among the tokens of `prompt`: a sorted list of positions, the start token being 0.
 
     tokenizer: a CLIPTokenizer. word: one word, or several that follow each other ("snowy mountains");
     capitals do not matter. Every piece of the word and every occurrence is listed: in "a red boat and a red
-    car", "red" is [2, 6]. Raises ValueError where the word is empty, not in the prompt, or behind the last
-    token that is read.
+    car", "red" is [2, 6]. None: every piece of the prompt that is read, of whatever word. Raises ValueError
+    where the word is empty, not in the prompt, or behind the last token that is read.
     """
+    if word is None:
+        read = tokenizer(prompt, max_length=tokenizer.model_max_length, truncation=True).input_ids
+        return list(range(1, len(read) - 1))
     pieces = tokenizer(word).input_ids[1:-1]  # without start and end
     if not pieces:
         raise ValueError(f"word is {word!r}: give a word of the prompt {prompt!r}.")
@@ -24,3 +75,83 @@ def token_positions(tokenizer, prompt, word):
         raise ValueError(f"The word {word!r} comes too late in the prompt: the model reads the first "
                          f"{last - 1} tokens, so shorten what stands before it.")
     return sorted({i + offset for i in read for offset in range(len(pieces))})
+
+
+def split_prompt(tokenizer, prompt):
+    """The places of a prompt, a list of `Token`: all that are read, in order, and then what is cut off.
+
+    The list is tokenizer.model_max_length long, or longer where something is cut.
+    """
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt must be a string, not {prompt!r}.")
+    places, tokens = tokenizer.model_max_length, tokenizer(prompt, verbose=False)
+    pieces = [Token(text.removesuffix("</w>"), number, "piece", word) for text, number, word in
+              zip(tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids, tokens.word_ids())]
+    read, cut = pieces[1:-1][:places - 2], pieces[1:-1][places - 2:]
+    marks = [Token("", tokenizer.bos_token_id, "start", None), Token("", tokenizer.eos_token_id, "end", None)]
+    padding = [Token("", tokenizer.pad_token_id, "padding", None)] * (places - 2 - len(read))
+    return [marks[0], *read, marks[1], *padding, *(one._replace(kind="cut") for one in cut)]
+
+
+@dataclass(frozen=True, repr=False)
+class Towers:
+    """A text tower and an image tower that were trained together: both end in the same space.
+
+    clip: a transformers CLIPModel, pixels in -1..1. tokenizer: its own. name: of the model it belongs to.
+    """
+
+    clip: CLIPModel
+    tokenizer: CLIPTokenizer
+    name: str
+
+    @property
+    def scale(self):
+        """What cosines are multiplied by before the softmax, a learnt number: 1 / temperature."""
+        return self.clip.logit_scale.exp().item()
+
+    def prepare(self, images=None, texts=None):
+        """What the CLIPModel takes, as a dict: pixel_values (N, 3, H, H) in -1..1 of PIL images, input_ids
+        and attention_mask (M, T) of strings."""
+        inputs = {}
+        if images is not None:
+            side = self.clip.config.vision_config.image_size
+            rows = [torch.tensor(list(one.convert("RGB").resize((side, side)).tobytes())) for one in images]
+            pixels = torch.stack(rows).reshape(len(rows), side, side, 3).permute(0, 3, 1, 2)  # (N, 3, H, H)
+            inputs["pixel_values"] = pixels / 127.5 - 1
+        if texts is not None:
+            length = self.clip.config.text_config.max_position_embeddings
+            inputs |= self.tokenizer(list(texts), padding=True, truncation=True, max_length=length,
+                                     return_tensors="pt")
+        return inputs
+
+    @torch.inference_mode()
+    def embed_images(self, images):
+        """Vectors of length 1, (N, d), of N PIL images."""
+        pooled = self.clip.vision_model(**self.prepare(images)).pooler_output
+        return F.normalize(self.clip.visual_projection(pooled), dim=-1)  # (N, width) -> (N, d)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts):
+        """Vectors of length 1, (N, d), of N strings."""
+        pooled = self.clip.text_model(**self.prepare(texts=texts)).pooler_output
+        return F.normalize(self.clip.text_projection(pooled), dim=-1)  # (N, width) -> (N, d)
+
+
+def load_towers(c):
+    """The two CLIP towers of a model, on the CPU in float32, as `Towers`.
+
+    They lie in the folder clip/ of the model. Stable Diffusion ships its text encoder only; then the towers
+    of the bundled model are taken, and one printed line says so. Raises ValueError where they are unreadable.
+    """
+    folder, name = c.path, c.name
+    if not (folder / "clip" / "config.json").is_file():
+        folder, name = MODELS["postcard"], "postcard"
+        print("This model comes without an image tower: pictures and words are compared by the bundled "
+              "model's two towers.")
+    try:
+        clip = CLIPModel.from_pretrained(folder / "clip", local_files_only=True).float().eval()
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except Exception as problem:  # whatever a library makes of a damaged file
+        first = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+        raise ValueError(f"The towers in {folder / 'clip'} are damaged: {first}") from None
+    return Towers(clip.requires_grad_(False), tokenizer, name)

@@ -1,17 +1,19 @@
 """The denoising loop: from noise and words to a picture. There is one loop, `_loop`; the rest serves it.
 
 Text-to-image starts from noise, image-to-image from a noised picture; inpainting also puts the known part
-back after every step. Sources: Ho and Salimans 2022 (guidance), Song et al. 2021 (DDIM), Karras et al. 2022
-(noise levels of the Euler family), Meng et al. 2022 (image-to-image), Lugmayr et al. 2022 (keeping what is
-known), and the pipelines of diffusers, which draw the same pictures.
+back after every step; outpainting is inpainting on a larger canvas (`extend`). Sources: Ho and Salimans 2022
+(guidance), Song et al. 2021 (DDIM), Karras et al. 2022 (noise levels of the Euler family), Meng et al. 2022
+(image-to-image), Lugmayr et al. 2022 (keeping what is known), and the pipelines of diffusers, which draw the
+same pictures.
 """
 
 import copy
 import inspect
-import warnings
 from typing import NamedTuple
 
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
+from helpers.latents import decode_latents, encode_image, require_finite
+from helpers.conditioning import encode_prompts
 
 import diffusers
 import numpy as np
@@ -68,7 +70,7 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
         latents = keep(latents, timesteps[index + 1:index + 2])
         yield Step(index, t.item(), latents, x0, noise_pred)
 
-    _require_finite(latents, f"The latents after {len(timesteps)} steps hold")
+    require_finite(latents, f"The latents after {len(timesteps)} steps hold")
 
 
 def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler="ddim", seed=0,
@@ -77,13 +79,13 @@ def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler
 
     c: Components. prompt: a string, or a list of B strings for a batch.
     negative_prompt: likewise; what to steer away from. steps: 1 to 1000.
-    guidance: 0 or more; None: c.guidance. At 1 or below there is none: negative_prompt is not used, and the
-        U-Net is called for the prompt alone.
+    guidance: 0 or more; None: c.guidance. 1: none, the U-Net is called for the prompt alone and negative_prompt
+        is not used. 0: the prompt is not used. (A diffusers pipeline takes everything below 1 for 1.)
     scheduler: a name in `SCHEDULERS`, which is given the model's noise schedule, or a scheduler of diffusers
         (it is copied).
     seed: a whole number, for a batch the first of B in a row, or a list of B. Same seed, same picture: on
         every device, in any batch.
-    image: a PIL picture, RGB, c.image_size square, to start from.
+    image: a PIL picture to start from, see `encode_image`. The result is as large as it is.
     strength: how far back towards noise to start, above 0 (hardly changed) to 1; None: 0.6, or 1 with a mask.
     mask: what to paint anew in `image`: a PIL "L" or "1" picture, white where to paint, or an (H, W) array of
         bool or of 0 to 1. The rest is put back after every step, as noisy as the next step expects it.
@@ -101,9 +103,11 @@ def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler
     scheduler = make_scheduler(c, scheduler)
     scheduler.set_timesteps(whole_number(steps, "steps", 1, scheduler.config.num_train_timesteps))
 
-    noise = seeded_noise((len(prompts), *c.latent_shape), generators, c.device, c.dtype)
-    timesteps, latents, keep = _start(c, scheduler, steps, noise, image, mask, strength)
-    prompt_embeds = encode_prompts(c, negatives + prompts if guidance > 1 else prompts)
+    known = None if image is None else encode_image(c, image)  # (1, C, h, w)
+    shape = c.latent_shape if known is None else known.shape[1:]
+    noise = seeded_noise((len(prompts), *shape), generators, c.device, c.dtype)
+    timesteps, latents, keep = _start(c, scheduler, steps, noise, known, mask, strength)
+    prompt_embeds = encode_prompts(c, prompts if guidance == 1 else negatives + prompts)
     draws_noise = "generator" in inspect.signature(scheduler.step).parameters  # going on after `noise`
     options = {"generator": generators} if draws_noise else {}
     return _loop(c.unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep)
@@ -118,9 +122,26 @@ def generate(c, prompt, *, image=None, mask=None, **settings):
         pass
     pictures = decode_latents(c, step.latents)
     if mask is not None:
-        paint = Image.fromarray(_check_mask(mask, c.image_size))
+        paint = Image.fromarray(_check_mask(mask, image.size))
         pictures = [Image.composite(picture, image, paint) for picture in pictures]
     return pictures[0] if isinstance(prompt, str) else pictures
+
+
+def extend(image, left=0, top=0, right=0, bottom=0):
+    """A larger canvas round a picture: (canvas, mask), to be given to `generate` as image= and mask=.
+
+    image: PIL, of width W and height H. The sides are grown by so many pixels (whole, 0 or more), filled with
+    the colours of the edge. mask: (top + H + bottom, left + W + right) of bool, True where the canvas is new.
+    Raises ValueError where nothing grows, or by less than nothing.
+    """
+    sides = [whole_number(side, name, 0, 10_000) for name, side in
+             (("left", left), ("top", top), ("right", right), ("bottom", bottom))]
+    if not any(sides):
+        raise ValueError("The canvas has to grow on some side: give left, top, right or bottom, in pixels.")
+    grow = ((top, bottom), (left, right))
+    pixels = np.asarray(image.convert("RGB"))  # (H, W, 3)
+    canvas = Image.fromarray(np.pad(pixels, (*grow, (0, 0)), mode="edge"))
+    return canvas, np.pad(np.zeros(pixels.shape[:2], bool), grow, constant_values=True)
 
 
 # What goes into the loop
@@ -176,19 +197,20 @@ def make_scheduler(c, scheduler):
 
 
 @torch.inference_mode()
-def _start(c, scheduler, steps, noise, image, mask, strength):
+def _start(c, scheduler, steps, noise, known, mask, strength):
     """Where the loop begins, and what it holds on to: (timesteps, latents, keep).
 
+    known: the latents of the picture to start from, (1, C, h, w), or None.
     keep(latents, next_timestep) is called after every step; next_timestep is (1,), after the last one (0,).
     """
-    if image is None and (mask is not None or strength is not None):
+    if known is None and (mask is not None or strength is not None):
         raise ValueError("mask and strength go with a picture: give image= too.")
-    strength = _check_strength(strength, default=0.6 if image is not None and mask is None else 1.0)
+    strength = _check_strength(strength, default=0.6 if known is not None and mask is None else 1.0)
     timesteps, latents = scheduler.timesteps, noise * scheduler.init_noise_sigma
-    if image is None:
+    if known is None:
         return timesteps, latents, _keep_nothing
 
-    known = encode_image(c, image).expand_as(noise)  # (1, C, h, w) -> (B, C, h, w)
+    known = known.expand_as(noise)  # (1, C, h, w) -> (B, C, h, w)
     if mask is None or strength < 1:
         skipped = (steps - max(1, int(steps * strength))) * scheduler.order
         if skipped and isinstance(scheduler, diffusers.PNDMScheduler):
@@ -200,7 +222,8 @@ def _start(c, scheduler, steps, noise, image, mask, strength):
     if mask is None:
         return timesteps, latents, _keep_nothing
 
-    paint = torch.from_numpy(_check_mask(mask, c.image_size))[None, None].to(c.device, torch.float32)
+    height, width = (side * c.vae_scale_factor for side in noise.shape[-2:])
+    paint = torch.from_numpy(_check_mask(mask, (width, height)))[None, None].to(c.device, torch.float32)
     paint = torch.nn.functional.max_pool2d(paint, c.vae_scale_factor) > 0  # (1, 1, H, W) -> (1, 1, h, w)
 
     def keep_known(latents, next_timestep):
@@ -214,54 +237,7 @@ def _keep_nothing(latents, next_timestep):
     return latents
 
 
-# Words and pictures in, pictures out
-
-
-@torch.inference_mode()
-def encode_prompts(c, prompts):
-    """What the U-Net reads, (B, 77, d), of B strings. Warns of what a long prompt loses: its end."""
-    for prompt in prompts:
-        ids = c.tokenizer(prompt).input_ids
-        if len(ids) > c.max_tokens:
-            cut = c.tokenizer.decode(ids[c.max_tokens - 1:-1]).strip()
-            cut = cut if len(cut) <= 80 else f"{cut[:50].strip()} ... {cut[-25:].strip()}"
-            warnings.warn(f"The prompt has {len(ids) - 2} tokens and the model reads the first "
-                          f'{c.max_tokens - 2}; this was cut: "{cut}"', stacklevel=4)  # denoise's caller
-    tokens = c.tokenizer(prompts, padding="max_length", max_length=c.max_tokens, truncation=True)
-    return c.text_encoder(torch.tensor(tokens.input_ids, device=c.device))[0]  # (B, 77) -> (B, 77, d)
-
-
-@torch.inference_mode()
-def encode_image(c, image):
-    """The latents (1, C, h, w) of a PIL picture, RGB, c.image_size square: the mean, scaled like noise."""
-    if not isinstance(image, Image.Image):
-        raise TypeError(f"image must be a PIL picture, not {type(image).__name__}.")
-    if image.mode != "RGB":
-        raise ValueError(f'image has the mode {image.mode!r}: use image.convert("RGB").')
-    if image.size != (c.image_size, c.image_size):
-        raise ValueError(f"image is {image.width} x {image.height} and this model draws {c.image_size} x "
-                         f"{c.image_size}: use image.resize(({c.image_size}, {c.image_size})).")
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]  # (H, W, 3) -> (1, 3, H, W)
-    pixels = (pixels.to(c.device, torch.float32) / 127.5 - 1).to(c.dtype)  # 0..255 -> -1..1
-    return c.vae.encode(pixels).latent_dist.mode() * c.vae.config.scaling_factor
-
-
-@torch.inference_mode()
-def decode_latents(c, latents):
-    """The pictures of latents (B, C, h, w): B PIL images. FloatingPointError for NaN or infinity."""
-    pixels = c.vae.decode(latents / c.vae.config.scaling_factor).sample  # (B, C, h, w) -> (B, 3, H, W)
-    _require_finite(pixels, "The decoded pixels hold")
-    pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (B, H, W, 3)
-    return [Image.fromarray(one) for one in (pixels.float().cpu().numpy() * 255).round().astype("uint8")]
-
-
 # Bad input, in words
-
-
-def _require_finite(tensor, what):
-    if not tensor.isfinite().all():
-        raise FloatingPointError(f"{what} NaN or infinite numbers, so there is no picture: lower the "
-                                 f"guidance, load the model anew, or load it with dtype=torch.float32.")
 
 
 def _strings(name, value):
@@ -299,14 +275,14 @@ def _check_strength(strength, default):
 
 
 def _check_mask(mask, size):
-    """The mask as a (size, size) array of bool, True where to paint."""
+    """The mask as an (H, W) array of bool, True where to paint. size: (W, H) of the picture."""
     if isinstance(mask, Image.Image):
         if mask.mode not in ("1", "L"):
             raise ValueError(f'mask has the mode {mask.mode!r}: use mask.convert("L"), white where to paint.')
         mask = np.asarray(mask.convert("L")) / 255
     mask = np.asarray(mask)
-    if mask.shape != (size, size):
-        raise ValueError(f"mask has the shape {mask.shape} and the picture {(size, size)}: make them equal.")
+    if mask.shape != size[::-1]:
+        raise ValueError(f"mask has the shape {mask.shape} and the picture {size[::-1]}: make them equal.")
     if mask.dtype != bool and not ((mask >= 0) & (mask <= 1)).all():
         raise ValueError("mask must hold bools, or numbers from 0 (keep) to 1 (paint).")
     return mask > 0.5

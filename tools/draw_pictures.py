@@ -1,13 +1,26 @@
-"""The README's contact sheet, docs/postcards.png: `python -m tools.draw_pictures`. 64 scenes as the postcard world draws them."""
+"""The README's two pictures: `python -m tools.draw_pictures`.
+
+docs/postcards.png: 64 scenes as the postcard world draws them. docs/drawn.png: what the bundled model draws.
+"""
 from pathlib import Path
 from random import Random
 
 from PIL import Image
 
+from helpers import generate, load_components
+from helpers.figures.sampling import prompt_grid
 from helpers.postcards import render, sample_scene
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GAP = 4
+PROMPTS = ["a red boat on a lake below snowy mountains at sunset",
+           "a white lighthouse on the right in a meadow on a cloudy day in the rain",
+           "a yellow balloon over a meadow by day with green hills",
+           "a purple tent in the desert in front of red cliffs at dawn",
+           "a blue house in a snow field at night with a full moon in falling snow",
+           "a pink tree on the left and a green car on the right in a meadow at sunset",
+           "an orange flag in the desert by day with the sun",
+           "a black boat on the left on a lake at night with a crescent moon in the mist"]
 
 
 def sheet(images, columns):
@@ -25,8 +38,15 @@ def world(count=64, columns=8, seed=11):
     return sheet([render(sample_scene(rng)).image for _ in range(count)], columns)
 
 
+def drawn():
+    """Not chosen: seeds 0 to 7."""
+    pictures = generate(load_components("postcard"), PROMPTS, seed=0)
+    return prompt_grid(pictures, PROMPTS, "Drawn by the model in this repository, seeds 0 to 7", columns=4)
+
+
 def main():
     DOCS.mkdir(exist_ok=True)
+    (DOCS / "drawn.png").write_bytes(drawn().png)
     world().save(DOCS / "postcards.png", optimize=True)
 
 

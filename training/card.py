@@ -53,7 +53,7 @@ def listed(values):
 
 
 def write(figures):
-    """The card (Markdown), from figures as in runs/evaluate/metrics.json; what is missing is called not measured."""
+    """The card (Markdown), from figures as in metrics.json; what is missing is called not measured."""
     vae, speed, size = figures.get("vae"), figures.get("speed"), figures["parameters"]
     steps, guidance = figures["steps"], f"{figures['guidance']:g}"
     quality = f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f} over {vae['n']} fresh renders" if vae else UNKNOWN

@@ -19,6 +19,8 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
+from helpers.files import write_atomic
+
 from .optimizers import make_optimizers
 
 SAVE_SECONDS = 60
@@ -65,19 +67,6 @@ def decay_start(steps, decay):
 def stretch(step, decay):
     """The shortest run whose rate has not begun to fall at this step."""
     return math.ceil((step + 2) / (1 - decay))
-
-
-def write_atomic(path, write):
-    """`write(temporary path)`, then move it into place: a reader sees the old file or the new one, never half."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class Stop:

@@ -12,7 +12,9 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 import torch
 
-from .common import clock, runs, write_atomic
+from helpers.files import write_atomic
+
+from .common import clock, runs
 from .evaluate import device_name
 
 SHOWN = {"vae": ("loss", "psnr"), "decoder": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "retrieved"),

@@ -13,10 +13,11 @@ from random import Random
 
 import numpy as np
 
+from helpers.files import write_atomic
 from helpers.postcards.render import render
 from helpers.postcards.scene import Scene, Subject, sample_scene
 
-from .common import clock, runs, write_atomic
+from .common import clock, runs
 from .settings import settings
 
 SIZE = 128

@@ -1,6 +1,7 @@
 """Every figure of the model card, measured: `python -m training.evaluate`, or `--only vae,fidelity --captions 100`.
 
-Writes runs/evaluate/metrics.json and, from it and the template beside this file, the bundle's README.md.
+Writes metrics.json into the model's folder, with a hash of the weights that were measured, and from it the README.md
+there; `card.py` has its text. The floors that a release has to reach are in tests/unit/test_bundle.py.
 Scenes are fresh: no stage of the training has seen their seeds.
 """
 import json
@@ -16,6 +17,7 @@ from skimage.metrics import structural_similarity
 
 from helpers.attention import score_maps
 from helpers.components import load_components
+from helpers.files import write_atomic
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
@@ -23,7 +25,7 @@ from helpers.postcards.scene import sample_scene
 from helpers.sampling import generate
 
 from . import card
-from .common import clock, images_of_pixels, pixels_of, runs, write_atomic
+from .common import clock, images_of_pixels, pixels_of
 from .data import FIRST, scene_rng
 from .export import BUNDLE
 from .judge import accuracy
@@ -148,7 +150,7 @@ def main(argv=None):
     if unknown:
         raise SystemExit(f"evaluate: no part called {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     c, judge = load_components(options.model), load_judge(Path(options.model) / "judge")
-    path, found = runs("evaluate") / "metrics.json", {}
+    path, found = Path(options.model) / "metrics.json", {}
     if path.exists():
         found = json.loads(path.read_text())
         if found.get("weights") != weights_hash(options.model):

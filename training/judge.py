@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
+from helpers.files import write_atomic
 from helpers.postcards.judge import EACH_PLACE, WHOLE, Judge, Reader, truth
 from helpers.postcards.scene import PLACES
 
-from .common import pixels_of, runs, train, write_atomic
+from .common import pixels_of, runs, train
 from .data import Pictures
 from .settings import numbers, settings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from .common import write_atomic
+from helpers.files import write_atomic
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 LENGTH = 77

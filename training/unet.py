@@ -14,11 +14,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from helpers.components import Components
+from helpers.files import write_atomic
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.sampling import generate
 
-from .common import fast_bfloat16, pixels_of, runs, save_sheet, train, write_atomic
+from .common import fast_bfloat16, pixels_of, runs, save_sheet, train
 from .data import SIZE, Pictures
 from .settings import numbers, settings
 

@@ -1,13 +1,16 @@
-"""Cross-attention, where words enter the picture: record it, draw heat maps, score them against the truth.
+"""Cross-attention, where words enter the picture: record it, pool it, score it, change it.
 
     prompt = "a red boat on a lake"
     with record_attention(c.unet) as attention:
         generate(c, prompt, seed=0)
-    heat = attention.heatmap(token_positions(c.tokenizer, prompt, "boat"))  # (128, 128), 0..1
+    heat = word_map(attention, c.tokenizer, prompt, "boat")  # (128, 128), 0..1
+    with reweight_attention(c.unet, {3: 0}):  # mute the token at position 3
+        without = generate(c, prompt, seed=0)
 """
 
-from .record import AttentionRecord, Layer, RecordingProcessor, record_attention
-from .score import MapScore, centre_prior, iou, pointing_hit, score_maps
+from .record import AttentionRecord, Layer, record_attention
+from .reweight import reweight_attention
+from .score import MapScore, centre_prior, iou, pointing_hit, score_maps, word_map
 
-__all__ = ["AttentionRecord", "Layer", "MapScore", "RecordingProcessor", "centre_prior", "iou",
-           "pointing_hit", "record_attention", "score_maps"]
+__all__ = ["AttentionRecord", "Layer", "MapScore", "centre_prior", "iou", "pointing_hit", "record_attention",
+           "reweight_attention", "score_maps", "word_map"]

@@ -2,8 +2,7 @@
 
 The output is still made by torch's fused attention, which never forms the probabilities; they are computed
 beside it, for the conditional half only, and kept as a mean over heads, one map a step and layer. Sources:
-Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of words), the attention
-processors of diffusers.
+Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of words).
 """
 
 import contextlib
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from helpers.attention.processor import latents_of, watch_attention
 from helpers.runtime import whole_number
 
 
@@ -38,57 +38,8 @@ def record_attention(unet, heads=False, guidance=None):
     where it is being recorded already. A block holds calls of one shape: another batch or canvas raises
     ValueError.
     """
-    if not hasattr(unet, "set_attn_processor"):
-        raise TypeError(f"record_attention takes the U-Net of a model that reads words, c.unet, "
-                        f"not {type(unet).__name__}.")
-    before = unet.attn_processors  # {"down_blocks.0...attn2.processor": processor, ...}
-    paths = [path for path in before if path.endswith(".attn2.processor")]
-    if not paths:
-        raise ValueError(f"This {type(unet).__name__} has no cross-attention, no layer called attn2: it "
-                         f"reads no words, so there is nothing to record.")
-    if any(isinstance(before[path], RecordingProcessor) for path in paths):
-        raise RuntimeError("This U-Net is being recorded already: leave that record_attention block first.")
-    record = AttentionRecord(len(paths), heads, guidance)
-    recorders = {path: RecordingProcessor(path.removesuffix(".processor"), record) for path in paths}
-    hook = unet.register_forward_pre_hook(record.begin_step, with_kwargs=True)
-    try:
-        unet.set_attn_processor(before | recorders)
+    with watch_attention(unet, AttentionRecord(heads, guidance)) as record:
         yield record
-    finally:
-        unet.set_attn_processor(dict(before))  # a copy: the call empties what it is given
-        hook.remove()
-
-
-class RecordingProcessor:
-    """Cross-attention as diffusers' AttnProcessor2_0 computes it, showing queries and keys to a record."""
-
-    def __init__(self, name, record):
-        self.name, self.record = name, record
-
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None,
-                 **kwargs):
-        """hidden_states: (B, n, C), n = h * w places; encoder_hidden_states: (B, T, d). Returns (B, n, C)."""
-        residual, text = hidden_states, encoder_hidden_states
-        if attention_mask is not None:
-            attention_mask = attn.prepare_attention_mask(attention_mask, text.shape[1], len(text))
-            attention_mask = attention_mask.unflatten(0, (-1, attn.heads))  # -> (B, heads, 1, T)
-        if attn.group_norm is not None:
-            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
-        if attn.norm_cross is not None:
-            text = attn.norm_encoder_hidden_states(text)
-
-        query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # -> (B, heads, n, C/heads)
-                             for x in (attn.to_q(hidden_states), attn.to_k(text), attn.to_v(text)))
-        if attn.norm_q is not None:
-            query = attn.norm_q(query)
-        if attn.norm_k is not None:
-            key = attn.norm_k(key)
-        self.record.keep(self.name, query, key, attn.scale, attention_mask)
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=attn.scale)
-
-        out = out.transpose(1, 2).flatten(2).to(query.dtype)  # (B, heads, n, C/heads) -> (B, n, C)
-        out = attn.to_out[1](attn.to_out[0](out))
-        return (out + residual if attn.residual_connection else out) / attn.rescale_output_factor
 
 
 class AttentionRecord:
@@ -98,8 +49,11 @@ class AttentionRecord:
     RuntimeError while nothing was.
     """
 
-    def __init__(self, layer_count, heads, guidance):
-        self._layer_count, self._heads, self._guided = layer_count, heads, guidance
+    doing = "being recorded"
+    layer_count = 0  # set by watch_attention
+
+    def __init__(self, heads, guidance):
+        self._heads, self._guided = heads, guidance
         self._shape = None  # of the latents, (B, C, h, w), both halves of a guided batch counted
         self._cells = {}  # layer name -> n, in the order in which the U-Net calls them
         self._calls = []  # {layer name: (B, n, T) or (B, heads, n, T)} for each; the last may have broken off
@@ -108,7 +62,7 @@ class AttentionRecord:
 
     def begin_step(self, unet, args, kwargs):
         """Called before each call of the U-Net."""
-        latents = args[0] if args else kwargs["sample"]
+        latents = latents_of(args, kwargs)
         batch = len(latents)
         if self._shape not in (None, latents.shape):
             raise ValueError(f"The U-Net was called with latents {tuple(self._shape)} and then with "
@@ -125,20 +79,22 @@ class AttentionRecord:
         self._calls.append({})
 
     @torch.no_grad()
-    def keep(self, name, query, key, scale, mask):
-        """Called by each layer. query (B, heads, n, d), key (B, heads, T, d), mask to add or None."""
+    def look(self, name, query, key, scale, mask):
+        """Called by each layer, changes nothing. query (B, heads, n, d), key (B, heads, T, d), mask or None.
+        """
         rows = slice(len(query) // 2 if self._guided else 0, None)
         scores = query[rows].float() @ (key[rows].float() * scale).transpose(-1, -2)  # (B, heads, n, T)
         maps = (scores if mask is None else scores + mask[rows]).softmax(-1)  # over words: rows sum to 1
         self._calls[-1][name] = (maps if self._heads else maps.mean(1)).to(query.dtype)  # mean: (B, n, T)
         self._cells[name] = query.shape[2]
+        return key, mask
 
     # Read by everybody else
 
     @property
     def steps(self):
         """How many steps were recorded: calls of the U-Net that went through all its layers."""
-        return len(self._calls) - (len(self._calls) > 0 and len(self._calls[-1]) < self._layer_count)
+        return len(self._calls) - (len(self._calls) > 0 and len(self._calls[-1]) < self.layer_count)
 
     @property
     def pictures(self):
@@ -164,7 +120,7 @@ class AttentionRecord:
         maps = self._maps(found, step, picture).float().cpu()  # (n, T), or (heads, n, T)
         return maps.unflatten(-2, (found.height, found.width)).numpy()
 
-    def heatmap(self, token_index, layers=None, steps=None, size=128, picture=0, head=None):
+    def heatmap(self, token_index, layers=None, steps=None, size=128, picture=0, head=None, against=None):
         """Where the picture read a word: (size, size) float32, the lowest value 0 and the highest 1.
 
         Pooling: mean over heads and steps, each layer's map enlarged bilinearly, mean over layers, all with
@@ -172,28 +128,42 @@ class AttentionRecord:
         So a heat map says where and not how much; `probabilities` says how much.
 
         token_index: position of a token (the start token is 0), or a list of them, whose maps are added up.
-        layers: None, the default: all layers of the two finest resolutions. Or a name, the beginning of names
-            ("up_blocks.1"), or a list of such. steps: None, all; or one or several, 0 the first and noisiest.
+        layers: None, the default: see `default_layers`. Or a name, the beginning of names ("up_blocks.1"), or
+            a list of such. steps: None, all; or one or several, 0 the first and noisiest.
         size: side of the map, or (height, width) for a canvas that is not square. picture: which of a batch.
         head: one head instead of their mean, if recorded with heads=True.
+        against: positions, usually those of all words of the prompt. Their mean map is taken away, so that
+            what remains is where this word was read more than its neighbours were. None: nothing is.
         """
         chosen = self._choose_layers(layers)
         steps = range(self.steps) if steps is None else _indices(steps, "step", self.steps)
         (picture,) = _indices(picture, "picture", self.pictures)
-        tokens = _indices(token_index, "token_index", self._maps(chosen[0], 0, 0).shape[-1])
+        count = self._maps(chosen[0], 0, 0).shape[-1]
+        tokens = _indices(token_index, "token_index", count)
+        others = [] if against is None else _indices(against, "against", count)
         if head is not None and not self._heads:
             raise ValueError("The heads were not kept apart: use record_attention(unet, heads=True).")
         size = [whole_number(side, "size", 1, 4096) for side in np.broadcast_to(size, 2)]
 
         heat = 0
         for layer in chosen:
-            maps = sum(self._maps(layer, step, picture)[..., tokens].float().sum(-1) for step in steps)
+            words = sum(self._maps(layer, step, picture).float() for step in steps)  # (n, T)
             if self._heads:
-                maps = maps.mean(0) if head is None else maps[_indices(head, "head", len(maps))[0]]
+                words = words.mean(0) if head is None else words[_indices(head, "head", len(words))[0]]
+            maps = words[:, tokens].sum(-1)  # (n,)
+            if others:
+                maps = maps - len(tokens) * words[:, others].mean(-1)
             maps = maps.view(1, 1, layer.height, layer.width).cpu()  # (n,) -> (1, 1, h, w), on the host
             heat = heat + F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
         heat = heat[0, 0] - heat.min()  # (1, 1, size, size) -> (size, size)
         return (heat / heat.max().clamp(min=torch.finfo().tiny)).numpy()
+
+    @property
+    def default_layers(self):
+        """The layers that `heatmap` pools where none are named: all those of the two finest resolutions."""
+        known = self.layers
+        finest = sorted({layer.height * layer.width for layer in known})[-2:]
+        return [layer for layer in known if layer.height * layer.width in finest]
 
     def _require_steps(self):
         if not self.steps:
@@ -216,8 +186,7 @@ class AttentionRecord:
     def _choose_layers(self, layers):
         known = self.layers
         if layers is None:
-            finest = sorted({layer.height * layer.width for layer in known})[-2:]
-            return [layer for layer in known if layer.height * layer.width in finest]
+            return self.default_layers
         wanted, chosen = [layers] if isinstance(layers, str) else list(layers), []
         for name in wanted:
             found = [layer for layer in known if f"{layer.name}.".startswith(f"{name}.")]

@@ -12,10 +12,13 @@ import numpy as np
 import torch
 
 from helpers.attention.record import record_attention
-from helpers.conditioning import token_positions
+from helpers.conditioning import encode_prompts, token_positions
 from helpers.diffusion import add_noise
+from helpers.latents import encode_image
 from helpers.postcards import full_caption, phrases, render
 from helpers.runtime import seeded_noise
+
+WORDS = ("nouns", "subjects", "colours", "sky", "light", "ground", "backdrop")
 
 
 class MapScore(NamedTuple):
@@ -56,7 +59,16 @@ def centre_prior(size):
     return (heat - heat.min()) / (heat.max() - heat.min())
 
 
-@torch.inference_mode()
+def word_map(attention, tokenizer, prompt, word, **pooling):
+    """The heat map of a word of a prompt, pooled in the way that pointed best (see `score_maps`).
+
+    attention: an AttentionRecord of that prompt. pooling: what `heatmap` takes, to pool otherwise. Raises
+    ValueError for a word that is not in the prompt.
+    """
+    pooling = {"against": token_positions(tokenizer, prompt), **pooling}
+    return attention.heatmap(token_positions(tokenizer, prompt, word), **pooling)
+
+
 def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="nouns", seed=0, batch=16):
     """Compare the maps of caption words with the exact masks: {name: MapScore}, the same every time.
 
@@ -65,46 +77,71 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
 
     scenes: of helpers.postcards. seed: of the noise and the shuffling. batch: how many scenes at once.
     poolings: {name: arguments of `heatmap`}; None: {"default": {}}. With {"middle": {"layers": "mid_block",
-        "steps": 0}} that layer is scored at the first of `timesteps`. Always added: "centre prior", and
-        "shuffled words", the default map of another noun of the caption.
+        "steps": 0}} that layer is scored at the first of `timesteps`. against: all words of the caption,
+        where a pooling does not say otherwise. Always added: "centre prior", and "shuffled words", the
+        default map of another noun of the caption.
     words: which maps. "nouns": of everything with a mask, except the weather, which lies over all.
-        "subjects": the subjects' nouns only. "colours": the colour words of the subjects, on their masks.
+        "subjects", "sky", "light", "ground", "backdrop": these nouns only. "colours": the colour words of the
+        subjects, on their masks. Or several of these: then the result is {words: {name: MapScore}}.
     A thing that cannot be seen, or that the caption names after the last token read, is left out. Raises
     ValueError for unknown words and where nothing is left to score.
     """
-    if words not in ("nouns", "subjects", "colours"):
-        raise ValueError(f'words={words!r} is unknown: choose "nouns", "subjects" or "colours".')
+    several = not isinstance(words, str)
+    wanted = list(words) if several else [words]
+    if not wanted or not set(wanted) <= set(WORDS):
+        raise ValueError(f"words={words!r} is unknown: choose from {', '.join(WORDS)}.")
     poolings, prior, rng = poolings or {"default": {}}, centre_prior(c.image_size), Random(seed)
-    found = defaultdict(list)  # name -> [(hit, iou), ...]
+    found = {one: defaultdict(list) for one in wanted}  # words -> name -> [(hit, iou), ...]
 
+    for scene, card, caption, attention, picture in _look(c, scenes, timesteps, seed, batch):
+        def heat(tokens, pooling={}):
+            return attention.heatmap(tokens, size=c.image_size, picture=picture,
+                                     **{"against": token_positions(c.tokenizer, caption), **pooling})
+
+        places = {"nouns": _positions(c.tokenizer, caption, scene),
+                  "colours": _positions(c.tokenizer, caption, scene, colours=True)}
+        for colours, nouns in ((False, places["nouns"]), (True, places["colours"])):
+            for thing, tokens in nouns.items():
+                asked = [one for one in wanted if _belongs(one, thing, scene, colours)]
+                if not asked or thing not in card.masks:
+                    continue
+                heats = {name: heat(tokens, pooling) for name, pooling in poolings.items()}
+                others = [noun for noun in places["nouns"] if noun != thing]
+                heats |= {"shuffled words": heat(places["nouns"][rng.choice(others)])} if others else {}
+                for name, map_ in (heats | {"centre prior": prior}).items():
+                    score = pointing_hit(map_, card.masks[thing]), iou(map_, card.masks[thing])
+                    for one in asked:
+                        found[one][name].append(score)
+    if not all(found.values()):
+        raise ValueError("There is nothing to score: give scenes whose captions the model can read.")
+    scores = {one: {name: MapScore(*np.mean(pairs, axis=0).tolist(), len(pairs))
+                    for name, pairs in names.items()} for one, names in found.items()}
+    return scores if several else scores[words]
+
+
+@torch.inference_mode()
+def _look(c, scenes, timesteps, seed, batch):
+    """Each scene with its card and caption, and the record and the row in it of the U-Net looking at it."""
     for first in range(0, len(scenes), batch):
         some = scenes[first:first + batch]
         cards, captions = [render(scene, c.image_size) for scene in some], list(map(full_caption, some))
-        latents, prompt_embeds = _encode(c, [card.image for card in cards], captions)
+        latents = torch.cat([encode_image(c, card.image) for card in cards])  # (B, C, h, w)
         noise = seeded_noise(latents.shape, [seed + first + i for i in range(len(some))], c.device, c.dtype)
+        prompt_embeds = encode_prompts(c, captions)
         with record_attention(c.unet, guidance=False) as attention:
             for t in timesteps:
                 x_t = add_noise(latents, noise, t, c.scheduler.alphas_cumprod)
                 c.unet(x_t, t, encoder_hidden_states=prompt_embeds)
-
         for picture, (scene, card, caption) in enumerate(zip(some, cards, captions)):
-            nouns = _positions(c.tokenizer, caption, scene)
-            colours = _positions(c.tokenizer, caption, scene, colours=True)
-            subjects = [one.kind for one in scene.subjects]
-            for thing, tokens in (colours if words == "colours" else nouns).items():
-                unwanted = thing == "weather" if words == "nouns" else thing not in subjects
-                if unwanted or thing not in card.masks:
-                    continue
-                tried = {name: (tokens, pooling) for name, pooling in poolings.items()}
-                others = [noun for noun in nouns if noun != thing]
-                tried |= {"shuffled words": (nouns[rng.choice(others)], {})} if others else {}
-                heats = {name: attention.heatmap(places, size=c.image_size, picture=picture, **pooling)
-                         for name, (places, pooling) in tried.items()}
-                for name, heat in (heats | {"centre prior": prior}).items():
-                    found[name].append((pointing_hit(heat, card.masks[thing]), iou(heat, card.masks[thing])))
-    if not found:
-        raise ValueError("There is nothing to score: give scenes whose captions the model can read.")
-    return {name: MapScore(*np.mean(pairs, axis=0).tolist(), len(pairs)) for name, pairs in found.items()}
+            yield scene, card, caption, attention, picture
+
+
+def _belongs(words, thing, scene, colours):
+    """Whether the noun of a thing, or its colour word, is one of `words`."""
+    subject = thing in [one.kind for one in scene.subjects]
+    if colours:
+        return words == "colours" and subject
+    return words == thing or (words == "subjects" and subject) or (words == "nouns" and thing != "weather")
 
 
 def _positions(tokenizer, caption, scene, colours=False):
@@ -121,13 +158,3 @@ def _positions(tokenizer, caption, scene, colours=False):
             continue  # behind the last token that the model reads
         places[thing] = phrase[:pieces] if colours else phrase[-pieces:]
     return places
-
-
-def _encode(c, images, captions):
-    """Latents (B, C, h, w) of PIL pictures, and what the U-Net reads for captions, (B, 77, d)."""
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (B, H, W, 3) -> (B, 3, H, W)
-    pixels = (pixels.to(c.device, torch.float32) / 127.5 - 1).to(c.dtype)  # 0..255 -> -1..1
-    latents = c.vae.encode(pixels).latent_dist.mode() * c.vae.config.scaling_factor
-    tokens = c.tokenizer(captions, padding="max_length", max_length=c.max_tokens, truncation=True,
-                         return_tensors="pt")
-    return latents, c.text_encoder(tokens.input_ids.to(c.device))[0]

@@ -3,10 +3,10 @@ import textwrap
 
 import torch
 
-from helpers.sampling import decode_latents
+from helpers.latents import decode_latents
 
-from .style import (FAINT, NOISE, NOTE, SIGNAL, TITLE, claim, finish, new_figure, picture_grid, place, show_picture, tidy,
-                    write)
+from .style import (FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
+                    picture_grid, place, show_picture, tidy, write)
 
 
 def prompt_grid(pictures, prompts, title, columns=3, note=None):
@@ -64,3 +64,57 @@ def sweep(pictures, labels, title, note=None):
     """One row of pictures, each with what was changed above it."""
     size = min(1.6, (9 - 0.16) / len(pictures) - 0.06)
     return picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
+
+
+def bars(seconds, megabytes, title):
+    """The bill of a picture: seconds and megabytes of each part as bars. seconds: {part: s}. megabytes: one a part."""
+    fig = new_figure(TITLE + 0.2 + 0.36 * len(seconds) + NOTE)
+    for k, (left, values, unit, colour) in enumerate(((1.5, list(seconds.values()), "s", GUIDED), (5.7, megabytes, "MB", SIGNAL))):
+        write(fig, left, TITLE + 0.05, ("seconds a picture", "megabytes of weights")[k], fontsize=8.5, color=colour)
+        for i, value in enumerate(values):
+            top = TITLE + 0.2 + 0.36 * i
+            block(fig, left, top + 0.06, 2.6 * value / max(values), 0.22, colour)
+            write(fig, left + 2.6 * value / max(values) + 0.06, top + 0.17, f"{value:.3g} {unit}", fontsize=8)
+    for i, name in enumerate(seconds):
+        write(fig, 1.4, TITLE + 0.37 + 0.36 * i, name, ha="right")
+    claim(fig, title, "On the machine that ran this notebook.")
+    return finish(fig, f"{title}: " + ", ".join(seconds))
+
+
+def museum(pictures, names, symptoms, sizes, expected, title, note=None):
+    """Broken loops side by side: what each drew, the size of its latents on the way, its name and symptom.
+
+    pictures: PIL. names, symptoms: strings, shown above and below; "" for none. sizes: for each picture the
+    standard deviation of its latents (S + 1,), from the first step to the last, NaN where there is none.
+    expected: (S + 1,), what the noise schedule makes of them. Three pictures a row.
+    """
+    column, size, above, under = (WIDTH - 0.16) / 3, 1.45, 0.26, 0.48 if any(symptoms) else 0.16
+    fig = new_figure(TITLE + -(-len(pictures) // 3) * (above + size + under) + (NOTE if note else 0))
+    for i, (picture, name, symptom, measured) in enumerate(zip(pictures, names, symptoms, sizes)):
+        x, y = 0.08 + i % 3 * column, TITLE + i // 3 * (above + size + under)
+        write(fig, x, y + above / 2, name, fontweight="bold")
+        show_picture(fig, picture, x, y + above, size)
+        write(fig, x, y + above + size + 0.08, textwrap.fill(symptom, 52), fontsize=7.5, color=FAINT, va="top")
+        ax = tidy(place(fig, x + size + 0.35, y + above + 0.08, column - size - 0.6, size - 0.3))
+        ax.plot(expected, color=NOISE, linewidth=3, alpha=0.6)
+        ax.plot(measured, color=GUIDED, linewidth=1.6)
+        _size_axis(ax, measured)
+    claim(fig, title, note)
+    told = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, symptoms))
+    return finish(fig, f"{title} {told}.")
+
+
+def _size_axis(ax, measured):
+    """Size of the latents over the steps: a log axis with 1 in its middle, a cross where they end early."""
+    last = len(measured) - 1
+    ax.set(yscale="log", ylim=(1 / 16, 16), xlim=(0, last))
+    ax.set_yticks([1 / 8, 1, 8], ["1/8", "1", "8"])
+    ax.set_xticks([0, last], ["first", "last step"])
+    for label, side in zip(ax.get_xticklabels(), ("left", "right")):
+        label.set_horizontalalignment(side)
+    ax.minorticks_off()
+    ax.set_title("size of the latents", fontsize=7.5, color=FAINT, pad=3)
+    kept = int(measured.isfinite().sum())
+    if 0 < kept <= last:
+        ax.plot(kept - 1, measured[kept - 1], "x", color=GUIDED, markersize=7)
+        ax.annotate("NaN", (kept - 1, measured[kept - 1]), (6, 6), textcoords="offset points", color=GUIDED)

@@ -20,10 +20,13 @@ class Still(widgets.VBox):
         return STILL
 
 
-def slider(name, values, start):
-    """A slider that stops at the given values only, so that a frame can wait for each stop."""
+def slider(name, values, start, live=True, width="420px"):
+    """A slider that stops at the given values only, so that a frame can wait for each stop.
+
+    live=False: it acts when it is let go, for frames that take longer than a glance.
+    """
     return widgets.SelectionSlider(options=list(values), value=start, description=name, style=WIDE,
-                                   layout=widgets.Layout(width="420px"))
+                                   continuous_update=live, layout=widgets.Layout(width=width))
 
 
 def menu(name, values, start):
@@ -38,10 +41,21 @@ def buttons(name, values, start):
                                  style={**WIDE, "button_width": "auto"})
 
 
+def text(name, start):
+    """A line to type into; it counts when Enter is pressed. For panels that draw when asked (ahead=False)."""
+    return widgets.Text(value=start, description=name, continuous_update=False, style=WIDE,
+                        layout=widgets.Layout(width="640px"))
+
+
+def sentence(*parts):
+    """Plain sentences as one line of HTML; empty ones are left out."""
+    return " ".join(html.escape(part) for part in parts if part)
+
+
 class Panel(Still):
     """Controls in a row, one picture, one line of text.
 
-    controls: {name: slider, menu or buttons from this module}. frame, readout: see the module.
+    controls: {name: slider, menu, buttons or text from this module}. frame, readout: see the module.
     ahead: draw every combination now, so that moving a control costs a look-up; else draw when asked.
     A frame that can not be drawn leaves the picture and says why in the line.
     """
@@ -53,7 +67,8 @@ class Panel(Still):
         if ahead:
             for values in itertools.product(*(control.options for control in self.controls.values())):
                 self.frames[values] = frame(**dict(zip(self.controls, values)))
-        super().__init__([widgets.HBox(list(self.controls.values())), self.picture, self.line])
+        row = widgets.HBox(list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
+        super().__init__([row, self.picture, self.line])
         for control in self.controls.values():
             control.observe(self.show, "value")
         self.show()

@@ -12,7 +12,7 @@ from helpers import denoise
 from helpers.attention import centre_prior, iou, pointing_hit, record_attention, score_maps
 from helpers.conditioning import token_positions
 from helpers.postcards import Scene, Subject, sample_scene
-from helpers.sampling import encode_prompts
+from helpers.conditioning import encode_prompts
 
 PROMPT = "a red boat on lake"
 
@@ -167,6 +167,17 @@ def test_heatmap_pools_as_it_says(tiny_postcard):
     assert np.array_equal(attention.heatmap(2, "up_blocks.1"), attention.heatmap(
         2, [one.name for one in attention.layers if one.name.startswith("up_blocks.1.")]))
     assert not np.array_equal(heat, attention.heatmap(2, "up_blocks.1"))
+
+
+def test_a_map_against_the_other_words(tiny_postcard):
+    with record_attention(tiny_postcard.unet) as attention:
+        call(tiny_postcard, [PROMPT])
+    layer = attention.layers[-1]
+    maps = attention.probabilities(layer.name, 0)  # (h, w, T)
+    by_hand = maps[..., [2, 3]].sum(-1) - 2 * maps[..., 1:6].mean(-1)
+    by_hand = (by_hand - by_hand.min()) / (by_hand.max() - by_hand.min())
+    heat = attention.heatmap([2, 3], layer.name, size=layer.height, against=range(1, 6))
+    assert np.allclose(heat, by_hand, atol=1e-4) and heat.max() == 1
 
 
 def test_default_layers_are_the_finest_two_resolutions(tiny):
@@ -351,8 +362,15 @@ def test_score_maps_is_deterministic_and_counts_words(tiny_postcard):
     assert all(0 <= score.pointing <= 1 and 0 <= score.iou <= 1 for score in scores.values())
     assert scores == score_maps(tiny_postcard, [SCENE, SCENE], **asked)
     assert scores["centre prior"].pointing == 0.25  # the boat lies in the middle
-    for words in ("subjects", "colours"):
-        assert score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)["default"].n == 2
+    for words, count in {"subjects": 2, "colours": 2, "sky": 1, "ground": 1}.items():
+        assert score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)["default"].n == count
+
+
+def test_several_groups_of_words_in_one_go(tiny_postcard):
+    together = score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=("nouns", "colours"))
+    for words, scores in together.items():
+        alone = score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)
+        assert scores["default"] == alone["default"] and scores["centre prior"] == alone["centre prior"]
 
 
 def test_score_maps_finds_a_perfect_map(tiny_postcard, monkeypatch):
@@ -368,7 +386,7 @@ def test_score_maps_finds_a_perfect_map(tiny_postcard, monkeypatch):
                 word_masks[place] = masks[thing]
     monkeypatch.setattr(AttentionRecord, "heatmap",
                         lambda self, token_index, **_: word_masks[token_index[0]].astype(np.float32))
-    for words in ("nouns", "subjects", "colours"):
+    for words in ("nouns", "subjects", "colours", "sky"):
         scores = score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)
         assert scores["default"][:2] == (1, 1)
         assert scores["shuffled words"].pointing == 0

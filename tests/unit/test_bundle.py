@@ -111,3 +111,44 @@ def test_any_text_is_accepted(c):
         ids = c.tokenizer(text, truncation=True, max_length=77).input_ids
         assert max(ids) < len(c.tokenizer) and len(ids) <= 77
     assert c.tokenizer("A RED BOAT").input_ids == c.tokenizer("a red boat").input_ids
+
+
+# What a release has to reach (the first column of the design's table), and what was measured of these weights.
+
+
+@pytest.fixture(scope="module")
+def measured(bundle):
+    return json.loads((BUNDLE / "metrics.json").read_text())
+
+
+def test_the_card_is_about_these_weights(measured):
+    from training import card
+    from training.evaluate import weights_hash
+
+    assert measured["weights"] == weights_hash(BUNDLE), "measure again: python -m training.evaluate"
+    assert (BUNDLE / "README.md").read_text() == card.write(measured)
+
+
+def test_every_floor_is_reached(measured):
+    fidelity, vae, attention = measured["fidelity"], measured["vae"], measured["attention"]["nouns"]["default"]
+    assert fidelity["sky"]["n"] > 300 and fidelity["mean"]["right"] >= 0.90
+    attributes = ("sky", "light", "ground", "backdrop", "weather", "kind", "colour", "place")
+    assert min(fidelity[name]["right"] for name in attributes) >= 0.80
+    assert min(measured["judge"][name] for name in attributes) >= 0.98
+    assert vae["psnr"] >= 31 and vae["judge"]["kind"] >= 0.95 and vae["judge"]["colour"] >= 0.95
+    assert attention["pointing"] >= 0.70
+    assert measured["heldout"]["mean"]["n"] and measured["binding"]["binding"]["n"]       # reported
+
+
+def test_pictures_show_what_their_prompts_name(c):
+    """The measurement itself, on few prompts: it fails when loader, loop or judge stop fitting the weights."""
+    from random import Random
+
+    from helpers import generate
+    from helpers.postcards import caption, sample_scene
+    from helpers.postcards.judge import load_judge
+
+    rng = Random(5)
+    prompts = [caption(sample_scene(rng), rng) for _ in range(16)]
+    drawn = generate(c, prompts, steps=12, scheduler="dpm++_2m", seed=0)
+    assert load_judge().agreement(drawn, prompts)["mean"].right >= 0.85

@@ -1,11 +1,20 @@
-"""helpers.conditioning: where a word stands among the tokens."""
+"""helpers.conditioning: the places of a prompt, where a word stands among them, and the two towers."""
 
 import copy
+import shutil
+from collections import Counter
+from dataclasses import replace
 
 import pytest
+import torch
 from transformers import AddedToken
 
-from helpers.conditioning import token_positions
+from helpers import load_components
+from helpers.conditioning import encode_prompts, load_towers, split_prompt, token_positions
+from helpers.postcards import Scene, Subject, full_caption, render
+
+SCENES = [Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]),
+          Scene("night", "none", "meadow", "none", "none", [Subject("tent", "blue", "right")])]
 
 
 def places(tokenizer, prompt):
@@ -62,3 +71,73 @@ def test_the_last_token_that_is_read(tiny_postcard):
     assert token_positions(tokenizer, "a " + "red " * 74 + "a", "a") == [1]
     with pytest.raises(ValueError, match="too late.*first 75 tokens"):
         token_positions(tokenizer, "red " * 75 + "a", "a")
+
+
+def test_every_piece_of_the_prompt(tiny_postcard):
+    tokenizer = tiny_postcard.tokenizer
+    assert token_positions(tokenizer, "a red boat") == [1, 2, 3]
+    assert token_positions(tokenizer, "") == []
+    assert token_positions(tokenizer, "red " * 90) == [*range(1, 76)]
+
+
+@pytest.mark.parametrize("prompt, kinds", [
+    ("a red boat", {"start": 1, "piece": 3, "end": 1, "padding": 72}),
+    ("", {"start": 1, "end": 1, "padding": 75}),
+    ("red " * 75, {"start": 1, "piece": 75, "end": 1}),
+    ("red " * 80, {"start": 1, "piece": 75, "end": 1, "cut": 5}),
+])
+def test_the_places_of_a_prompt(tiny, prompt, kinds):
+    tokens = split_prompt(tiny.tokenizer, prompt)
+    assert Counter(one.kind for one in tokens) == kinds
+    read = tiny.tokenizer(prompt, padding="max_length", truncation=True, max_length=77).input_ids
+    assert [one.id for one in tokens[:77]] == read
+
+
+def test_pieces_know_their_word(tiny_postcard):
+    tokens = split_prompt(tiny_postcard.tokenizer, "a zebra boat")
+    words = [one.word for one in tokens if one.kind == "piece"]
+    assert words == sorted(words) and words.count(1) > 1 and words[-1] == 2
+    assert "".join(one.text for one in tokens) == "azebraboat"
+    with pytest.raises(TypeError, match="prompt must be a string"):
+        split_prompt(tiny_postcard.tokenizer, None)
+
+
+@pytest.fixture(scope="module")
+def towers():
+    return load_towers(load_components("postcard", device="cpu"))
+
+
+def test_towers_are_the_librarys(towers, capsys):
+    images = [render(scene).image for scene in SCENES]
+    captions = [full_caption(scene) for scene in SCENES]
+    image_emb, text_emb = towers.embed_images(images), towers.embed_texts(captions)
+    with torch.inference_mode():
+        library = towers.clip(**towers.prepare(images, captions))
+    assert torch.allclose(image_emb, library.image_embeds, atol=1e-5)
+    assert torch.allclose(text_emb, library.text_embeds, atol=1e-5)
+    assert torch.allclose(image_emb.norm(dim=1), torch.ones(len(images)), atol=1e-5)
+    assert torch.allclose(towers.scale * image_emb @ text_emb.T, library.logits_per_image, atol=1e-3)
+    assert torch.allclose(towers.embed_texts(captions[:1]), text_emb[:1], atol=1e-5)  # however padded
+    assert capsys.readouterr().out == ""
+
+
+def test_the_text_tower_is_the_models_text_encoder(towers):
+    c = load_components("postcard", device="cpu")
+    pooled = towers.clip.text_model(**towers.prepare(texts=["a red boat"])).last_hidden_state
+    assert torch.allclose(pooled, encode_prompts(c, ["a red boat"])[:, :pooled.shape[1]], atol=1e-3)
+
+
+def test_a_model_without_an_image_tower_says_so(tiny, capsys):
+    towers = load_towers(tiny)
+    assert towers.name == "postcard"
+    said = capsys.readouterr().out
+    assert "without an image tower" in said and len(said.splitlines()) == 1
+
+
+def test_damaged_towers(tmp_path):
+    c = load_components("postcard", device="cpu")
+    shutil.copytree(c.path / "clip", tmp_path / "clip")
+    shutil.copytree(c.path / "tokenizer", tmp_path / "tokenizer")
+    (tmp_path / "clip" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="are damaged"):
+        load_towers(replace(c, path=tmp_path))

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from helpers import denoise, generate
+from helpers.conditioning import encode_prompts
+from helpers.latents import decode_latents, encode_image
 from helpers.runtime import seeded_noise
-from helpers.sampling import (ALIASES, SCHEDULERS, decode_latents, encode_image, encode_prompts,
-                              make_scheduler, predict_x0)
+from helpers.sampling import ALIASES, SCHEDULERS, extend, make_scheduler, predict_x0
 
 PROMPT = "a red boat on a lake at sunset"
 
@@ -69,7 +70,7 @@ def test_every_scheduler_draws_what_the_pipeline_draws(tiny, scheduler):
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++_2m"])
-@pytest.mark.parametrize("settings", [{"guidance": 0.5}, {"guidance": 1},
+@pytest.mark.parametrize("settings", [{"guidance": 1}, {"guidance": 1.5},
                                       {"guidance": 4, "negative_prompt": "a tree"}])
 def test_with_and_without_guidance(tiny, scheduler, settings):
     ours = generate(tiny, PROMPT, steps=6, scheduler=scheduler, **settings)
@@ -143,11 +144,11 @@ def test_without_guidance_the_unet_sees_the_prompt_alone(tiny_postcard):
     batches = []
     hook = tiny_postcard.unet.register_forward_pre_hook(lambda module, inputs: batches.append(len(inputs[0])))
     try:
-        for guidance in (0, 1, 1.01, 3):
+        for guidance in (1, 0, 1.01, 3):
             list(denoise(tiny_postcard, PROMPT, steps=1, guidance=guidance))
     finally:
         hook.remove()
-    assert batches == [1, 1, 2, 2]
+    assert batches == [1, 2, 2, 2]
 
 
 def test_stopping_early_runs_nothing_more_and_spoils_nothing(tiny_postcard):
@@ -329,7 +330,7 @@ def test_a_prompt_is_a_string_or_strings(tiny_postcard, prompt):
 @pytest.mark.parametrize("image, kind, words", [
     (np.zeros((128, 128, 3)), TypeError, "image must be a PIL picture, not ndarray"),
     (Image.new("RGBA", (128, 128)), ValueError, r"image has the mode 'RGBA': use image.convert\(\"RGB\"\)"),
-    (Image.new("RGB", (100, 80)), ValueError, r"image is 100 x 80 .*: use image.resize\(\(128, 128\)\)"),
+    (Image.new("RGB", (100, 80)), ValueError, r"The picture is 100 x 80 pixels, .*: use multiples of 8, such as 96 x 80"),
 ])
 def test_bad_images(tiny_postcard, image, kind, words):
     with pytest.raises(kind, match=words):
@@ -371,3 +372,28 @@ def test_latents_that_are_no_numbers_are_named(tiny_postcard):
 def test_pixels_that_are_no_numbers_are_named(tiny_postcard):
     with pytest.raises(FloatingPointError, match="The decoded pixels hold NaN or infinite numbers"):
         decode_latents(tiny_postcard, torch.full((1, *tiny_postcard.latent_shape), float("nan")))
+
+
+def test_a_larger_canvas_is_painted_and_the_picture_stays(tiny, photo):
+    step = tiny.vae_scale_factor
+    canvas, mask = extend(photo, left=2 * step, right=step)
+    assert canvas.size == (photo.width + 3 * step, photo.height) == mask.shape[::-1] and mask.sum() == 3 * step * photo.height
+    inside = (2 * step, 0, 2 * step + photo.width, photo.height)
+    assert np.array_equal(canvas.crop(inside), photo)
+    picture = generate(tiny, PROMPT, image=canvas, mask=mask, steps=3)
+    assert picture.size == canvas.size and np.array_equal(picture.crop(inside), photo)
+    assert not np.array_equal(picture, canvas)
+
+
+@pytest.mark.parametrize("sides, error, said", [
+    ({}, ValueError, "has to grow on some side"), ({"left": -8}, ValueError, "left must lie between 0"),
+    ({"top": 1.5}, TypeError, "top must be a whole number")])
+def test_a_canvas_that_does_not_grow(photo, sides, error, said):
+    with pytest.raises(error, match=said):
+        extend(photo, **sides)
+
+
+def test_guidance_zero_ignores_the_prompt(tiny):
+    ignored = generate(tiny, PROMPT, guidance=0, steps=3)
+    assert difference(ignored, generate(tiny, "", guidance=1, steps=3)) <= 2
+    assert difference(ignored, generate(tiny, PROMPT, guidance=1, steps=3)) > 2

@@ -141,19 +141,6 @@ def test_another_shape_or_optimizer_says_so(folder):
         common.train("line", other, line_batch, LOOP)
 
 
-def test_write_atomic_leaves_the_old_file_when_writing_fails(folder):
-    path = folder / "file"
-    path.write_text("old")
-
-    def half(temporary):
-        temporary.write_text("ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError):
-        common.write_atomic(path, half)
-    assert path.read_text() == "old" and os.listdir(folder) == ["file"]
-
-
 def test_rate():
     rates = [common.rate(step, 100, warmup=10, decay=0.3) for step in range(100)]
     assert rates[0] == 0.1 and rates[9:70] == [1.0] * 61

@@ -1,0 +1,76 @@
+"""Heat maps of words over pictures: all words of a prompt, one map pooled in several ways, one frame."""
+import matplotlib
+import matplotlib.patheffects
+import numpy as np
+from PIL import Image
+
+from .. import style
+from ..style import GUIDED, INK, NOTE, PROMPT, TITLE, show_picture, write
+
+CIVIDIS = matplotlib.colormaps[style.SEQUENTIAL]
+
+
+def blend(image, heat, share=0.6):
+    """A heat map (H, W), 0..1, laid over a PIL image of any size: an RGB image as large as the map.
+
+    share: of the map, 0..1; the rest is the picture in grey.
+    """
+    side = np.shape(heat)[::-1]
+    grey = np.asarray(image.convert("L").resize(side).convert("RGB")).astype(float)
+    colour = CIVIDIS(np.asarray(heat, dtype=float))[..., :3] * 255
+    return Image.fromarray((share * colour + (1 - share) * grey).round().clip(0, 255).astype(np.uint8))
+
+
+def word_sheet(image, maps, title="Every word leaves a map", note=None):
+    """The picture and, over it, the map of each word. maps: {word: (H, W), 0..1}. Returns a Picture."""
+    columns, size, gap = 8, 1.0, 0.1
+    tiles = {"the picture": image} | {name: blend(image, heat) for name, heat in maps.items()}
+    rows = -(-len(tiles) // columns)
+    fig = style.new_figure(TITLE + 0.02 + rows * (size + 0.28) + NOTE)
+    for k, (name, tile) in enumerate(tiles.items()):
+        row, column = divmod(k, columns)
+        x, y = 0.12 + column * (size + gap), TITLE + 0.2 + row * (size + 0.28)
+        show_picture(fig, tile, x, y, size)
+        write(fig, x + size / 2, y - 0.1, name, ha="center", fontsize=8.5, color=PROMPT if k else INK,
+              fontweight="bold")
+    style.claim(fig, title, note or "Yellow: much read, blue: little. Each map has a range of its own.")
+    return style.finish(fig, f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
+
+
+def outline(ax, mask):
+    """The edge of a mask as a black line with a white halo."""
+    halo = [matplotlib.patheffects.Stroke(linewidth=2.6, foreground="white"), matplotlib.patheffects.Normal()]
+    lines = ax.contour(np.asarray(mask, dtype=float), [0.5], colors="black", linewidths=1.2)
+    lines.set_path_effects(halo)
+
+
+def pooled_ways(image, mask, ways, word):
+    """One word, pooled in several ways, with the true mask. ways: {name: (heat, hit, iou)}. A Picture."""
+    size = (style.WIDTH - 0.2 - 0.1 * (len(ways) - 1)) / len(ways)
+    size = min(size, 1.38)
+    fig = style.new_figure(TITLE + 0.3 + size + 0.3 + NOTE)
+    for k, (name, (heat, hit, overlap)) in enumerate(ways.items()):
+        x = 0.1 + k * (size + 0.1)
+        ax = show_picture(fig, blend(image, heat), x, TITLE + 0.25, size)
+        outline(ax, mask)
+        row, column = np.unravel_index(np.argmax(heat), np.shape(heat))
+        ax.plot(column, row, "o", ms=6, mfc=GUIDED, mec="white", mew=1.2)
+        write(fig, x + size / 2, TITLE + 0.12, name, ha="center", fontsize=8)
+        write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
+              ha="center", fontsize=8, color=INK if hit else GUIDED)
+    style.claim(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
+                "Line: the true mask. Vermilion: the highest cell. IoU: overlap of mask and map above 0.4.")
+    return style.finish(fig, f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
+                             "outline, its highest cell and its overlap.", 256)
+
+
+def explorer_frame(image, heat, place=None):
+    """PNG bytes: the picture, and the map beside and over it. heat: (H, W), 0..1."""
+    side = 288
+    heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.NEAREST))
+    tiles = [image.convert("RGB").resize((side, side), Image.NEAREST), blend(image, heat, 0.55),
+             blend(image, heat, 1.0)]
+    sheet = np.full((side, 3 * side + 24, 3), 255, np.uint8)
+    for k, tile in enumerate(tiles):
+        sheet[:, k * (side + 12):k * (side + 12) + side] = np.asarray(tile)
+    return style.encode(sheet, compress_level=1)

@@ -1,0 +1,66 @@
+"""F16, the report card of the maps: layers and steps, and how they compare with guessing."""
+import numpy as np
+
+from .. import style
+from ..style import INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
+
+COLOURS = {"nouns": PROMPT, "subjects": PROMPT, "colours": PROMPT, "shuffled words": NOISE,
+           "centre prior": NOISE}
+
+
+def interval(share, n):
+    """95 % interval of a share of n yes and no answers (Wilson 1927): (low, high)."""
+    z, centre = 1.96, share + 1.96**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n * n))
+    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+
+
+def report_card(table, layers, steps, dots, note=None):
+    """Pointing game by layer (rows) and noise level (columns), and beside it the pooled map. A Picture.
+
+    table: (layers, steps), 0..1. layers: names. steps: labels. dots: {name: MapScore}.
+    """
+    high = max(0.3 * len(layers), 0.34 * len(dots))
+    left, top, wide = 1.75, TITLE + 0.55, 3.0
+    fig = style.new_figure(top + high + 0.25 + NOTE)
+    ax = place(fig, left, top, wide, high)
+    top_cell = max(0.5, np.max(table))
+    ax.imshow(table, cmap=style.SEQUENTIAL, vmin=0, vmax=top_cell, aspect="auto")
+    for i, row in enumerate(table):
+        for j, value in enumerate(row):
+            ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5,
+                    color="white" if value < 0.55 * top_cell else INK)
+    ax.set(yticks=[], xticks=range(len(steps)))
+    ax.set_xticklabels(steps)
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
+    for i, name in enumerate(layers):
+        write(fig, left - 0.08, top + (i + 0.5) * high / len(layers), name, ha="right", fontsize=8)
+    write(fig, left, top - 0.37, "one layer at one noise level: hits in %", fontweight="bold")
+    draw_dots(fig, 6.45, top, 2.0, high, dots)
+    write(fig, 5.05, top - 0.37, "pooled: hits in %, with 95 % interval", fontweight="bold")
+    style.claim(fig, "Maps are good at some words, and layers differ more than noise levels"
+                if layers_differ_more(table) else "Maps are good at some words, and it matters where we look",
+                note)
+    return style.finish(fig, "A table of pointing accuracy by layer and noise level; beside it dots with "
+                             "intervals for groups of words, shuffled words and a centre prior.", 128)
+
+
+def layers_differ_more(table):
+    """Whether the spread over layers is larger than the spread over steps."""
+    table = np.asarray(table)
+    return table.mean(1).std() > table.mean(0).std()
+
+
+def draw_dots(fig, left, top, wide, high, dots):
+    ax = place(fig, left, top, wide, high)
+    for i, (name, score) in enumerate(dots.items()):
+        low, top_end = interval(score.pointing, score.n)
+        colour = COLOURS.get(name, SIGNAL)
+        ax.plot([low, top_end], [i, i], color=colour, lw=2.2)
+        ax.plot(score.pointing, i, "o", color=colour, ms=7)
+        ax.text(1.04, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
+        write(fig, left - 0.1, top + (i + 0.5) * high / len(dots), name, ha="right", fontsize=8.5, color=INK)
+    tidy(ax, yticks=())
+    ax.set(xlim=(0, 1), ylim=(len(dots) - 0.5, -0.5))
+    ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
+    ax.grid(axis="x", color="#E5E5E5", lw=0.8)

@@ -1,0 +1,203 @@
+"""Lesson 03, first half: the places a prompt fills, pictures against captions, differences and words."""
+import numpy as np
+
+from . import style
+from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture
+from .style import tidy, write
+
+START, PAD = "#00573F", "#DDDDDD"
+KINDS = {"start": START, "piece": PROMPT, "end": INK, "padding": PAD}
+
+
+def ruler(tokens, embeds, dpi=style.DPI):
+    """F11: every place of a prompt, how long its vector is, how much it is like the last one. A Picture.
+
+    tokens: of `split_prompt`. embeds: what the U-Net reads of this prompt, (T, d).
+    """
+    vectors = np.asarray(embeds.float().cpu())
+    lengths = np.linalg.norm(vectors, axis=1)                                   # (T,)
+    cosines = vectors @ vectors[-1] / np.maximum(lengths * lengths[-1], 1e-9)
+    count, left = len(vectors), 0.85
+    wide = (style.WIDTH - left - 0.1) / count
+    read, cut = tokens[:count], [one.text for one in tokens[count:]]
+    high = TITLE + 0.12 + 0.062 * max([4, *(len(one.text) for one in read)])    # room for upright pieces
+    fig = style.new_figure(high + 2.4 + NOTE, dpi=dpi)
+    for i, one in enumerate(read):
+        style.block(fig, left + i * wide, high, wide * 0.86, 0.2, KINDS[one.kind])
+        text = {"start": "start", "end": "end"}.get(one.kind, one.text)
+        write(fig, left + (i + 0.43) * wide, high - 0.05, text, fontsize=6.5, rotation=90, ha="center",
+              va="bottom", color=PROMPT if one.kind == "piece" else INK)
+    write(fig, 0.08, high + 0.1, "place")
+    padding = sum(one.kind == "padding" for one in read)
+    if padding > 9:
+        write(fig, left + (count - padding / 2) * wide, high - 0.12, f"{padding} times padding", fontsize=8,
+              ha="center", color=FAINT)
+    if cut:
+        struck = "".join(f"{letter}\u0336" for letter in " ".join(cut)[:90])
+        write(fig, style.WIDTH - 0.1, high + 0.34, f"never read: {struck}", fontsize=8, ha="right",
+              color=GUIDED)
+    for row, (name, values) in enumerate({"length": lengths, "like the\nlast one": cosines}.items()):
+        ax = place(fig, left, high + 0.55 + 0.92 * row, wide * count, 0.75)
+        ax.bar(np.arange(count) + 0.43, values, 0.86, color=[KINDS[one.kind] for one in read])
+        tidy(ax, yticks=(0, round(float(lengths.max()), -1 if lengths.max() > 20 else 0)) if row == 0
+             else (0, 1), xticks=())
+        ax.set(xlim=(0, count), ylim=(min(0, values.min()), 1.08 * values.max()))
+        write(fig, 0.08, high + 0.92 + 0.92 * row, name)
+    style.claim(fig, f"A prompt fills {count} places, whatever its length",
+                f"{sum(one.kind == 'piece' for one in read)} pieces are read, {len(cut)} are cut. "
+                f"Like the last one: cosine of each vector with that of place {count - 1}.")
+    said = f"A row of {count} places: start, pieces, end, padding. Below, the length of each vector and " \
+           "its cosine with the last one."
+    return style.finish(fig, said, palette=64)
+
+
+def draw_matrix(ax, values, texts, cmap, low, high):
+    """A square table of numbers, coloured."""
+    ax.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    ax.set(xticks=range(len(values)), yticks=[])
+    ax.set_xticklabels(range(1, len(values) + 1))
+    ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
+    colours = ax.images[0].cmap(ax.images[0].norm(values))[..., :3] @ [0.3, 0.6, 0.1]
+    for i, row in enumerate(texts):
+        for j, text in enumerate(row):
+            ax.text(j, i, text, ha="center", va="center", fontsize=7.5,
+                    color="white" if colours[i, j] < 0.55 else INK)
+
+
+def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.DPI):
+    """F12: N pictures against N captions, before and after the softmax at one temperature. A Picture.
+
+    cosines: (N, N), pictures down, captions across. scale: what they are multiplied by. learnt: the model's.
+    brackets: (first, last) rows that only differ in who has which colour.
+    """
+    cosines, n, cell = np.asarray(cosines), len(images), 0.36
+    scales = np.geomspace(1, 100, 60)
+    losses = [contrast(cosines, one) for one in scales]
+    shares = np.exp(scale * (cosines - cosines.max(1, keepdims=True)))
+    shares /= shares.sum(1, keepdims=True)                                      # rows add to 1
+    top, left = TITLE + 0.4, 0.62
+    fig = style.new_figure(top + n * cell + 0.12 + 0.155 * n + NOTE, dpi=dpi)
+    for i, image in enumerate(images):
+        show_picture(fig, image, left - 0.4, top + i * cell + 0.01, 0.34)
+        write(fig, 0.1, top + (i + 0.5) * cell, f"{i + 1}", fontsize=8, color=FAINT)
+        write(fig, left, top + n * cell + 0.2 + 0.155 * i, f"{i + 1}  {captions[i]}", fontsize=8,
+              color=PROMPT)
+    for x, name, values, texts, cmap, low, high in (
+            (left, "cosines", cosines, [[f"{v:.2f}" for v in row] for row in cosines], style.SIGNED, -1, 1),
+            (left + n * cell + 0.3, f"softmax of {scale:.0f} x cosine, in %", shares,
+             [[f"{100 * v:.0f}" for v in row] for row in shares], style.BLUES, 0, 1)):
+        ax = place(fig, x, top, n * cell, n * cell)
+        draw_matrix(ax, values, texts, cmap, low, high)
+        write(fig, x, top - 0.3, name, fontweight="bold")
+        for first, last in brackets:
+            ax.add_patch(style.matplotlib.patches.Rectangle(
+                (first - 0.5, first - 0.5), last - first + 1, last - first + 1, fill=False, ec=GUIDED,
+                lw=1.8))
+    ax = place(fig, left + 2 * n * cell + 0.85, top, 1.72, 1.5)
+    ax.plot(scales, losses, color=INK, lw=1.3)
+    ax.plot(scale, contrast(cosines, scale), "o", color=GUIDED, ms=6)
+    ax.axvline(learnt, color=NOISE, lw=0.8, ls=":")
+    ax.set_xscale("log")
+    tidy(ax, "scale = 1 / temperature", "loss", (1, 10, 100))
+    ax.text(learnt * 0.9, max(losses), "learnt", fontsize=7.5, color=FAINT, ha="right", va="top")
+    right = int((cosines.argmax(1) == np.arange(n)).sum())
+    write(fig, left + 2 * n * cell + 0.5, top + 2.2, f"right caption first: {right} of {n}", fontsize=8.5)
+    write(fig, left + 2 * n * cell + 0.5, top + 2.4, "vermilion boxes: the same words,", fontsize=8,
+          color=GUIDED)
+    write(fig, left + 2 * n * cell + 0.5, top + 2.55, "colours exchanged", fontsize=8, color=GUIDED)
+    style.claim(fig, "Temperature changes how sure the answer is, never which one wins",
+                "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on.")
+    return style.finish(fig, "Left the cosines of eight postcards with eight captions, highest on the "
+                             "diagonal; right their softmax, sharper at a higher scale; the loss falls.", 256)
+
+
+def contrast(cosines, scale):
+    """CLIP's loss of a square matrix of cosines: both directions, averaged."""
+    losses = []
+    for logits in (scale * cosines, scale * cosines.T):
+        logits = logits - logits.max(1, keepdims=True)
+        losses.append(np.mean(np.log(np.exp(logits).sum(1)) - np.diag(logits)))
+    return sum(losses) / 2
+
+
+def subtraction(rows, note=None, dpi=style.DPI):
+    """F13: differences of pictures and the words nearest to them. A Picture.
+
+    rows: of (first, second, word, other, {word: cosine}): two PIL images, the attribute of each, and the six
+    nearest words, best first.
+    """
+    size, high = 1.0, 1.2
+    top = TITLE + 0.26
+    fig = style.new_figure(top + high * len(rows) + NOTE, dpi=dpi)
+    for x, text in ((0.1, "A"), (1.2, "B"), (2.3, "|A - B|")):
+        write(fig, x + size / 2, top - 0.12, text, ha="center")
+    write(fig, 4.6, top - 0.12, "words nearest to the difference of the two picture vectors (cosine)")
+    for r, (first, second, word, other, near) in enumerate(rows):
+        y = top + r * high
+        a, b = (np.asarray(one.convert("RGB")).astype(float) for one in (first, second))
+        for x, picture in ((0.1, first), (1.2, second), (2.3, 255 - np.abs(a - b))):
+            show_picture(fig, picture, x, y, size)
+        ax = place(fig, 4.6, y + 0.02, 3.6, size - 0.04)
+        names, values = list(near), list(near.values())
+        colours = [PROMPT if one in word.split() else PAD for one in names]
+        ax.barh(range(len(near)), values, 0.7, color=colours)
+        ax.set(ylim=(len(near) - 0.4, -0.6), xlim=(0, 1))
+        tidy(ax, xticks=(), yticks=())
+        ax.spines["bottom"].set_visible(False)
+        for i, (name, value) in enumerate(near.items()):
+            hit = name in word.split()
+            ax.text(-0.02, i, name, ha="right", va="center", fontsize=8.5, color=PROMPT if hit else INK,
+                    fontweight="bold" if hit else "normal")
+            ax.text(value + 0.01, i, f"{value:.2f}", va="center", fontsize=7.5, color=FAINT)
+        write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
+        write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
+    style.claim(fig, "The difference of two postcards is a word", note)
+    return style.finish(fig, "Rows of two postcards that differ in one attribute, their difference, and the "
+                             "words nearest to the difference of their vectors, the changed word green.", 256)
+
+
+def accuracy_bars(rows, note=None):
+    """Measured shares right against chance: rows {name: (right, chance)}, 0..1. A Picture."""
+    fig = style.new_figure(TITLE + 0.34 * len(rows) + 0.35 + NOTE)
+    ax = place(fig, 2.2, TITLE + 0.05, 5.6, 0.34 * len(rows))
+    for i, (name, (right, chance)) in enumerate(rows.items()):
+        ax.barh(i, right, 0.62, color=SIGNAL)
+        ax.plot([chance, chance], [i - 0.38, i + 0.38], color=GUIDED, lw=2)
+        ax.text(-0.015, i, name, ha="right", va="center")
+        ax.text(right + 0.01, i, f"{right:.0%}", va="center")
+    tidy(ax, yticks=())
+    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
+    ax.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+    write(fig, 0.1, TITLE + 0.1, "vermilion: guessing", fontsize=8, color=GUIDED)
+    style.claim(fig, "A picture answers questions when sentences compete for it", note)
+    return style.finish(fig, "Bars: share of right answers by attribute, each with a mark for guessing.", 64)
+
+
+def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
+    """Pictures on two ways between two prompts, and how long the vectors are on the way. A Picture.
+
+    straight, spherical: PIL images, one a share. shares: 0..1. lengths: {way: mean length at each share}.
+    """
+    size, gap, left = 0.96, 0.06, 0.75
+    top = TITLE + 0.25
+    fig = style.new_figure(top + 2 * (size + gap) + 1.35 + NOTE, dpi=dpi)
+    for r, (name, images) in enumerate({"straight": straight, "spherical": spherical}.items()):
+        write(fig, 0.08, top + r * (size + gap) + size / 2, name, color=(ESTIMATE, PROMPT)[r])
+        for i, image in enumerate(images):
+            show_picture(fig, image, left + i * (size + gap), top + r * (size + gap), size)
+            if r == 0:
+                write(fig, left + i * (size + gap) + size / 2, top - 0.11, f"{shares[i]:.2f}", ha="center")
+    low = top + 2 * (size + gap) + 0.15
+    ax = place(fig, left + size / 2, low, (len(shares) - 1) * (size + gap), 0.75)
+    for (name, values), colour in zip(lengths.items(), (ESTIMATE, PROMPT)):
+        ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4)
+    highest = max(map(max, lengths.values()))
+    tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1))
+    ax.set(xlim=(0, 1), ylim=(min(map(min, lengths.values())) * 0.98, highest * 1.02))
+    ax.set_yticks([])
+    write(fig, 0.08, low + 0.35, "length of the\nvectors")
+    style.claim(fig, "Between two prompts there are pictures too",
+                "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
+                "arc, the length kept.")
+    return style.finish(fig, "Two rows of pictures that go from one prompt to another, along a straight line "
+                             "and along an arc; below, the straight way shortens the vectors.", 256)

@@ -1,0 +1,112 @@
+"""Guidance where it can be computed exactly: two classes on a line, four arrows, and where the samples end."""
+import torch
+
+from . import style
+from .style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
+
+LOW, HIGH = -2.1, 2.6               # the line is drawn between these
+HEIGHTS = {"empty": 0.80, "prompt": 0.62, "difference": 0.44, "guided": 0.26}      # of the arrows, 0..1
+COLOURS = {"empty": NOISE, "prompt": PROMPT, "difference": INK, "guided": GUIDED}
+ENDS = (-1.6, 2.2)                  # the range of the end histograms
+
+
+def arrows_at(everything, wanted, x_t, abar, scale):
+    """Where each answer points: {name: (from, to)}, places on the line of x_t, after one whole denoising.
+
+    everything, wanted: Mixtures without and with the prompt. x_t: float. abar: 0 to 1. scale: of guidance.
+    """
+    x = torch.tensor([[float(x_t)]])
+    uncond, cond = (world.noise_pred(x, abar).item() for world in (everything, wanted))
+    empty, prompt, guided = (x_t - (1 - abar) ** 0.5 * eps for eps in (uncond, cond, uncond + scale * (cond - uncond)))
+    return {"empty": (x_t, empty), "prompt": (x_t, prompt), "difference": (empty, prompt), "guided": (x_t, guided)}
+
+
+def draw_arrows(ax, everything, wanted, x_t, abar, scale, names):
+    """The densities at this noise level, the point x_t, and the arrows that are named."""
+    x = torch.linspace(LOW, HIGH, 300)[:, None]
+    for world, colour, alpha in ((everything, SIGNAL, 0.18), (wanted, PROMPT, 0.18)):
+        density = world.log_density(x, abar).exp() / len(everything.means) * len(world.means)
+        ax.fill_between(x[:, 0], 0, 0.9 * density / density.max() * len(world.means) ** -0.5, color=colour, alpha=alpha, lw=0)
+    ax.plot([x_t, x_t], [0.0, 0.92], color=INK, lw=0.8, ls=":")
+    ax.plot([x_t], [0.92], "o", color=INK, ms=5)
+    ax.text(x_t, 0.97, "$x_t$", ha="center", fontsize=9)
+    for name, (start, end) in arrows_at(everything, wanted, x_t, abar, scale).items():
+        if name not in names:
+            continue
+        y, dashed = HEIGHTS[name], name == "difference"
+        if end > HIGH:
+            ax.text(HIGH, y - 0.1, f"to {end:.1f}", color=COLOURS[name], fontsize=7.5, ha="right")
+            end = HIGH
+        ax.annotate("", (end, y), (start, y), arrowprops=dict(
+            arrowstyle="-|>", color=COLOURS[name], lw=2.0 if not dashed else 1.2, ls="--" if dashed else "-",
+            shrinkA=0, shrinkB=0, mutation_scale=11))
+        ax.plot([start], [y], "|", color=COLOURS[name], ms=6)
+    tidy(ax, None, None, (-1, 0, 1, 2), ())
+    ax.set(xlim=(LOW, HIGH), ylim=(0, 1.1))
+    ax.spines["left"].set_visible(False)
+
+
+def build_up(everything, wanted, x_t, abar, scale):
+    """Guidance one arrow at a time, in four panels. Arguments as in `arrows_at`. Returns a Picture."""
+    stages = (("empty", "1  without the prompt"), ("prompt", "2  with the prompt"), ("difference", "3  what the prompt changes"),
+              ("guided", f"4  {scale:g} times that change"))
+    fig, width, top = style.new_figure(TITLE + 0.24 + 1.75 + 0.25 + NOTE), 2.1, TITLE + 0.24
+    for i, (name, words) in enumerate(stages):
+        left = 0.12 + i * (width + 0.12)
+        draw_arrows(place(fig, left, top, width, 1.75), everything, wanted, x_t, abar, scale,
+                    [other for other, _ in stages[:i + 1]])
+        write(fig, left + width / 2, top - 0.1, words, ha="center", color=COLOURS[name])
+    style.claim(fig, "Guidance takes the step that the prompt changes, and makes it longer",
+                "Exact, no network. Blue: all data at this noise level; green: the class asked for. An arrow ends where "
+                "that answer would denoise to.")
+    return style.finish(fig, "Four panels with one more arrow each: from x_t without the prompt, with it, the difference of the two, "
+                             f"and the guided step with {scale:g} times the difference, which goes beyond the class's centre.")
+
+
+def draw_ends(ax, wanted, ends, label=None):
+    """Where samples ended (n,) as a histogram over the true density of the class."""
+    x = torch.linspace(*ENDS, 300)
+    density = wanted.log_density(x[:, None], 1.0).exp()
+    ax.fill_between(x, 0, density, color=SIGNAL, alpha=0.25, lw=0)
+    ax.hist(ends.numpy(), bins=110, range=ENDS, density=True, histtype="step", color=GUIDED, lw=1.3)
+    tidy(ax, None, None, (-1, 0, 1, 2), ())
+    ax.set(xlim=ENDS)
+    ax.spines["left"].set_visible(False)
+    if label:
+        ax.text(0.03, 0.9, label, transform=ax.transAxes, fontsize=8, va="top", linespacing=1.5)
+
+
+def end_histograms(wanted, ends):
+    """One histogram for each guidance scale. ends: {scale: (n,)}. Returns a Picture."""
+    fig, width, top, columns = style.new_figure(TITLE + 2 * 1.72 + NOTE), 2.8, TITLE + 0.05, 3
+    for i, (scale, values) in enumerate(ends.items()):
+        ax = place(fig, 0.15 + i % columns * (width + 0.15), top + i // columns * 1.72, width, 1.42)
+        draw_ends(ax, wanted, values, f"guidance {scale:g}\n{(values > 0).float().mean():.0%} in the class\n"
+                                      f"mean {values.mean():.2f}, spread {values.std():.2f}")
+    n, centre, spread = len(next(iter(ends.values()))), wanted.means.mean(), wanted.std
+    style.claim(fig, "Guidance does not find the class better: it overshoots and narrows",
+                f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. One dimension is flatter than an "
+                "image; the overshoot is real there too.")
+    return style.finish(fig, "Histograms of end points for guidance " + ", ".join(f"{scale:g}" for scale in ends)
+                        + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.")
+
+
+class Exact:
+    """The panel's frame: arrows on the left, end points on the right. Arguments as above; ends: {scale: (n,)}."""
+
+    def __init__(self, everything, wanted, x_t, abar, ends):
+        self.worlds, self.x_t, self.abar, self.ends = (everything, wanted), x_t, abar, ends
+
+    def frame(self, scale):
+        """PNG bytes for one of the scales."""
+        fig, top = style.new_figure(TITLE + 2.6 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.1
+        draw_arrows(place(fig, 0.15, top, 4.2, 2.25), *self.worlds, self.x_t, self.abar, scale, HEIGHTS)
+        for name, y in HEIGHTS.items():
+            write(fig, 0.2, top + 2.25 * (1 - y / 1.1) - 0.09, name, color=COLOURS[name], fontsize=8)
+        ax = place(fig, 4.75, top, 4.0, 2.25)
+        draw_ends(ax, self.worlds[1], self.ends[scale])
+        ax.set_ylim(0, max(torch.histc(values, 110, *ENDS).max().item() / len(values) / ((ENDS[1] - ENDS[0]) / 110)
+                           for values in self.ends.values()) * 1.05)
+        write(fig, 6.75, top - 0.1, "where the samples end (blue: the true class)", ha="center", color=FAINT, fontsize=8)
+        style.claim(fig, f"Guidance {scale:g}")
+        return style.finish(fig, "").png

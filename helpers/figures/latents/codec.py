@@ -1,0 +1,199 @@
+"""Through the autoencoder and back: the channels, what is lost, one number moved, channels scaled."""
+import matplotlib
+import matplotlib.patheffects
+import numpy as np
+import torch
+
+from ... import latents as codec
+from .. import style
+from ..style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+
+WRONG = 0.25        # this mean error of a pixel (of a range of 2) is the brightest colour of an error map
+
+
+def signed(values, limit):
+    """A map (h, w) of numbers as colours (h, w, 3): orange below 0, white at 0, purple above."""
+    share = (values.detach().float().cpu().numpy() / limit + 1) / 2
+    return (matplotlib.colormaps[style.SIGNED](share)[..., :3] * 255).astype(np.uint8)
+
+
+def unsigned(values, limit):
+    """A map (H, W) of amounts as colours (H, W, 3): dark at 0, yellow at `limit` and above."""
+    share = values.detach().float().cpu().numpy() / limit
+    return (matplotlib.colormaps[style.SEQUENTIAL](share)[..., :3] * 255).astype(np.uint8)
+
+
+def spread_limit(latents):
+    """The largest number that is drawn in full colour: most of the latents lie below."""
+    return float(latents.float().abs().flatten().quantile(0.99)) or 1.0
+
+
+def round_trip(image, latents, decoded):
+    """A picture, the channels of its latents (1, C, h, w), the picture they decode to. Returns a Picture."""
+    channels, big, top = latents[0], 2.5, TITLE + 0.25
+    columns = -(-len(channels) // 2)
+    size = min(1.17, 2.5 / columns)
+    fig = style.new_figure(top + big + 0.3 + NOTE)
+    show_picture(fig, image, 0.08, top, big)
+    show_picture(fig, decoded, 9 - 0.08 - big, top, big)
+    wide = columns * size + (columns - 1) * 0.12
+    left = 4.5 - wide / 2
+    for i, channel in enumerate(channels):
+        x, y = left + i % columns * (size + 0.12), top + i // columns * (size + 0.16)
+        show_picture(fig, signed(channel, spread_limit(latents)), x, y, size, frame=style.FAINT)
+        write(fig, x + size / 2, y - 0.08, f"channel {i}", fontsize=7.5, ha="center", color=FAINT)
+    for start, end, word in ((big + 0.16, left - 0.12, "encoder"),
+                             (left + wide + 0.12, 9 - 0.16 - big, "decoder")):
+        style.arrow(fig, (start, top + big / 2), (end, top + big / 2), linewidth=1.6, mutation_scale=13)
+        write(fig, (start + end) / 2, top + big / 2 - 0.14, word, ha="center", fontsize=8)
+    shape = " x ".join(map(str, channels.shape))
+    numbers = (f"3 x {image.height} x {image.width} = "
+               f"{3 * image.height * image.width:,} numbers").replace(",", " ")
+    fewer = f"{shape} = {channels.numel():,} numbers".replace(",", " ")
+    for x, text in ((0.08 + big / 2, numbers), (4.5, fewer), (9 - 0.08 - big / 2, numbers)):
+        write(fig, x, top + big + 0.16, text, ha="center", fontsize=8.5)
+    style.claim(fig, "A picture goes through a bottleneck of few numbers, and comes back",
+                "Purple: above zero, white: zero, orange: below. One colour scale for all channels.")
+    return style.finish(fig, "Left a postcard, in the middle the channels of its latents as small coloured "
+                             "maps, right the postcard decoded from them, nearly the same.")
+
+
+def lost(images, decoded, names, title, note=None):
+    """Originals (PIL), what came back (B, 3, H, W), a map of the error; names above. Returns a Picture."""
+    before, after = codec.to_pixels(images), decoded                                        # (B, 3, H, W)
+    wrong = [unsigned(one, WRONG) for one in (before - after).abs().mean(1)]                # (B, H, W)
+    size = min(1.36, 8.45 / len(images) - 0.06)
+    quality = [f"{value:.0f} dB" for value in codec.psnr(before, after)]
+    return style.picture_grid(
+        [images, list(decoded), wrong], title,
+        "Three rows: original pictures, the same after encoding and decoding, and a map of the error, "
+        "bright along edges and in fine texture.", names, ["original", "came back", "error"],
+        [[""] * len(images), quality, [""] * len(images)], size=size, palette=256,
+        note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours; yellow is an "
+                     "eighth of the brightness range or more.")
+
+
+class Cell:
+    """One number of a latent is moved, all else stays. c: Components; image: a PIL picture it can encode."""
+
+    def __init__(self, c, image):
+        self.c, self.image = c, image
+        self.latents = codec.encode_image(c, image)                                         # (1, C, h, w)
+        posterior = codec.encode_pixels(c, codec.to_pixels([image]))
+        self.sigma = (posterior.logvar / 2).exp()[0].float().cpu() * c.vae.config.scaling_factor
+        self.base = self.decode(self.latents)
+        self.stage, self.last = None, (None, None)
+
+    def decode(self, latents):
+        return codec.to_pixels(codec.decode_latents(self.c, latents))[0]                    # (3, H, W)
+
+    def change(self, row, column, channel, delta):
+        """The picture after a number moved by delta, the change (H, W), its share outside the patch."""
+        state = row, column, channel, delta
+        if self.last[0] != state:               # picture and read-out of a panel ask one after the other
+            moved = self.latents.clone()
+            moved[0, channel, row, column] += delta
+            picture = self.decode(moved)
+            change, step = (picture - self.base).abs().mean(0), self.c.vae_scale_factor
+            inside = change[row * step:(row + 1) * step, column * step:(column + 1) * step].sum()
+            share = float(1 - inside / change.sum()) if change.any() else 0.0
+            self.last = state, (picture, change, share)
+        return self.last[1]
+
+    def outline(self, ax, row, column, picture_size, cells=None):
+        """Frame a cell on axes of picture_size pixels that show `cells` cells a row (None: all)."""
+        step = picture_size / (cells or self.latents.shape[-1])
+        patch = matplotlib.patches.Rectangle((column * step - 0.5, row * step - 0.5), step, step, fill=False,
+                                             edgecolor="black", linewidth=1.1)
+        patch.set_path_effects([matplotlib.patheffects.withStroke(linewidth=2.6, foreground="white")])
+        return ax.add_patch(patch)
+
+    def figure(self, row, column, deltas=(-4, 4)):
+        """The static twin: every channel at one place, moved by each delta; pictures left, changes right."""
+        channels, step = self.latents.shape[1], self.c.vae_scale_factor
+        size = min(0.92, 8.3 / (2 * channels + 1) - 0.06)
+        top, margin = TITLE + 0.42, 0.32
+        middle = margin + size + 0.18
+        right = middle + channels * (size + 0.06) + 0.14
+        y0, x0 = (min(max(v - 2, 0), self.latents.shape[-1] - 5) * step for v in (row, column))
+        cut = np.s_[..., y0:y0 + 5 * step, x0:x0 + 5 * step]            # the cell and two on every side
+        fig = style.new_figure(top + len(deltas) * (size + 0.2) + NOTE)
+        for x, count, word in ((margin, 1, "unmoved"), (middle, channels, "decoded after the move"),
+                               (right, channels, "where it changed")):
+            write(fig, x + (count * (size + 0.06) - 0.06) / 2, top - 0.28, word, ha="center",
+                  fontweight="bold")
+        for r, delta in enumerate(deltas):
+            y = top + r * (size + 0.2)
+            write(fig, margin - 0.14, y + size / 2, f"{delta:+g}", ha="center")
+            shown = [(margin, self.base[cut])]
+            for k in range(channels):
+                picture, change, outside = self.change(row, column, k, delta)
+                shown += [(middle + k * (size + 0.06), picture[cut]),
+                          (right + k * (size + 0.06), unsigned(change[cut], 0.5))]
+                if r == 0:
+                    for x, _ in shown[-2:]:
+                        write(fig, x + size / 2, top - 0.09, f"channel {k}", ha="center", fontsize=8)
+                write(fig, shown[-1][0] + size / 2, y + size + 0.09, f"{outside:.0%} outside", fontsize=7.5,
+                      ha="center", color=FAINT)
+            for x, picture in shown:
+                ax = show_picture(fig, picture, x, y, size)
+                self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
+        style.claim(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
+                    f"The number in row {row}, column {column} of one channel, moved by {deltas[0]:+g} and "
+                    f"{deltas[-1]:+g} (all latents together have a spread of about 1). Frame: its own "
+                    "patch.")
+        return style.finish(fig, "One number of the latent is moved, once in every channel. Left the "
+                                 "decoded pictures, right maps of the change: a blot on the patch and a "
+                                 "fainter one around it.", palette=256)
+
+    def frame(self, row, column, channel, delta):
+        """PNG bytes for the panel: picture with its cell, the numbers of that cell, decoded, change."""
+        if self.stage is None:
+            self.stage = self._stage()
+        mark, decoded, marked, changed, marked_too, bars, moved = self.artists
+        picture, change, outside = self.change(row, column, channel, delta)
+        step = picture.shape[-1] / self.latents.shape[-1]
+        for patch in (mark, marked, marked_too):
+            patch.set_xy((column * step - 0.5, row * step - 0.5))
+        decoded.set_data(style.to_rgb(picture))
+        changed.set_data(unsigned(change, 0.5))
+        values = self.latents[0, :, row, column].float().cpu()
+        for bar, value in zip(bars, values):
+            bar.set_width(float(value))
+        moved.set_data([float(values[channel]), float(values[channel] + delta)], [channel, channel])
+        return self.stage.png()
+
+    def _stage(self):
+        top, size, gap = 0.42, 2.0, 0.2
+        fig, channels = style.new_figure(2.75, dpi=style.PANEL_DPI), self.latents.shape[1]
+        lefts = [0.08, 0.08 + size + 0.55, 0, 0]
+        lefts[2] = lefts[1] + 1.75 + gap
+        lefts[3] = lefts[2] + size + gap
+        heads = "the picture and the cell", "its numbers", "decoded after the move", "where it changed"
+        for x, word in zip(lefts, heads):
+            write(fig, x, 0.2, word, fontweight="bold")
+        pictures = [show_picture(fig, one, x, top, size) for one, x in zip(
+            (self.image, self.base, unsigned(torch.zeros_like(self.base[0]), 1)),
+            (lefts[0], lefts[2], lefts[3]))]
+        marks = [self.outline(ax, 0, 0, self.base.shape[-1]) for ax in pictures]
+        ax = tidy(place(fig, lefts[1], top, 1.6, size - 0.3))
+        bars = ax.barh(range(channels), [1.0] * channels, color=SIGNAL, height=0.5)
+        moved, = ax.plot([0, 1], [0, 0], "-o", color=GUIDED, lw=1.8, ms=4, markevery=[1])
+        ax.axvline(0, color=FAINT, lw=0.8)
+        limit = spread_limit(self.latents) + 4
+        ax.set(xlim=(-limit, limit), ylim=(channels - 0.5, -0.5), yticks=range(channels))
+        write(fig, lefts[1] + 0.8, top + size + 0.12, "blue: as encoded, red: the move", fontsize=7.5,
+              ha="center", color=FAINT)
+        decoded, changed = (ax.images[0] for ax in pictures[1:])
+        mark, marked, marked_too = marks
+        self.artists = mark, decoded, marked, changed, marked_too, list(bars), moved
+        return style.Stage(fig, [decoded, changed, mark, marked, marked_too, *bars, moved])
+
+
+def mixed(image, decoded):
+    """PNG bytes for the mixer: a picture, and what was decoded after its channels were scaled."""
+    fig, size = style.new_figure(3.35, width=6.4, dpi=style.PANEL_DPI), 2.9
+    for x, picture, word in ((0.08, image, "all channels as they are"), (3.3, decoded, "channels scaled")):
+        show_picture(fig, picture, x, 0.36, size)
+        write(fig, x, 0.18, word, fontweight="bold")
+    return style.Stage(fig, []).png()

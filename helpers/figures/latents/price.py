@@ -1,0 +1,104 @@
+"""What a latent costs and saves: decibels for bytes against JPEG, and the work of the U-Net."""
+import numpy as np
+
+from .. import style
+from ..style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+
+
+def _curves(ax, jpegs, vae, free_header=True):
+    """JPEG as black lines with a band, the VAE as blue diamonds. See bytes_against_decibels."""
+    size, header, decibels = jpegs[..., 0], jpegs[..., 1], jpegs[..., 2]                    # (N, Q) each
+    x, y = np.median(size, 0), np.median(decibels, 0)
+    if len(jpegs) > 1:
+        ax.fill_between(x, *np.quantile(decibels, (0.05, 0.95), axis=0), color=INK, alpha=0.1, lw=0)
+    ax.plot(x, y, color=INK, lw=1.6)
+    ax.plot(np.median(size - header, 0), y, color=INK, lw=1.0, ls=(0, (3, 2)))
+    for label, (count, values) in vae.items():
+        low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
+        ax.plot([count, count], [low, high], color=SIGNAL, lw=1.4, alpha=0.6)
+        ax.plot(count, middle, "D", color=SIGNAL, ms=7, mec="white", mew=0.8)
+        ax.annotate(f"VAE\n{label}", (count, high), (0, 4), textcoords="offset points", color=SIGNAL,
+                    fontsize=8, ha="center")
+    ax.set(xscale="log")
+    ticks = [250 * 2**k for k in range(12) if 0.5 * x[0] < 250 * 2**k < 1.2 * x[-1]]
+    tidy(ax, "bytes")
+    ax.set_xticks(ticks, [f"{v}" for v in ticks])
+    ax.minorticks_off()
+
+
+def bytes_against_decibels(sides, title):
+    """PSNR over bytes for JPEG and for the VAE, pictures at equal bytes below. Returns a Picture.
+
+    sides: {name: {"jpegs": (N, Q, 3), numbers: bytes, bytes of these that are header, dB; "vae": {label:
+    (bytes, dB (N,))}; "crops": {caption: picture}}}, two of them.
+    """
+    sides = {name: {**side, "jpegs": np.array(side["jpegs"])} for name, side in sides.items()}
+    size, top, height = 1.3, TITLE + 0.32, 2.2
+    low = top + height + 0.72
+    fig = style.new_figure(low + size + 0.1 + NOTE)
+    lows = [np.quantile(side["jpegs"][..., 2], 0.02) for side in sides.values()]
+    lows += [values.min() for side in sides.values() for _, values in side["vae"].values()]
+    for i, (name, side) in enumerate(sides.items()):
+        left = 0.55 + i * 4.45
+        ax = place(fig, left, top, 3.85, height)
+        _curves(ax, side["jpegs"], side["vae"])
+        high = max([side["jpegs"][..., 2].max(), *(values.max() for _, values in side["vae"].values())])
+        ax.set_ylim(min(lows) - 1, high + 3)
+        if i == 0:
+            ax.set_ylabel("PSNR, dB")
+            ax.text(0.97, 0.1, "JPEG", color=INK, transform=ax.transAxes, ha="right", fontsize=8.5)
+            ax.text(0.97, 0.03, "dashed: its header not counted", transform=ax.transAxes, ha="right",
+                    fontsize=8, color=FAINT)
+        write(fig, left, top - 0.14, name, fontweight="bold")
+        for k, (caption, picture) in enumerate(side["crops"].items()):
+            x = left - 0.2 + k * (size + 0.08)
+            show_picture(fig, picture, x, low, size)
+            write(fig, x + size / 2, low - 0.1, caption, fontsize=8, ha="center")
+    style.claim(fig, title, "Lines: medians; grey band and blue bars: 5 to 95 % of the pictures. Below, "
+                            "pictures at equal bytes.")
+    return style.finish(fig, "Two panels, postcards and a photograph: PSNR over bytes. Black lines show "
+                             "JPEG at rising quality, blue diamonds the VAE. Below each panel the "
+                             "original, the VAE's picture and JPEG's at as many bytes.")
+
+
+def rate_frame(original, vae, compressed, labels):
+    """PNG bytes for the panel: a picture, what the VAE and what JPEG made of it; labels: above each."""
+    fig, size = style.new_figure(3.25, dpi=style.PANEL_DPI), 2.85
+    for i, (picture, label) in enumerate(zip((original, vae, compressed), labels)):
+        x = 0.08 + i * (size + 0.13)
+        show_picture(fig, picture, x, 0.34, size)
+        write(fig, x, 0.17, label, color=(INK, SIGNAL, INK)[i], fontweight="bold")
+    return style.Stage(fig, []).png()
+
+
+def bill(rows):
+    """The work of one U-Net call, on latents and on pixels. Returns a Picture.
+
+    rows: {label: {"attention": FLOPs, "other": FLOPs}}, from top to bottom.
+    """
+    top, height = TITLE + 0.2, 0.42
+    fig = style.new_figure(top + len(rows) * height + 0.55 + NOTE)
+    ax = place(fig, 2.75, top, 4.9, len(rows) * height)
+    colours = {"attention": GUIDED, "other": SIGNAL}
+    for i, (label, parts) in enumerate(rows.items()):
+        total = sum(parts.values())
+        for offset, (name, value) in zip((-0.17, 0.17), parts.items()):
+            ax.barh(i + offset, value / 1e9, height=0.32, color=colours[name], lw=0)
+        said = f"{total / 1e9:,.1f} GFLOP" if total < 1e12 else f"{total / 1e12:,.1f} TFLOP"
+        ax.text(1.6 * max(parts.values()) / 1e9, i, said, va="center", fontsize=8.5)
+    lowest = min(min(parts.values()) for parts in rows.values()) / 1e9
+    highest = max(max(parts.values()) for parts in rows.values()) / 1e9
+    tidy(ax, "GFLOP for one call (each step on the axis: 100 times more)")
+    ax.set(xscale="log", xlim=(lowest / 5, highest * 4), ylim=(len(rows) - 0.5, -0.5))
+    ax.set_yticks(range(len(rows)))
+    ax.set_yticklabels(list(rows), fontsize=8.5, color=INK)
+    decades = np.arange(np.ceil(np.log10(lowest / 5)), np.log10(highest * 4), 2)
+    ax.set_xticks(10.0**decades, [f"{10.0**d:,.0f}".replace(",", " ") if d >= 0 else f"{10.0**d:g}"
+                                  for d in decades])
+    ax.minorticks_off()
+    write(fig, 7.85, top + 0.12, "attention", color=GUIDED, fontsize=8.5)
+    write(fig, 7.85, top + 0.32, "all the rest", color=SIGNAL, fontsize=8.5)
+    style.claim(fig, "On latents the U-Net has far less to do, in attention most of all",
+                "Counted by PyTorch, one picture, one call, batch 1, no guidance. Logarithmic axis.")
+    return style.finish(fig, "Bars of the work of one U-Net call on a logarithmic axis. On pixels each "
+                             "model needs far more than on latents, and attention grows most.", palette=64)

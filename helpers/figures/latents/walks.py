@@ -1,0 +1,72 @@
+"""Walks between two pictures, noise in pixels and in latents, and the cheap preview."""
+import numpy as np
+
+from .. import style
+from ..style import GUIDED, NOISE, NOTE, TITLE, place, show_picture, tidy, write
+
+
+def walks(in_pixels, in_latents, shares, title, note=None):
+    """Two walks between two pictures; shares: how far each stop is, 0 to 1. Returns a Picture."""
+    return style.picture_grid(
+        [in_pixels, in_latents], title,
+        "Two rows of pictures between two postcards: mixed as pixels above, mixed as latents and then "
+        "decoded below.",
+        [f"{share:.0%}" for share in shares], ["pixels", "latents"], note=note,
+        size=min(1.0, 8.4 / len(shares) - 0.06))
+
+
+def walk_frame(in_pixels, in_latents, difference, share):
+    """PNG bytes for the panel: one stop of both walks, and how they differ (H, W, 3)."""
+    fig, size = style.new_figure(3.3, dpi=style.PANEL_DPI), 2.85
+    for i, (picture, word) in enumerate(((in_pixels, "mixed as pixels"), (in_latents, "mixed as latents"),
+                                         (difference, "where they differ"))):
+        x = 0.08 + i * (size + 0.13)
+        show_picture(fig, picture, x, 0.36, size)
+        write(fig, x, 0.18, f"{word}, {share:.0%}" if i < 2 else word, fontweight="bold")
+    return style.Stage(fig, []).png()
+
+
+def noises(rows, shares, spectra):
+    """The same share of noise in pixels and in latents, and the spectrum of the damage. Returns a Picture.
+
+    rows: {"pixels": pictures, "latents": pictures}, one for each of `shares` (of the signal's variance).
+    spectra: {"pixels", "latents": (frequencies, power)} of the damage at one of the shares.
+    """
+    size, top, margin = 1.0, TITLE + 0.26, 0.4
+    fig = style.new_figure(top + 2 * (size + 0.06) + 0.12 + NOTE)
+    for r, (name, pictures) in enumerate(rows.items()):
+        y = top + r * (size + 0.06)
+        write(fig, margin - 0.14, y + size / 2, name, rotation=90, ha="center")
+        for i, picture in enumerate(pictures):
+            x = margin + i * (size + 0.06)
+            show_picture(fig, picture, x, y, size)
+            if r == 0:
+                write(fig, x + size / 2, top - 0.1, f"abar = {shares[i]:g}", ha="center", fontsize=8.5)
+    left = margin + len(shares) * (size + 0.06) + 0.55
+    ax = place(fig, left, top + 0.05, 8.85 - left, 1.65)
+    for (name, (frequencies, power)), colour, end, side in zip(
+            spectra.items(), (NOISE, GUIDED), (-1, 0), ("right", "left")):
+        power = np.asarray(power) / np.asarray(power).sum()
+        ax.plot(frequencies, power, color=colour, lw=1.8)
+        ax.text(frequencies[end], 1.1 * power[end], name, color=colour, fontsize=8.5, va="bottom", ha=side)
+    tidy(ax, "cycles across the picture")
+    ax.set(xscale="log", yscale="log")
+    ticks = [v for v in (1, 4, 16, 64) if v <= frequencies[-1]]
+    ax.set_xticks(ticks, [str(v) for v in ticks])
+    ax.set_yticks([])
+    ax.minorticks_off()
+    write(fig, left, top - 0.1, "power of the damage", fontsize=8.5)
+    style.claim(fig, "As much noise in latents does larger damage: whole patches change, not single pixels",
+                "Same abar in both rows; latents are scaled to a spread of 1 first. Right: power of the "
+                "damage, left large shapes, right fine grain.")
+    return style.finish(fig, "Two rows of one postcard with rising noise: grain in pixels above, blots of "
+                             "wrong colour and shape from noisy latents below. Right, the spectrum of the "
+                             "damage: flat for pixels, rising towards large shapes for latents.", palette=256)
+
+
+def previews(originals, decoded, small, title, note=None):
+    """Pictures, the same decoded by the VAE, and by the matrix (any size). Returns a Picture."""
+    return style.picture_grid([originals, decoded, small], title,
+                              "Three rows: postcards, the same decoded by the VAE, and a coarse but "
+                              "rightly coloured preview.",
+                              (), ["original", "VAE", "matrix"], note=note)

@@ -1,0 +1,108 @@
+"""The U-Net as a ledger, drawn to scale from the loaded model: sizes, channels, numbers, work, skips, words."""
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.patches import FancyArrowPatch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import style
+from .style import FAINT, INK, NOISE, NOTE, PROMPT, SEQUENTIAL, TITLE, place, write
+
+TALL = 1.35         # inches: a block of the largest resolution
+
+
+class Block(NamedTuple):
+    """One block of the U-Net as it worked in one call.
+
+    shape: (channels, height, width) it works in. parameters: how many numbers it holds, as a share of all, 0..1.
+    work: its share of the call's floating point operations, 0..1. activation: mean |output| over channels, (h, w), before it
+    changes the size.
+    reads_words: whether it holds cross-attention.
+    """
+
+    name: str
+    shape: tuple
+    parameters: float
+    work: float
+    activation: np.ndarray
+    reads_words: bool
+
+
+def parts_of(unet):
+    """The U-Net's parts in the order in which latents pass through them: {name: module}."""
+    downs, ups = ({f"{word} {i + 1}": block for i, block in enumerate(blocks)}
+                  for word, blocks in (("down", unet.down_blocks), ("up", unet.up_blocks)))
+    return {"in": unet.conv_in, **downs, "middle": unet.mid_block, **ups, "out": unet.conv_out}
+
+
+@torch.inference_mode()
+def anatomy(unet, latents, timestep, prompt_embeds):
+    """What each part did in one call: a list of Blocks. latents: (1, C, h, w). prompt_embeds: (1, 77, d).
+
+    Work is counted by torch's FlopCounterMode, with attention written out, so that it is counted too.
+    """
+    parts, seen = parts_of(unet), {}
+
+    def note(name):
+        def hook(module, args, output):
+            seen[name] = output                                         # (1, channels, h, w)
+        return hook
+
+    workers = {name: part.resnets[-1] if hasattr(part, "resnets") else part for name, part in parts.items()}
+    handles = [worker.register_forward_hook(note(name)) for name, worker in workers.items()]
+    try:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            unet(latents, timestep, encoder_hidden_states=prompt_embeds)
+    finally:
+        for handle in handles:
+            handle.remove()
+    names = {part: name for name, part in unet.named_modules()}
+    counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    work = {name: counts.get(f"{type(unet).__name__}.{names[part]}", 0) for name, part in parts.items()}
+    held = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return [Block(name, tuple(seen[name].shape[1:]), held[name] / sum(p.numel() for p in unet.parameters()),
+                  work[name] / sum(work.values()), seen[name][0].abs().mean(0).float().cpu().numpy(),
+                  bool(getattr(part, "has_cross_attention", False))) for name, part in parts.items()]
+
+
+def ledger(blocks, title, note):
+    """F18: height = resolution, width = channels, fill = share of the numbers, outline = share of the work."""
+    margin = 0.62
+    step = (style.WIDTH - margin - 0.1) / len(blocks)
+    tallest, widest = max(b.shape[1] for b in blocks), max(b.shape[0] for b in blocks)
+    most = max(b.parameters for b in blocks)
+    top = TITLE + 0.62
+    fig = style.new_figure(top + TALL + 1.0 + NOTE)
+    middle, colours = top + TALL / 2, matplotlib.colormaps[SEQUENTIAL]
+    total_h = fig.get_size_inches()[1]
+    downs, ups = ([b for b in blocks if b.name.startswith(word)] for word in ("down", "up"))
+    centre = {}
+    for i, block in enumerate(blocks):
+        x, height = margin + (i + 0.5) * step, TALL * block.shape[1] / tallest
+        width = max((step - 0.14) * block.shape[0] / widest, 0.16)
+        centre[block.name] = (x, middle - height / 2)
+        style.box(fig, x - width / 2, middle - height / 2, width, height, INK, fill=True, linestyle="-",
+                  facecolor=colours(0.15 + 0.8 * block.parameters / most), linewidth=0.4 + 9 * block.work, zorder=-1)
+        side = 0.72 * min(width, height)
+        ax = place(fig, x - side / 2, middle - side / 2, side, side, bare=True)
+        ax.imshow(block.activation, cmap="gray", interpolation="nearest")
+        below = top + TALL + 0.16
+        write(fig, x, below, block.name, ha="center", fontsize=8.5, fontweight="bold")
+        for k, words in enumerate(("x".join(map(str, block.shape)), f"{block.parameters:.0%}", f"{block.work:.0%}")):
+            write(fig, x, below + 0.17 * (k + 1), words, ha="center", fontsize=8, color=FAINT)
+        if block.reads_words:
+            write(fig, x, below + 0.17 * 4 + 0.02, "\N{BLACK UP-POINTING TRIANGLE} words", ha="center", fontsize=8, color=PROMPT)
+    for k, words in enumerate(("size", "numbers", "work")):
+        write(fig, margin - 0.05, top + TALL + 0.16 + 0.17 * (k + 1), words, ha="right", fontsize=8, color=FAINT)
+    for down, up in zip(downs, reversed(ups)):
+        (x0, y0), (x1, y1) = centre[down.name], centre[up.name]
+        fig.add_artist(FancyArrowPatch((x0 / style.WIDTH, 1 - (y0 - 0.05) / total_h), (x1 / style.WIDTH, 1 - (y1 - 0.05) / total_h),
+                                       transform=fig.transFigure, connectionstyle=f"arc3,rad={-0.55 / (x1 - x0):.3f}",
+                                       arrowstyle="-|>", mutation_scale=9, color=NOISE, lw=1.2))
+    write(fig, sum(centre["middle"][:1]), TITLE + 0.1, "skip connections", ha="center", fontsize=8, color=NOISE)
+    style.claim(fig, title, note)
+    return style.finish(fig, f"{title} " + "; ".join(
+        f"{b.name}: {'x'.join(map(str, b.shape))}, {b.parameters:.0%} of the numbers, {b.work:.0%} of the work" for b in blocks))

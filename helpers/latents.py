@@ -1,0 +1,246 @@
+"""Pictures to latents and back, through the autoencoder of the loaded model; a cheap preview; what is lost.
+
+Latents come in two scales. Raw: as the VAE writes them. Scaled: times vae.config.scaling_factor, so that
+their spread is about 1, like noise; this is what the U-Net and every function here takes, unless it says
+otherwise. Sources: Kingma and Welling 2014 (posterior), Rombach et al. 2022 (latents, scaling factor).
+Written out line by line in notebooks/02_vae_latents.ipynb.
+"""
+import helpers.runtime  # noqa: F401  first: it silences the libraries
+
+import io
+import os
+import random
+import weakref
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+PREVIEW_POSTCARDS = 32      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
+SMALLEST = 8                # a picture of fewer pixels a side holds nothing to look at
+
+
+# Any picture, as the model wants it
+
+
+def prepare_picture(source, size):
+    """Any picture as an RGB PIL image, size x size: turned upright, cut to its middle square, resized.
+
+    source: a PIL image of any mode (L, LA, RGB, RGBA, P, CMYK, 1, 16 bit, float 0..1), a path, or an array
+    (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats 0..1. Transparency is laid on white.
+    TypeError for anything else; ValueError for a file that is no picture, numbers out of range, or a picture
+    below 8 pixels a side; FileNotFoundError for no file.
+    """
+    image = _rgb(ImageOps.exif_transpose(_opened(source)))
+    if min(image.size) < SMALLEST:
+        raise ValueError(f"The picture is {image.width} x {image.height} pixels: it needs at least "
+                         f"{SMALLEST} on each side.")
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+
+
+def _opened(source):
+    """A PIL image of an image, a path or an array."""
+    if isinstance(source, Image.Image):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            with Image.open(source) as image:
+                image.load()
+                return image
+        except (FileNotFoundError, IsADirectoryError):
+            raise FileNotFoundError(f"There is no picture file {source}: check the path.") from None
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as problem:
+            unknown = isinstance(problem, UnidentifiedImageError)
+            why = "no picture that Pillow can read" if unknown else problem
+            raise ValueError(f"{source} can not be opened: {why}. Save it as PNG or JPEG.") from None
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(_bytes_of(source))
+    raise TypeError(f"A picture is a PIL image, a path or an array, not {type(source).__name__}.")
+
+
+def _bytes_of(array):
+    """An array of a picture as uint8, (H, W), (H, W, 3) or (H, W, 4)."""
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+        raise ValueError(f"An array of shape {array.shape} is no picture: use (H, W), (H, W, 3) or (H, W, "
+                         "4).")
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return (array / 257).round().astype(np.uint8)
+    if array.dtype == bool:
+        return array.astype(np.uint8) * 255
+    if array.dtype.kind == "f":
+        return _scaled_bytes(array, 1.0)
+    raise ValueError(f"An array of {array.dtype} can not be read as a picture: use uint8, 0 to 255.")
+
+
+def _scaled_bytes(array, top):
+    """Numbers from 0 to `top` as uint8. ValueError for numbers outside, NaN among them."""
+    if not ((array >= 0) & (array <= top)).all():
+        raise ValueError(f"The picture holds numbers outside 0 to {top:g}, or NaN: bring them into that "
+                         "range.")
+    return (array * (255 / top)).round().astype(np.uint8)
+
+
+def _rgb(image):
+    """A PIL image of any mode as RGB."""
+    if image.mode == "F":
+        image = Image.fromarray(_scaled_bytes(np.asarray(image), 1.0))
+    elif image.mode.startswith("I"):                            # 16 or 32 bit, by how Pillow opened the file
+        image = Image.fromarray(_scaled_bytes(np.asarray(image).astype(np.float64), 65535.0))
+    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+# There and back
+
+
+@torch.inference_mode()
+def encode_image(c, image):
+    """The latents (1, C, h, w) of a PIL picture, RGB, of any size that the VAE can halve (`check_sides`): the
+    mean, scaled like noise. c.image_size square is what the U-Net knows best; see `prepare_picture`.
+    """
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"image must be a PIL picture, not {type(image).__name__}.")
+    if image.mode != "RGB":
+        raise ValueError(f'image has the mode {image.mode!r}: use image.convert("RGB").')
+    return encode_pixels(c, to_pixels([image])).mode() * c.vae.config.scaling_factor
+
+
+def to_pixels(images):
+    """RGB pictures of one size as a tensor (B, 3, H, W), float32, -1..1."""
+    arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])     # (B, H, W, 3), 0..255
+    return torch.from_numpy(arrays).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+@torch.inference_mode()
+def encode_pixels(c, pixels):
+    """The posterior of pixels (B, 3, H, W) in -1..1: raw .mean and .logvar (B, C, h, w), .sample(), .kl().
+
+    ValueError for sides that the VAE can not halve, FloatingPointError for NaN or infinity.
+    """
+    check_sides(c, *pixels.shape[-2:])
+    posterior = c.vae.encode(pixels.to(c.device, c.dtype)).latent_dist
+    require_finite(posterior.mean, "The latents hold")
+    return posterior
+
+
+def check_sides(c, height, width):
+    """ValueError, with the reason, for a picture whose sides are no multiples of c.vae_scale_factor."""
+    step = c.vae_scale_factor
+    if height % step or width % step:
+        fits = f"{max(width // step, 1) * step} x {max(height // step, 1) * step}"
+        raise ValueError(f"The picture is {width} x {height} pixels, and the encoder halves each side "
+                         f"{step.bit_length() - 1} times: use multiples of {step}, such as {fits}.")
+
+
+@torch.inference_mode()
+def decode_latents(c, latents):
+    """The pictures of latents (B, C, h, w): B PIL images. FloatingPointError for NaN or infinity."""
+    pixels = c.vae.decode(latents / c.vae.config.scaling_factor).sample  # (B, C, h, w) -> (B, 3, H, W)
+    require_finite(pixels, "The decoded pixels hold")
+    pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (B, H, W, 3)
+    return [Image.fromarray(one) for one in (pixels.float().cpu().numpy() * 255).round().astype("uint8")]
+
+
+def require_finite(tensor, what):
+    """FloatingPointError where a tensor holds NaN or infinity. what: the beginning of the sentence."""
+    if not tensor.isfinite().all():
+        raise FloatingPointError(f"{what} NaN or infinite numbers, so there is no picture: lower the "
+                                 f"guidance, load the model anew, or load it with dtype=torch.float32.")
+
+
+# A preview that costs almost nothing
+
+
+class Preview(NamedTuple):
+    """Latents to colours: rgb = latents @ weight + bias in every cell. weight: (C, 3). bias: (3,)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def rgb(self, latents):
+        """Scaled latents (B, C, h, w) as colours (B, 3, h, w), about -1..1."""
+        rgb = torch.einsum("bchw,ck->bkhw", latents.float(), self.weight.to(latents.device))
+        return rgb + self.bias.to(latents.device)[:, None, None]
+
+    def __call__(self, latents, factor=8):
+        """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide, smoothly enlarged."""
+        small = (self.rgb(latents)[0].clamp(-1, 1) + 1) * 127.5                     # (3, h, w), 0..255
+        image = Image.fromarray(small.permute(1, 2, 0).round().byte().cpu().numpy())
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
+
+    def explains(self, latents, rgb):
+        """R^2 on latents (B, C, h, w) and rgb (B, 3, h, w): the share of the colours' variance, at most 1."""
+        spread = rgb - rgb.mean((0, 2, 3), keepdim=True)
+        return 1 - ((rgb - self.rgb(latents)).square().sum() / spread.square().sum()).item()
+
+
+def fit_preview(latents, rgb):
+    """The Preview with the least squared error. latents: (B, C, h, w), scaled. rgb: (B, 3, h, w)."""
+    cells = latents.float().movedim(1, -1).flatten(0, 2)                # (B, C, h, w) -> (B * h * w, C)
+    cells = torch.cat([cells, torch.ones(len(cells), 1)], 1)            # a column of ones: the bias
+    solution = torch.linalg.lstsq(cells, rgb.float().movedim(1, -1).flatten(0, 2)).solution     # (C + 1, 3)
+    return Preview(solution[:-1], solution[-1])
+
+
+_previews = weakref.WeakKeyDictionary()     # vae -> Preview, forgotten with it
+
+
+def preview_of(c):
+    """The Preview of a model, fitted on some postcards the first time it is asked for, then remembered."""
+    if c.vae not in _previews:
+        from helpers.postcards import render, sample_scene      # the world is only needed here
+        rng = random.Random(0)
+        cards = [render(sample_scene(rng), size=c.image_size).image for _ in range(PREVIEW_POSTCARDS)]
+        latents = torch.cat([encode_image(c, card) for card in cards]).cpu()            # (B, C, h, w)
+        _previews[c.vae] = fit_preview(latents, shrink(to_pixels(cards), c.vae_scale_factor))
+    return _previews[c.vae]
+
+
+def shrink(pixels, factor):
+    """Pixels (B, 3, H, W) averaged over squares of `factor` pixels: (B, 3, H / factor, W / factor)."""
+    return torch.nn.functional.avg_pool2d(pixels, factor)
+
+
+# What is lost
+
+
+def psnr(a, b):
+    """Peak signal-to-noise ratio in decibels, one number a picture (B,). a, b: (B, 3, H, W) in -1..1."""
+    return -10 * ((a - b) / 2).square().flatten(1).mean(1).log10()
+
+
+class Jpeg(NamedTuple):
+    """A picture after JPEG. image: PIL, RGB. size: bytes of the file. header: how many of them are tables."""
+
+    image: Image.Image
+    size: int
+    header: int
+
+
+def jpeg(image, quality):
+    """A PIL picture through JPEG at a quality of 1 to 95, with tables made for this picture."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    data = buffer.getvalue()
+    scan = data.index(b"\xff\xda")                                      # "start of scan": pixels follow
+    header = scan + 2 + int.from_bytes(data[scan + 2:scan + 4], "big")
+    return Jpeg(Image.open(io.BytesIO(data)).convert("RGB"), len(data), header)
+
+
+def jpeg_within(image, limit, free_header=False):
+    """The best JPEG of at most `limit` bytes; the worst there is (quality 1) where none is so small.
+
+    free_header: leave the tables out of the count, as if sender and receiver had agreed on them.
+    """
+    low, high = 1, 95
+    while low < high:                                                   # size grows with quality
+        middle = (low + high + 1) // 2
+        one = jpeg(image, middle)
+        low, high = (middle, high) if one.size - free_header * one.header <= limit else (low, middle - 1)
+    return jpeg(image, low)

@@ -1,0 +1,138 @@
+"""The panels of lesson 03. Cheap frames are drawn when asked, pictures that a model drew wait ready."""
+import numpy as np
+
+from ..conditioning import encode_prompts, split_prompt, token_positions
+from ..figures import attention as maps
+from ..figures import conditioning as figures
+from ..figures import style
+from .base import Panel, buttons, menu, sentence, slider, text
+
+EXAMPLES = {"your own": None, "a rare word": "a red zebra beside a skateboard",
+            "90 words": " ".join(["a red boat on a lake"] * 15), "empty": ""}
+
+
+def inspector_panel(c, prompt):
+    """F11 with a line to type a prompt into, and a menu of examples. c: Components."""
+    def chosen(prompt, example):
+        return prompt if EXAMPLES[example] is None else EXAMPLES[example]
+
+    def frame(prompt, example):
+        asked = chosen(prompt, example)
+        read = asked if len(c.tokenizer(asked, verbose=False).input_ids) <= c.max_tokens else \
+            c.tokenizer.decode(c.tokenizer(asked, verbose=False).input_ids[1:c.max_tokens - 1])
+        return figures.ruler(split_prompt(c.tokenizer, asked), encode_prompts(c, [read])[0],
+                             style.PANEL_DPI).png
+
+    def readout(prompt, example):
+        pieces = [one for one in split_prompt(c.tokenizer, chosen(prompt, example))
+                  if one.kind in ("piece", "cut")]
+        said = [f"{one.text} = {one.id}" for one in pieces[:24]]
+        cut = sum(one.kind == "cut" for one in pieces)
+        return sentence(", ".join(said) + (", ..." if len(pieces) > 24 else ""), f"({len(pieces)} pieces,",
+                        f"{cut} of them never read)")
+
+    return Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, "your own")}, frame,
+                 readout, ahead=False)
+
+
+def thermostat_panel(images, captions, cosines, learnt, brackets=()):
+    """F12 with a slider over the scale; arguments as figures.conditioning.thermostat."""
+    scales = sorted({1, 3, 10, 50, 100, round(learnt)})
+
+    def readout(scale):
+        return f"logits = {scale} &middot; cosine, loss {figures.contrast(np.asarray(cosines), scale):.3f}"
+
+    return Panel({"scale": slider("scale", scales, round(learnt))},
+                 lambda scale: figures.thermostat(images, captions, cosines, scale, learnt, brackets,
+                                                  style.PANEL_DPI).png, readout)
+
+
+def subtraction_panel(difference, values):
+    """F13 for one attribute and its values. difference(first, second): a row for figures.subtraction."""
+    def frame(first, second):
+        return figures.subtraction([difference(first, second)], dpi=style.PANEL_DPI).png
+
+    return Panel({"first": menu("A", values, values[0]), "second": menu("B", values, values[1])}, frame,
+                 lambda first, second: sentence(f"mean picture vector of {first} minus that of {second}"),
+                 ahead=False)
+
+
+def places_panel(image, points, attention, tokens, budgets):
+    """F14 with layer, head, step and top share. attention: recorded with heads=True."""
+    names = {short_name(layer.name): layer.name for layer in attention.layers}
+    heads = attention.probabilities(attention.layers[-1].name, 0).shape[0]
+
+    def frame(layer, head, step, top):
+        probabilities = attention.probabilities(names[layer], step)             # (heads, h, w, T)
+        shown = probabilities.mean(0) if head == "mean" else probabilities[head]
+        return maps.dot_grid(image, points, shown, tokens, budgets, f"{layer}, head {head}, call {step}, "
+                             f"top {top} %", top / 100, style.PANEL_DPI).png
+
+    controls = {"layer": menu("layer", names, list(names)[-1]),
+                "head": menu("head", ["mean", *range(heads)], "mean"),
+                "step": slider("call", range(attention.steps), 0),
+                "top": slider("top share, %", (50, 75, 90, 100), 100)}
+    return Panel(controls, frame, lambda layer, head, step, top: sentence("Each row sums to 1."), ahead=False)
+
+
+def explorer_panel(image, attention, c, prompt):
+    """Every token, start, end and padding too, in every layer, at every step, over the picture."""
+    tokens = split_prompt(c.tokenizer, prompt)[:c.max_tokens]
+    pieces = token_positions(c.tokenizer, prompt)
+    end = pieces[-1] + 1 if pieces else 1
+    places = {f"{i} {tokens[i].text}": [i] for i in pieces}
+    places |= {"start": [0], "end": [end], "padding": list(range(end + 1, c.max_tokens))}
+    layers = {"pooled": None} | {short_name(layer.name): layer.name for layer in attention.layers}
+    size = max(layer.height for layer in attention.layers)
+
+    def heat(token, layer, step, against):
+        return attention.heatmap(places[token], layers[layer], None if step == "all" else step, size,
+                                 against=pieces if against == "the other words" else None)
+
+    controls = {"token": menu("token", places, list(places)[min(2, len(places) - 1)]),
+                "layer": menu("layer", layers, "pooled"),
+                "step": slider("step", ["all", *range(attention.steps)], "all"),
+                "against": menu("against", ["the other words", "nothing"], "the other words")}
+    return Panel(controls, lambda **state: maps.explorer_frame(image, heat(**state)),
+                 lambda token, layer, step, against: sentence(
+                     f"{token}: {layer}, step {step}. Yellow is where it was read most."), ahead=False)
+
+
+def dial_panel(weights, dials, before, mask):
+    """One card with a word turned down or up; every frame waits ready.
+
+    dials: {word: (inside, outside, pictures)}: mean changes (weights, cards), and a picture for each weight.
+    before: the picture as it is. mask: of its thing, (H, W) bool.
+    """
+    def frame(word, weight):
+        return maps.dial_frame(before, dials[word][2][weights.index(weight)], mask)
+
+    def readout(word, weight):
+        inside, outside = (np.mean(dials[word][k][weights.index(weight)]) for k in (0, 1))
+        return sentence(f"{word} x {weight:g}, all cards: a pixel changes by {inside:.1f} inside the mask "
+                        f"and by {outside:.1f} outside. Shown: as it is, turned, the change (64 is yellow).")
+
+    return Panel({"word": menu("word", dials, next(iter(dials))),
+                  "weight": slider("weight", weights, weights[0])}, frame, readout)
+
+
+def walk_panel(ways, shares):
+    """Pictures between two prompts. ways: {name: PIL images, one a share}. shares: 0..1."""
+    rounded = [round(share, 2) for share in shares]
+
+    def frame(way, share):
+        return style.encode(np.asarray(ways[way][rounded.index(share)].resize((384, 384), 0).convert("RGB")))
+
+    return Panel({"way": buttons("", ways, next(iter(ways))), "share": slider("share", rounded, rounded[0])},
+                 frame, lambda way, share: sentence(f"{way}: {share:.0%} of the way to the second prompt"))
+
+
+def short_name(path):
+    """The path of a layer without what all of them have: "up_blocks.1.attentions.0..." -> "up 1.0"."""
+    parts = path.split(".")
+    numbers = [part for part in parts[:4] if part.isdigit()]
+    return f"{parts[0].removesuffix('_blocks').removesuffix('_block')} {'.'.join(numbers)}"
+
+
+__all__ = ["dial_panel", "explorer_panel", "inspector_panel", "places_panel", "short_name",
+           "subtraction_panel", "thermostat_panel", "walk_panel"]

@@ -1,0 +1,89 @@
+"""The figures of lesson 03: each is drawn, has words for those who do not see it, and says what is true."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.attention import MapScore
+from helpers.conditioning import split_prompt
+from helpers.figures import attention as maps
+from helpers.figures import conditioning as figures
+from helpers.figures.attention.places import keep_top
+from helpers.figures.attention.report import interval, layers_differ_more
+from helpers.figures.style import Picture
+from helpers.postcards import Scene, Subject, render
+
+CARD = render(Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]))
+
+
+def good(picture):
+    assert isinstance(picture, Picture) and picture.png.startswith(b"\x89PNG") and len(picture.alt) > 30
+    return picture
+
+
+@pytest.mark.parametrize("prompt", ["a red boat", "", "red " * 90, "a zebra"])
+def test_ruler(tiny_postcard, prompt):
+    tokens = split_prompt(tiny_postcard.tokenizer, prompt)
+    assert "77 places" in good(figures.ruler(tokens, torch.randn(77, 8))).alt
+
+
+def test_thermostat_and_its_loss():
+    cosines = torch.eye(4)
+    good(figures.thermostat([CARD.image] * 4, ["a card"] * 4, cosines, 5.0, 20.0, [(0, 1)]))
+    expected = np.log(1 + 3 * np.exp(-10))
+    assert figures.contrast(np.eye(4), 10) == pytest.approx(expected, abs=1e-6)
+
+
+def test_subtraction_accuracy_and_walk():
+    near = {"red": 0.6, "pink": 0.3}
+    good(figures.subtraction([(CARD.image, CARD.image, "red", "blue", near)] * 2, "a note"))
+    good(figures.accuracy_bars({"colour": (0.9, 1 / 9)}))
+    good(figures.walk_strip([CARD.image] * 3, [CARD.image] * 3, [0, 0.5, 1],
+                            {"straight": [1, 0.5, 1], "spherical": [1, 1, 1]}))
+
+
+def test_maps_of_words():
+    heat = np.random.default_rng(0).random((32, 32))
+    assert "boat" in good(maps.word_sheet(CARD.image, {"boat": heat, "red": heat})).alt
+    big = np.kron(heat, np.ones((4, 4)))
+    ways = {"a": (big, True, 0.5), "b": (big, False, 0.1)}
+    good(maps.pooled_ways(CARD.image, CARD.masks["boat"], ways, "boat"))
+    assert maps.explorer_frame(CARD.image, heat).startswith(b"\x89PNG")
+    overlay = maps.blend(CARD.image, np.zeros((32, 32)), share=0.0)
+    assert overlay.size == (32, 32) and np.ptp(np.asarray(overlay), axis=2).max() == 0  # grey
+
+
+def test_places(tiny_postcard):
+    points = maps.rings(CARD.masks)
+    for name, (row, column) in points.items():
+        assert CARD.masks[name][row, column]
+    assert list(maps.rings(CARD.masks, 2)) == list(points)[:2]
+    grid = np.random.default_rng(0).random((16, 16, 77))
+    grid /= grid.sum(-1, keepdims=True)
+    assert maps.read_at(points, 128, grid).shape == (len(points), 77)
+    tokens = split_prompt(tiny_postcard.tokenizer, "a red boat")
+    good(maps.dot_grid(CARD.image, points, grid, tokens, {"up 0": (0.5, 0.3, 0.2)}, "a note", 0.9))
+    stages = {name: np.random.default_rng(1).normal(size=(len(points), 5)) for name in "abcd"}
+    good(maps.six_lines(points, ["start", "a", "red", "boat", "end"], stages, np.zeros((len(points), 5))))
+
+
+def test_the_top_share():
+    rows = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    assert keep_top(rows, 0.5).tolist() == [[True, False, False], [False, False, True]]
+    assert keep_top(rows, 0.75).tolist() == [[True, True, False], [False, False, True]]
+    assert keep_top(rows, 1.0).all()
+
+
+def test_report_card():
+    dots = {name: MapScore(0.5, 0.3, 40) for name in ("nouns", "shuffled words", "centre prior")}
+    good(maps.report_card([[0.1, 0.2], [0.8, 0.9]], ["down", "up"], ["t = 1", "t = 2"], dots))
+    assert layers_differ_more([[0.1, 0.2], [0.8, 0.9]]) and not layers_differ_more([[0.1, 0.9], [0.2, 0.8]])
+    low, high = interval(0.5, 100)
+    assert (low, high) == (pytest.approx(0.404, abs=1e-3), pytest.approx(0.596, abs=1e-3))  # Wilson
+    assert interval(1.0, 20)[0] > 0.8
+
+
+def test_the_dial():
+    inside = np.array([[5, 6], [0, 0], [7, 8]])
+    for changes in (inside, np.zeros((3, 2))):
+        good(maps.cause_dial([0, 0.5, 4], {"a word": (changes, changes / 4, [CARD.image] * 3)}, CARD.image))
+    assert maps.dial_frame(CARD.image, CARD.image, CARD.masks["boat"]).startswith(b"\x89PNG")

@@ -1,0 +1,106 @@
+"""The figures of lesson 02 on tiny models of two shapes: that they can be drawn, and that what they say is right."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import latents as codec
+from helpers.figures import latents as figures
+from helpers.figures.style import Picture
+from PIL import Image
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def image(tiny):
+    return Image.effect_noise((tiny.image_size, tiny.image_size), 80).convert("RGB").rotate(30)
+
+
+@pytest.fixture(scope="module")
+def cell(tiny, image):
+    return figures.Cell(tiny, image)
+
+
+def is_drawn(picture):
+    assert isinstance(picture, Picture) and len(picture.alt) > 40
+    array = np.asarray(picture.image())
+    assert array.shape[1] == 9 * 128 and array.std() > 5
+    return True
+
+
+def test_round_trip(tiny, image):
+    latents = codec.encode_image(tiny, image)
+    assert is_drawn(figures.round_trip(image, latents, codec.decode_latents(tiny, latents)[0]))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 16])
+def test_round_trip_of_any_number_of_channels(channels):
+    picture = Image.new("RGB", (64, 64), "teal")
+    assert is_drawn(figures.round_trip(picture, draw(1, channels, 8, 8), picture))
+
+
+def test_lost_shows_where_the_copy_is_wrong():
+    images = [Image.new("RGB", (32, 32), "white")] * 2
+    decoded = codec.to_pixels(images)
+    decoded[1, :, 8:16, 8:16] = -1
+    assert is_drawn(figures.lost(images, decoded, ["one", "two"], "A claim"))
+
+
+def test_moving_nothing_changes_nothing(cell):
+    picture, change, outside = cell.change(1, 2, 0, 0.0)
+    assert change.max() < 1e-5 and torch.allclose(picture, cell.base) and 0 <= outside <= 1
+
+
+def test_a_change_is_split_into_inside_and_outside(tiny, cell):
+    _, change, outside = cell.change(3, 5, 1, 6.0)
+    step = tiny.vae_scale_factor
+    inside = change[3 * step:4 * step, 5 * step:6 * step].sum() / change.sum()
+    assert outside == pytest.approx(1 - inside.item(), abs=1e-5) and change.max() > 0
+
+
+def test_cell_figure_and_frames(cell):
+    assert is_drawn(cell.figure(0, 0)) and is_drawn(cell.figure(cell.latents.shape[-1] - 1, 3))   # also at the rim
+    first, other = cell.frame(1, 2, 0, 4.0), cell.frame(1, 2, 1, -4.0)
+    assert cell.frame(1, 2, 0, 4.0) == first != other
+
+
+def test_cloud(tiny, image):
+    posterior = codec.encode_pixels(tiny, codec.to_pixels([image]))
+    means, sigmas = draw(5, *tiny.latent_shape), torch.full((5, *tiny.latent_shape), 0.01)
+    cloud = figures.Cloud(tiny, means, sigmas, posterior.mean, 0.1 * torch.ones_like(posterior.mean),
+                          draw(*posterior.mean.shape), [0, 1, 100])
+    assert cloud.sigma == pytest.approx([0.01] * tiny.latent_shape[0]) and cloud.spread[0] == pytest.approx(1, abs=0.1)
+    assert is_drawn(cloud.figure([0, 1, 100]))
+    assert cloud.frame(100) == cloud.frame(100) != cloud.frame(0)
+    plain = codec.decode_latents(tiny, posterior.mean * tiny.vae.config.scaling_factor)[0]
+    assert np.abs(np.asarray(plain, int) - np.asarray(cloud.pictures[0], int)).max() <= 1
+
+
+def test_beta_dial():
+    column = {"inputs": draw(3, 3, 16, 16), "rebuilt": draw(3, 3, 16, 16), "samples": draw(3, 3, 16, 16), "psnr": 20.0,
+              "detail": 0.4, "kl": torch.tensor([0.5, 0.0, 3.0, 0.009])}
+    assert is_drawn(figures.beta_dial({0.1: column, 1.0: column, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}))
+
+
+def test_bytes_against_decibels():
+    images = [Image.effect_noise((64, 64), 40 + 10 * k).convert("RGB") for k in range(3)]
+    jpegs = [[(one.size, one.header, 20.0 + q) for q in (1, 20, 60) for one in [codec.jpeg(image, q)]] for image in images]
+    side = {"jpegs": jpegs, "vae": {"1 byte each": (256, np.array([25.0, 26, 27]))}, "crops": {"original": images[0]}}
+    assert is_drawn(figures.bytes_against_decibels({"a": side, "b": {**side, "jpegs": jpegs[:1]}}, "A claim"))
+
+
+def test_walks_noises_previews_bill():
+    pictures = list(draw(5, 3, 16, 16))
+    assert is_drawn(figures.walks(pictures, pictures, [0, 0.25, 0.5, 0.75, 1], "A claim"))
+    spectrum = torch.arange(1, 8), torch.linspace(3, 1, 7)
+    assert is_drawn(figures.noises({"pixels": pictures, "latents": pictures}, [1, 0.9, 0.8, 0.7, 0.6],
+                                   {"pixels": spectrum, "latents": spectrum}))
+    assert is_drawn(figures.previews(pictures, pictures, list(draw(5, 3, 2, 2)), "A claim"))
+    assert is_drawn(figures.bill({"latents": {"attention": 1e8, "other": 1e9}, "pixels": {"attention": 5e11, "other": 6e10}}))
+
+
+def test_maps_are_coloured_by_size():
+    assert figures.unsigned(torch.tensor([[0.0, 1.0]]), 1).tolist()[0][1][0] > 200      # yellow
+    assert figures.unsigned(torch.tensor([[0.0, 1.0]]), 1).tolist()[0][0][0] < 20       # dark blue

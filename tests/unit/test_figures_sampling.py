@@ -1,0 +1,99 @@
+"""The figures of lesson 04: the numbers behind them are right, and each is drawn for models of both shapes."""
+import numpy as np
+import pytest
+import torch
+from helpers import denoise, diffusion
+from helpers.conditioning import encode_prompts
+from helpers.figures import guidance, sampling
+from helpers.figures.decisions import decisions, settled
+from helpers.figures.sweeps import guidance_bill, half_width, steps_bill
+from helpers.figures.unet import anatomy, ledger
+from helpers.latents import decode_latents
+from helpers.panels.sampling import guidance_panel
+from PIL import Image
+
+ABAR = diffusion.make_alphas_cumprod()
+BOTH, RIGHT = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15), diffusion.Mixture(torch.tensor([[1.0]]), 0.15)
+CARD = Image.new("RGB", (128, 128), (0, 114, 178))
+
+
+def is_figure(picture):
+    return picture.image().width == 1152 and len(picture.alt) > 20
+
+
+def test_the_unet_is_weighed_in_full(tiny):
+    latents = torch.zeros(1, *tiny.latent_shape)
+    blocks = anatomy(tiny.unet, latents, 500, encode_prompts(tiny, ["a boat"]))
+    config = tiny.unet.config
+    assert [block.name for block in blocks if block.name.startswith("down")] == [
+        f"down {i + 1}" for i in range(len(config.block_out_channels))]
+    assert sum(block.work for block in blocks) == pytest.approx(1)
+    assert 0.9 < sum(block.parameters for block in blocks) <= 1             # the time embedding stands apart
+    assert [block.reads_words for block in blocks if block.name.startswith("down")] == [
+        "Cross" in kind for kind in config.down_block_types]
+    for block in blocks:
+        assert block.activation.shape == block.shape[1:] and block.shape[1] <= tiny.latent_shape[1]
+    assert blocks[0].shape == (config.block_out_channels[0], *tiny.latent_shape[1:])
+    assert is_figure(ledger(blocks, "A U-Net", "note"))
+
+
+def test_anatomy_counts_the_work_of_a_known_layer(tiny):
+    latents = torch.zeros(1, *tiny.latent_shape)
+    blocks = anatomy(tiny.unet, latents, 500, encode_prompts(tiny, ["a boat"]))
+    conv = {"in": tiny.unet.conv_in, "out": tiny.unet.conv_out}
+    work = {name: 2 * part.weight.numel() * latents[0, 0].numel() for name, part in conv.items()}   # a product and a sum
+    shares = {block.name: block.work for block in blocks}
+    assert shares["in"] / shares["out"] == pytest.approx(work["in"] / work["out"])
+
+
+@pytest.mark.parametrize("readings, step", [("aaaa", 0), ("baaa", 1), ("abab", 3), ("b", 0), ("aaba", 3)])
+def test_settled(readings, step):
+    assert settled(list(readings)) == step
+
+
+def test_decisions(tiny_postcard):
+    steps = list(denoise(tiny_postcard, "a boat", steps=14))
+    strip = [decode_latents(tiny_postcard, step.x0)[0] for step in steps]
+    readings = {"sky": ["day"] * 14, "kind": ["none"] * 9 + ["boat"] * 5}
+    picture = decisions(strip, strip, readings, {"sky": [0, 1], "kind": [9, 12]}, "Sky first", "note")
+    assert is_figure(picture) and "sky 1.5, kind 11.5" in picture.alt
+
+
+def test_arrows_of_guidance():
+    abar = ABAR[250].item()
+    arrows = guidance.arrows_at(BOTH, RIGHT, -0.35, abar, 3)
+    start, wanted = arrows["prompt"]
+    x = torch.tensor([[-0.35]])
+    assert start == -0.35 and wanted == pytest.approx(abar**0.5 * RIGHT.denoise(x, abar).item(), abs=1e-5)
+    assert arrows["difference"] == (arrows["empty"][1], wanted)
+    assert arrows["guided"][1] == pytest.approx(arrows["empty"][1] + 3 * (wanted - arrows["empty"][1]), abs=1e-5)
+
+
+def test_guidance_figures_and_panel():
+    ends = {scale: torch.randn(200, 1, generator=torch.Generator().manual_seed(0))[:, 0] for scale in (1, 4, 15)}
+    assert is_figure(guidance.build_up(BOTH, RIGHT, -0.35, ABAR[250].item(), 2))
+    assert is_figure(guidance.end_histograms(RIGHT, ends))
+    panel = guidance_panel(guidance.Exact(BOTH, RIGHT, -0.35, ABAR[250].item(), ends))
+    panel.controls["scale"].value = 15
+    assert len({*panel.frames.values()}) == 3 and "guided = empty + 15" in panel.line.value
+
+
+def test_half_width_is_the_usual_interval():
+    assert half_width(0.5, 100) == pytest.approx(0.098) and half_width(1.0, 50) == 0
+
+
+def test_bills():
+    scales = (1, 3, 7.5)
+    first = guidance_bill(scales, (0.7, 0.9, 0.8), 64, (0.3, 0.2, 0.1), (0.0, 0.01, 0.2), [CARD] * 3, "A top", "note")
+    assert is_figure(first) and "guidance 7.5: fidelity 80%" in first.alt
+    second = steps_bill({"ddim": [(3, 0.5), (25, 0.9)], "heun": [(5, 0.6), (49, 0.9)]}, "Steps", "note")
+    assert is_figure(second) and "heun: 60% after 5 calls, 90% after 49 calls" in second.alt
+    assert is_figure(sampling.bars({"U-Net": 1.0, "VAE": 0.1}, [8.0, 5.0], "The bill of a picture"))
+
+
+def test_film_strip_and_grids(tiny):
+    steps = list(denoise(tiny, "a boat", steps=9))
+    strip = sampling.film_strip(tiny, [(step.latents, step.x0) for step in steps], [step.timestep for step in steps], "Film")
+    assert strip.image().width == 1152
+    assert is_figure(sampling.prompt_grid([CARD] * 4, ["a boat on a lake"] * 4, "Four pictures of boats"))
+    assert is_figure(sampling.shares([999, 500, 1], np.linspace(1, 0, 1000), "The loop trades noise for picture"))

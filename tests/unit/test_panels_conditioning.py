@@ -1,0 +1,100 @@
+"""The panels of lesson 03 through their controls: every one is moved, and its picture changes."""
+
+import io
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+import torch
+from helpers import record_attention
+from helpers.conditioning import encode_prompts, split_prompt
+from helpers.figures import attention as maps
+from helpers.panels import conditioning as panels
+from helpers.panels.base import STILL
+from helpers.postcards import Scene, Subject, render
+from PIL import Image
+
+PROMPT = "a red boat on lake"
+CARD = render(Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]))
+OTHER = render(Scene("night", "none", "lake", "none", "none", [Subject("boat", "blue", "right")]))
+
+
+def moves(panel, **values):
+    """Set controls one by one; the picture must change each time, and be one."""
+    assert repr(panel) == STILL
+    for name, value in values.items():
+        before = panel.picture.value
+        panel.controls[name].value = value
+        assert panel.picture.value != before, name
+        assert "could not be drawn" not in panel.line.value, panel.line.value
+        Image.open(io.BytesIO(panel.picture.value)).load()
+    return panel
+
+
+@pytest.fixture(scope="module")
+def attention(tiny_postcard):
+    latents = torch.randn(1, *tiny_postcard.latent_shape, generator=torch.Generator().manual_seed(1))
+    with record_attention(tiny_postcard.unet, heads=True, guidance=False) as record, torch.no_grad():
+        for t in (700, 100):
+            tiny_postcard.unet(latents, t, encoder_hidden_states=encode_prompts(tiny_postcard, [PROMPT]))
+    return record
+
+
+def test_inspector(tiny_postcard, recwarn):
+    panel = moves(panels.inspector_panel(tiny_postcard, PROMPT), prompt="a blue house", example="90 words")
+    assert "of them never read" in panel.line.value and not recwarn
+    moves(panel, example="empty")
+    assert "(0 pieces, 0 of them never read)" in panel.line.value
+    moves(panel, example="a rare word")
+    moves(panel, example="your own", prompt="<b>red</b>")
+    assert "<b>" not in panel.line.value
+    assert isinstance(panel.controls["prompt"], widgets.Text)
+
+
+def test_thermostat():
+    panel = panels.thermostat_panel([CARD.image] * 3, ["a", "b", "c"], torch.eye(3), 26.0)
+    moves(panel, scale=1)
+    assert len(panel.frames) == len(panel.controls["scale"].options)
+    assert "loss 0.551" in panel.line.value  # log(1 + 2 / e)
+
+
+def test_subtraction():
+    panel = panels.subtraction_panel(
+        lambda a, b: (CARD.image, OTHER.image, a, b, {a: 0.5, "tent": 0.1}), ["red", "blue", "green"])
+    moves(panel, first="green", second="red")
+    assert "green minus that of red" in panel.line.value
+
+
+def test_places(attention, tiny_postcard):
+    tokens = split_prompt(tiny_postcard.tokenizer, PROMPT)
+    budgets = {"up": (0.5, 0.2, 0.3)}
+    panel = panels.places_panel(CARD.image, maps.rings(CARD.masks), attention, tokens, budgets)
+    moves(panel, layer="mid 0", head=1, step=1, top=50)
+
+
+def test_explorer(attention, tiny_postcard):
+    panel = panels.explorer_panel(CARD.image, attention, tiny_postcard, PROMPT)
+    names = list(panel.controls["token"].options)
+    assert names[-3:] == ["start", "end", "padding"] and len(names) == 5 + 3
+    moves(panel, token="start", layer="mid 0", step=1, against="nothing")
+    moves(panel, token="padding")
+
+
+def test_dial():
+    weights = [0, 1, 4]
+    dials = {"noun": (np.ones((3, 2)), np.ones((3, 2)), [CARD.image, OTHER.image, CARD.image]),
+             "colour": (np.ones((3, 2)), np.ones((3, 2)), [OTHER.image, CARD.image, OTHER.image])}
+    panel = moves(panels.dial_panel(weights, dials, CARD.image, CARD.masks["boat"]), weight=1, word="colour")
+    panel.frame = None  # all drawn ahead
+    moves(panel, weight=4)
+    assert "changes by 1.0 inside" in panel.line.value
+
+
+def test_walk():
+    ways = {"straight": [CARD.image, OTHER.image], "spherical": [OTHER.image, CARD.image]}
+    moves(panels.walk_panel(ways, [0.0, 1.0]), way="spherical", share=1.0)
+
+
+def test_short_names():
+    assert panels.short_name("up_blocks.1.attentions.0.transformer_blocks.0.attn2") == "up 1.0"
+    assert panels.short_name("mid_block.attentions.0.transformer_blocks.0.attn2") == "mid 0"

@@ -1,0 +1,135 @@
+"""The studio, driven through its widgets' traits: it draws what `generate` draws, stops, recovers and remembers."""
+import threading
+
+import numpy as np
+import pytest
+from helpers import generate
+from helpers.panels.sampling import KEPT, Studio
+from PIL import Image
+
+PROMPT = "a red boat on a lake"
+
+
+def flat(latents):
+    """A preview that costs nothing."""
+    return Image.new("RGB", latents.shape[-2:], (10, 20, 30))
+
+
+@pytest.fixture
+def studio(tiny_postcard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    studio = Studio(tiny_postcard, prompt=PROMPT, steps=3, seed=7)
+    yield studio
+    assert studio.job.wait(60)
+
+
+def draw(studio):
+    studio.generate.click()
+    assert studio.job.wait(60)
+
+
+def same(picture, other):
+    return np.array_equal(np.asarray(picture), np.asarray(other))
+
+
+def opened(view, tmp_path):
+    (tmp_path / "view.png").write_bytes(view.value)
+    return Image.open(tmp_path / "view.png")
+
+
+def test_it_draws_the_picture_of_generate(studio, tiny_postcard, tmp_path):
+    draw(studio)
+    expected = generate(tiny_postcard, PROMPT, steps=3, seed=7)
+    assert same(opened(studio.views["picture"], tmp_path), expected)
+    assert studio.line.value == "Done." and studio.cancel.disabled and studio.bar.value == studio.bar.max == 3
+    assert opened(studio.views["x_0"], tmp_path).size == (tiny_postcard.image_size,) * 2
+
+
+@pytest.mark.parametrize("scheduler", ["heun", "pndm"])
+def test_the_bar_grows_with_schedulers_that_call_more_often(studio, scheduler):
+    studio.controls["scheduler"].value = scheduler
+    draw(studio)
+    assert studio.line.value == "Done." and studio.bar.value == studio.bar.max > 3
+
+
+def test_cancel_stops_and_the_next_picture_is_the_same(studio, tiny_postcard, tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(latents):
+        begun.set()
+        assert go_on.wait(30)
+        return flat(latents)
+
+    studio.preview, studio.controls["steps"].value = slow, 50
+    studio.generate.click()
+    assert begun.wait(30) and not studio.cancel.disabled
+    studio.cancel.click()
+    go_on.set()
+    assert studio.job.wait(60)
+    assert studio.line.value == "Cancelled after 2 steps. The same settings draw the same picture."
+    assert studio.history == [] and studio.views["picture"].value == b""
+    studio.controls["steps"].value = 3
+    draw(studio)
+    assert same(studio.history[0][0], generate(tiny_postcard, PROMPT, steps=3, seed=7))
+
+
+def test_a_second_generate_takes_over(studio, tiny_postcard):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(latents):
+        begun.set()
+        assert go_on.wait(30)
+        return flat(latents)
+
+    studio.preview, studio.controls["steps"].value = slow, 50
+    studio.generate.click()
+    assert begun.wait(30)
+    studio.controls["steps"].value, studio.controls["seed"].value = 3, 8
+    studio.generate.click()
+    go_on.set()
+    assert studio.job.wait(60)
+    (picture, settings), = studio.history
+    assert settings["seed"] == 8 and same(picture, generate(tiny_postcard, PROMPT, steps=3, seed=8))
+
+
+def test_an_error_is_shown_in_words_and_the_next_picture_works(studio):
+    def broken(latents):
+        raise ValueError("no <preview> today")
+
+    studio.preview = broken
+    draw(studio)
+    assert studio.line.value == "<b>no &lt;preview&gt; today</b>" and studio.cancel.disabled and studio.history == []
+    studio.preview = flat
+    draw(studio)
+    assert studio.line.value == "Done."
+
+
+def test_a_long_prompt_says_what_was_cut(studio):
+    studio.controls["prompt"].value = " ".join(["boat"] * 90)
+    draw(studio)
+    assert studio.line.value.startswith("Done. The prompt has 90 tokens")
+
+
+def test_the_strip_brings_settings_back(studio):
+    for seed in range(KEPT + 2):
+        studio.controls["seed"].value, studio.controls["steps"].value = seed, 1
+        draw(studio)
+    assert [settings["seed"] for _, settings in studio.history] == list(range(KEPT + 1, 1, -1))
+    assert len(studio.strip.children) == KEPT
+    studio.controls["prompt"].value, studio.controls["guidance"].value = "", 9
+    studio.strip.children[3].children[1].click()
+    assert studio.settings == studio.history[3][1] and studio.settings["prompt"] == PROMPT
+    assert studio.shown is studio.history[3]
+
+
+def test_save_writes_the_settings_inside_and_never_over_a_file(studio, tmp_path):
+    assert studio.save.disabled
+    draw(studio)
+    studio.save.click()
+    studio.save.click()
+    assert sorted(file.name for file in tmp_path.glob("picture*")) == ["picture-001.png", "picture-002.png"]
+    saved = Image.open(tmp_path / "picture-001.png")
+    assert same(saved, studio.history[0][0])
+    assert saved.text["parameters"].splitlines() == [
+        f"prompt: {PROMPT}", "negative_prompt: ", "steps: 3", f"guidance: {studio.c.guidance}", "scheduler: ddim", "seed: 7"]
+    assert studio.line.value == "Saved as picture-002.png, settings inside."
