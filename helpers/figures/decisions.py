@@ -55,6 +55,6 @@ def decisions(noisy, clean, readings, others, title, note):
     write(fig, LEFT + 3.46, tracks + row * len(order) + 0.1, f"median and middle half of {len(others[order[0]])} other pictures",
           fontsize=7.5, color=FAINT)
     style.claim(fig, title, note)
-    medians = ", ".join(f"{name} {np.median(others[name]) + 1:g}" for name in order)
+    medians = ", ".join(f"{name} ≈{np.median(others[name]) + 1:.1f}" for name in sorted(order))
     return style.finish(fig, f"{title} Film strips of {PICTURES} of {steps} steps, and tracks of when each reading is final; "
                              f"median step over other pictures: {medians}.")

@@ -11,13 +11,15 @@ from .style import (FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, WIDTH, block, cla
 
 def prompt_grid(pictures, prompts, title, columns=3, note=None):
     """Pictures (PIL) with their prompts below, `columns` a row."""
-    size, gap, words = 2.85 if columns == 3 else (9 - 0.16) / columns - 0.14, 0.14, 0.42
+    size, gap = 2.85 if columns == 3 else (9 - 0.16) / columns - 0.14, 0.14
+    folded = [textwrap.fill(prompt, int(size * 16)) for prompt in prompts]
+    words = 0.16 + 0.14 * max(text.count("\n") + 1 for text in folded)
     rows = -(-len(pictures) // columns)
     fig = new_figure(TITLE + rows * (size + words) + (NOTE if note else 0))
-    for i, (picture, prompt) in enumerate(zip(pictures, prompts)):
+    for i, (picture, text) in enumerate(zip(pictures, folded)):
         x, y = 0.08 + i % columns * (size + gap), TITLE + i // columns * (size + words)
         show_picture(fig, picture, x, y, size)
-        write(fig, x + size / 2, y + size + 0.17, textwrap.fill(prompt, int(size * 16)), fontsize=7.5, ha="center", color=FAINT)
+        write(fig, x + size / 2, y + size + 0.05, text, fontsize=7.5, ha="center", va="top", color=FAINT)
     claim(fig, title, note)
     return finish(fig, f"{title}: " + "; ".join(prompts))
 

@@ -48,7 +48,7 @@ def guidance_bill(scales, fidelity, readings, diversity, clipped, pictures, titl
     write(fig, 0.08, top, "guidance", fontsize=8.5)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(
-        f"guidance {s:g}: fidelity {f:.0%}, {d:.0%} differs between seeds, {k:.1%} of pixels at the limits"
+        f"guidance {s:g}: fidelity ≈{f:.0%}, ≈{d:.0%} differs between seeds, ≈{k:.1%} of pixels at the limits"
         for s, f, d, k in zip(scales, fidelity, diversity, clipped)))
 
 
@@ -83,4 +83,4 @@ def steps_bill(found, title, note, enough=0.95):
         ax.annotate(name, (1.015, y - shift), xycoords=("axes fraction", "data"), color=colour, va="center", fontsize=8.5)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(
-        f"{name}: " + ", ".join(f"{f:.0%} after {k} calls" for k, f in line) for name, line in found.items()))
+        f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, f in line) for name, line in found.items()))

@@ -56,7 +56,7 @@ def test_decisions(tiny_postcard):
     strip = [decode_latents(tiny_postcard, step.x0)[0] for step in steps]
     readings = {"sky": ["day"] * 14, "kind": ["none"] * 9 + ["boat"] * 5}
     picture = decisions(strip, strip, readings, {"sky": [0, 1], "kind": [9, 12]}, "Sky first", "note")
-    assert is_figure(picture) and "sky 1.5, kind 11.5" in picture.alt
+    assert is_figure(picture) and "kind ≈11.5, sky ≈1.5" in picture.alt
 
 
 def test_arrows_of_guidance():
@@ -85,9 +85,9 @@ def test_half_width_is_the_usual_interval():
 def test_bills():
     scales = (1, 3, 7.5)
     first = guidance_bill(scales, (0.7, 0.9, 0.8), 64, (0.3, 0.2, 0.1), (0.0, 0.01, 0.2), [CARD] * 3, "A top", "note")
-    assert is_figure(first) and "guidance 7.5: fidelity 80%" in first.alt
+    assert is_figure(first) and "guidance 7.5: fidelity ≈80%" in first.alt
     second = steps_bill({"ddim": [(3, 0.5), (25, 0.9)], "heun": [(5, 0.6), (49, 0.9)]}, "Steps", "note")
-    assert is_figure(second) and "heun: 60% after 5 calls, 90% after 49 calls" in second.alt
+    assert is_figure(second) and "heun: ≈60% after 5 calls, ≈90% after 49 calls" in second.alt
     assert is_figure(sampling.bars({"U-Net": 1.0, "VAE": 0.1}, [8.0, 5.0], "The bill of a picture"))
 
 
