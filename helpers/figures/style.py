@@ -189,7 +189,7 @@ class Stage:
 
 def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
                  gap=0.06, palette=0):
-    """Rows of pictures (see to_rgb) with direct labels: the course's film strip.
+    """Rows of pictures (see to_rgb), all of one shape, `size` inches wide, with direct labels: the film strip.
 
     palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
     captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
@@ -198,18 +198,20 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
     under = 0.2 if captions else gap
     above = 0.22 if column_labels else 0.0
     top = TITLE + above
-    fig = new_figure(top + len(rows) * (size + under) + (NOTE if note else 0.08))
+    high, wide = to_rgb(rows[0][0]).shape[:2]
+    tall = size * high / wide
+    fig = new_figure(top + len(rows) * (tall + under) + (NOTE if note else 0.08))
     for r, row in enumerate(rows):
-        y = top + r * (size + under)
+        y = top + r * (tall + under)
         if row_labels:
-            write(fig, margin - 0.12, y + size / 2, row_labels[r], ha="right", rotation=90)
+            write(fig, margin - 0.12, y + tall / 2, row_labels[r], ha="right", rotation=90)
         for i, picture in enumerate(row):
             x = margin + i * (size + gap)
             show_picture(fig, picture, x, y, size)
             if r == 0 and column_labels:
                 write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center")
             if captions:
-                write(fig, x + size / 2, y + size + 0.085, captions[r][i], fontsize=7.5, ha="center",
+                write(fig, x + size / 2, y + tall + 0.085, captions[r][i], fontsize=7.5, ha="center",
                       color=FAINT)
     claim(fig, title, note)
     return finish(fig, alt, palette)
