@@ -28,6 +28,20 @@ def draw(studio):
     assert studio.job.wait(60)
 
 
+def begin_slowly(studio):
+    """Start 50 steps that wait in their first preview: (event: it is there, event: let it go on)."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(latents):
+        begun.set()
+        assert go_on.wait(30)
+        return flat(latents)
+
+    studio.preview, studio.controls["steps"].value = slow, 50
+    studio.generate.click()
+    return begun, go_on
+
+
 def same(picture, other):
     return np.array_equal(np.asarray(picture), np.asarray(other))
 
@@ -53,15 +67,7 @@ def test_the_bar_grows_with_schedulers_that_call_more_often(studio, scheduler):
 
 
 def test_cancel_stops_and_the_next_picture_is_the_same(studio, tiny_postcard, tmp_path):
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(latents):
-        begun.set()
-        assert go_on.wait(30)
-        return flat(latents)
-
-    studio.preview, studio.controls["steps"].value = slow, 50
-    studio.generate.click()
+    begun, go_on = begin_slowly(studio)
     assert begun.wait(30) and not studio.cancel.disabled
     studio.cancel.click()
     go_on.set()
@@ -74,15 +80,7 @@ def test_cancel_stops_and_the_next_picture_is_the_same(studio, tiny_postcard, tm
 
 
 def test_a_second_generate_takes_over(studio, tiny_postcard):
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(latents):
-        begun.set()
-        assert go_on.wait(30)
-        return flat(latents)
-
-    studio.preview, studio.controls["steps"].value = slow, 50
-    studio.generate.click()
+    begun, go_on = begin_slowly(studio)
     assert begun.wait(30)
     studio.controls["steps"].value, studio.controls["seed"].value = 3, 8
     studio.generate.click()
