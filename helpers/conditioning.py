@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
 from helpers.components import MODELS
+from helpers.latents import to_pixels
 
 
 class Token(NamedTuple):
@@ -115,9 +116,7 @@ class Towers:
         inputs = {}
         if images is not None:
             side = self.clip.config.vision_config.image_size
-            rows = [torch.tensor(list(one.convert("RGB").resize((side, side)).tobytes())) for one in images]
-            pixels = torch.stack(rows).reshape(len(rows), side, side, 3).permute(0, 3, 1, 2)  # (N, 3, H, H)
-            inputs["pixel_values"] = pixels / 127.5 - 1
+            inputs["pixel_values"] = to_pixels([one.convert("RGB").resize((side, side)) for one in images])
         if texts is not None:
             length = self.clip.config.text_config.max_position_embeddings
             inputs |= self.tokenizer(list(texts), padding=True, truncation=True, max_length=length,

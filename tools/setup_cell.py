@@ -7,11 +7,12 @@ The address lives in pyproject.toml, section [tool.course]. `make links` calls t
 """
 
 import json
-import os
 import re
 import sys
 import tomllib
 from pathlib import Path
+
+from helpers.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 COLAB = "https://colab.research.google.com/github"
@@ -88,9 +89,7 @@ def in_step(notebook: dict) -> dict:
 
 def save_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    draft = file.with_name(file.name + ".tmp")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, file)
+    write_atomic(file, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def save_notebook(file: Path, notebook: dict) -> None:

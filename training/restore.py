@@ -33,8 +33,7 @@ def restore(bundle, stages=("vae", "clip", "judge", "unet")):
             CLIPModel.from_pretrained(bundle / "clip").float().save_pretrained(folder)
             shutil.copytree(bundle / "tokenizer", runs(stage) / "tokenizer")
         else:
-            folder.mkdir()
-            save_judge(load_judge(bundle / "judge").reader.float(), folder)
+            save_judge(load_judge(bundle / "judge").reader, folder)
 
 
 def main():

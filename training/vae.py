@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
+from helpers import latents as codec
+
 from .common import images_of_pixels, pixels_of, runs, save_sheet, train
 from .data import SIZE, Pictures
 from .settings import numbers, settings
@@ -80,7 +82,7 @@ class Batches:
 
 def psnr(a, b):
     """Mean over pictures of the peak signal-to-noise ratio in dB; tensors (n, 3, H, W) in -1..1."""
-    return (-10 * ((a - b) / 2).square().mean((1, 2, 3)).log10()).mean().item()
+    return codec.psnr(a, b).mean().item()
 
 
 @torch.no_grad()

@@ -105,3 +105,8 @@ def close(result, expected, tolerance):
     """Whether all numbers agree within a tolerance, and all are finite."""
     result, expected = torch.as_tensor(result).double(), torch.as_tensor(expected).double()
     return bool(torch.isfinite(result).all() and ((result - expected).abs() <= tolerance).all())
+
+
+def random(*shape, seed=0):
+    """Noise for a check, the same every time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -6,14 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .base import Sheet, close, shape_hint
+from .base import Sheet, close, random, shape_hint
 
 sheet = Sheet()
 progress = sheet.progress
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def as_number(result):

@@ -6,14 +6,10 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from .. import latents as codec
-from .base import Sheet, close, shape_hint
+from .base import Sheet, close, random, shape_hint
 
 sheet = Sheet()
 progress = sheet.progress
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @sheet.exercise(5)

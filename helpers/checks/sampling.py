@@ -6,8 +6,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from .. import diffusion
-from .base import Sheet, close, shape_hint
-from .diffusion import random
+from .base import Sheet, close, random, shape_hint
 
 sheet = Sheet()
 progress = sheet.progress

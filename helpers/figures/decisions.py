@@ -2,10 +2,11 @@
 import numpy as np
 
 from . import style
-from .style import ESTIMATE, FAINT, INK, NOISE, NOTE, TITLE, block, box, show_picture, write
+from .style import ESTIMATE, FAINT, INK, NOTE, TITLE, block, show_picture, write
 
 LEFT, LENGTH = 1.05, 7.85          # where the axis of steps begins, and how long it is, in inches
 PICTURES = 12
+UNSETTLED = "#E4E4E4"
 
 
 def settled(readings):
@@ -38,22 +39,21 @@ def decisions(noisy, clean, readings, others, title, note):
     for r, name in enumerate(order):
         y, decided = tracks + r * row, settled(readings[name])
         write(fig, LEFT - 0.1, y + row / 2, name, ha="right")
-        block(fig, LEFT, y + 0.05, LENGTH, row - 0.12, "#E4E4E4")
+        block(fig, LEFT, y + 0.05, LENGTH, row - 0.12, UNSETTLED)
         block(fig, at(decided) - 0.5 / steps * LENGTH, y + 0.05, LENGTH * (1 - decided / steps), row - 0.12, ESTIMATE)
         quarter, middle, three = np.percentile(others[name], (25, 50, 75))
         block(fig, at(quarter), y + row / 2 - 0.02, max(at(three) - at(quarter), 0.01), 0.02, INK)
         block(fig, at(middle) - 0.045, y + row / 2 - 0.055, 0.09, 0.09, INK)
         write(fig, LEFT + LENGTH - 0.06, y + row / 2 - 0.01, readings[name][-1], ha="right", fontsize=8, color=INK)
-    write(fig, LEFT + LENGTH, tracks + row * len(order) + 0.1, "sampling goes this way \N{RIGHTWARDS ARROW}", ha="right",
-          fontsize=7.5, color=FAINT)
-    box(fig, LEFT, tracks + row * len(order) + 0.05, 0.28, 0.1, NOISE, fill=True, facecolor="#E4E4E4", linewidth=0)
-    write(fig, LEFT + 0.34, tracks + row * len(order) + 0.1, "still changes", fontsize=7.5, color=FAINT)
-    box(fig, LEFT + 1.25, tracks + row * len(order) + 0.05, 0.28, 0.1, NOISE, fill=True, facecolor=ESTIMATE, linewidth=0)
-    write(fig, LEFT + 1.59, tracks + row * len(order) + 0.1, "as at the end, for good", fontsize=7.5, color=FAINT)
-    block(fig, LEFT + 3.1, tracks + row * len(order) + 0.09, 0.3, 0.02, INK)
-    block(fig, LEFT + 3.2, tracks + row * len(order) + 0.055, 0.09, 0.09, INK)
-    write(fig, LEFT + 3.46, tracks + row * len(order) + 0.1, f"median and middle half of {len(others[order[0]])} other pictures",
-          fontsize=7.5, color=FAINT)
+    legend = tracks + row * len(order) + 0.1
+    small = {"fontsize": 7.5, "color": FAINT}
+    write(fig, LEFT + LENGTH, legend, "sampling goes this way \N{RIGHTWARDS ARROW}", ha="right", **small)
+    for x, colour, words in ((0, UNSETTLED, "still changes"), (1.25, ESTIMATE, "as at the end, for good")):
+        block(fig, LEFT + x, legend - 0.05, 0.28, 0.1, colour)
+        write(fig, LEFT + x + 0.34, legend, words, **small)
+    block(fig, LEFT + 3.1, legend - 0.01, 0.3, 0.02, INK)
+    block(fig, LEFT + 3.2, legend - 0.045, 0.09, 0.09, INK)
+    write(fig, LEFT + 3.46, legend, f"median and middle half of {len(others[order[0]])} other pictures", **small)
     style.claim(fig, title, note)
     medians = ", ".join(f"{name} ≈{np.median(others[name]) + 1:.1f}" for name in sorted(order))
     return style.finish(fig, f"{title} Film strips of {PICTURES} of {steps} steps, and tracks of when each reading is final; "

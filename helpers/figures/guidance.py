@@ -7,7 +7,7 @@ from .style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place
 LOW, HIGH = -2.1, 2.6               # the line is drawn between these
 HEIGHTS = {"empty": 0.80, "prompt": 0.62, "difference": 0.44, "guided": 0.26}      # of the arrows, 0..1
 COLOURS = {"empty": NOISE, "prompt": PROMPT, "difference": INK, "guided": GUIDED}
-ENDS = (-1.6, 2.2)                  # the range of the end histograms
+ENDS, BINS = (-1.6, 2.2), 110       # of the end histograms
 
 
 def arrows_at(everything, wanted, x_t, abar, scale):
@@ -68,7 +68,7 @@ def draw_ends(ax, wanted, ends, label=None):
     x = torch.linspace(*ENDS, 300)
     density = wanted.log_density(x[:, None], 1.0).exp()
     ax.fill_between(x, 0, density, color=SIGNAL, alpha=0.25, lw=0)
-    ax.hist(ends.numpy(), bins=110, range=ENDS, density=True, histtype="step", color=GUIDED, lw=1.3)
+    ax.hist(ends.numpy(), bins=BINS, range=ENDS, density=True, histtype="step", color=GUIDED, lw=1.3)
     tidy(ax, None, None, (-1, 0, 1, 2), ())
     ax.set(xlim=ENDS)
     ax.spines["left"].set_visible(False)
@@ -96,6 +96,9 @@ class Exact:
 
     def __init__(self, everything, wanted, x_t, abar, ends):
         self.worlds, self.x_t, self.abar, self.ends = (everything, wanted), x_t, abar, ends
+        width = (ENDS[1] - ENDS[0]) / BINS
+        self.highest = max(torch.histc(values, BINS, *ENDS).max().item() / len(values) / width
+                           for values in ends.values())
 
     def frame(self, scale):
         """PNG bytes for one of the scales."""
@@ -105,8 +108,7 @@ class Exact:
             write(fig, 0.2, top + 2.25 * (1 - y / 1.1) - 0.09, name, color=COLOURS[name], fontsize=8)
         ax = place(fig, 4.75, top, 4.0, 2.25)
         draw_ends(ax, self.worlds[1], self.ends[scale])
-        ax.set_ylim(0, max(torch.histc(values, 110, *ENDS).max().item() / len(values) / ((ENDS[1] - ENDS[0]) / 110)
-                           for values in self.ends.values()) * 1.05)
+        ax.set_ylim(0, self.highest * 1.05)
         write(fig, 6.75, top - 0.1, "where the samples end (blue: the true class)", ha="center", color=FAINT, fontsize=8)
         style.claim(fig, f"Guidance {scale:g}")
         return style.finish(fig, "").png

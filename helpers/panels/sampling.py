@@ -12,7 +12,7 @@ from ..conditioning import too_long
 from ..files import write_atomic
 from ..latents import decode_latents, preview_of
 from ..sampling import SCHEDULERS, denoise
-from .base import WIDE, Panel, Still, sentence, slider, text
+from .base import WIDE, Panel, Still, menu, sentence, slider, text
 from .job import Job
 
 SHOWN = 192             # CSS pixels of a live picture
@@ -46,8 +46,7 @@ class Studio(Still):
             "steps": widgets.IntSlider(start["steps"], 1, 50, description="steps", style=WIDE),
             "guidance": widgets.FloatSlider(value=start["guidance"], min=0, max=15, step=0.5, description="guidance",
                                             style=WIDE, readout_format=".1f"),
-            "scheduler": widgets.Dropdown(options=list(SCHEDULERS), value=start["scheduler"], style=WIDE,
-                                          description="scheduler", layout=widgets.Layout(width="220px")),
+            "scheduler": menu("scheduler", SCHEDULERS, start["scheduler"]),
             "seed": widgets.IntSlider(start["seed"], 0, 9999, description="seed", style=WIDE)}
         self.generate, self.cancel, self.save = (widgets.Button(description=word) for word in ("Generate", "Cancel", "Save"))
         self.generate.button_style, self.cancel.disabled, self.save.disabled = "primary", True, True

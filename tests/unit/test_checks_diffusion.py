@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from exercises import all_of, assert_hint, assert_right
 from helpers.checks import diffusion as checks
 from helpers.checks.base import Sheet
 
@@ -95,21 +96,14 @@ WRONG = {
 }
 
 
-def all_of(book):
-    return [pytest.param(name, answer, id=f"{name}-{i}")
-            for name, answers in book.items() for i, answer in enumerate(answers)]
-
-
 @pytest.mark.parametrize("name, answer", all_of(RIGHT))
 def test_right_answers_are_accepted(name, answer):
-    assert getattr(checks, name).hint(answer) == "right"
+    assert_right(checks, name, answer)
 
 
 @pytest.mark.parametrize("name, wrong", all_of(WRONG))
 def test_mistakes_get_their_own_hint(name, wrong):
-    answer, words = wrong
-    verdict = getattr(checks, name).hint(answer)
-    assert verdict.startswith("not yet: ") and words in verdict and "\n" not in verdict
+    assert_hint(checks, name, wrong)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -5,7 +5,7 @@ from .. import style
 from ..style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 
-def _curves(ax, jpegs, vae, free_header=True):
+def _curves(ax, jpegs, vae):
     """JPEG as black lines with a band, the VAE as blue diamonds. See bytes_against_decibels."""
     size, header, decibels = jpegs[..., 0], jpegs[..., 1], jpegs[..., 2]                    # (N, Q) each
     x, y = np.median(size, 0), np.median(decibels, 0)
