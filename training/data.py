@@ -8,6 +8,7 @@ import json
 import os
 import time
 from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context
 from random import Random
 
@@ -21,6 +22,8 @@ from .common import clock, runs
 from .settings import settings
 
 SIZE = 128
+PLACES = SIZE // 8  # a latent's places a side
+THINGS = ("sky", "light", "ground", "backdrop", "first subject", "second subject")  # whose masks are kept
 FIRST = {"train": 0, "validation": 10**9, "fresh": 2 * 10**9}  # the seeds of each set begin here: they never overlap
 
 
@@ -48,22 +51,41 @@ def boxes_of(scene, masks):
     return boxes
 
 
+def cells_of(scene, masks):
+    """How much of each of a latent's places every one of THINGS fills: uint8 (6, 16, 16), 0 none, 255 all."""
+    names = ("sky", "light", "ground", "backdrop", *(subject.kind for subject in scene.subjects))
+    cells = np.zeros((len(THINGS), PLACES, PLACES), np.uint8)
+    for cell, name in zip(cells, names):
+        if name in masks:
+            cell[:] = masks[name].reshape(PLACES, 8, PLACES, 8).mean((1, 3)) * 255  # (128, 128) -> (16, 16)
+    return cells
+
+
+def cells_path(path):
+    """Where the cells of a shard of pictures lie."""
+    return path.with_name(f"cells-{path.name}")
+
+
 def make_shard(job):
-    """Render one shard: pictures as .npy uint8 (n, 128, 128, 3), scenes and boxes as JSON lines, written first."""
+    """Render one shard: pictures as .npy uint8 (n, 128, 128, 3); scenes and boxes as JSON lines and the things'
+    cells, uint8 (n, 6, 16, 16), are written first."""
     path, first, count = job
     images, lines = np.empty((count, SIZE, SIZE, 3), np.uint8), []
+    cells = np.empty((count, len(THINGS), PLACES, PLACES), np.uint8)
     for i in range(count):
         scene = sample_scene(scene_rng(first + i))
         postcard = render(scene, SIZE)
-        images[i] = np.asarray(postcard.image)
+        images[i], cells[i] = np.asarray(postcard.image), cells_of(scene, postcard.masks)
         lines.append(json.dumps({**asdict(scene), "boxes": boxes_of(scene, postcard.masks)}))
     write_atomic(path.with_suffix(".jsonl"), lambda file: file.write_text("\n".join(lines) + "\n"))
-
-    def save(file):
-        with open(file, "wb") as handle:
-            np.save(handle, images)
-    write_atomic(path, save)
+    write_atomic(cells_path(path), partial(save_array, cells))
+    write_atomic(path, partial(save_array, images))
     return count
+
+
+def save_array(array, path):
+    with open(path, "wb") as file:
+        np.save(file, array)
 
 
 def make(split, n, shard, processes=0):
@@ -71,7 +93,7 @@ def make(split, n, shard, processes=0):
     folder = runs("data") / fingerprint()
     folder.mkdir(exist_ok=True)
     jobs = [(folder / f"{split}-{k:05d}.npy", FIRST[split] + k * shard, shard) for k in range(-(-n // shard))]
-    missing = [job for job in jobs if not job[0].exists()]
+    missing = [job for job in jobs if not (job[0].exists() and cells_path(job[0]).exists())]
     print(f"data: {split}: {len(jobs) - len(missing)} of {len(jobs)} files of {shard} pictures are there", flush=True)
     if not missing:
         return folder
@@ -88,13 +110,13 @@ def make(split, n, shard, processes=0):
 class Pictures:
     """A rendered split, read from disk as it is needed. `n`: how many of its pictures (all if 0).
 
-    scenes: list of Scene; boxes: int array (n, 2, 4), a single subject's box twice.
+    scenes: list of Scene; boxes: int array (n, 2, 4), a single subject's box twice; cells: see `cells_of`.
     Raises FileNotFoundError if there are too few.
     """
 
     def __init__(self, split, n=0):
         folder = runs("data") / fingerprint()
-        files = sorted(folder.glob(f"{split}-*.npy"))
+        files = sorted(file for file in folder.glob(f"{split}-*.npy") if cells_path(file).exists())
         self.shards = [np.load(file, mmap_mode="r") for file in files]
         self.size = len(self.shards[0]) if files else 0
         if not files or n > self.size * len(files):
@@ -104,6 +126,7 @@ class Pictures:
         rows = rows[:n] if n else rows
         boxes = [row.pop("boxes") or [[0, 0, SIZE, SIZE]] for row in rows]
         self.boxes = np.array([(b * 2)[:2] for b in boxes])
+        self.cells = np.concatenate([np.load(cells_path(file)) for file in files])[:len(rows)]
         self.scenes = [Scene(**row | {"subjects": tuple(Subject(**s) for s in row["subjects"])}) for row in rows]
 
     def __len__(self):

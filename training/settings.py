@@ -72,6 +72,8 @@ class Unet(Loop):
     groups: int = 16
     empty: float = 0.1          # part of the captions replaced by the empty one
     min_snr: float = 5.0
+    grounding: float = 0.003    # weight of the loss on where words are read
+    words_only: float = 0.3     # part of the captions of which end token and padding can not be read
     pictures: int = 20_000      # of the training pictures: their latents are computed first
     guidance: float = 3.0       # of the samples on the way
     watch_captions: int = 24    # and how many of them the judge reads

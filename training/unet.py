@@ -2,6 +2,7 @@
 
 Epsilon prediction on the VAE's latents, min-SNR weighting (Hang et al. 2023), one in ten captions empty so that guidance
 works. VAE and text encoder stay as they are: a picture's latents are computed once, captions are drawn anew each time.
+Words are to be read where they belong: see `grounding`.
 """
 import hashlib
 from functools import partial
@@ -9,18 +10,19 @@ from random import Random
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from helpers.attention import score_maps
 from helpers.components import Components
 from helpers.files import write_atomic
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.sampling import generate
 
-from .common import fast_bfloat16, pixels_of, runs, save_sheet, train
-from .data import SIZE, Pictures
+from .common import pixels_of, runs, save_sheet, train
+from .data import SIZE, Pictures, save_array
+from .grounding import TrainingAttention, grounding_loss, share_on_things, things_of_tokens
 from .settings import numbers, settings
 
 PROMPTS = ["a red boat on the left on a lake below snowy mountains at sunset",
@@ -51,34 +53,24 @@ def make_unet(channels, layers, heads, groups, text_width):
     return unet
 
 
-class CpuAttention:
-    """Attention for training in bfloat16 on a CPU, where the fused kernel is slow: written out for short texts, fused
-    in float32 for the many positions of a picture. Times there on two cores: 32 ms and 27 ms, here 20 ms and 6 ms."""
-
-    def __call__(self, attn, hidden_states, encoder_hidden_states=None, **unused):
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states    # (n, keys, width)
-        q, k, v = (layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)                     # (n, heads, ., d)
-                   for layer, x in ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context)))
-        if k.shape[2] > 128:
-            with torch.autocast("cpu", enabled=False):
-                mixed = F.scaled_dot_product_attention(q.float(), k.float(), v.float())
-        else:
-            mixed = torch.softmax((q * attn.scale) @ k.mT, -1).to(v.dtype) @ v
-        return attn.to_out[0](mixed.transpose(1, 2).flatten(2))
-
-
 class Objective(torch.nn.Module):
-    """The loss of the noise predicted for latents (n, 4, 16, 16) under captions ids (n, 77)."""
+    """The loss of the noise predicted for latents (n, 4, 16, 16) under captions ids (n, 77), and of where words are read.
 
-    def __init__(self, unet, text_encoder, min_snr):
+    `attention`, the processor of all layers of the U-Net, keeps their maps during a training step.
+    """
+
+    def __init__(self, unet, text_encoder, min_snr, grounding):
         super().__init__()
-        self.unet, self.min_snr = unet.to(memory_format=torch.channels_last), min_snr
+        self.unet, self.min_snr, self.grounding = unet.to(memory_format=torch.channels_last), min_snr, grounding
+        self.attention = TrainingAttention()
+        unet.set_attn_processor(self.attention)
         self.frozen = [text_encoder.eval().requires_grad_(False)]  # in a list: neither trained nor saved with the rest
         alphas_cumprod = make_scheduler().alphas_cumprod
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
         self.register_buffer("snr", alphas_cumprod / (1 - alphas_cumprod), persistent=False)
 
-    def forward(self, latents, ids):
+    def forward(self, latents, ids, read, things, cells):
+        """read (n, 77) bool: which tokens may be read. things (n, 77) and cells (n, 6, 16, 16): see `grounding`."""
         n, device = len(latents), latents.device
         with torch.no_grad():
             prompt_embeds = self.frozen[0].to(device)(ids).last_hidden_state               # (n, 77, width)
@@ -87,10 +79,13 @@ class Objective(torch.nn.Module):
         noise = torch.randn_like(latents)
         a = self.alphas_cumprod[timesteps].view(n, 1, 1, 1)
         noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        noise_pred = self.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
+        self.attention.maps = []
+        noise_pred = self.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds, encoder_attention_mask=read).sample
+        shares, self.attention.maps = share_on_things(self.attention.maps, things, cells), None
         error = (noise_pred.float() - noise).square().mean((1, 2, 3))
         weight = self.snr[timesteps].clamp(max=self.min_snr) / self.snr[timesteps]
-        return dict(loss=(weight * error).mean(), error=error.mean())
+        loss = (weight * error).mean() + self.grounding * grounding_loss(shares)
+        return dict(loss=loss, error=error.mean()) | ({"on_things": shares.mean()} if len(shares) else {})
 
 
 @torch.no_grad()
@@ -115,23 +110,22 @@ def cached_latents(pictures, vae, name, chunk=500):
     return torch.from_numpy(np.concatenate(parts)).float()
 
 
-def save_array(array, path):
-    with open(path, "wb") as file:
-        np.save(file, array)
-
-
 class Batches:
-    """Latents, and for each a fresh caption's token ids."""
+    """Latents, for each a fresh caption's token ids, which of them may be read, and what they speak of."""
 
-    def __init__(self, latents, scenes, tokenizer, settings):
-        self.latents, self.scenes, self.tokenizer = latents, scenes, tokenizer
-        self.batch, self.empty = settings.batch, settings.empty
+    def __init__(self, latents, pictures, tokenizer, settings):
+        self.latents, self.scenes, self.cells, self.tokenizer = latents, pictures.scenes, pictures.cells, tokenizer
+        self.batch, self.empty, self.words_only = settings.batch, settings.empty, settings.words_only
 
     def __call__(self, rng, step, steps):
         indices = rng.sample(range(len(self.scenes)), min(self.batch, len(self.scenes)))
         texts = ["" if rng.random() < self.empty else caption(self.scenes[i], rng) for i in indices]
-        ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return dict(latents=self.latents[indices], ids=ids)
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        words = tokens.attention_mask.cumsum(1) < tokens.attention_mask.sum(1, keepdim=True)  # not the end, not the padding
+        free = torch.tensor([text == "" or rng.random() >= self.words_only for text in texts])
+        things = [things_of_tokens(self.tokenizer, text, self.scenes[i]) for text, i in zip(texts, indices)]
+        return dict(latents=self.latents[indices], ids=tokens.input_ids, read=words | free[:, None],
+                    things=torch.tensor(things), cells=torch.from_numpy(self.cells[indices]) / 255)
 
 
 def file_hash(path):
@@ -154,9 +148,7 @@ def main(argv=None):
                      text_encoder.config.hidden_size)
     if options.start:
         unet.load_state_dict(UNet2DConditionModel.from_pretrained(options.start).state_dict())
-    if fast_bfloat16() and not torch.cuda.is_available():
-        unet.set_attn_processor(CpuAttention())
-    objective = Objective(unet, text_encoder, chosen.min_snr)
+    objective = Objective(unet, text_encoder, chosen.min_snr, chosen.grounding)
 
     judge_folder, rng = runs("judge") / "model", Random(0)
     prompts = PROMPTS + [caption(scene, rng) for scene in validation.scenes[:chosen.watch_captions]]
@@ -173,9 +165,10 @@ def main(argv=None):
         if not (judge_folder / "config.json").exists():
             return {}
         scores = load_judge(judge_folder).agreement(images, prompts)
-        return {key: score.right for key, score in scores.items() if score.n}
+        pointing = score_maps(c, validation.scenes[:chosen.watch_captions])["default"].pointing
+        return {key: score.right for key, score in scores.items() if score.n} | {"pointing": pointing}
 
-    ema = train("unet", objective, Batches(latents, pictures.scenes, tokenizer, chosen), chosen,
+    ema = train("unet", objective, Batches(latents, pictures, tokenizer, chosen), chosen,
                 plain=("conv_in", "conv_out"), watch=watch, given=given, fresh=options.fresh)
     ema.unet.save_pretrained(runs("unet") / "model")
 

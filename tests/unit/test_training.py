@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.postcards import KINDS, caption, full_caption, sample_scene
+from helpers.postcards import KINDS, caption, full_caption, render, sample_scene
 from training import card, clip, common, data, optimizers, vae
 from training.settings import PRESETS, Loop, settings
 from training.tokenizer import learn_merges, save_tokenizer
@@ -323,14 +323,90 @@ def test_unet_objective_weighs_by_snr(tokenizer):
     torch.manual_seed(0)
     text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
     net = unet.make_unet((16, 16), 1, 2, 8, 16)
-    objective = unet.Objective(net, text_encoder, 5.0)
+    objective = unet.Objective(net, text_encoder, 5.0, grounding=0.0)
     assert not any(name.startswith("frozen") for name, _ in objective.named_parameters())
-    ids = tokenizer(["a red boat"] * 8, padding="max_length", return_tensors="pt").input_ids
-    losses = objective(torch.randn(8, 4, 16, 16), ids)
+    losses = objective(**unet_batch(tokenizer, torch.randn(8, 4, 16, 16)))
     assert losses["error"].item() == pytest.approx(1, abs=0.1)  # it starts by predicting zero, and noise has variance 1
     assert losses["loss"] < losses["error"]
     losses["loss"].backward()
     assert net.conv_out.weight.grad.abs().sum() > 0
+
+
+class SomePictures:
+    """Stands in for data.Pictures: scenes, and where their things are."""
+
+    def __init__(self, n):
+        self.scenes = [sample_scene(data.scene_rng(i)) for i in range(n)]
+        self.cells = np.stack([data.cells_of(scene, render(scene).masks) for scene in self.scenes])
+
+
+def unet_batch(tokenizer, latents, **settings):
+    from training.unet import Batches
+    chosen = replace(PRESETS["cpu"]["unet"], batch=len(latents), **settings)
+    return Batches(latents, SomePictures(len(latents)), tokenizer, chosen)(Random(0), 0, 1)
+
+
+def test_cells_share_out_the_picture():
+    cells = SomePictures(6).cells
+    assert cells.shape == (6, len(data.THINGS), 16, 16)
+    assert (cells.sum(1, dtype=int) <= 255).all() and cells.sum(1, dtype=int).mean() > 240  # islands and rounding are left
+
+
+def test_some_captions_are_read_by_their_words_alone(tokenizer):
+    latents = torch.zeros(6, 4, 16, 16)
+    whole, words = (unet_batch(tokenizer, latents, empty=0, words_only=part) for part in (0.0, 1.0))
+    assert whole["read"].all()
+    ends = (words["ids"] == tokenizer.eos_token_id)
+    assert not words["read"][ends].any() and words["read"][~ends].all()
+    assert unet_batch(tokenizer, latents, empty=1, words_only=1.0)["read"].all()  # something has to be read
+
+
+def test_words_know_their_things(tokenizer):
+    from training.grounding import things_of_tokens
+    from helpers.postcards.scene import Scene, Subject
+    scene = Scene("sunset", "none", "snow field", "red cliffs", weather="falling snow",
+                  subjects=(Subject("tent", "red", "left"),))
+    text = "a red tent in a snow field in falling snow below red cliffs"
+    things = things_of_tokens(tokenizer, text, scene)
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids)
+    said = {}
+    for piece, thing in zip(pieces, things):
+        said.setdefault(thing, []).append(piece.removesuffix("</w>"))
+    assert len(things) == 77 and "".join(said[4]) == "redtent" and "".join(said[2]) == "snowfield"
+    assert "".join(said[3]) == "redcliffs" and 0 not in said  # the sky is not named
+
+
+def test_the_share_of_reading_that_lies_on_a_thing():
+    from training.grounding import grounding_loss, share_on_things
+    cells = torch.zeros(1, 6, 16, 16)
+    cells[0, 0, :8] = 1                                       # sky: the upper half; nothing is seen of a light
+    things = torch.full((1, 77), -1)
+    things[0, 3], things[0, 5] = 0, 1
+    reads = torch.zeros(1, 256, 77)
+    reads[0, 0, 3], reads[0, 255, 3], reads[0, 7, 5] = 0.3, 0.1, 1.0
+    assert share_on_things([reads], things, cells).tolist() == pytest.approx([0.75])
+    coarse = torch.full((1, 64, 77), 0.2)
+    shares = share_on_things([reads, coarse], things, cells)
+    assert shares.tolist() == pytest.approx([0.75, 0.5])
+    assert grounding_loss(shares).item() == pytest.approx(-(np.log(0.75) + np.log(0.5)) / 2)
+    assert grounding_loss(shares[:0]) == 0
+
+
+def test_grounding_moves_words_to_their_things(tokenizer):
+    from training import unet
+    torch.manual_seed(0)
+    text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
+    objective = unet.Objective(unet.make_unet((16, 16), 1, 2, 8, 16), text_encoder, 5.0, grounding=1.0)
+    batch = unet_batch(tokenizer, torch.randn(8, 4, 16, 16), empty=0)
+    optimizer = torch.optim.Adam(objective.parameters(), 1e-2)
+    shares = []
+    for _ in range(25):
+        losses = objective(**batch)
+        optimizer.zero_grad()
+        losses["loss"].backward()
+        optimizer.step()
+        shares.append(losses["on_things"].item())
+    assert shares[-1] > shares[0] + 0.05 and objective.attention.maps is None
 
 
 def test_the_card_says_what_was_not_measured_and_types_no_number():
@@ -343,18 +419,28 @@ def test_the_card_says_what_was_not_measured_and_types_no_number():
     assert "93.1 % (of 77)" in full and "33.33 dB" in full and "99.0 %" in full
 
 
-def test_attention_for_cpus_is_the_librarys():
-    from training.unet import CpuAttention, make_unet
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_for_training_is_the_librarys(masked):
+    from training.grounding import TrainingAttention
+    from training.unet import make_unet
 
     torch.manual_seed(0)
     net = make_unet((16, 32), layers=1, heads=2, groups=8, text_width=12)
     torch.nn.init.normal_(net.conv_out.weight)
     latents, texts = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 12)          # 256 positions: fused; 77 words: written out
+    read = torch.arange(77)[None] < torch.tensor([[9], [77]]) if masked else None
+    said = dict(encoder_hidden_states=texts, encoder_attention_mask=read)
     with torch.no_grad():
-        expected = net(latents, 500, encoder_hidden_states=texts).sample
-        net.set_attn_processor(CpuAttention())
-        found = net(latents, 500, encoder_hidden_states=texts).sample
-    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+        expected = net(latents, 500, **said).sample
+        attention = TrainingAttention()
+        net.set_attn_processor(attention)
+        found = net(latents, 500, **said).sample
+        attention.maps = []
+        again = net(latents, 500, **said).sample
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max() and torch.equal(found, again)
+    assert {maps.shape[1:] for maps in attention.maps} == {(256, 77), (64, 77)}
+    assert all(torch.allclose(maps.sum(-1), torch.ones(())) for maps in attention.maps)
+    assert not masked or all(maps[0, :, 9:].max() < 1e-6 for maps in attention.maps)
 
 
 def test_a_release_can_be_trained_on(folder):
