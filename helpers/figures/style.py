@@ -86,7 +86,7 @@ def box(fig, left, top, width, height, colour, **kwargs):
 
 def block(fig, left, top, width, height, colour):
     """A filled bar in inches from the top left. Returns the artist; `set_bar_width` changes its length."""
-    return box(fig, left, top, width, height, "none", fill=True, facecolor=colour, linewidth=0)
+    return box(fig, left, top, width, height, "none", fill=True, facecolor=colour, linewidth=0, linestyle="-")
 
 
 def set_bar_width(fig, bar, width):
