@@ -9,18 +9,18 @@ TAG ?= main
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-TESTS := $(wildcard tests/unit tests/notebooks) $(NOTEBOOKS)
-STRICT := --nbval --nbval-current-env --nbval-cell-timeout 300 \
-	--nbval-sanitize-with tests/notebooks/sanitize.cfg
+TESTS := $(wildcard tests/unit tests/faults tests/notebooks) $(NOTEBOOKS)
+NBVAL := --nbval --nbval-cell-timeout 300 --nbval-sanitize-with tests/notebooks/sanitize.cfg
+STRICT := $(NBVAL) --nbval-current-env
 STAGES := data vae decoder judge clip unet export evaluate
 LAB := --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test notebooks links bench train clean
+.PHONY: help env lab test test-colab test-newest test-browser notebooks links bench train concepts clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 env: $(READY)  ## make the environment (.venv)
 
@@ -43,8 +43,22 @@ $(READY): pyproject.toml constraints.txt
 lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 	$(PY) -m jupyter lab $(LAB) $(ARGS)
 
-test: $(READY)  ## run all tests: units, the notebooks' form, the notebooks themselves (strict nbval)
+test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
 	$(OFFLINE) $(PY) -m pytest $(STRICT) $(TESTS) $(ARGS)
+
+test-colab: $(VENV)-colab/.ready  ## run the notebooks on the versions that Google Colab holds
+test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
+test-colab test-newest: test-%:
+	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) \
+	$(PY) -m pytest $(NBVAL) --nbval-kernel-name course tests/versions $(NOTEBOOKS) $(ARGS)
+
+$(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.txt
+	@$(PY) tests/versions/environment.py $* $(VENV)-$*
+	@touch $@
+
+test-browser: $(READY)  ## move every panel in a real browser; installs Chromium where that is possible
+	@$(PY) -m tools.browser
+	$(OFFLINE) $(PY) -m pytest tests/browser $(ARGS)
 
 notebooks: $(READY)  ## execute the notebooks and save them with their outputs
 	$(OFFLINE) $(PY) -m tools.execute_notebooks $(NOTEBOOKS)
@@ -53,11 +67,14 @@ links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] chang
 	$(PY) -m tools.setup_cell $(if $(REPO),$(REPO) $(TAG))
 
 bench: $(READY)  ## print the measured claims about speed and memory
-	@set -e; for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do $(PY) $$file; done
+	@set -e; for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do env -u COURSE_MODEL $(PY) $$file; done
 
 train: $(READY)  ## train the postcard model from nothing, for hours; goes on where it was stopped. ARGS: --preset gpu
 	@set -e; for stage in $(STAGES); do $(PY) -m training.$$stage $(ARGS); done
 
+concepts: $(READY)  ## train the concept library anew, some minutes; ARGS="teal windmill": only these
+	$(OFFLINE) $(PY) -m tools.make_concepts $(ARGS)
+
 clean:  ## remove the environment and caches (training runs stay)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest build dist *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

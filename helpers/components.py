@@ -26,6 +26,8 @@ MODELS = {  # name -> folder, or id on the Hub
     "sd14": "CompVis/stable-diffusion-v1-4",
 }
 NETWORKS = {"text_encoder": CLIPTextModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
+OPENRAIL = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
+            "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
 SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
 
 # A progress bar on stderr would make a notebook's output differ from run to run.
@@ -102,7 +104,8 @@ def load_components(name=None, device=None, dtype=None):
 
     name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about
         2 GB the first time), a folder in the layout of diffusers, or the id "owner/name" of one on the Hub.
-        None: the environment variable COURSE_MODEL if it is set, else "postcard".
+        None: "postcard". Where the environment variable COURSE_MODEL is set, to any of these, it takes the
+        place of "postcard", and a printed line says so.
     device: "cuda", "mps" or "cpu"; None: the best this machine has.
     dtype: a torch.dtype; None: float16 on cuda, else float32, which is all that mps and cpu are given.
 
@@ -110,7 +113,7 @@ def load_components(name=None, device=None, dtype=None):
     or Hub model), PermissionError (the Hub wants a login), ConnectionError (the Hub is not reached) or
     MemoryError (GPU too full), each one sentence that says what to do.
     """
-    name = os.fspath(name if name is not None else os.environ.get("COURSE_MODEL") or "postcard")
+    name = _course_model() if name in (None, "postcard") else os.fspath(name)
     device = runtime.device(device)
     dtype = runtime.dtype(device, dtype)
     folder = _folder(name)
@@ -135,19 +138,28 @@ def load_components(name=None, device=None, dtype=None):
 # From a name to a folder
 
 
+def _course_model():
+    """What "postcard" stands for: the bundled model, or the one that COURSE_MODEL puts in its place."""
+    other = os.environ.get("COURSE_MODEL") or "postcard"
+    if other != "postcard":
+        print(f'COURSE_MODEL is set: {other} takes the place of "postcard".')
+    return other
+
+
+def _bundled():
+    """What works without a network, a licence or a graphics card."""
+    return ("Without COURSE_MODEL, " * bool(os.environ.get("COURSE_MODEL"))
+            + 'load_components("postcard") needs no network.')
+
+
 def _folder(name):
     """The folder of the model called `name`, whole; fetched first if it is on the Hub and not cached."""
     target = MODELS.get(name, name)
     if name == "postcard" or Path(target).is_dir():
         return _whole(Path(target))
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", target):
-        cached = hub.cached_folder(target)
-        try:
-            if cached:
-                return _whole(cached)
-        except FileNotFoundError:
-            pass  # an earlier download broke off: go on with it
-        return _whole(hub.fetch(target, public=name in MODELS))
+    if hub.ID.fullmatch(target):
+        return hub.folder(target, hub.model_files, _whole, public=name in MODELS,
+                          licence=OPENRAIL if name in MODELS else None, instead=_bundled())
     known = ", ".join(f'"{one}"' for one in MODELS)
     if re.search(r"[/\\]", target) or target.startswith(("~", ".")):
         raise FileNotFoundError(f"There is no model folder {target}: use one that exists, or {known}.")
@@ -156,7 +168,7 @@ def _folder(name):
 
 
 def _whole(folder):
-    """`folder` itself, or FileNotFoundError saying which part of a model it lacks."""
+    """`folder` itself. FileNotFoundError: a part of a model is missing. ValueError: a file is cut short."""
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no model in {folder}: the copy of the course is incomplete.")
     words = "tokenizer.json" if (folder / "tokenizer" / "tokenizer.json").is_file() else "vocab.json"
@@ -166,7 +178,7 @@ def _whole(folder):
             raise FileNotFoundError(f"{folder} is not a whole model: {part}/{file} is missing. It needs "
                                     f"folders tokenizer, text_encoder, vae, unet and scheduler.")
     for part in NETWORKS:
-        _weights(folder / part)
+        _check_safetensors(_weights(folder / part))
     return folder
 
 
@@ -185,7 +197,6 @@ def _weights(folder):
 def _load_network(folder, kind, dtype):
     """One network, on the CPU, in dtype. ValueError if it is unreadable, or weights would stay random."""
     path = _weights(folder)
-    _check_safetensors(path)
     # diffusers before 0.40 knows only torch_dtype, and says nothing about a dtype that it ignores.
     dtype_name = "torch_dtype" if kind is not CLIPTextModel and _version(diffusers) < (0, 40) else "dtype"
     try:

@@ -1,15 +1,67 @@
-"""A model folder from the Hugging Face Hub: fetched once, then cached; every failure put in words."""
+"""A folder from the Hugging Face Hub: fetched once, then cached; every failure put in words.
 
+The client is huggingface_hub, so its environment variables hold: HF_ENDPOINT (another address of the Hub),
+HF_HOME (where the cache lies), HF_HUB_OFFLINE, HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT (seconds to
+wait for an answer, and for the next bytes of a file).
+"""
+
+import errno
 import os
+import re
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError)
 
+ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # "owner/name"
+AGAIN = "load it again; the files that have arrived whole are kept."
+NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota
 FOLDERS = ("tokenizer", "scheduler", "text_encoder", "vae", "unet")
-LICENCE = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
-           "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
-BUNDLED = 'load_components("postcard") needs no network.'
+
+
+def folder(repo_id, wanted, whole, public=False, licence=None, instead=""):
+    """The local folder of a repository of the Hub: from the cache if it is whole there, else fetched. A Path.
+
+    repo_id: "owner/name". wanted: a function from {file: bytes} of the whole repository to those to fetch.
+    whole: a function that returns the folder it is given, or raises FileNotFoundError or ValueError where a
+        file is missing or damaged. public: needs no login, so none is looked for.
+    licence: a sentence, printed before a download. instead: a sentence about what works without one, the
+        end of every failure's message.
+    Raises FileNotFoundError (no such repository), PermissionError (it wants a login, or the cache can not be
+    written), ConnectionError (offline, not reached, broken off), OSError (disk full) or what `whole` raises.
+    """
+    cached = cached_folder(repo_id)
+    try:
+        if cached:
+            return whole(cached)
+    except (FileNotFoundError, ValueError):
+        pass  # an earlier download broke off, or a file was damaged since: go on with it
+    fetched = _fetch(repo_id, wanted, cached, public, licence, instead)
+    if fetched is None:
+        raise FileNotFoundError(f"{repo_id} holds nothing of the kind that was asked for. {instead}".strip())
+    return whole(fetched)
+
+
+def cached_folder(repo_id):
+    """The folder of an earlier download, perhaps not a whole one, or None. Touches no network."""
+    try:
+        return Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=[]))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def model_files(sizes):
+    """Of {file: bytes} of a whole repository, those of one model: settings, words, one weight file a part."""
+    wanted = {name: size for name, size in sizes.items() if name in ("model_index.json", "course.json")}
+    for part in FOLDERS:
+        inside = {name.removeprefix(f"{part}/"): size for name, size in sizes.items()
+                  if name.startswith(f"{part}/")}
+        weights = weights_file(inside)
+        wanted |= {f"{part}/{name}": size for name, size in inside.items()
+                   if name == weights or name.endswith((".json", ".txt"))}
+    return wanted
 
 
 def weights_file(names):
@@ -22,60 +74,83 @@ def weights_file(names):
     return next((name for name in wanted if name in names), None)
 
 
-def cached_folder(model_id):
-    """The folder of an earlier download, perhaps not a whole one, or None. Touches no network."""
-    index = try_to_load_from_cache(model_id, "model_index.json")
-    return Path(index).parent if isinstance(index, str) else None
+def _fetch(repo_id, wanted, cached, public, licence, instead):
+    """Download the wanted files that the cache lacks; the folder, or None where none is wanted.
 
-
-def fetch(model_id, public=False):
-    """Download the parts of a model that the course uses and return their folder, a Path.
-
-    model_id: "owner/name". public: needs no login, so none is looked for. Prints one line: how much, which
-        licence.
-    Raises FileNotFoundError (no such model), PermissionError (a login or accepted terms are needed) or
-    ConnectionError (offline, not reached, or broken off), each one a sentence.
+    Prints one line: how much, which licence. File by file, so that the kernel's stop button stops it; a file
+    that breaks off is asked for again from where it broke, and gets its name only once it is whole.
     """
     endpoint, token = os.environ.get("HF_ENDPOINT"), False if public else None
     try:
-        info = HfApi(endpoint=endpoint, token=token).model_info(model_id, files_metadata=True, timeout=20)
-        sizes = _wanted({file.rfilename: file.size or 0 for file in info.siblings})
-        gigabytes = sum(sizes.values()) / 1e9
-        licence = LICENCE if public else f"Its licence: https://huggingface.co/{model_id}"
-        print(f"Downloading {model_id} from the Hugging Face Hub, once: {gigabytes:.1f} GB. {licence}")
-        return Path(snapshot_download(model_id, allow_patterns=list(sizes), endpoint=endpoint, token=token))
+        info = HfApi(endpoint=endpoint, token=token).model_info(
+            repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        sizes = wanted({file.rfilename: file.size or 0 for file in info.siblings})
+        if not sizes:
+            return None
+        print(f"Downloading {repo_id} from the Hugging Face Hub, once: {_amount(sum(sizes.values()))}. "
+              f"{licence or f'Its licence: https://huggingface.co/{repo_id}'}")
+        for name, size in sizes.items():
+            if cached:
+                _drop_damaged(cached / name, size)
+            hf_hub_download(repo_id, name, endpoint=endpoint, token=token)
     except Exception as error:  # the network errors under the library change class by version
-        raise _in_words(model_id, error) from None
+        raise _in_words(repo_id, error, instead) from None
+    return cached_folder(repo_id)
 
 
-def _wanted(sizes):
-    """Of {file: bytes} of a whole repository, those of one model: settings, words, one weight file a part."""
-    wanted = {name: size for name, size in sizes.items() if name in ("model_index.json", "course.json")}
-    for folder in FOLDERS:
-        inside = {name.removeprefix(f"{folder}/"): size for name, size in sizes.items()
-                  if name.startswith(f"{folder}/")}
-        weights = weights_file(inside)
-        wanted |= {f"{folder}/{name}": size for name, size in inside.items()
-                   if name == weights or name.endswith((".json", ".txt"))}
-    return wanted
+def _drop_damaged(file, size):
+    """Remove a cached file that has not the size it should have, with what its link points to."""
+    if file.is_file() and file.stat().st_size != size:
+        file.resolve().unlink()
+        file.unlink(missing_ok=True)
 
 
-def _in_words(model_id, error):
-    """The exception to raise for what the Hub, or the way to it, answered."""
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if isinstance(error, GatedRepoError):
-        return PermissionError(f"{model_id} is gated: accept its terms on https://huggingface.co/{model_id} "
-                               f"and log in with `hf auth login`. {BUNDLED}")
-    if isinstance(error, RepositoryNotFoundError) or status == 404:
-        return FileNotFoundError(f"{model_id} is gone from the Hugging Face Hub, or private, or its name is "
-                                 f"misspelt. {BUNDLED}")
+def _amount(size):
+    """Bytes in words: "2.1 GB", "3.4 kB"."""
+    unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB") if size >= 1e6 else (1e3, "kB")
+    return f"{size / unit:.1f} {name}"
+
+
+def _in_words(repo_id, error, instead):
+    """The exception to raise: what went wrong with the Hub, the way to it or the disk, and what to do."""
+    causes = [error]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    answer = next((one for one in causes if isinstance(one, HfHubHTTPError)), None)
+    kind, words = _refused(repo_id, answer) if answer else _not_reached(repo_id, causes)
+    return kind(f"{words} {instead}".strip())
+
+
+def _refused(repo_id, answer):
+    """(class, sentence) for an answer of the Hub that is no file."""
+    status = answer.response.status_code
+    if isinstance(answer, GatedRepoError):
+        return PermissionError, (f"{repo_id} is gated: accept its terms on https://huggingface.co/{repo_id} "
+                                 "and log in with `hf auth login`.")
+    if isinstance(answer, RepositoryNotFoundError) or status == 404:
+        return FileNotFoundError, (f"{repo_id} is gone from the Hugging Face Hub, or private, or its name is "
+                                   "misspelt: look for it on https://huggingface.co.")
     if status in (401, 403):
-        return PermissionError(f"The Hugging Face Hub refused {model_id} (answer {status}): log in with "
-                               f"`hf auth login`, or log out if the login is an old one. {BUNDLED}")
-    if status is not None:
-        return ConnectionError(f"The Hugging Face Hub answered {status} for {model_id}: load it again later; "
-                               f"what has arrived is kept. {BUNDLED}")
-    reason = " ".join(str(error).split())[:160] or type(error).__name__
-    return ConnectionError(f"{model_id} is not wholly in the local cache, and the Hugging Face Hub is "
-                           f"unreachable or broke off ({reason}): check connection, disk and HF_HUB_OFFLINE, "
-                           f"then load it again; what has arrived is kept. {BUNDLED}")
+        return PermissionError, (f"The Hugging Face Hub refused {repo_id} (answer {status}): log in with "
+                                 "`hf auth login`, or log out if the login is an old one.")
+    return ConnectionError, f"The Hugging Face Hub answered {status} for {repo_id}: later, {AGAIN}"
+
+
+def _not_reached(repo_id, causes):
+    """(class, sentence) where no Hub answered, or the disk took no more. causes: errors, the deepest last."""
+    number = getattr(causes[0], "errno", None)
+    if any(isinstance(one, OfflineModeIsEnabled) for one in causes):
+        return ConnectionError, (f"{repo_id} is not wholly in the local cache, and HF_HUB_OFFLINE forbids to "
+                                 "fetch it: unset that variable, restart the kernel, and load it again.")
+    if number in NOT_WRITABLE:
+        return PermissionError, (f"The cache {constants.HF_HUB_CACHE} can not be written: set HF_HOME to a "
+                                 f"folder of your own, restart the kernel, and load {repo_id} again.")
+    if number in FULL:
+        return OSError, f"The disk is full: make room in {constants.HF_HUB_CACHE}, then {AGAIN}"
+    if isinstance(causes[0], ValueError):
+        return ConnectionError, (f"What answered for {repo_id} is not the Hugging Face Hub, but perhaps a "
+                                 "network that wants you to sign in, or a wrong HF_ENDPOINT: see to it, "
+                                 f"then {AGAIN}")
+    reason = " ".join(str(causes[-1]).split())[:160].rstrip(".") or type(causes[-1]).__name__
+    return ConnectionError, (f"{repo_id} is not wholly in the local cache, and the Hugging Face Hub is "
+                             f"unreachable or broke off ({reason}): check the connection, then {AGAIN}")

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 _cache = tempfile.TemporaryDirectory(prefix="hub-cache-")
 os.environ["HF_HOME"] = _cache.name  # before huggingface_hub reads it: a cache of nobody's own
+os.environ.pop("HF_HUB_CACHE", None)
+os.environ.update(HF_HUB_ETAG_TIMEOUT="2", HF_HUB_DOWNLOAD_TIMEOUT="2")  # seconds; servers are near
 os.environ.pop("COURSE_MODEL", None)
 
 _connect = socket.socket.connect
@@ -49,3 +52,20 @@ def tiny_postcard(model_folders):
     from helpers import load_components
 
     return load_components(model_folders["postcard"], device="cpu")
+
+
+@pytest.fixture
+def hub_cache(monkeypatch, tmp_path):
+    """An empty cache of the Hub, and a client that may ask a stand-in (tests/standin_hub.py).
+
+    `make test` keeps it offline otherwise. It does not rest between tries, and resumes a download after any
+    64 kB, not 10 MB.
+    """
+    from huggingface_hub import constants
+
+    sleep = time.sleep
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+    return tmp_path / "hub"

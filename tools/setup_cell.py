@@ -18,20 +18,21 @@ ROOT = Path(__file__).resolve().parent.parent
 COLAB = "https://colab.research.google.com/github"
 ANY_COLAB_LINK = re.compile(re.escape(COLAB) + r"/[^/\s)]+/[^/\s)]+/blob/[^/\s)]+/")
 
-# Silent, at most 12 lines, nothing but the standard library: it runs before anything is known to be there.
+# Silent, at most 12 lines, nothing but the standard library: it runs before anything is known to be there. It
+# stops with one sentence without the course; helpers/ready.py does so where the kernel lacks what it needs.
 TEXT = '''\
 # @title Setup: find the course (on Colab: fetch it)
-import subprocess, sys
-from pathlib import Path
-COURSE, TAG = "https://github.com/{repo}", "{tag}"
-places = [Path.cwd(), *Path.cwd().parents, Path.cwd() / "course"]
-found = [p for p in places if (p / "helpers" / "components.py").is_file()]
+import pathlib, subprocess, sys
+COURSE, TAG, here = "https://github.com/{repo}", "{tag}", pathlib.Path.cwd()
+found = [p for p in (here, *here.parents, here / "course") if (p / "helpers" / "components.py").is_file()]
 if not found and "google.colab" in sys.modules:
-    clone = ["git", "clone", "-q", "--depth=1", "-b", TAG, COURSE, "course"]
-    found = places[-1:] if subprocess.run(clone, capture_output=True).returncode == 0 else []
-if not found:
-    sys.exit(f"No course above {{places[0]}}: check the network, or git clone {{COURSE}} and run it there.")
-sys.path.insert(0, str(found[0]))'''
+    failed, said = subprocess.getstatusoutput(f"git clone -q --depth=1 -b {{TAG}} {{COURSE}} course")
+    found = [here / "course"] if not failed else sys.exit(
+        f"No course came ({{said.split(chr(10))[0]}}): check network and folder, then run this cell again.")
+found or sys.exit(f"No course in {{here}} or above: open a notebook inside it, or git clone {{COURSE}}.")
+sys.path.insert(0, str(found[0]))
+from helpers.ready import check_kernel
+check_kernel()'''
 
 
 def address() -> tuple[str, str]:

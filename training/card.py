@@ -43,7 +43,9 @@ def attention_lines(figures):
         ours, centre, shuffled = (scores[name] for name in ("default", "centre prior", "shuffled words"))
         return [words, *(percent(score["pointing"]) for score in (ours, centre, shuffled)), f"{ours['iou']:.2f}", str(ours["n"])]
 
-    return ("Pointing game: the brightest cell of a word's cross-attention map lies on the thing it names.\n\n"
+    return ("Pointing game: the brightest cell of a word's cross-attention map lies on the thing it names. The training asked "
+            "for that, on other pictures, whose masks it had (`training/grounding.py`): Stable Diffusion's maps were never "
+            "taught, so expect less of them.\n\n"
             + table(["words", "hits", "a bell in the middle instead", "another word's map instead", "IoU", "n"],
                     [row(words, scores) for words, scores in pointing.items()]))
 

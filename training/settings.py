@@ -96,7 +96,7 @@ PRESETS = {
         "judge": Judge(steps=750, batch=64, lr=2e-3, warmup=50, decay=0.5, ema=0.99, weight_decay=0.01, log_every=25,
                        watch_minutes=2),
         "clip": Clip(steps=900, batch=128, lr=2e-3, warmup=50, decay=0.4, ema=0.99, weight_decay=0.01, log_every=25),
-        "unet": Unet(steps=9000, batch=32, lr=2e-3, warmup=100, decay=0.3, ema=0.999, watch_minutes=10),
+        "unet": Unet(steps=11_000, batch=32, lr=2e-3, warmup=100, decay=0.3, ema=0.999, watch_minutes=10),
         "evaluate": Evaluate(),
     },
     "gpu": {

@@ -3,15 +3,11 @@ import numpy as np
 from matplotlib import ticker
 
 from . import style
+from .intervals import interval
 from .style import FAINT, GUIDED, INK, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#B8860B", "#CC79A7", "#3C9BD6", "#222222", "#8C8C8C", "#7A4FA3"]
-
-
-def half_width(share, n):
-    """Half of the 95 % interval of a share (0..1) of n yes-or-no readings (normal approximation)."""
-    return 1.96 * (share * (1 - share) / n) ** 0.5
 
 
 def guidance_bill(scales, fidelity, readings, diversity, clipped, pictures, title, note):
@@ -29,8 +25,8 @@ def guidance_bill(scales, fidelity, readings, diversity, clipped, pictures, titl
         top = TITLE + 0.1 + r * (high + 0.14)
         ax = place(fig, left, top, length, high)
         if r == 0:
-            half = [half_width(value, readings) for value in values]
-            ax.fill_between(places, np.array(values) - half, np.array(values) + half, color=colour, alpha=0.18, lw=0)
+            low, high_end = zip(*(interval(value * readings, readings) for value in values))
+            ax.fill_between(places, low, high_end, color=colour, alpha=0.18, lw=0)
         ax.plot(places, values, "o-", color=colour, ms=4, lw=1.6)
         if r == 0:
             best = int(np.argmax(values))

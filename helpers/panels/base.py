@@ -11,6 +11,7 @@ import ipywidgets as widgets
 
 STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
 WIDE = {"description_width": "initial"}
+FITTING = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}     # a picture in its own size
 
 
 class Still(widgets.VBox):
@@ -20,31 +21,45 @@ class Still(widgets.VBox):
         return STILL
 
 
+def named(control):
+    """The control, with its name as what a resting mouse is told: without one ipywidgets 8 says "null"."""
+    if control.has_trait("tooltip"):
+        control.tooltip = control.description
+    return control
+
+
 def slider(name, values, start, live=True, width="420px"):
     """A slider that stops at the given values only, so that a frame can wait for each stop.
 
     live=False: it acts when it is let go, for frames that take longer than a glance.
     """
-    return widgets.SelectionSlider(options=list(values), value=start, description=name, style=WIDE,
-                                   continuous_update=live, layout=widgets.Layout(width=width))
+    return named(widgets.SelectionSlider(options=list(values), value=start, description=name, style=WIDE,
+                                         continuous_update=live, layout=widgets.Layout(width=width)))
 
 
 def menu(name, values, start):
     """A drop-down list of a few values."""
-    return widgets.Dropdown(options=list(values), value=start, description=name, style=WIDE,
-                            layout=widgets.Layout(width="220px"))
+    return named(widgets.Dropdown(options=list(values), value=start, description=name, style=WIDE,
+                                  layout=widgets.Layout(width="220px")))
 
 
 def buttons(name, values, start):
-    """A row of buttons of which one is down."""
-    return widgets.ToggleButtons(options=list(values), value=start, description=name,
-                                 style={**WIDE, "button_width": "auto"})
+    """A row of buttons of which one is down, its name before it on the same line."""
+    layout = widgets.Layout(display="flex", flex_flow="row wrap", grid_gap="4px")
+    return named(widgets.ToggleButtons(options=list(values), value=start, description=name, layout=layout,
+                                       style={**WIDE, "button_width": "auto"}))
 
 
 def text(name, start):
     """A line to type into; it counts when Enter is pressed. For panels that draw when asked (ahead=False)."""
-    return widgets.Text(value=start, description=name, continuous_update=False, style=WIDE,
-                        layout=widgets.Layout(width="640px"))
+    return named(widgets.Text(value=start, description=name, continuous_update=False, style=WIDE,
+                              layout=widgets.Layout(width="640px", max_width="100%")))
+
+
+def row(controls):
+    """Controls side by side, on a second line where the page is narrow."""
+    return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", align_items="center",
+                                                              grid_gap="0 12px"))
 
 
 def sentence(*parts):
@@ -62,13 +77,12 @@ class Panel(Still):
 
     def __init__(self, controls, frame, readout, ahead=True):
         self.controls, self.frame, self.readout, self.frames = dict(controls), frame, readout, {}
-        self.picture = widgets.Image(format="png", layout=widgets.Layout(width="100%", max_width="900px"))
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(**FITTING))
         self.line = widgets.HTML()
         if ahead:
             for values in itertools.product(*(control.options for control in self.controls.values())):
                 self.frames[values] = frame(**dict(zip(self.controls, values)))
-        row = widgets.HBox(list(self.controls.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        super().__init__([row, self.picture, self.line])
+        super().__init__([row(self.controls.values()), self.picture, self.line])
         for control in self.controls.values():
             control.observe(self.show, "value")
         self.show()

@@ -72,7 +72,10 @@ def places_panel(image, points, attention, tokens, budgets):
                 "head": menu("head", ["mean", *range(heads)], "mean"),
                 "step": slider("call", range(attention.steps), 0),
                 "top": slider("top share, %", (50, 75, 90, 100), 100)}
-    return Panel(controls, frame, lambda layer, head, step, top: sentence("Each row sums to 1."), ahead=False)
+    def readout(layer, head, step, top):
+        return sentence(f"{layer}, head {head}, call {step}: each row sums to 1.")
+
+    return Panel(controls, frame, readout, ahead=False)
 
 
 def explorer_panel(image, attention, c, prompt):

@@ -14,7 +14,7 @@ def noise_panel(picture, noise):
     def readout(t, schedule):
         abar = schedules[schedule][t]
         return (f"x<sub>{t}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
-                f"noise, signal-to-noise {diffusion.snr_db(abar):.1f} dB")
+                f"noise, signal-to-noise {diffusion.snr_db(abar):z.1f} dB")
 
     controls = {"t": slider("t", EVERY_T, 354),
                 "schedule": menu("schedule", diffusion.SCHEDULES, "scaled_linear")}
@@ -39,7 +39,7 @@ def field_panel(fields):
     def readout(t):
         abar = fields.alphas_cumprod[t]
         return (f"score = -noise / sqrt(1 - abar) = -noise / {(1 - abar).sqrt():.2f} &nbsp; "
-                f"(signal-to-noise {diffusion.snr_db(abar):.1f} dB)")
+                f"(signal-to-noise {diffusion.snr_db(abar):z.1f} dB)")
 
     return Panel({"t": slider("t", range(0, 1000, 37), 555)}, fields.frame, readout)
 

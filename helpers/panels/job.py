@@ -6,6 +6,7 @@ The kernel stays free, since the thread only sets traits of widgets.
 """
 import threading
 import time
+from contextlib import contextmanager
 
 
 class Job:
@@ -53,12 +54,13 @@ class Job:
         done, step, started = 0, None, time.monotonic()
         try:
             if not run.stopped:
-                for step in run.make():
-                    done += 1
-                    if run.stopped:
-                        break
-                    pace = (time.monotonic() - started) / done
-                    self.on_step(step, done, pace * max(run.total - done, 0))
+                with ending(run.make()) as steps:
+                    for step in steps:
+                        done += 1
+                        if run.stopped:
+                            break
+                        pace = (time.monotonic() - started) / done
+                        self.on_step(step, done, pace * max(run.total - done, 0))
             if run.stopped == "cancelled":
                 self.on_cancel(done)
             elif not run.stopped:
@@ -66,6 +68,15 @@ class Job:
         except Exception as problem:  # whatever it is, the panel says it in words
             if run.stopped != "superseded":
                 self.on_error(problem)
+
+
+@contextmanager
+def ending(steps):
+    """An iterator for the time of a with block: what a generator holds open is closed when the block is left."""
+    try:
+        yield steps
+    finally:
+        getattr(steps, "close", lambda: None)()
 
 
 class Run:

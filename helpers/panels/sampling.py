@@ -3,20 +3,24 @@
 The studio's loop can be watched and stopped while it draws.
 """
 import io
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import ipywidgets as widgets
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from ..conditioning import too_long
 from ..files import write_atomic
 from ..latents import decode_latents, preview_of
-from ..sampling import SCHEDULERS, denoise
-from .base import WIDE, Panel, Still, menu, sentence, slider, text
+from ..sampling import SCHEDULERS, Step, denoise
+from .base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
 from .job import Job
 
 SHOWN = 192             # CSS pixels of a live picture
 KEPT = 8                # pictures in the strip
+INDEX = '<sub style="line-height:0">'            # an index that does not make its line taller
+BLANK = Image.new("RGB", (8, 8), "#EEEEEE")     # where there is no picture yet
 
 
 def guidance_panel(exact):
@@ -29,6 +33,15 @@ def guidance_panel(exact):
     return Panel({"scale": slider("guidance", list(exact.ends), 4)}, exact.frame, readout)
 
 
+class Told(NamedTuple):
+    """What the worker tells the studio after a step of its loops; finished: the latents of loops that ended."""
+
+    step: Step
+    settings: dict
+    said: list
+    finished: list
+
+
 class Studio(Still):
     """Prompt, negative prompt, steps, guidance, scheduler, seed; Generate, Cancel, Save; the last pictures.
 
@@ -36,66 +49,84 @@ class Studio(Still):
     step the latents are shown by the linear preview of lesson 02.
     """
 
+    ROWS = ("prompt",), ("negative_prompt",), ("steps", "guidance"), ("scheduler", "seed")
+    WORDS = {"x_t": f"x{INDEX}t</sub>: what the loop holds", "x_0": f"x{INDEX}0</sub>: what it expects",
+             "picture": "the picture"}
+
     def __init__(self, c, **settings):
         self.c, self.preview, self.history, self.shown = c, preview_of(c), [], None
-        start = {"prompt": "", "negative_prompt": "", "steps": 25, "guidance": c.guidance, "scheduler": "ddim",
-                 "seed": 0} | settings
-        self.controls = {
-            "prompt": text("prompt", start["prompt"]),
-            "negative_prompt": text("negative", start["negative_prompt"]),
-            "steps": widgets.IntSlider(start["steps"], 1, 50, description="steps", style=WIDE),
-            "guidance": widgets.FloatSlider(value=start["guidance"], min=0, max=15, step=0.5, description="guidance",
-                                            style=WIDE, readout_format=".1f"),
-            "scheduler": menu("scheduler", SCHEDULERS, start["scheduler"]),
-            "seed": widgets.IntSlider(start["seed"], 0, 9999, description="seed", style=WIDE)}
+        self.controls = self.make_controls({
+            "prompt": "", "negative_prompt": "", "steps": 25, "guidance": c.guidance, "scheduler": "ddim",
+            "seed": 0} | settings)
         self.generate, self.cancel, self.save = (widgets.Button(description=word) for word in ("Generate", "Cancel", "Save"))
         self.generate.button_style, self.cancel.disabled, self.save.disabled = "primary", True, True
         self.bar, self.line = widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="300px")), widgets.HTML()
-        self.views = {name: widgets.Image(format="png", layout=widgets.Layout(width=f"{SHOWN}px", height=f"{SHOWN}px"))
-                      for name in ("x_t", "x_0", "picture")}
-        words = ("x<sub>t</sub>: what the loop holds", "x<sub>0</sub>: what it expects", "the picture")
-        self.strip = widgets.HBox()
+        self.views = {name: picture_of(BLANK, SHOWN) for name in self.WORDS}
+        self.strip = row([])
         self.job = Job(self.show_step, self.show_picture, self.show_problem, self.show_cancelled)
         self.generate.on_click(lambda button: self.start())
         self.cancel.on_click(lambda button: self.job.cancel())
         self.save.on_click(lambda button: self.save_shown())
-        rows = list(self.controls.values())
-        super().__init__([*rows[:2], widgets.HBox(rows[2:4]), widgets.HBox(rows[4:]),
-                          widgets.HBox([self.generate, self.cancel, self.save, self.bar]), self.line,
-                          widgets.HBox([widgets.VBox([widgets.HTML(word), view])
-                                        for word, view in zip(words, self.views.values())]), self.strip])
+        rows = [[self.controls[name] for name in names if name in self.controls] for names in self.ROWS]
+        views = row([widgets.VBox([widgets.HTML(self.WORDS[name]), view]) for name, view in self.views.items()])
+        super().__init__([*map(row, filter(None, rows)), row([self.generate, self.cancel, self.save, self.bar]), self.line,
+                          views, self.strip])
+
+    def make_controls(self, start):
+        """{name: widget}, by the names of `denoise`'s arguments. start: the values they begin with."""
+        return {
+            "prompt": text("prompt", start["prompt"]),
+            "negative_prompt": text("negative", start["negative_prompt"]),
+            "steps": number("steps", start["steps"], 1, 50),
+            "guidance": number("guidance", start["guidance"], 0, 15, 0.5, ".1f"),
+            "scheduler": menu("scheduler", SCHEDULERS, start["scheduler"]),
+            "seed": number("seed", start["seed"], 0, 9999)}
 
     @property
     def settings(self):
-        """{name: value} as the controls stand: keyword arguments of `denoise`."""
+        """{name: value} as the controls stand."""
         return {name: control.value for name, control in self.controls.items()}
+
+    def loops(self, settings):
+        """One after the other, the loops that draw what is asked for: (sentences about the words, steps).
+
+        Called on the worker's thread, and closed after the last step, an error or Cancel.
+        """
+        yield [too_long(self.c, settings[name]) for name in ("prompt", "negative_prompt")], denoise(self.c, **settings)
+
+    def count_loops(self, settings):
+        """How many loops there will be."""
+        return 1
 
     def start(self):
         """Draw what the controls say, in place of what is being drawn."""
         settings = self.settings
 
         def work():
-            said = [too_long(self.c, settings[name]) for name in ("prompt", "negative_prompt")]
-            for step in denoise(self.c, **settings):
-                yield step, settings, said
+            finished = []
+            with closing(self.loops(settings)) as loops:
+                for said, steps in loops:
+                    for step in steps:
+                        yield Told(step, settings, said, finished)
+                    finished.append(step.latents)
 
-        self.cancel.disabled, self.bar.value, self.bar.max = False, 0, settings["steps"]
+        total = settings["steps"] * self.count_loops(settings)
+        self.cancel.disabled, self.bar.value, self.bar.max = False, 0, total
         self.line.value = "The words are read ..."
-        self.job.start(work, settings["steps"])
+        self.job.start(work, total)
 
     def show_step(self, told, done, seconds_left):
-        step, _, said = told
         self.bar.max = max(self.bar.max, done)      # "heun" and "pndm" call the U-Net more often than `steps`
         self.bar.value = done
-        self.views["x_t"].value, self.views["x_0"].value = (png(self.preview(x)) for x in (step.latents, step.x0))
-        self.line.value = sentence(f"Step {done} of {self.bar.max}, {seconds_left:.0f} s left.", *said)
+        self.views["x_t"].value, self.views["x_0"].value = (
+            png(self.preview(x)) for x in (told.step.latents, told.step.x0))
+        self.line.value = sentence(f"Step {done} of {self.bar.max}, {seconds_left:.0f} s left.", *told.said)
 
     def show_picture(self, told):
-        step, settings, said = told
-        picture, = decode_latents(self.c, step.latents)
+        pictures = [decode_latents(self.c, latents)[0] for latents in told.finished]
         self.cancel.disabled = True
-        self.line.value = sentence("Done.", *said)
-        self.keep(picture, settings)
+        self.line.value = sentence("Done.", *told.said)
+        self.keep(beside(pictures), told.settings)
 
     def show_problem(self, problem):
         self.cancel.disabled, self.bar.value = True, 0
@@ -116,8 +147,7 @@ class Studio(Still):
         picture, settings = self.history[i]
         back = widgets.Button(description=f"seed {settings['seed']}", layout=widgets.Layout(width="96px"))
         back.on_click(lambda button: self.load(i))
-        small = widgets.Image(value=png(picture), format="png", layout=widgets.Layout(width="96px", height="96px"))
-        return widgets.VBox([small, back])
+        return widgets.VBox([picture_of(picture, 96), back])
 
     def load(self, i):
         """Bring back picture i of the strip, and every control as it stood for it."""
@@ -127,6 +157,7 @@ class Studio(Still):
 
     def show_kept(self, i):
         self.shown = self.history[i]
+        self.views["picture"].layout.width = width_of(self.shown[0], SHOWN)
         self.views["picture"].value, self.save.disabled = png(*self.shown), False
 
     def save_shown(self):
@@ -140,6 +171,36 @@ class Studio(Still):
             self.show_problem(problem)
         else:
             self.line.value = sentence(f"Saved as {path}, settings inside.")
+
+
+def beside(pictures):
+    """PIL pictures of one size in a row, with a thin white gap; one alone stays as it is."""
+    if len(pictures) == 1:
+        return pictures[0]
+    (width, height), gap = pictures[0].size, max(pictures[0].width // 32, 1)
+    row = Image.new("RGB", (len(pictures) * (width + gap) - gap, height), "white")
+    for i, picture in enumerate(pictures):
+        row.paste(picture, (i * (width + gap), 0))
+    return row
+
+
+def number(name, start, low, high, step=None, digits=".2f"):
+    """A slider over numbers from low to high: whole ones, or in steps that are not. digits: as Python formats them."""
+    common = {"min": low, "max": high, "description": name, "style": WIDE, "layout": widgets.Layout(width="300px")}
+    if step is None:
+        return named(widgets.IntSlider(start, **common))
+    return named(widgets.FloatSlider(start, step=step, readout_format=digits, **common))
+
+
+def picture_of(picture, height):
+    """A PIL picture as a widget, so many CSS pixels high."""
+    return widgets.Image(value=png(picture), format="png",
+                         layout=widgets.Layout(width=width_of(picture, height), height=f"{height}px"))
+
+
+def width_of(picture, height):
+    """How wide a picture is in CSS when it is shown `height` pixels high."""
+    return f"{round(height * picture.width / picture.height)}px"
 
 
 def png(picture, settings=None):

@@ -80,6 +80,8 @@ def truth(scene: Scene) -> dict:
 class Judge:
     """A trained `Reader` and its words."""
 
+    each_place = EACH_PLACE
+
     def __init__(self, reader):
         self.reader = reader.eval().requires_grad_(False)
 
@@ -99,8 +101,8 @@ class Judge:
             for i in range(len(pixels)):
                 subjects = {}
                 for place, kind, colour in zip(PLACES, best["kind"][i], best["colour"][i]):
-                    if EACH_PLACE["kind"][kind] != "none":
-                        subjects[place] = (EACH_PLACE["colour"][colour], EACH_PLACE["kind"][kind])
+                    if self.each_place["kind"][kind] != "none":
+                        subjects[place] = (self.each_place["colour"][colour], self.each_place["kind"][kind])
                 readings.append({key: words[best[key][i]] for key, words in WHOLE.items()} | {"subjects": subjects})
         return readings
 

@@ -165,6 +165,17 @@ def has_setup(nb):
         yield f"the second code cell, and no other, holds the line: {MODEL_LINE}"
 
 
+def has_progress(nb):
+    """The last code cell begins with the exercises: "0 of 4 exercises are right." as committed."""
+    exercises = sum(source(c).startswith("# @title Worked solution of exercise ") for c in code_cells(nb))
+    last = code_cells(nb)[-1]
+    printed = "".join(text for o in last["outputs"][:1] for text in texts(o))
+    if source(last).splitlines()[0] != "check.progress()":
+        yield f"the last code cell begins with {source(last).splitlines()[0]!r}, not with check.progress()"
+    elif not printed.startswith(f"0 of {exercises} exercises are right."):
+        yield f"holds {exercises} worked solutions, and the progress line says {printed.splitlines()[:1]}"
+
+
 def has_live_links(nb, file: Path):
     text = "\n".join(source(c) for c in markdown_cells(nb))
     if badge(file.name) not in text:
@@ -190,5 +201,5 @@ def has_small_file(nb, file: Path):
 
 
 RULES = [is_executed, has_pictures, has_clean_outputs, has_short_cells, has_short_prose, has_course_metadata,
-         has_alt_text, has_plain_code, has_setup, has_plain_words]
+         has_alt_text, has_plain_code, has_setup, has_progress, has_plain_words]
 FILE_RULES = [has_live_links, has_small_file]  # these also look at where the notebook lies

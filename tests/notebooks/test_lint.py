@@ -43,7 +43,8 @@ def shown(**data):
 def notebook(*cells):
     """A notebook that keeps all rules, with the cells given put in before its end."""
     cells = [prose(f"# A lesson\n\n{badge('99_lesson.ipynb')}"), code(setup_cell()), code(rules.MODEL_LINE),
-             *cells, prose("Look at the lake:"), code("pictures", *[shown(image_png="")] * rules.PICTURES)]
+             *cells, prose("Look at the lake:"), code("check.progress()\npictures",
+             printed("0 of 0 exercises are right.\n"), *[shown(image_png="")] * rules.PICTURES)]
     ran = [cell for cell in cells if cell["cell_type"] == "code"]
     for number, cell in enumerate(ran, 1):
         cell["execution_count"] = number
@@ -105,6 +106,9 @@ def set_cell(number, **changes):
     (rules.has_setup, [], set_cell(1, outputs=[printed("ready")])),
     (rules.has_setup, [], set_cell(2, source='MODEL = "postcard"')),
     (rules.has_setup, [code(rules.MODEL_LINE)], None),
+    (rules.has_progress, [], set_cell(-1, source="pictures\ncheck.progress()")),
+    (rules.has_progress, [], lambda nb: nb["cells"][-1]["outputs"].pop(0)),
+    (rules.has_progress, [code("# @title Worked solution of exercise 1\nx = 1")], None),
     (rules.has_plain_words, [prose("The model clearly wants this.")], None),
     (rules.has_plain_words, [prose("Just\nrun it.")], None),
     (rules.has_live_links, [prose("[next](05_missing.ipynb)")], None),

@@ -4,14 +4,20 @@ import base64
 import copy
 import io
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from PIL import Image
+
+from helpers import ready
 from tools import execute_notebooks, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,17 +25,35 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # --- the setup cell
 
-def run_setup(folder, text, before=""):
+COLAB = "import sys; sys.modules['google.colab'] = sys"
+NOBODY = 65534  # a user who may write nowhere; only root can play one
+
+
+def run_setup(folder, text, before="", python=sys.executable, **more):
     """Run a setup cell in a folder, then print the first entry of sys.path; returns the finished process."""
     code = f"{before}\n{text}\nprint(sys.path[0])"
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    return subprocess.run([python, "-c", code], cwd=folder, capture_output=True, text=True, **more)
 
 
-def make_course(folder):
+def assert_stops(done, *words):
+    """It ended with one sentence, which holds these words, and no traceback."""
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and all(word in done.stderr for word in words), done.stderr
+
+
+def make_course(folder, needs=("torch>=2",)):
+    """As much of a course as the setup cell needs, in an open folder."""
     (folder / "helpers").mkdir(parents=True)
-    (folder / "helpers" / "components.py").touch()
+    for name in ("__init__.py", "ready.py", "components.py"):
+        shutil.copy(ROOT / "helpers" / name, folder / "helpers")
+    (folder / "pyproject.toml").write_text(f"[project]\ndependencies = {list(needs)}\n")
     (folder / "notebooks").mkdir()
     return folder
+
+
+def as_text(origin, tag="v1"):
+    """The setup cell of a course that lives in a folder of this machine."""
+    return setup_cell.TEXT.format(repo="x/y", tag=tag).replace("https://github.com/x/y", origin.as_uri())
 
 
 @pytest.mark.parametrize("below", [".", "notebooks", "notebooks/copies/mine"])
@@ -42,8 +66,7 @@ def test_setup_walks_up_to_the_course(tmp_path, below):
 
 def test_setup_elsewhere_says_what_to_do_in_one_sentence(tmp_path):
     done = run_setup(tmp_path, setup_cell.setup_cell())
-    assert done.returncode == 1 and done.stdout == ""
-    assert str(tmp_path) in done.stderr and "git clone" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert_stops(done, str(tmp_path), "open a notebook inside it, or git clone https://github.com/")
 
 
 def test_setup_on_colab_clones_once(tmp_path):
@@ -51,22 +74,88 @@ def test_setup_on_colab_clones_once(tmp_path):
     git = ["git", "-C", str(course), "-c", "user.name=t", "-c", "user.email=t@example.com"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"], ["tag", "v1"]):
         subprocess.run(git + words, check=True, capture_output=True)
-    text = setup_cell.TEXT.format(repo="x/y", tag="v1").replace("https://github.com/x/y", course.as_uri())
-    colab = "import sys; sys.modules['google.colab'] = sys"
     content = tmp_path / "content"
     content.mkdir()
     for _ in range(2):  # the second time it is there already, and the origin may be gone
-        (course / "notebooks" / "x").touch()
-        done = run_setup(content, text, before=colab)
+        done = run_setup(content, as_text(course), before=COLAB)
         assert (done.stdout.strip(), done.stderr) == (str(content / "course"), "")
         (course / ".git").rename(course / ".git-gone") if (course / ".git").exists() else None
 
 
 def test_setup_on_colab_without_network_says_so(tmp_path):
-    nowhere = (tmp_path / "nowhere").as_uri()
-    text = setup_cell.TEXT.format(repo="x/y", tag="v1").replace("https://github.com/x/y", nowhere)
-    done = run_setup(tmp_path, text, before="import sys; sys.modules['google.colab'] = sys")
-    assert done.returncode == 1 and "check the network" in done.stderr and len(done.stderr.splitlines()) == 1
+    done = run_setup(tmp_path, as_text(tmp_path / "nowhere"), before=COLAB)
+    assert_stops(done, "nowhere' does not", "check network and folder, then run this cell again")
+    assert not (tmp_path / "course").exists()
+
+
+@pytest.fixture
+def locked():
+    """A course in a folder that may be read, not written, and how to run Python there (root: as another)."""
+    how = {}
+    if os.getuid() == 0:
+        how = {"python": shutil.which("python3", path="/usr/bin"), "user": NOBODY, "group": NOBODY,
+               "extra_groups": []}
+        if not how["python"] or subprocess.run([how["python"], "-c", "import tomllib"]).returncode:
+            pytest.skip("needs a Python 3.11 that every user of this machine may run")
+    with tempfile.TemporaryDirectory() as folder:
+        course = make_course(Path(folder) / "course", needs=())
+        folders = [course / "notebooks", course / "helpers", course, Path(folder)]
+        for path in folders:
+            path.chmod(0o555)
+        yield course, how
+        for path in folders:
+            path.chmod(0o755)
+
+
+def test_setup_in_a_folder_that_may_not_be_written_says_what_is_lost(locked):
+    course, how = locked
+    done = run_setup(course / "notebooks", setup_cell.setup_cell(), **how)
+    told, path = done.stdout.splitlines()
+    assert (path, done.stderr, done.returncode) == (str(course), "", 0)
+    assert told.startswith(f"You may not write in {course / 'notebooks'}: the lesson runs, but to keep your ")
+
+
+def test_setup_on_colab_where_nothing_may_be_written(locked):
+    course, how = locked
+    (course / "helpers" / "components.py").unlink()
+    done = run_setup(course / "notebooks", as_text(course), before=COLAB, **how)
+    assert_stops(done, "Permission denied", "check network and folder")
+
+
+def test_a_kernel_without_the_packages_is_named_with_what_to_do(tmp_path):
+    course = make_course(tmp_path / "course", needs=("torch>=2", "no-such-thing>=1", "nor.this>=2.5,<3"))
+    done = run_setup(course, setup_cell.setup_cell())
+    assert_stops(done, f"This kernel ({sys.executable}) lacks no-such-thing nor.this: choose the course's",
+                 "-m pip install no-such-thing nor.this")
+
+
+def test_a_kernel_with_older_packages_is_told_and_goes_on(tmp_path):
+    course = make_course(tmp_path / "course", needs=("torch>=99.5", "numpy>=2.1"))
+    done = run_setup(course, setup_cell.setup_cell())
+    assert done.returncode == 0 and done.stderr == ""
+    assert re.match(r"Older in this kernel than the course asks for: torch 2\S+ \(99.5\);", done.stdout)
+
+
+def test_a_python_that_is_too_old_is_told(tmp_path):
+    course = make_course(tmp_path / "course")
+    done = run_setup(course, setup_cell.setup_cell(), before="import sys; sys.version_info = (3, 9, 1)")
+    assert_stops(done, "the course needs 3.11 or newer: choose another kernel")
+
+
+def test_the_course_asks_for_nothing_that_this_environment_lacks():
+    assert ready.lacking(ROOT / "pyproject.toml") == ([], [])
+
+
+def test_versions_compare_as_numbers():
+    assert ready.numbers("0.9") < ready.numbers("0.39.0") == ready.numbers("0.39") < ready.numbers("1.0.0rc1")
+
+
+def test_the_first_import_without_packages_says_what_to_do(tmp_path):
+    """Outside a notebook: `from helpers import load_components` where there is no torch."""
+    code = ("import sys; sys.modules['torch'] = None\n"
+            "try:\n    from helpers import load_components\nexcept ImportError as error:\n    print(error)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "lacks torch: choose the course's own kernel" in done.stdout and done.stdout.count("\n") == 1
 
 
 # --- make links

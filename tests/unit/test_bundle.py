@@ -139,7 +139,7 @@ def test_every_floor_is_reached(measured):
     for kind in ("nouns", "subjects", "colours"):       # the maps say more than a guess; how much more, the card says
         guesses = words[kind]["centre prior"]["pointing"], words[kind]["shuffled words"]["pointing"]
         assert words[kind]["default"]["pointing"] > 2 * max(guesses)
-    assert words["subjects"]["default"]["pointing"] >= 0.70
+    assert min(words["nouns"]["default"]["pointing"], words["subjects"]["default"]["pointing"]) >= 0.70
     assert measured["heldout"]["mean"]["n"] and measured["binding"]["binding"]["n"]       # reported
 
 

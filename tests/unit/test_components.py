@@ -1,12 +1,7 @@
 """helpers.components and helpers.hub: what loads, the facts computed from it, and what bad input gets."""
 
-import json
 import shutil
-import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -55,9 +50,37 @@ def test_half_precision_files_are_preferred(folder):
     assert load_components(folder, device="cpu").dtype == torch.float32
 
 
-def test_course_model_is_the_default(model_folders, monkeypatch):
+# COURSE_MODEL
+
+
+@pytest.mark.parametrize("name", [None, "postcard"])
+def test_course_model_takes_the_place_of_the_bundled_one(model_folders, monkeypatch, capsys, name):
     monkeypatch.setenv("COURSE_MODEL", str(model_folders["sd15"]))
-    assert load_components(device="cpu").path == model_folders["sd15"]
+    assert load_components(name, device="cpu").path == model_folders["sd15"]
+    line = f'COURSE_MODEL is set: {model_folders["sd15"]} takes the place of "postcard".\n'
+    assert capsys.readouterr().out == line
+
+
+def test_any_other_name_wins_over_course_model(model_folders, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_MODEL", str(model_folders["sd15"]))
+    assert load_components(model_folders["postcard"], device="cpu").path == model_folders["postcard"]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("value", ["", "postcard"])
+@pytest.mark.parametrize("name", [None, "postcard"])
+def test_without_course_model_it_is_the_bundled_one(model_folders, monkeypatch, capsys, name, value):
+    monkeypatch.setenv("COURSE_MODEL", value)
+    monkeypatch.setitem(components.MODELS, "postcard", model_folders["postcard"])
+    assert load_components(name, device="cpu").path == model_folders["postcard"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_course_model_that_is_not_there_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_MODEL", "/no/such/model")
+    with pytest.raises(FileNotFoundError, match="There is no model folder /no/such/model"):
+        load_components("postcard")
+    assert "COURSE_MODEL is set" in capsys.readouterr().out
 
 
 def test_without_a_card_guidance_is_the_fields_default(folder):
@@ -175,96 +198,7 @@ def test_a_full_graphics_card_is_told_in_gigabytes(monkeypatch):
     components._check_memory(0.5e9, "cuda")
 
 
-# The Hub, played by a server on this machine
-
-
-class Answer(BaseHTTPRequestHandler):
-    """Serves one model folder, whole or in a way that goes wrong, as the Hub serves it."""
-
-    def do_GET(self):
-        server, path = self.server, self.path.split("?")[0]
-        server.asked.append(path)
-        if server.status != 200:
-            return self._send(server.status, b"{}", **server.headers)
-        if path.startswith("/api/models/"):
-            files = [{"rfilename": name, "size": len(content), "path": name, "type": "file", "oid": "0" * 40}
-                     for name, content in server.files.items()]
-            about = {"id": "owner/name", "sha": "a" * 40, "siblings": files}
-            return self._send(200, json.dumps(files if "/tree/" in path else about).encode())
-        content = server.files[path.split("a" * 40 + "/")[1]]
-        headers = {"X-Repo-Commit": "a" * 40, "ETag": f'"{hash(content):x}"'}
-        if server.half and path.endswith("model.safetensors") and self.command == "GET":
-            content = content[:len(content) // 2]
-        self._send(200, content, **headers)
-
-    do_HEAD = do_GET
-
-    def _send(self, status, content, **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def stand_in(monkeypatch, model_folders):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server.asked, server.status, server.headers, server.half = [], 200, {}, False
-    source = model_folders["sd15"]
-    server.files = {path.relative_to(source).as_posix(): path.read_bytes()
-                    for path in source.rglob("*") if path.is_file()}
-    server.files |= {"v1-5-pruned.ckpt": b"large", "unet/diffusion_pytorch_model.bin": b"a pickle"}
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)  # `make test` keeps everything else offline
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_model_is_fetched_once_and_then_cached(stand_in, capsys):
-    c = load_components("owner/whole", device="cpu")
-    assert c.latent_shape == (4, 24, 24)
-    assert "Downloading owner/whole from the Hugging Face Hub" in capsys.readouterr().out
-    assert not any(path.endswith((".ckpt", ".bin")) for path in stand_in.asked)
-    stand_in.asked.clear()
-    load_components("owner/whole", device="cpu")
-    assert stand_in.asked == [] and capsys.readouterr().out == ""
-
-
-def test_half_a_file_is_not_taken_for_a_model_and_can_be_fetched_again(stand_in):
-    stand_in.half = True
-    with pytest.raises(ConnectionError, match="broke off"):
-        load_components("owner/half", device="cpu")
-    stand_in.half = False
-    assert load_components("owner/half", device="cpu").latent_shape == (4, 24, 24)
-
-
-@pytest.mark.parametrize("status, headers, kind, words", [
-    (404, {"X-Error-Code": "RepoNotFound"}, FileNotFoundError, "gone from the Hugging Face Hub"),
-    (401, {"X-Error-Code": "RepoNotFound"}, FileNotFoundError, "gone from the Hugging Face Hub"),
-    (401, {"X-Error-Code": "GatedRepo"}, PermissionError, "is gated: accept its terms"),
-    (401, {"X-Error-Message": "expired token"}, PermissionError, r"refused owner/name \(answer 401\)"),
-    (500, {}, ConnectionError, "answered 500"),
-])
-def test_what_the_hub_answers_is_put_in_words(stand_in, status, headers, kind, words):
-    stand_in.status, stand_in.headers = status, headers
-    with pytest.raises(kind, match=f"{words}.*load_components\\(\"postcard\"\\) needs no network"):
-        load_components("owner/name")
-
-
-def test_a_hub_that_is_not_there_is_unreachable(monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
-    with pytest.raises(ConnectionError, match="unreachable.*needs no network"):
-        load_components("sd15")
+# Which files of a repository (fetching them: tests/faults/test_hub.py)
 
 
 def test_half_precision_and_safe_files_are_chosen():

@@ -6,7 +6,7 @@ from helpers import denoise, diffusion
 from helpers.conditioning import encode_prompts
 from helpers.figures import guidance, sampling
 from helpers.figures.decisions import decisions, settled
-from helpers.figures.sweeps import guidance_bill, half_width, steps_bill
+from helpers.figures.sweeps import guidance_bill, steps_bill
 from helpers.figures.unet import anatomy, ledger
 from helpers.latents import decode_latents
 from helpers.panels.sampling import guidance_panel
@@ -76,10 +76,6 @@ def test_guidance_figures_and_panel():
     panel = guidance_panel(guidance.Exact(BOTH, RIGHT, -0.35, ABAR[250].item(), ends))
     panel.controls["scale"].value = 15
     assert len({*panel.frames.values()}) == 3 and "guided = empty + 15" in panel.line.value
-
-
-def test_half_width_is_the_usual_interval():
-    assert half_width(0.5, 100) == pytest.approx(0.098) and half_width(1.0, 50) == 0
 
 
 def test_bills():

@@ -103,3 +103,25 @@ def test_cancel_twice_and_after_the_end(log):
     log.job.start(lambda: iter("b"), 1)
     assert log.job.wait(10)
     assert log.told[-1] == ("done", "b")
+
+
+@pytest.mark.parametrize("end", ["done", "cancelled", "error"])
+def test_what_the_steps_hold_open_is_closed_before_anything_is_told(end):
+    told = []
+
+    def work():
+        try:
+            yield 1
+            yield 2
+        finally:
+            told.append("closed")
+
+    def on_step(step, done, left):
+        if end == "cancelled":
+            job.cancel()
+        if end == "error":
+            raise ValueError("no picture")
+
+    job = Job(on_step, lambda step: told.append("done"), lambda problem: told.append("error"), lambda done: told.append("cancelled"))
+    job.start(work, 2)
+    assert job.wait(10) and told == ["closed", end]

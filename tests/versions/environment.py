@@ -1,14 +1,17 @@
 """Make an environment with other versions than the pinned ones: `python tests/versions/environment.py colab FOLDER`.
 
 "colab": what a Google Colab runtime holds (colab.txt), as far as this Python and the pinned torch allow: nothing but what
-the course depends on, every package in Colab's version. "newest": the newest versions that pyproject.toml admits.
-Both keep the pinned torch, which is large. Jupyter finds the environment as the kernel "course".
+the course depends on, every package in Colab's version. "newest": what environment.yml asks for, in the newest versions
+it admits: first its conda packages, here from the package index, then exactly the lines of its `pip:` part. Both keep
+the pinned torch, which is large. Jupyter finds the environment as the kernel "course".
 """
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import yaml
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -34,6 +37,15 @@ def installed(python):
     return {normal(name): version for name, version in (line.split("==") for line in lines)}
 
 
+def asked(which):
+    """What is installed, in turn: lists of requirements as pip takes them."""
+    if which == "colab":
+        return [tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]]
+    lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = [line for line in lines if isinstance(line, str) and not re.match(r"(python|pip)\b", line)]
+    return [[re.sub("^pytorch", "torch", line) for line in conda], *(line["pip"] for line in lines if isinstance(line, dict))]
+
+
 def make(which, folder):
     """Make the environment `which` ("colab" or "newest") anew in a folder. Raises CalledProcessError if pip fails."""
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
@@ -43,11 +55,11 @@ def make(which, folder):
     if which == "colab":
         pins += [f"{name}=={version}" for name, version in listed().items() if name not in OTHERWISE]
     (folder / "pins.txt").write_text("\n".join(pins) + "\n")
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     pip = [str(python), "-m", "pip", "install", "-q", "-c", str(folder / "pins.txt")]
     # A wheel of torch on this machine, if there is one: the package index has it with gigabytes of CUDA.
     subprocess.run([*pip, "--no-index", "--no-deps", torch], capture_output=True)
-    subprocess.run([*pip, *asked], check=True)
+    for lines in asked(which):
+        subprocess.run([*pip, *lines], check=True)
     kernel = ["-m", "ipykernel", "install", "--prefix", str(folder), "--name", "course"]
     subprocess.run([str(python), *kernel], check=True, capture_output=True)
     print(f"{folder}: {len(installed(python))} packages, {which}")

@@ -2,17 +2,11 @@
 import numpy as np
 
 from .. import style
+from ..intervals import interval
 from ..style import INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
 
 COLOURS = {"nouns": PROMPT, "subjects": PROMPT, "colours": PROMPT, "shuffled words": NOISE,
            "centre prior": NOISE}
-
-
-def interval(share, n):
-    """95 % interval of a share of n yes and no answers (Wilson 1927): (low, high)."""
-    z, centre = 1.96, share + 1.96**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n * n))
-    return (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
 
 
 def report_card(table, layers, steps, dots, note=None):
@@ -38,9 +32,9 @@ def report_card(table, layers, steps, dots, note=None):
     write(fig, left, top - 0.37, "one layer at one noise level: hits in %", fontweight="bold")
     draw_dots(fig, 6.45, top, 2.0, high, dots)
     write(fig, 5.05, top - 0.37, "pooled: hits in %, with 95 % interval", fontweight="bold")
-    style.claim(fig, "Maps are good at some words, and layers differ more than noise levels"
-                if layers_differ_more(table) else "Maps are good at some words, and it matters where we look",
-                note)
+    worst = min(score.pointing for name, score in dots.items() if COLOURS.get(name) != NOISE)
+    style.claim(fig, ("Words are read where their things are" if worst > 0.75 else "Maps are good at some words")
+                + ("; layers differ more than noise levels" if layers_differ_more(table) else ""), note)
     return style.finish(fig, "A table of pointing accuracy by layer and noise level; beside it dots with "
                              "intervals for groups of words, shuffled words and a centre prior.", 128)
 
@@ -54,11 +48,11 @@ def layers_differ_more(table):
 def draw_dots(fig, left, top, wide, high, dots):
     ax = place(fig, left, top, wide, high)
     for i, (name, score) in enumerate(dots.items()):
-        low, top_end = interval(score.pointing, score.n)
+        low, top_end = interval(score.pointing * score.n, score.n)
         colour = COLOURS.get(name, SIGNAL)
         ax.plot([low, top_end], [i, i], color=colour, lw=2.2)
-        ax.plot(score.pointing, i, "o", color=colour, ms=7)
-        ax.text(1.04, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
+        ax.plot(score.pointing, i, "o", color=colour, ms=7, clip_on=False)
+        ax.text(1.07, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
         write(fig, left - 0.1, top + (i + 0.5) * high / len(dots), name, ha="right", fontsize=8.5, color=INK)
     tidy(ax, yticks=())
     ax.set(xlim=(0, 1), ylim=(len(dots) - 0.5, -0.5))

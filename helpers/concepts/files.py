@@ -1,0 +1,161 @@
+"""Concept files in the layout of the sd-concepts-library, read with care: a file is data from strangers.
+
+A folder holds learned_embeds.safetensors (or .bin, a pickle): {token: (d,) or (n, d)}; token_identifier.txt;
+type_of_concept.txt, "object" or "style"; concept_images/, what it was learnt from; and README.md, its card.
+"""
+import os
+import pickle
+import re
+import warnings
+from pathlib import Path
+
+from helpers import hub, runtime  # noqa: F401  runtime first: it silences the libraries
+from helpers.files import make_folder, write_atomic
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from .concept import Concept
+
+VECTORS = ("learned_embeds.safetensors", "learned_embeds.bin")  # the first that is there is read
+TOKEN, KIND, IMAGES, CARD = "token_identifier.txt", "type_of_concept.txt", "concept_images", "README.md"
+KINDS = ("object", "style")
+LARGEST = 400e6  # bytes: a vector has some thousands; the largest files there are drag a whole table along
+LOCAL = 'The concepts in the course\'s own folder "concepts" need no network.'
+
+
+def read_concept(where, token=None):
+    """The concept in a file, a folder, or on the Hugging Face Hub: `Concept`. Nothing in it is ever executed.
+
+    where: a .safetensors file; a .bin file, of which only numbers are taken; a folder in the layout of the
+        sd-concepts-library; or an id such as "sd-concepts-library/cat-toy", which is fetched the first time.
+    token: how to write it in prompts, where the name in the file is taken or unhandy.
+    A vector that drags a whole table along (152 MB in Stable Diffusion 1.x) is cut out, with a warning.
+    Raises FileNotFoundError (nothing there), ValueError (a pickle that asks for more than numbers; empty,
+    damaged, no concept), or what `hub.folder` raises, each one sentence.
+    """
+    path = _file(where)
+    if not path.stat().st_size:
+        raise ValueError(f"{path} is empty: fetch it again.")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has {path.stat().st_size / 1e6:.0f} MB, and a concept some thousand bytes: "
+                         "it is not opened.")
+    found = _safe_tensors(path) if path.suffix == ".safetensors" else _pickled_numbers(path)
+    name, vectors = _only_entry(path, found)
+    return Concept(name if token is None else token, vectors)
+
+
+def save_concept(concept, folder, kind="object", images=(), card=""):
+    """Write a concept as a folder in the layout of the sd-concepts-library, and return the folder, a Path.
+
+    kind: "object" or "style". images: PIL pictures that it was learnt from. card: the text of README.md, if
+    any. Every file appears whole or not at all, the vectors last: a save that is interrupted leaves the
+    vectors that were there before. Raises ValueError for another kind, TypeError for what is no concept,
+    PermissionError where the folder may not be written.
+    """
+    if not isinstance(concept, Concept):
+        raise TypeError(f"save_concept takes a Concept, not {type(concept).__name__}.")
+    vectors = concept.vectors[0] if len(concept.vectors) == 1 else concept.vectors  # (d,) or (n, d)
+    folder = save_about(folder, concept.token, kind, images, card)
+    write_atomic(folder / VECTORS[0], lambda file: save_file({concept.token: vectors.contiguous()}, file))
+    return folder
+
+
+def save_about(folder, token, kind="object", images=(), card=""):
+    """Write all of a concept's folder but its numbers: token, type, pictures, card. Returns the folder."""
+    if kind not in KINDS:
+        raise ValueError(f'The type of a concept is "object" or "style", not {kind!r}.')
+    folder, images = make_folder(folder), list(images)
+    if images:
+        make_folder(folder / IMAGES)
+    for i, image in enumerate(images):
+        write_atomic(folder / IMAGES / f"{i}.png", lambda file: image.save(file, "PNG", optimize=True))
+    for old in (folder / IMAGES).glob("*.png"):
+        if old.stem.isdigit() and int(old.stem) >= len(images):
+            old.unlink()  # of an earlier save, of more pictures
+    texts = {TOKEN: token, KIND: kind} | ({CARD: card} if card else {})
+    for name, text in texts.items():
+        write_atomic(folder / name, lambda file: file.write_text(text, encoding="utf-8", newline="\n"))
+    return folder
+
+
+def _file(where):
+    """The path of the vectors in a file, a folder or on the Hub."""
+    path = Path(where)
+    if path.is_dir():
+        return _inside(path)
+    if path.is_file():
+        return path
+    if not hub.ID.fullmatch(os.fspath(where)):
+        raise FileNotFoundError(f"There is no concept {where}: use a file, a folder, or an id such as "
+                                '"sd-concepts-library/cat-toy".')
+    return _inside(hub.folder(os.fspath(where), _wanted, whole=_whole, public=True, instead=LOCAL))
+
+
+def _inside(folder):
+    """The file with the vectors in a folder, or FileNotFoundError."""
+    for name in VECTORS:
+        if (folder / name).is_file():
+            return folder / name
+    if (folder / "pytorch_lora_weights.safetensors").is_file():
+        raise FileNotFoundError(f"{folder} holds a LoRA, which is no vector: open it with load_lora.")
+    raise FileNotFoundError(f"{folder} is no concept: it holds neither {VECTORS[0]} nor {VECTORS[1]}.")
+
+
+def _wanted(files):
+    """Of {file: bytes} of a repository, what a concept is read from."""
+    vectors = next((name for name in VECTORS if name in files), None)
+    return {name: size for name, size in files.items() if name in (vectors, TOKEN, KIND)}
+
+
+def _whole(folder):
+    _inside(folder)
+    return folder
+
+
+def _safe_tensors(path):
+    try:
+        return load_file(path)
+    except Exception as error:  # the library's own errors, which change by version
+        raise _damaged(path, error) from None
+
+
+def _pickled_numbers(path):
+    """What is in a pickle that builds nothing but tensors and plain containers; any other is refused."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about versions of the pickle format
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        wish = f"asks for {asked[1]}" if asked else "holds more than numbers"
+        raise ValueError(f"{path} is a pickle that {wish}, which could run a stranger's code: it was refused "
+                         "and nothing of it has run; ask for the concept as .safetensors.") from None
+    except Exception as error:  # a broken zip, an end in the middle: every version has other names for it
+        raise _damaged(path, error) from None
+
+
+def _damaged(path, error):
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    return ValueError(f"{path} is damaged, or no concept file ({reason}): fetch it again.")
+
+
+def _only_entry(path, found):
+    """(token, tensor): all that a concept file may hold."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is no concept: it holds a {type(found).__name__}, and a concept is one "
+                         "token and its vectors.")
+    if len(found) != 1:
+        some = ", ".join(map(str, list(found)[:3]))[:80]
+        raise ValueError(f"{path} is no concept: it holds {len(found)} entries ({some}), and a concept is "
+                         "one token and its vectors.")
+    (token, vectors), = found.items()
+    try:
+        Concept(token, vectors)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no concept that can be used. {error}") from None
+    storage = vectors.untyped_storage().nbytes()
+    if storage > 2 * vectors.nbytes:
+        warnings.warn(f"{path} drags a table of {storage / 1e6:.0f} MB along for {vectors.numel()} numbers: "
+                      "only these are kept, and save_concept writes only these.", stacklevel=3)
+    return token, vectors

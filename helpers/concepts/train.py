@@ -1,0 +1,148 @@
+"""Training a concept: the model stays as it is, and one word looks for its vector."""
+import math
+from typing import NamedTuple
+
+from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
+from helpers.diffusion import add_noise
+from helpers.latents import encode_image, require_finite
+
+import torch
+
+from .concept import Concept
+from .loading import with_concepts
+
+WATCHED, EVERY = 16, 10  # rows of the fixed batch, and every how many steps its loss is measured
+LOWEST = 0.3  # of the schedule: in less noise the U-Net sees what is there, and needs no word for it
+
+
+class Progress(NamedTuple):
+    """One step of a training. step: 1, 2, ... of `steps`; 0 before the first.
+
+    vector: where the concept is now, (n, d). best: where its loss was lowest so far, (n, d).
+    loss: mean squared error of the noise guess on a batch that stays the same; NaN where it was not measured.
+    """
+
+    step: int
+    steps: int
+    vector: torch.Tensor
+    loss: float
+    best: torch.Tensor
+
+
+def noise_loss(c, latents, prompt_embeds, noise, timesteps, weights=1.0):
+    """Mean squared error of the U-Net's guess of the noise, a scalar tensor (Ho et al. 2020, eq. 14).
+
+    latents, noise: (B, C, h, w); prompt_embeds: (B, 77, d); timesteps: (B,) whole numbers. weights: how much
+    each place counts, (B, 1, h, w) of mean 1.
+    """
+    noisy = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod)
+    noise_pred = c.unet(noisy, timesteps.to(c.device), encoder_hidden_states=prompt_embeds).sample
+    return (weights * (noise_pred.float() - noise.float()) ** 2).mean()
+
+
+def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0):
+    """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
+
+    c: Components. images: PIL, RGB, c.image_size square. token: the new word, such as "<teal>".
+    start: the word whose vectors the training starts from. Several words, or one of several pieces, give a
+        concept of as many vectors. Each keeps its length and learns only its direction: a vector much longer
+        than a word's drowns the other words of a prompt.
+    prompts: one string an image, which holds the token; None: the token alone. What a prompt names besides
+        the token, the token need not learn.
+    steps, batch: how often, and how many pictures a time. lr: the rate of Adam, falling to a tenth. seed: of
+        all that is drawn. Deterministic.
+
+    Nothing of c changes. Bad input raises TypeError or ValueError at once; a loss of NaN FloatingPointError.
+    """
+    whole_number(steps, "steps", 1, 100_000)
+    whole_number(batch, "batch", 1, 4096)
+    if not (isinstance(lr, (int, float)) and 0 < lr < 1):
+        raise ValueError(f"lr must be a number between 0 and 1, such as 0.02, not {lr!r}.")
+    vectors = _start_vectors(c, start)
+    model = with_concepts(c, Concept(token, vectors))
+    latents, ids = _cached(model, [*images], token, prompts, len(c.tokenizer) + len(vectors) - 1)
+    return _steps(model, vectors, latents, ids, steps, batch, lr, seeded_generator(seed))
+
+
+def _start_vectors(c, start):
+    """The rows of the pieces of a word, or of several, (n, d) float32."""
+    pieces = c.tokenizer(start, verbose=False).input_ids[1:-1] if isinstance(start, str) else []
+    if not pieces:
+        raise ValueError(f'start must be a word to start from, such as "blue", not {start!r}.')
+    return c.text_encoder.get_input_embeddings().weight.detach()[pieces].float()
+
+
+def _cached(model, images, token, prompts, last_id):
+    """Latents (n, C, h, w) and token ids (n, 77) of pictures and prompts. last_id: of the last vector."""
+    prompts = [token] * len(images) if prompts is None else [*prompts]
+    if not images:
+        raise ValueError("There is no picture to learn from: give a list of images.")
+    if len(images) != len(prompts):
+        raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt a picture.")
+    ids = torch.tensor(model.tokenizer(
+        prompts, padding="max_length", max_length=model.max_tokens, truncation=True).input_ids)
+    for prompt, row in zip(prompts, ids):
+        if last_id not in row:
+            raise ValueError(f"The prompt {prompt!r} does not hold {token}, or too late to be read: name it "
+                             "in every prompt.")
+    latents = torch.cat([encode_image(model, image) for image in images])
+    if latents.shape[1:] != model.latent_shape:
+        raise ValueError(f"The pictures must be {model.image_size} x {model.image_size} pixels: see "
+                         "prepare_picture in helpers.latents.")
+    return latents.clone(), ids.to(model.device)  # a clone of an inference tensor can be trained on
+
+
+def _steps(model, vectors, latents, ids, steps, batch, lr, generator):
+    old_words = model.text_encoder.get_input_embeddings().weight[:-len(vectors)]  # constants: none can move
+    lengths = vectors.norm(dim=1, keepdim=True)
+    vectors = vectors.to(model.device).requires_grad_()  # float32, whatever the model computes in
+    optimizer = torch.optim.Adam([vectors], lr=lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, lr / 10)
+    scaler = torch.amp.GradScaler(enabled=model.dtype == torch.float16)  # gradients of float16 would vanish
+    levels = len(model.scheduler.alphas_cumprod)
+    watched = _batch(model, latents, torch.arange(WATCHED) % len(latents),
+                     torch.linspace(LOWEST * levels, levels - 1, WATCHED).long(), seeded_generator(0))
+    lowest, best = math.inf, None
+    for step in range(steps + 1):
+        measured = step % EVERY == 0 or step == steps
+        loss = _measure(model, watched, old_words, vectors, ids) if measured else math.nan
+        if loss < lowest:
+            lowest, best = loss, vectors.detach().cpu().clone()
+        yield Progress(step, steps, vectors.detach().cpu().clone(), loss, best)
+        if step < steps:
+            rows = torch.randint(len(latents), (batch,), generator=generator)
+            times = torch.randint(int(LOWEST * levels), levels, (batch,), generator=generator)
+            with torch.enable_grad():
+                loss = _loss(model, _batch(model, latents, rows, times, generator), old_words, vectors, ids)
+            require_finite(loss.detach(), f"After {step} steps, the training loss holds")
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            schedule.step()
+            with torch.no_grad():
+                vectors *= lengths.to(vectors) / vectors.norm(dim=1, keepdim=True)
+
+
+def _batch(model, latents, rows, timesteps, generator):
+    """(rows, latents, noise, timesteps) of a batch."""
+    noise = seeded_noise((len(rows), *latents.shape[1:]), generator, model.device, model.dtype)
+    return rows, latents[rows], noise, timesteps
+
+
+def _loss(model, some, old_words, vectors, ids):
+    """`noise_loss` of a batch where the concept has these vectors; every prompt is encoded once."""
+    rows, latents, noise, timesteps = some
+    encoder = model.text_encoder
+    table = encoder.get_input_embeddings().weight
+    name = next(name for name, weight in encoder.named_parameters() if weight is table)
+    words = {name: torch.cat([old_words, vectors.to(old_words)])}  # (V + n, d)
+    prompt_embeds = torch.func.functional_call(encoder, words, (ids,))[0]  # (prompts, 77) -> (prompts, 77, d)
+    return noise_loss(model, latents, prompt_embeds[rows], noise, timesteps)
+
+
+@torch.no_grad()
+def _measure(*arguments):
+    loss = _loss(*arguments)
+    require_finite(loss, "The training loss holds")
+    return loss.item()

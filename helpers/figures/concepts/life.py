@@ -1,0 +1,181 @@
+"""The life of a vector: where it stands among words while it is trained, what it costs, what it draws."""
+import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib import ticker
+
+from .. import style
+from ..sampling import shown
+from ..style import FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, TITLE, place, show_picture, tidy, write
+
+QUIET = "#B9B9B9"               # what is there to be compared with
+
+
+class Life:
+    """F22, what was noted while a vector was trained: its place among words, the loss, pictures.
+
+    steps: training steps that were noted, the first is 0. vectors: one at each, (n, d). losses: one at each,
+    on a batch that stays the same; NaN where it was not measured. words: {word: (d,)}, the one the training
+    started from first. pictures: {step: PIL}, same prompt and seed; every step is one of `steps`.
+
+    cosines: (n, words). plane: the path (n, 2) and the words (words, 2) on the plane that shows most of how
+    far their directions are spread; shown: how much of the spread that is, 0..1.
+    """
+
+    def __init__(self, steps, vectors, losses, words, pictures):
+        self.steps, self.words, self.pictures = [int(step) for step in steps], list(words), dict(pictures)
+        if not len(self.steps) == len(vectors) == len(losses):
+            raise ValueError(f"{len(self.steps)} steps, {len(vectors)} vectors and {len(losses)} losses: "
+                             "give one of each.")
+        unknown = sorted(set(self.pictures) - set(self.steps))
+        if unknown:
+            raise ValueError(f"There is a picture of step {unknown[0]}, and no vector: note it there too.")
+        self.losses = np.asarray([float(loss) for loss in losses])
+        path, points = directions(vectors), directions(words.values())      # (n, d), (words, d)
+        if path.shape[1] != points.shape[1]:
+            raise ValueError(f"The vectors have {path.shape[1]} numbers and the words {points.shape[1]}: of "
+                             "a concept of several vectors, give one.")
+        self.cosines = path @ points.T
+        few = path[shown(len(points), len(path))]       # as many as words: neither outweighs the other
+        centre, axes, self.shown = plane_of(np.concatenate([points, few]))
+        self.plane = (path - centre) @ axes.T, (points - centre) @ axes.T
+
+    def draw_cosines(self, fig, left, top, width, height):
+        """(a) One line a word, its name at the end."""
+        ax = tidy(place(fig, left, top, width, height), None, "cosine with the vector")
+        end, low, last = self.cosines[-1], self.cosines.min(), self.steps[-1]
+        nearest = 1 + int(np.argmax(end[1:])) if len(end) > 1 else 0
+        looks = {nearest: (INK, 1.5, "bold"), 0: (PROMPT, 2.0, "bold")}
+        for k, y in enumerate(apart(end, 0.15 / height * (1 - low))):       # one line of text, in cosines
+            colour, weight, font = looks.get(k, (QUIET, 0.9, "normal"))
+            ax.plot(self.steps, self.cosines[:, k], color=colour, lw=weight, zorder=3 if k in looks else 1)
+            ax.annotate(f"{self.words[k]}  {end[k]:.2f}", (last, end[k]), (1.03, y), va="center",
+                        fontsize=7.5, fontweight=font, annotation_clip=False,
+                        textcoords=("axes fraction", "data"),
+                        color=FAINT if colour == QUIET else colour,
+                        arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6, "shrinkA": 1, "shrinkB": 0,
+                                    "relpos": (0, 0.5)})
+        ax.set(xlim=(0, last), ylim=(low - 0.05 * (1 - low), 1.05))
+        ax.tick_params(labelbottom=False)
+        said = f"started as \u201c{self.words[0]}\u201d"
+        ax.text(0.02 * last, 1, said, color=PROMPT, fontsize=8, va="bottom")
+        return ax
+
+    def draw_loss(self, fig, left, top, width, height, stops):
+        """(b) The loss. stops: the steps that are named below it."""
+        ax = place(fig, left, top, width, height)
+        there = np.isfinite(self.losses)
+        ax.plot(np.array(self.steps)[there], self.losses[there], "o-", color=INK, lw=1.3, ms=2.5,
+                clip_on=False)
+        tidy(ax, "training step", "loss", stops)
+        ax.set(xlim=(0, self.steps[-1]))
+        ax.yaxis.set_major_locator(ticker.MaxNLocator(3))
+        return ax
+
+    def draw_plane(self, fig, left, top, size):
+        """(d) The path among the words, with the share of the spread that this plane shows."""
+        ax = place(fig, left, top, size, size)
+        path, words = self.plane
+        both = np.concatenate(self.plane)
+        middle = (both.max(0) + both.min(0)) / 2
+        half = 1.4 * np.abs(both - middle).max()
+        limits = [(centre - half, centre + half) for centre in middle]
+        ax.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, color=QUIET)
+        ax.plot(*path.T, color=LEARNT, lw=1.6, zorder=2)
+        ax.plot(*path[-1], "o", color=LEARNT, ms=7, zorder=4)
+        ax.plot(*words.T, "s", color=FAINT, ms=3.5, zorder=3)
+        line = 0.13 / size * 2 * half                       # the height of a line of text
+        for k, y in enumerate(apart(words[:, 1], line)):
+            side = -1 if words[k, 0] < middle[0] else 1     # outwards; where it is crowded, at the rim
+            near = abs(y - words[k, 1]) < line / 5
+            x = words[k, 0] + side * 0.045 * half if near else middle[0] + side * 0.97 * half
+            ax.annotate(self.words[k], words[k], (x, y), va="center", fontsize=8, zorder=5,
+                        ha="right" if (side < 0) == near else "left", color=INK if k else PROMPT,
+                        fontweight="normal" if k else "bold",
+                        arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6, "shrinkA": 1, "shrinkB": 0,
+                                    "relpos": (1 if side < 0 else 0, 0.5)})
+        write(fig, left + size / 2, top + size + 0.12, f"this plane shows {self.shown:.0%} of the spread",
+              ha="center", fontsize=8, color=GUIDED)
+        return ax
+
+    def figure(self, title, note=None):
+        """The static twin: all lines, and at most six of the pictures. Returns a Picture."""
+        picks = list(self.pictures)
+        picks = [picks[i] for i in shown(6, len(picks))]
+        size, gap, left = 1.43, 0.06, 0.08
+        top, wide, side = TITLE + 0.1, 3.7, 2.95
+        strip = top + side + 0.62
+        fig = style.new_figure(strip + size + (NOTE if note else 0.08))
+        self.draw_cosines(fig, 0.6, top, wide, 1.95)
+        self.draw_loss(fig, 0.6, top + 2.1, wide, side - 2.1, picks)
+        ax = self.draw_plane(fig, style.WIDTH - side - 0.1, top, side)
+        for k, step in enumerate(picks):
+            place_then = self.plane[0][self.steps.index(step)]
+            ax.plot(*place_then, "o", mfc="white", mec=LEARNT, ms=5, mew=1.4, zorder=3)
+            x = left + k * (size + gap)
+            write(fig, x + size / 2, strip - 0.1, f"step {step}", ha="center", fontsize=8.5)
+            show_picture(fig, self.pictures[step], x, strip, size)
+        style.claim(fig, title, note)
+        said = (f"{title} Cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, the "
+                "loss, its path on a plane among the words, and pictures at steps "
+                f"{', '.join(map(str, picks))}.")
+        return style.finish(fig, said, 256)
+
+    def draw_stage(self):
+        """The panel's figure, and the artists that move: two marks on the lines, a ring, the picture."""
+        top, wide, side, size = 0.22, 2.65, 2.3, 2.3
+        fig = style.new_figure(top + side + 0.48, dpi=style.PANEL_DPI)
+        upper = self.draw_cosines(fig, 0.6, top, wide, 1.35)
+        lower = self.draw_loss(fig, 0.6, top + 1.5, wide, side - 1.5, [0, self.steps[-1]])
+        plane = self.draw_plane(fig, style.WIDTH - size - side - 0.18, top, side)
+        first = next(iter(self.pictures.values()))
+        picture = show_picture(fig, first, style.WIDTH - size - 0.05, top, size).images[0]
+        marks = [ax.axvline(0, color=GUIDED, lw=1.2) for ax in (upper, lower)]
+        marks += [*plane.plot([0], [0], "o", mfc="white", mec=GUIDED, ms=9, mew=2, zorder=6), picture]
+        return style.Stage(fig, marks)
+
+    def frame(self, step):
+        """PNG bytes of one moment: a mark on every line, and the picture of that step."""
+        if not hasattr(self, "stage"):
+            self.stage = self.draw_stage()
+        *lines, ring, picture = self.stage.moving
+        for line in lines:
+            line.set_xdata([step, step])
+        ring.set_data(*(axis[None] for axis in self.plane[0][self.steps.index(step)]))
+        picture.set_data(style.to_rgb(self.pictures[step]))
+        return self.stage.png()
+
+
+def directions(vectors):
+    """Vectors (tensors or arrays of d numbers) as rows of length 1, (n, d) float64."""
+    rows = torch.stack([torch.as_tensor(one).detach().double().cpu().flatten() for one in vectors])
+    return F.normalize(rows, dim=1).numpy()
+
+
+def plane_of(points):
+    """The plane that shows most of a cloud's spread: (centre (d,), two axes (2, d), its share 0..1).
+
+    points: (n, d). Principal components (Pearson 1901); signs are chosen so that the first point lies to the
+    lower left, which is the same on every machine.
+    """
+    centre = points.mean(0)
+    _, lengths, axes = np.linalg.svd(points - centre, full_matrices=False)
+    flip = (points[0] - centre) @ axes[:2].T > 0
+    axes = np.where(flip[:, None], -axes[:2], axes[:2])
+    return centre, axes, float((lengths[:2] ** 2).sum() / (lengths ** 2).sum())
+
+
+def apart(heights, least):
+    """Where to write labels so that neighbours are `least` apart, as near to their heights as that allows."""
+    order = np.argsort(heights)
+    groups = []                                         # runs of labels that touch: [sum, count]
+    for height in np.array(heights, float)[order] - least * np.arange(len(order)):   # without their own room
+        groups.append([height, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            total, count = groups.pop()
+            groups[-1] = [groups[-1][0] + total, groups[-1][1] + count]
+    result = np.empty(len(order))
+    result[order] = np.concatenate([np.full(count, total / count) for total, count in groups])
+    result[order] += least * np.arange(len(order))
+    return result.tolist()

@@ -1,0 +1,14 @@
+"""How sure a share is that was counted on few readings."""
+
+
+def interval(hits, of):
+    """The 95 % interval, (low, high) in 0..1, of the share of `hits` among `of` yes-or-no readings (Wilson 1927).
+
+    Raises ValueError where hits are not between 0 and `of`, or where there are no readings.
+    """
+    if not 0 <= hits <= of or of == 0:
+        raise ValueError(f"{hits} of {of} is no share: give how many were right, and of how many.")
+    share, z = hits / of, 1.96
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z / (1 + z * z / of) * (share * (1 - share) / of + z * z / (4 * of * of)) ** 0.5
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,205 @@
+"""A linear layer with a low-rank change beside it, and a U-Net full of them."""
+import math
+
+from helpers.runtime import seeded_generator, whole_number  # first: it silences the libraries
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the linear layers of every attention, by how names end
+EVERYWHERE = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "conv1", "conv2")  # and what lies between them
+LARGEST_RANK = 1024
+
+
+class LoraLinear(nn.Module):
+    """y = W x + b + strength * (alpha / rank) * B A x, with W and b of the layer that it stands in for.
+
+    base: that nn.Linear, or another LoraLinear. A: (rank, in), small random numbers; B: (out, rank), zeros:
+    at first y is the layer's own, bit for bit. Both are float32, whatever the layer is. scale: alpha / rank;
+    alpha None: 1.
+    """
+
+    def __init__(self, base, rank, alpha=None, generator=None):
+        super().__init__()
+        self.base = base
+        like = {"dtype": torch.float32, "device": base.weight.device}
+        width = base.weight[0].numel()  # in; in * k * k of a convolution
+        start = (2 * torch.rand(rank, width, generator=generator) - 1) / math.sqrt(width)  # PEFT's spread
+        self.A = nn.Parameter(start.to(**like))
+        self.B = nn.Parameter(torch.zeros(len(base.weight), rank, **like))
+        self.scale, self.strength, self.merged = (alpha or rank) / rank, 1.0, False
+
+    def forward(self, x):
+        y = self.base(x)
+        if self.merged:
+            return y
+        return y + (self.strength * self.scale * self.low_rank(x.to(self.A.dtype))).to(y.dtype)
+
+    def low_rank(self, x):
+        """B A x: (..., in) -> (..., rank) -> (..., out)."""
+        return F.linear(F.linear(x, self.A), self.B)
+
+    def change(self):
+        """What is added to the weights at strength 1, (out, in)."""
+        return self.scale * self.B.detach() @ self.A.detach()
+
+    @property
+    def linear(self):
+        """The layer of torch below, whatever stands on it."""
+        return self.base.linear if isinstance(self.base, LoraLinear) else self.base
+
+    # What code that reads a layer asks for.
+    weight = property(lambda self: self.linear.weight, doc="The layer's own weights W, (out, in).")
+    bias = property(lambda self: self.linear.bias, doc="The layer's own b, (out,), or None.")
+
+
+class LoraConv(LoraLinear):
+    """The same for a convolution k x k, whose weights (out, in, k, k) count as a matrix (out, in * k * k)."""
+
+    def low_rank(self, x):
+        """(B, in, h, w) -> (B, rank, h', w') -> (B, out, h', w')"""
+        conv = self.linear
+        kernels = self.A.view(-1, *conv.weight.shape[1:])  # (rank, in, k, k)
+        low = F.conv2d(x, kernels, None, conv.stride, conv.padding, conv.dilation)
+        return F.conv2d(low, self.B[:, :, None, None])
+
+
+LAYERS = (nn.Linear, nn.Conv2d, LoraLinear)
+
+
+def lora_layer(base, rank, alpha=None, generator=None):
+    """A LoraLinear or a LoraConv round a layer, whichever it takes."""
+    below = base.linear if isinstance(base, LoraLinear) else base
+    return (LoraConv if isinstance(below, nn.Conv2d) else LoraLinear)(base, rank, alpha, generator)
+
+
+class Lora:
+    """The changed layers of one U-Net; a context manager that ends with `remove`.
+
+    layers: {name in the U-Net: LoraLinear}.
+    """
+
+    def __init__(self, unet, layers):
+        self.unet, self.layers, self._kept = unet, layers, {}
+        for name, layer in layers.items():
+            _put(unet, name, layer)
+
+    def parameters(self):
+        """The numbers to train, a list of A and B of every layer."""
+        return [part for layer in self.layers.values() for part in (layer.A, layer.B)]
+
+    @property
+    def rank(self):
+        return max(layer.A.shape[0] for layer in self.layers.values())
+
+    @property
+    def strength(self):
+        """How much of the change is added: 1 as trained, 0 none, below 0 its opposite."""
+        return next(iter(self.layers.values())).strength
+
+    @strength.setter
+    def strength(self, strength):
+        number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+        if not number or not math.isfinite(strength):
+            raise TypeError(f"strength must be a number such as 0, 0.5 or 1, not {strength!r}.")
+        if self.merged:
+            raise RuntimeError("This LoRA is merged into the weights: call unmerge() before you change its "
+                               "strength.")
+        for layer in self.layers.values():
+            layer.strength = float(strength)
+
+    @property
+    def merged(self):
+        return bool(self._kept)
+
+    def changes(self):
+        """What is added to the weights at strength 1: {name: (out, in)}, in the order of the U-Net."""
+        return {name: layer.change() for name, layer in self.layers.items()}
+
+    def weights(self):
+        """What it is added to, as matrices too: {name: (out, in)}."""
+        return {name: layer.weight.detach().flatten(1) for name, layer in self.layers.items()}
+
+    @torch.no_grad()
+    def merge(self):
+        """Add the changes, at the strength of now, to the weights: no layer more to compute. The weights are
+        kept for `unmerge`."""
+        if self.merged:
+            raise RuntimeError("This LoRA is merged already: a second time would add it twice.")
+        for name, layer in self.layers.items():
+            kept = layer.linear.weight.data
+            layer.linear.weight.data = (kept + layer.strength * layer.change().view_as(kept)).to(kept.dtype)
+            self._kept[name], layer.merged = (kept, layer.linear.weight.data), True
+
+    def unmerge(self):
+        """Put the kept weights back, the very same numbers: to subtract what was added would leave rounding
+        errors."""
+        if not self.merged:
+            raise RuntimeError("This LoRA is not merged: there is nothing to undo.")
+        now = {name: layer.linear.weight.data_ptr() for name, layer in self.layers.items()}
+        if any(now[name] != merged.data_ptr() for name, (_, merged) in self._kept.items()):
+            raise RuntimeError("The weights were changed after this LoRA was merged: undo that first, such "
+                               "as another merge.")
+        for name, (kept, _) in self._kept.items():
+            self.layers[name].linear.weight.data, self.layers[name].merged = kept, False
+        self._kept = {}
+
+    def remove(self):
+        """Take the layers out: the U-Net is what it was, bit for bit, other LoRAs in it aside. Does nothing a
+        second time."""
+        if self.merged:
+            self.unmerge()
+        for name, layer in self.layers.items():
+            _take(self.unet, name, layer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.remove()
+
+
+def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0):
+    """A new LoRA in a U-Net: a LoraLinear for every layer whose name ends like one of `targets`. Pictures
+    stay the same.
+
+    unet: of any size. rank: 1 to 1024. alpha: a number above 0; the change counts alpha / rank; None: 1.
+    seed: of the A. Returns `Lora`. Raises TypeError or ValueError, and then the U-Net is as it was.
+    """
+    if not isinstance(unet, nn.Module):
+        raise TypeError(f"This takes a U-Net, c.unet, not {type(unet).__name__}.")
+    whole_number(rank, "rank", 1, LARGEST_RANK)
+    if alpha is not None and not (isinstance(alpha, (int, float)) and 0 < alpha < math.inf):
+        raise ValueError(f"alpha must be a number above 0, such as the rank, {rank}; not {alpha!r}.")
+    found, generator = layers_of(unet, targets), seeded_generator(seed)
+    return Lora(unet, {name: lora_layer(layer, rank, alpha, generator) for name, layer in found.items()})
+
+
+def layers_of(unet, targets=ATTENTION):
+    """{name: layer} of the linear layers and convolutions whose names end so. ValueError where one fits none.
+    """
+    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    found = {name: layer for name, layer in unet.named_modules()
+             if isinstance(layer, LAYERS) and f".{name}".endswith(tuple(f".{end}" for end in targets))}
+    lost = [end for end in targets if not any(f".{name}".endswith(f".{end}") for name in found)]
+    if lost or not targets:
+        raise ValueError(f"This {type(unet).__name__} has no linear layer or convolution called "
+                         f"{', '.join(lost) or 'so'}: those of an attention are {', '.join(ATTENTION)}.")
+    return found
+
+
+def _put(unet, name, layer):
+    parent, _, child = name.rpartition(".")
+    setattr(unet.get_submodule(parent), child, layer)
+
+
+def _take(unet, name, layer):
+    """Put layer.base where `layer` stands, at `name` or below the LoraLinears there."""
+    parent, _, child = name.rpartition(".")
+    parent = unet.get_submodule(parent)
+    while getattr(parent, child) is not layer:
+        parent, child = getattr(parent, child), "base"
+        if not isinstance(parent, LoraLinear):
+            return  # taken out before
+    setattr(parent, child, layer.base)

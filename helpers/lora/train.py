@@ -1,0 +1,153 @@
+"""Training a LoRA from a few pictures and their captions."""
+import math
+from typing import NamedTuple
+
+from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
+from helpers.conditioning import encode_prompts
+from helpers.diffusion import add_noise
+from helpers.concepts import noise_loss
+from helpers.latents import encode_image, require_finite
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+WATCHED, EVERY = 24, 10  # rows of the fixed batch, and every how many steps its loss is measured
+WARMUP = 10
+FOCUS = 8  # how much more an error in the mask counts
+KEEP = 8  # how much a change of what is to be kept counts, beside the error on what is new
+
+
+class Progress(NamedTuple):
+    """One step of a training. step: 1, 2, ... of `steps`; 0 before the first.
+
+    loss: error of the noise guess, weighted by the masks, on a batch that stays the same; NaN where it was
+        not measured.
+    """
+
+    step: int
+    steps: int
+    loss: float
+
+
+def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, batch=8, lr=6e-3, seed=0):
+    """Train a LoRA that is in c.unet, one `Progress` at a time. To cancel, stop asking: it stays as far as it
+    came.
+
+    c: Components. lora: from `add_lora`. images: PIL, RGB, c.image_size square. prompts: one string an image.
+    keep: (images, prompts) of ordinary pictures that the model is to draw as before (Ruiz et al. 2023). Three
+        of eight pictures in a batch are these, one of them with an empty prompt, as guidance has it; on them
+        the U-Net is to answer as it does without the LoRA, whatever the noise was.
+    masks: (H, W) arrays of bool, one an image: where in it the thing is. An error there counts more,
+        see `place_weights`.
+    steps, batch: how often, and how many pictures a time. lr: the rate of AdamW, reached after a few steps,
+        then falling along a cosine. seed: of the noise and of who is drawn. Deterministic.
+
+    Nothing but A and B changes. Bad input raises TypeError or ValueError at once; a loss of NaN
+    FloatingPointError.
+    """
+    whole_number(steps, "steps", 1, 100_000)
+    whole_number(batch, "batch", 1, 4096)
+    if not (isinstance(lr, (int, float)) and 0 < lr < 1):
+        raise ValueError(f"lr must be a number between 0 and 1, such as 0.006, not {lr!r}.")
+    if lora.unet is not c.unet:
+        raise ValueError("This LoRA is in another U-Net: add one with add_lora(c.unet).")
+    if lora.merged or lora.strength != 1:
+        raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its "
+                         "strength to 1.")
+    lesson = _Lesson(c, [*images], [*prompts], *map(list, keep or ([], [])), masks)
+    return _steps(lesson, lora, steps, batch, lr, seeded_generator(seed))
+
+
+class _Lesson:
+    """The pictures of a training: latents (n, C, h, w) and weights (n, 1, h, w), the new ones first, then
+    those to keep; prompt_embeds (n + 1, 77, d), the empty prompt's last."""
+
+    def __init__(self, c, images, prompts, keep_images, keep_prompts, masks):
+        for some, words, name in ((images, prompts, "images"), (keep_images, keep_prompts, "keep")):
+            if len(some) != len(words):
+                raise ValueError(f"{name}: {len(some)} pictures and {len(words)} prompts: give one prompt "
+                                 "for each picture.")
+        if not images:
+            raise ValueError("There is no picture to learn from: give a list of images and one of prompts.")
+        latents = torch.cat([encode_image(c, image) for image in images + keep_images])
+        if latents.shape[1:] != c.latent_shape:
+            raise ValueError(f"The pictures must be {c.image_size} x {c.image_size} pixels: see "
+                             "prepare_picture in helpers.latents.")
+        self.c, self.new, self.kept = c, len(images), len(keep_images)
+        self.latents = latents.clone()  # clones of inference tensors can be trained on
+        self.prompt_embeds = encode_prompts(c, prompts + keep_prompts + [""]).clone()
+        self.weights = torch.ones(len(latents), 1, *c.latent_shape[1:], device=c.device)
+        if masks is not None:
+            self.weights[:self.new] = place_weights(c, masks, len(images))
+
+    def rows(self, batch, generator):
+        """Which new pictures the next batch holds, and which of those to keep: three of eight, if any."""
+        kept = batch * 3 // 8 if self.kept else 0
+        return (torch.randint(self.new, (batch - kept,), generator=generator),
+                self.new + torch.randint(max(self.kept, 1), (kept,), generator=generator))
+
+    def batch(self, rows, words, generator):
+        """What `noise_loss` takes."""
+        timesteps = torch.randint(len(self.c.scheduler.alphas_cumprod), (len(rows),), generator=generator)
+        noise = seeded_noise((len(rows), *self.c.latent_shape), generator, self.c.device, self.c.dtype)
+        return self.c, self.latents[rows], self.prompt_embeds[words], noise, timesteps, self.weights[rows]
+
+
+def change_of(lora, c, latents, prompt_embeds, noise, timesteps):
+    """How far a LoRA has moved the U-Net's answers to these: their mean squared change, a scalar tensor."""
+    noisy = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod)
+    asked = noisy, timesteps.to(c.device), prompt_embeds
+    lora.strength = 0
+    try:
+        with torch.no_grad():
+            before = c.unet(*asked).sample
+    finally:
+        lora.strength = 1
+    return ((c.unet(*asked).sample - before).float() ** 2).mean()
+
+
+def place_weights(c, masks, n):
+    """How much each place of n pictures counts, (n, 1, h, w), of mean 1 in each picture.
+
+    masks: n arrays (H, W) of bool. In the mask, and one place around it, FOCUS + 1 times as much as
+    elsewhere. """
+    masks = [np.asarray(mask) for mask in masks]
+    if len(masks) != n or any(mask.dtype != bool or mask.shape != (c.image_size,) * 2 for mask in masks):
+        raise ValueError(f"masks must be {n} arrays of bool, {c.image_size} x {c.image_size}, one for each "
+                         "picture.")
+    inside = torch.from_numpy(np.stack(masks)).float()[:, None]  # (n, 1, H, W)
+    inside = F.max_pool2d(F.avg_pool2d(inside, c.vae_scale_factor), 3, stride=1, padding=1)  # -> (n, 1, h, w)
+    weights = 1 + FOCUS * inside
+    return (weights / weights.mean((1, 2, 3), keepdim=True)).to(c.device)
+
+
+def _steps(lesson, lora, steps, batch, lr, generator):
+    optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    same = torch.arange(WATCHED) % lesson.new
+    watched = lesson.batch(same, same, seeded_generator(0))
+    yield Progress(0, steps, _measure(watched))
+    for step in range(1, steps + 1):
+        new, kept = lesson.rows(batch, generator)
+        with torch.enable_grad():
+            loss = noise_loss(*lesson.batch(new, new, generator))
+            if len(kept):
+                words = torch.cat([kept[:-1], torch.tensor([-1])])  # the last with the empty prompt
+                loss = loss + KEEP * change_of(lora, *lesson.batch(kept, words, generator)[:-1])
+        require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        yield Progress(step, steps, _measure(watched) if step % EVERY == 0 or step == steps else math.nan)
+
+
+def _rate(step, steps):
+    """The learning rate's factor, 0..1, of step 0, 1, ...: a climb, then a cosine to a twentieth."""
+    return min(1.0, (step + 1) / WARMUP) * (0.525 + 0.475 * math.cos(math.pi * step / steps))
+
+
+@torch.no_grad()
+def _measure(watched):
+    return noise_loss(*watched).item()

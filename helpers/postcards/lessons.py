@@ -1,0 +1,80 @@
+"""Postcards to learn a concept from, and prompts to try it on: what notebook 05 and the concept library train with.
+
+    cards = concept_cards("windmill", 32)        # 32 pictures of one subject each
+    cards.images, cards.prompts, cards.masks     # masks: the pixels of the windmill
+    ordinary = concept_cards(None, 48)           # the world as the model knows it
+"""
+from dataclasses import dataclass, replace
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from .captions import caption
+from .render import render
+from .scene import GROUNDS, KEPT_OUT, Scene, Subject, check_word, sample_scene
+
+TRIED = 10  # pictures of a thing are picked from so many times as many
+
+
+@dataclass(frozen=True)
+class Cards:
+    """images: PIL. prompts: one caption each. masks: (H, W) of bool, where the subjects are. scenes: what was drawn."""
+    images: list
+    prompts: list
+    masks: list
+    scenes: list
+
+
+def concept_cards(concept, n, seed=0, alike=True, size=128):
+    """n postcards that show a concept, each in another scene, `size` pixels a side.
+
+    concept: a word of KEPT_OUT ("windmill", "snowman", "teal", "blueprint"), or None for n ordinary postcards.
+    alike: of ten times as many pictures of a thing, take those with the most similar outline, because few pictures teach a
+        windmill sooner whose sails stand still. Another concept has no outline.
+    size: of the pictures, in pixels.
+    """
+    rng = Random(f"{concept} {seed}")
+    picks = alike and concept in KEPT_OUT["kind"]
+    scenes = [concept_scene(concept, rng) for _ in range(n * TRIED if picks else n)]
+    drawn = [render(scene, size) for scene in scenes]
+    masks = [np.any([card.masks[s.kind] for s in scene.subjects if s.kind in card.masks], axis=0) for scene, card in zip(scenes, drawn)]
+    chosen = most_alike(masks, n) if picks else range(n)
+    return Cards(*([some[i] for i in chosen] for some in ([card.image for card in drawn], [caption(scene, rng) for scene in scenes],
+                                                          masks, scenes)))
+
+
+def concept_prompts(concept, n, seed=0):
+    """n captions of scenes with the concept in them, other ones than those of `concept_cards`."""
+    rng = Random(f"prompts {concept} {seed}")
+    return [caption(concept_scene(concept, rng), rng) for _ in range(n)]
+
+
+def concept_scene(concept, rng) -> Scene:
+    """A scene with the concept in it, and one subject; an ordinary scene for None. ValueError for a word that is none."""
+    scene = sample_scene(rng)
+    if concept is None:
+        return scene
+    check_word("concept", concept, sum(KEPT_OUT.values(), ()))
+    first = scene.subjects[0]
+    kind = concept if concept in KEPT_OUT["kind"] else first.kind
+    colour = concept if concept in KEPT_OUT["colour"] else first.colour
+    ground = "lake" if kind == "boat" else rng.choice(GROUNDS)
+    return replace(scene, subjects=(Subject(kind, colour, first.place),), ground=ground,
+                   style=concept if concept in KEPT_OUT["style"] else "flat")
+
+
+def most_alike(masks, n):
+    """The numbers of the n masks, (H, W) of bool, that overlap most with the one that has the most in common with all."""
+    outlines = np.stack([cut_out(mask).ravel() for mask in masks])  # (N, 32 * 32)
+    common = outlines @ outlines.T
+    overlap = common / (outlines.sum(1)[:, None] + outlines.sum(1) - common)  # intersection over union, (N, N)
+    nearest = np.sort(overlap, 1)[:, -n:].mean(1)
+    return np.argsort(-overlap[nearest.argmax()], kind="stable")[:n].tolist()
+
+
+def cut_out(mask, size=32):
+    """The rectangle that holds all of a mask, float32 (size, size), 0..1."""
+    rows, columns = np.nonzero(mask)
+    part = mask[rows.min():rows.max() + 1, columns.min():columns.max() + 1]
+    return np.asarray(Image.fromarray(part.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX), np.float32) / 255

@@ -1,0 +1,91 @@
+"""Small measures of what the judge can not read: the kinds, the colour and the style that its world never held.
+
+    measures = load_measures()
+    measures.windmill(images), measures.snowman(images), measures.teal(images), measures.blueprint(images)  # (n,) 0..1 each
+    measures.agreement(images, ["a red windmill on the left in a meadow"])     # as `Judge.agreement`, with the new words
+
+Windmill, snowman and teal are read by the judge's own convolutions under new questions and answers, fitted on renders
+(`python -m training.measures`). A blueprint is told from its pixels. Above `SEEN` a thing counts as seen.
+"""
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from .canvas import INK, PAPER
+from .judge import Judge, load_judge, pixels_of
+from .scene import COLOURS, KEPT_OUT, KINDS
+
+FITTED = Path(__file__).with_name("measures.safetensors")
+SEEN = 0.5
+TEAL_TOO_OFTEN = 5  # a third of what the answers were fitted on was teal, of ten colours: so many times the odds
+WIDER = {"kind": (*KINDS, *KEPT_OUT["kind"], "something else", "none"), "colour": (*COLOURS, *KEPT_OUT["colour"], "none")}  # as EACH_PLACE
+
+
+class Measures(Judge):
+    """A judge of the wider world, windmills and teal included: `read` and `agreement` as those of `Judge`.
+
+    A tower without sails, or a thing between two kinds, is read as "something else". images: as `Judge.read` takes
+    them. Every measure returns float64 (n,), 0..1. On a blueprint the colour of a subject, the sky and the ground are
+    guesses; its kinds are read, less surely than in other pictures.
+    """
+
+    each_place = WIDER
+
+    def windmill(self, images):
+        """How surely a windmill stands at some place."""
+        return self.surely(images, "kind", "windmill").max(1)
+
+    def snowman(self, images):
+        """How surely a snowman stands at some place."""
+        return self.surely(images, "kind", "snowman").max(1)
+
+    def teal(self, images):
+        """How surely the thing at some place is teal. Teal hills, or a teal sky, do not count."""
+        likely = self.surely(images, "colour", "teal").max(1)
+        return likely / (likely + TEAL_TOO_OFTEN * (1 - likely))  # Bayes' rule for another prior
+
+    def blueprint(self, images):
+        """The share of pixels that are paper, ink or between them, where most are paper and some ink; 0 for any other picture."""
+        line = torch.from_numpy(INK - PAPER)
+        shares = []
+        for image in images:
+            away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(PAPER)  # (128, 128, 3), 0 on the paper
+            along = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 paper, 1 ink
+            near = (away - along[..., None] * line).norm(dim=-1) < 0.12
+            paper, ink = ((near & part).double().mean() for part in (along < 0.25, along > 0.4))
+            shares.append(float(near.double().mean()) if paper > 0.5 and ink > 0.01 else 0.0)
+        return np.array(shares)
+
+    def surely(self, images, part, word, batch=64):
+        """(n, 3): the softmax of the answer `word` about `part` ("kind", "colour"), at each of PLACES."""
+        found = []
+        for start in range(0, len(images), batch):
+            pixels = torch.stack([pixels_of(image) for image in images[start:start + batch]])
+            with torch.inference_mode():
+                found.append(self.reader(pixels)[part].double().softmax(-1)[..., self.each_place[part].index(word)])
+        return torch.cat(found).numpy() if found else np.zeros((0, 3))
+
+
+def widen(reader):
+    """The judge's reader, its answers about places anew for WIDER; the answers are random until they are fitted."""
+    for part, words in WIDER.items():
+        reader.answers[part] = torch.nn.Linear(reader.norm.normalized_shape[0], len(words))
+    return reader
+
+
+def load_measures(path=FITTED) -> Measures:
+    """The fitted measures. Raises FileNotFoundError or ValueError where their file, or the judge, is missing or damaged."""
+    reader = widen(load_judge().reader)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there are no measures in {path}: fit them with python -m training.measures")
+    try:
+        fitted = {name: tensor.float() for name, tensor in load_file(path).items()}
+        missing = reader.load_state_dict(fitted, strict=False)
+    except Exception as error:
+        raise ValueError(f"the measures in {path} are damaged ({error}): fit them anew with python -m training.measures") from error
+    lacking = [name for name in missing.missing_keys if not name.startswith("features.")]
+    if lacking or missing.unexpected_keys:
+        raise ValueError(f"the measures in {path} are not those of this judge: fit them anew with python -m training.measures")
+    return Measures(reader)

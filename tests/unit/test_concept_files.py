@@ -1,0 +1,253 @@
+"""A concept file is data from strangers: what is read of it, what is refused, and that nothing in it runs."""
+import io
+import os
+import pickle
+import warnings
+import zipfile
+
+import pytest
+import torch
+from helpers.concepts import Concept, loaded, read_concept, save_concept
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+VECTOR = torch.linspace(-1, 1, 32)
+
+
+# What is read
+
+
+@pytest.mark.parametrize("shape", [(32,), (1, 32), (3, 32)])
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_both_formats_are_read(tmp_path, shape, suffix):
+    path, vectors = tmp_path / f"learned_embeds.{suffix}", torch.randn(shape)
+    save_file({"<cat>": vectors}, path) if suffix == "safetensors" else torch.save({"<cat>": vectors}, path)
+    for where in (path, str(path), tmp_path):
+        concept = read_concept(where)
+        assert concept.token == "<cat>" and torch.equal(concept.vectors, vectors.reshape(-1, 32))
+    assert read_concept(path, token="<my-cat>").token == "<my-cat>"
+
+
+def test_an_old_file_with_a_trained_parameter_in_half_precision_is_read(tmp_path):
+    old_torch(tmp_path / "learned_embeds.bin", {"<cat>": torch.nn.Parameter(VECTOR.half())})
+    assert torch.equal(read_concept(tmp_path).vectors[0], VECTOR.half().float())
+
+
+def test_safetensors_come_before_a_pickle(tmp_path):
+    (tmp_path / "learned_embeds.bin").write_bytes(b"never looked at")
+    save_file({"<cat>": VECTOR}, tmp_path / "learned_embeds.safetensors")
+    assert read_concept(tmp_path).token == "<cat>"
+
+
+def test_a_view_of_a_whole_table_is_cut_out_and_named(tmp_path):
+    table = torch.zeros(49408, 768)
+    table[-1] = torch.linspace(-1, 1, 768)
+    path = tmp_path / "learned_embeds.bin"
+    torch.save({"<cat>": table[-1]}, path)
+    assert path.stat().st_size > 150e6
+    with pytest.warns(UserWarning, match="drags a table of 152 MB along for 768 numbers") as caught:
+        concept = read_concept(path)
+    assert caught[0].filename == __file__
+    assert concept.vectors.untyped_storage().nbytes() == 768 * 4
+    assert torch.equal(concept.vectors[0], table[-1])
+    save_concept(concept, tmp_path / "small")
+    assert (tmp_path / "small" / "learned_embeds.safetensors").stat().st_size < 5000
+
+
+# What is refused
+
+
+class Runs:
+    """Pickled, it makes a directory when it is opened."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def old_pickle(path, content):
+    path.write_bytes(pickle.dumps(content, protocol=2))
+
+
+def new_pickle(path, content):
+    path.write_bytes(pickle.dumps(content))
+
+
+def torch_zip(path, content):
+    torch.save(content, path)
+
+
+def old_torch(path, content):
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("write", [old_pickle, new_pickle, torch_zip, old_torch])
+@pytest.mark.parametrize("wrap", [lambda evil: evil, lambda evil: {"<cat>": evil}, lambda evil: {"x": [1, evil]}])
+def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path, write, wrap):
+    mark, path = tmp_path / "it-ran", tmp_path / "learned_embeds.bin"
+    write(path, wrap(Runs(mark)))
+    refused = r"is a pickle that (asks for (posix|nt)\.mkdir|holds more than numbers), which could run"
+    with pytest.raises(ValueError, match=refused) as caught:
+        read_concept(path)
+    assert not mark.exists() and "\n" not in str(caught.value) and caught.value.__suppress_context__
+    # The file is a real one: whoever opens it as a pickle has the directory.
+    if "torch" in write.__name__:
+        torch.load(path, weights_only=False)
+    else:
+        pickle.loads(path.read_bytes())
+    assert mark.exists()
+
+
+def test_a_pickle_named_safetensors_is_not_opened_as_one(tmp_path):
+    mark, path = tmp_path / "it-ran", tmp_path / "learned_embeds.safetensors"
+    old_pickle(path, {"<cat>": Runs(mark)})
+    with pytest.raises(ValueError, match="is damaged, or no concept file"):
+        read_concept(path)
+    assert not mark.exists()
+
+
+def broken_zip(path):
+    whole = io.BytesIO()
+    torch.save({"<cat>": torch.randn(3, 64)}, whole)
+    path.write_bytes(whole.getvalue()[:-300])
+
+
+def strange_zip(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("readme.txt", "no pickle in here")
+
+
+def half_safetensors(path):
+    save_file({"<cat>": VECTOR}, path)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def huge(path):
+    with open(path, "wb") as file:
+        file.truncate(500_000_000)  # takes no room on the disk
+
+
+BIN, SAFE = "learned_embeds.bin", "learned_embeds.safetensors"
+
+
+@pytest.mark.parametrize("name, write, words", [
+    (BIN, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
+    (SAFE, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
+    (BIN, lambda path: path.write_bytes(b"<html>not found</html>"), "which could run|is damaged"),
+    (SAFE, lambda path: path.write_bytes(b"<html>not found</html>"), "is damaged"),
+    (BIN, broken_zip, "is damaged"),
+    (BIN, strange_zip, "is damaged"),
+    (SAFE, half_safetensors, "is damaged"),
+    (BIN, huge, "has 500 MB, and a concept some thousand bytes"),
+    (SAFE, huge, "has 500 MB"),
+    (BIN, lambda path: torch.save(VECTOR, path), "holds a Tensor, and a concept is"),
+    (BIN, lambda path: torch.save([VECTOR], path), "holds a list, and a concept is"),
+    (BIN, lambda path: torch.save({}, path), "holds 0 entries"),
+    (BIN, lambda path: torch.save({"a": VECTOR, "b": VECTOR}, path), r"holds 2 entries \(a, b\)"),
+    (SAFE, lambda path: save_file({"a": VECTOR, "b": -VECTOR}, path), r"holds 2 entries \(a, b\)"),
+    (BIN, lambda path: torch.save({3: VECTOR}, path), "is no concept .* token of a concept is a string"),
+    (BIN, lambda path: torch.save({"<cat>": "a cat"}, path), "tensor of fractional numbers, not str"),
+    (BIN, lambda path: torch.save({"<cat>": {"deep": VECTOR}}, path), "fractional numbers, not dict"),
+    (BIN, lambda path: torch.save({"<cat>": VECTOR.to_sparse()}, path), "tensor of fractional numbers"),
+    (SAFE, lambda path: save_file({"<cat>": VECTOR.long()}, path), "not torch.int64"),
+    (SAFE, lambda path: save_file({"<cat>": torch.ones(2, 2, 32)}, path), r"has the shape \(2, 2, 32\)"),
+    (SAFE, lambda path: save_file({"<cat>": VECTOR / 0}, path), "NaN or infinite"),
+    (SAFE, lambda path: save_file({"my cat": VECTOR}, path), "one word without spaces"),
+])
+def test_what_is_no_concept_is_refused_in_one_sentence(tmp_path, name, write, words):
+    path = tmp_path / name
+    write(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=words) as caught:
+            read_concept(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 450
+
+
+def test_where_there_is_no_concept_it_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no concept .*nowhere.bin"):
+        read_concept(tmp_path / "nowhere.bin")
+    with pytest.raises(FileNotFoundError, match="holds neither learned_embeds.safetensors nor"):
+        read_concept(tmp_path)
+    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="holds a LoRA, .* open it with load_lora"):
+        read_concept(tmp_path)
+
+
+def test_a_file_of_another_width_loads_nowhere(tiny, tmp_path):
+    save_file({"<cat>": torch.ones(1024)}, tmp_path / SAFE)  # as Stable Diffusion 2 has it
+    concept = read_concept(tmp_path)
+    with pytest.raises(ValueError, match="vectors of 1024 numbers, .* it was made for another model"):
+        loaded(tiny, concept).__enter__()
+    assert "<cat>" not in tiny.tokenizer.get_vocab()
+
+
+# The Hub
+
+
+def test_an_id_is_fetched_once_and_only_what_is_needed(hub_cache, monkeypatch, tmp_path):
+    from standin_hub import StandInHub
+
+    save_concept(Concept("<cat>", VECTOR), tmp_path, images=[Image.new("RGB", (8, 8))], card="# A cat")
+    (tmp_path / BIN).write_bytes(b"never fetched")
+    with StandInHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.add("sd-concepts-library/tiny-cat", tmp_path)
+        assert read_concept("sd-concepts-library/tiny-cat").token == "<cat>"
+        fetched = {request.path.split("/")[-1] for request in hub.asked if "resolve" in request.path}
+        assert SAFE in fetched and not fetched & {BIN, "0.png", "README.md"}
+        hub.asked.clear()
+        assert torch.equal(read_concept("sd-concepts-library/tiny-cat").vectors[0], VECTOR) and not hub.asked
+        with pytest.raises(FileNotFoundError, match="no-cat is gone .* need no network"):
+            read_concept("sd-concepts-library/no-cat")
+        hub.add("sd-concepts-library/just-text", {"README.md": b"hello"})
+        with pytest.raises(FileNotFoundError, match="just-text holds nothing of the kind"):
+            read_concept("sd-concepts-library/just-text")
+
+
+# Saving
+
+
+def test_a_saved_folder_has_the_layout_of_the_library(tmp_path):
+    concept = Concept("<teal>", VECTOR)
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("teal", "navy", "red")]
+    card = "# Teal: \u00bd\n"
+    folder = save_concept(concept, tmp_path / "deep" / "teal", kind="style", images=images, card=card)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names == {SAFE, "token_identifier.txt", "type_of_concept.txt", "README.md",
+                     *(os.path.join("concept_images", f"{i}.png") for i in range(3))}
+    assert (folder / "token_identifier.txt").read_text() == "<teal>"
+    assert (folder / "type_of_concept.txt").read_text() == "style"
+    assert (folder / "README.md").read_text(encoding="utf-8") == card
+    assert load_file(folder / SAFE)["<teal>"].shape == (32,)
+    assert Image.open(folder / "concept_images" / "2.png").getpixel((0, 0)) == (255, 0, 0)
+    save_concept(Concept("<teal>", VECTOR.expand(2, 32)), folder, images=images[:1])
+    assert [path.name for path in (folder / "concept_images").iterdir()] == ["0.png"]
+    assert read_concept(folder).vectors.shape == (2, 32) and (folder / "README.md").exists()
+
+
+def test_an_interrupted_save_leaves_the_old_concept_or_none(tmp_path, monkeypatch):
+    folder = save_concept(Concept("<old>", VECTOR), tmp_path / "teal")
+
+    def half(tensors, path):
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("helpers.concepts.files.save_file", half)
+    for where in (folder, tmp_path / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            save_concept(Concept("<new>", -VECTOR), where)
+        assert not [path for path in where.iterdir() if path.suffix == ".tmp"]
+    assert torch.equal(read_concept(folder).vectors[0], VECTOR)
+    with pytest.raises(FileNotFoundError, match="is no concept"):
+        read_concept(tmp_path / "new")
+
+
+def test_what_can_not_be_saved_writes_nothing(tmp_path):
+    with pytest.raises(ValueError, match='"object" or "style", not \'mood\''):
+        save_concept(Concept("<teal>", VECTOR), tmp_path / "teal", kind="mood")
+    with pytest.raises(TypeError, match="takes a Concept, not Tensor"):
+        save_concept(VECTOR, tmp_path / "teal")
+    assert not list(tmp_path.iterdir())

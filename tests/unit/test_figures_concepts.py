@@ -1,0 +1,174 @@
+"""The figures of lesson 05: the numbers behind them are right, and each is drawn for models of both shapes."""
+import io
+
+import numpy as np
+import pytest
+import torch
+from helpers.figures import concepts as figures
+from helpers.figures import lora
+from helpers.figures.concepts.life import apart, plane_of
+from helpers.panels import concepts as panels
+from PIL import Image
+
+CARD = Image.new("RGB", (128, 128), (0, 128, 128))
+WORDS = ["blue", "green", "a lake", "boat", "red"]
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def is_figure(picture):
+    array = np.asarray(picture.image())
+    return array.shape[1] == 1152 and array.std() > 5 and len(picture.alt) > 40
+
+
+def is_frame(png):
+    return Image.open(io.BytesIO(png)).width == 864
+
+
+@pytest.fixture
+def life():
+    """A vector that goes straight from its first word, some way to its second."""
+    words = torch.linalg.qr(draw(32, 5))[0].T
+    path = [words[0] + 0.4 * share * (words[1] - words[0]) for share in torch.linspace(0, 1, 11)]
+    losses = [0.5 if step % 2 == 0 else float("nan") for step in range(11)]
+    return figures.Life(range(0, 110, 10), path, losses, dict(zip(WORDS, words)),
+                        {step: Image.new("RGB", (64, 64), (0, step, step)) for step in range(0, 101, 10)})
+
+
+def test_life_measures_cosines_and_the_share_of_the_plane(life):
+    assert life.cosines[0] == pytest.approx([1, 0, 0, 0, 0], abs=1e-6)
+    assert life.cosines[-1, :2] == pytest.approx([0.6 / 0.52**0.5, 0.4 / 0.52**0.5], abs=1e-6)
+    assert 0.4 < life.shown < 1
+    path, words = life.plane
+    assert path[0] == pytest.approx(words[0], abs=1e-9) and path.shape == (11, 2) and words.shape == (5, 2)
+
+
+def test_a_flat_cloud_is_shown_in_full():
+    flat = np.concatenate([draw(9, 2).numpy(), np.zeros((9, 5))], axis=1)
+    centre, axes, shown = plane_of(flat)
+    assert shown == pytest.approx(1) and axes @ axes.T == pytest.approx(np.eye(2), abs=1e-9)
+    assert ((flat - centre) @ axes.T)[0].max() <= 0                     # the first point lies to the lower left
+    rebuilt = (flat - centre) @ axes.T @ axes + centre
+    assert rebuilt == pytest.approx(flat, abs=1e-6)
+
+
+def test_life_is_drawn(life):
+    assert is_figure(life.figure("A claim", "note")) and "steps 0, 20, 40, 60, 80, 100" in life.figure("A claim").alt
+
+
+def test_life_takes_vectors_of_any_shape(life):
+    other = figures.Life([0, 5], draw(2, 1, 8), [1, float("nan")], {"blue": draw(8), "red": draw(8, seed=1).numpy()}, {0: CARD, 5: CARD})
+    assert other.cosines.shape == (2, 2) and is_figure(other.figure("A claim"))
+
+
+@pytest.mark.parametrize("losses, pictures, said", [([1.0], {0: CARD}, "give one of each"), ([1.0, 1.0], {3: CARD}, "step 3")])
+def test_life_says_what_does_not_fit(losses, pictures, said):
+    with pytest.raises(ValueError, match=said):
+        figures.Life([0, 5], draw(2, 8), losses, {"blue": draw(8)}, pictures)
+
+
+def test_life_is_that_of_one_vector():
+    with pytest.raises(ValueError, match="16 numbers and the words 8: of a concept of several vectors, give one"):
+        figures.Life([0, 5], draw(2, 2, 8), [1.0, 1.0], {"blue": draw(8)}, {0: CARD})
+
+
+def test_life_panel_waits_ready_at_every_picture(life):
+    panel = panels.life_panel(life)
+    frames = set()
+    for step in life.pictures:
+        panel.controls["step"].value = step
+        frames.add(panel.picture.value)
+        assert is_frame(panel.picture.value) and panel.line.value.startswith(f"Step {step}: nearest blue")
+    assert len(frames) == len(panel.frames) == 11
+
+
+def test_labels_are_moved_apart_and_no_further():
+    assert apart([0.0, 1.0, 5.0], 0.5) == [0.0, 1.0, 5.0]
+    placed = apart([1.0, 1.0, 1.1, 4.0], 1.0)
+    assert sorted(placed) == pytest.approx([0.0333, 1.0333, 2.0333, 4.0], abs=1e-3)
+    assert placed[2] > placed[0]                                        # the order stays
+
+
+def test_the_parts_are_the_whole_model(tiny):
+    parts = figures.weigh(tiny)
+    networks = (tiny.text_encoder, tiny.vae, tiny.unet)
+    assert sum(parts.values()) == sum(p.numel() for network in networks for p in network.parameters())
+    assert parts["word table"] == tiny.text_encoder.get_input_embeddings().weight.numel()
+
+
+def test_hairlines_lie_where_the_layers_are():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.Linear(5, 1)))
+    assert figures.hairlines(network, {"0": 4, "1.1": 7}) == [(0, 4), (8 + 15, 7)]
+    with pytest.raises(ValueError, match="'1.7'"):
+        figures.hairlines(network, {"1.7": 1})
+
+
+def test_to_scale(tiny):
+    parts, table = figures.weigh(tiny), tiny.text_encoder.get_input_embeddings().weight
+    layers = {name: 4 * sum(layer.weight.shape) for name, layer in tiny.unet.named_modules() if name.endswith("attn2.to_q")}
+    changed = {"textual inversion": {"word table": [(0, table.shape[1])]}, "LoRA": {"U-Net": figures.hairlines(tiny.unet, layers)},
+               "fine-tuning": {part: [(0, numbers)] for part, numbers in parts.items()}}
+    sizes = {"textual inversion": 700, "LoRA": 90_000, "fine-tuning": 16_400_000}
+    plain = figures.to_scale(parts, changed, sizes, "A claim")
+    assert is_figure(plain) and f"textual inversion: {table.shape[1]} of {sum(parts.values())} numbers, 700 bytes on disk" in plain.alt
+    assert "LoRA" in plain.alt and "90 kB" in plain.alt and "16.4 MB" in plain.alt
+    weight = tiny.unet.get_submodule(next(iter(layers))).weight
+    layer = weight, draw(4, weight.shape[1]), draw(weight.shape[0], 4)
+    assert is_figure(figures.to_scale(parts, changed, sizes, "A claim", "note", table=(table, draw(2, table.shape[1])), layer=layer))
+
+
+# F24 and F25
+
+
+def low_rank(out, into, rank, seed=0):
+    return draw(out, rank, seed=seed) @ draw(rank, into, seed=seed + 1)
+
+
+@pytest.fixture
+def moved():
+    names = ["down_blocks.0.attentions.0.attn1.to_q", "down_blocks.1.attentions.0.attn2.to_v", "up_blocks.0.attentions.0.attn2.to_k",
+             "mid_block.attentions.0.attn1.to_out.0"]
+    weights = {name: draw(8, 12, seed=k) for k, name in enumerate(names)}
+    return lora.measure(weights, {name: low_rank(8, 12, 3, seed=9 + k) * 0.1 for k, name in enumerate(names)})
+
+
+def test_measure_finds_size_and_rank(moved):
+    same = lora.measure({"a": torch.eye(4)}, {"a": 0.5 * torch.eye(4)})
+    assert same.size["a"] == pytest.approx(0.5) and same.singular["a"] == pytest.approx([0.5] * 4)
+    for values in moved.singular.values():
+        assert len(values) == 8 and (values[:3] > 1e-2).all() and (values[3:] < lora.FLOOR * values[0]).all()
+
+
+@pytest.mark.parametrize("layer, block", [("down_blocks.1.attentions.0.x", "down 2"), ("up_blocks.0.y", "up 1"),
+                                          ("mid_block.attentions.0", "middle"), ("conv_in", "other")])
+def test_block_of(layer, block):
+    assert lora.block_of(layer) == block
+
+
+def test_what_moved_and_its_panel(moved):
+    pictures = {strength: Image.new("RGB", (64, 64), (0, 60 + int(50 * strength), 90)) for strength in (-1, 0, 0.5, 1, 1.5, 2)}
+    assert is_figure(lora.what_moved(moved, 3, pictures, "A claim", "note"))
+    panel = panels.moved_panel({1: (moved, pictures), 3: (moved, pictures)})
+    panel.controls["strength"].value = 0.5
+    assert is_frame(panel.picture.value) and len(panel.frames) == len({*panel.frames.values()}) == 12
+    assert "W + 0.5 &middot; dW" in panel.line.value and "rank 3" in panel.line.value
+
+
+def test_nothing_moved_can_be_drawn_too():
+    still = lora.measure({"a": torch.ones(4, 4)}, {"a": torch.zeros(4, 4)})
+    assert is_figure(lora.what_moved(still, 4, {0: CARD, 1: CARD}, "At the first step nothing has moved"))
+
+
+def test_teachers_and_their_panel():
+    contexts = ["a boat on a lake at night", "a house", "a tent in the snow", "a flag", "a car in a desert"]
+    names = ("plain word", "textual inversion", "LoRA", "both")
+    pictures = {name: [CARD] * 5 for name in names}
+    measured = {name: {"it is teal": (5 * k, 15), "subject right": (15 - k, 15), "ordinary prompts": (70, 80)} for k, name in enumerate(names)}
+    picture = lora.teachers(pictures, contexts, measured, "A claim", "note")
+    assert is_figure(picture) and "both: it is teal ≈100%, subject right ≈80%, ordinary prompts ≈88%" in picture.alt
+    panel = panels.teachers_panel({"teal": (pictures, contexts, measured), "windmill": (pictures, contexts[:3], measured)})
+    first = panel.picture.value
+    panel.controls["concept"].value = "windmill"
+    assert is_frame(first) and panel.picture.value != first and panel.line.value == "it is teal: most often with both."

@@ -1,0 +1,14 @@
+"""The interval of a share is Wilson's, and what is no share is refused."""
+import pytest
+from helpers.figures.intervals import interval
+
+
+@pytest.mark.parametrize("hits, of, low, high", [(0, 20, 0, 0.161), (20, 20, 0.839, 1), (10, 20, 0.299, 0.701)])
+def test_interval_is_wilsons(hits, of, low, high):
+    assert interval(hits, of) == pytest.approx((low, high), abs=1e-3)
+
+
+@pytest.mark.parametrize("hits, of", [(3, 2), (-1, 5), (0, 0)])
+def test_interval_refuses_what_is_no_share(hits, of):
+    with pytest.raises(ValueError, match="is no share"):
+        interval(hits, of)

@@ -1,0 +1,570 @@
+"""LoRA: nothing at first, low rank, equal to PEFT, in and out without a trace; its files, good and bad."""
+import errno
+import json
+import math
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from helpers import generate, load_components, record_attention
+from helpers.concepts import noise_loss
+from helpers.conditioning import encode_prompts
+from helpers.latents import encode_image
+from helpers.lora import ATTENTION, EVERYWHERE, LoraLinear, add_lora, load_lora, save_lora, train_lora
+from helpers.lora.files import FILE
+from helpers.lora.layers import lora_layer
+from helpers.lora.train import FOCUS, change_of, place_weights
+
+PROMPT = "a red boat on a lake"
+
+
+@pytest.fixture(params=["postcard", "sd15"])
+def c(request, model_folders):
+    """Components of its own, so that a test may change them."""
+    return load_components(model_folders[request.param], device="cpu")
+
+
+@pytest.fixture
+def small(model_folders):
+    return load_components(model_folders["postcard"], device="cpu")
+
+
+def shaken(lora, size=0.2, seed=1):
+    """The LoRA with a B that is not zero, as after a training."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in lora.layers.values():
+        layer.B.data = size * torch.randn(layer.B.shape, generator=generator)
+    return lora
+
+
+def weights_of(unet):
+    return {name: weight.clone() for name, weight in unet.state_dict().items()}
+
+
+def same(before, unet):
+    after = unet.state_dict()
+    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def answer(c, seed=0):
+    """What the U-Net says to some noise: (2, C, h, w)."""
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(2, *c.latent_shape, generator=generator)
+    with torch.no_grad():
+        return c.unet(latents, 500, encoder_hidden_states=encode_prompts(c, [PROMPT, ""])).sample
+
+
+def pictures(c, count=2):
+    generator = np.random.default_rng(0)
+    low = generator.integers(0, 255, (count, 4, 4, 3), np.uint8)
+    return [Image.fromarray(one).resize((c.image_size, c.image_size)) for one in low]
+
+
+def difference(a, b):
+    return np.abs(np.asarray(a, int) - np.asarray(b, int)).max()
+
+
+# One layer
+
+def test_one_layer_does_what_the_formula_says():
+    torch.manual_seed(0)
+    linear, x = torch.nn.Linear(5, 3), torch.randn(4, 5)
+    layer = LoraLinear(linear, rank=2, alpha=6)
+    assert layer.A.shape == (2, 5) and layer.B.shape == (3, 2) and layer.scale == 3
+    assert torch.equal(layer(x), linear(x))
+    layer.B.data.normal_()
+    assert torch.allclose(layer(x), linear(x) + 3 * x @ layer.A.T @ layer.B.T, atol=1e-6)
+    assert torch.allclose(layer.change(), 3 * layer.B @ layer.A) and torch.linalg.matrix_rank(layer.change()) == 2
+    layer.strength = -0.5
+    assert torch.allclose(layer(x), linear(x) - 1.5 * x @ layer.A.T @ layer.B.T, atol=1e-6)
+    assert LoraLinear(linear, rank=2).scale == 1
+    assert layer.weight is linear.weight and layer.bias is linear.bias
+
+
+def test_a_layer_of_half_precision_stays_one():
+    linear = torch.nn.Linear(4, 4).to(torch.bfloat16)
+    layer = LoraLinear(linear, rank=1)
+    layer.B.data.fill_(1)
+    assert layer(torch.ones(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16 and layer.A.dtype == torch.float32
+
+
+@pytest.mark.parametrize("settings", [dict(kernel_size=3, padding=1), dict(kernel_size=1), dict(kernel_size=3, stride=2, padding=1)])
+def test_a_convolution_is_changed_as_a_matrix(settings):
+    torch.manual_seed(0)
+    conv, x = torch.nn.Conv2d(4, 6, **settings), torch.randn(2, 4, 8, 8)
+    layer = lora_layer(conv, rank=2, alpha=4)
+    assert torch.equal(layer(x), conv(x))
+    layer.B.data.normal_()
+    assert layer.change().shape == conv.weight.flatten(1).shape and torch.linalg.matrix_rank(layer.change()) == 2
+    changed = torch.nn.functional.conv2d(x, conv.weight + layer.change().view_as(conv.weight), conv.bias, conv.stride, conv.padding)
+    assert torch.allclose(layer(x), changed, atol=1e-5)
+    twice = lora_layer(layer, rank=1)
+    assert torch.equal(twice(x), layer(x)) and twice.linear is conv
+
+
+# In a U-Net
+
+@pytest.mark.parametrize("targets", [ATTENTION, EVERYWHERE])
+def test_at_first_nothing_changes_bit_for_bit(c, targets):
+    before = answer(c)
+    with add_lora(c.unet, rank=3, targets=targets) as lora:
+        assert torch.equal(answer(c), before)
+        shaken(lora)
+        changed = answer(c)
+        assert not torch.allclose(changed, before, atol=1e-3)
+        lora.strength = 0
+        assert torch.equal(answer(c), before)
+
+
+def test_every_attention_is_changed_and_nothing_else(c):
+    attentions = [name for name, module in c.unet.named_modules() if name.endswith((".attn1", ".attn2"))]
+    with add_lora(c.unet) as lora:
+        assert set(lora.layers) == {f"{name}.{end}" for name in attentions for end in ATTENTION}
+        assert lora.rank == 4 and len(lora.parameters()) == 2 * len(lora.layers)
+        for name, change in shaken(lora).changes().items():
+            assert change.shape == lora.layers[name].weight.shape
+            assert torch.linalg.matrix_rank(change) <= 4
+    with add_lora(c.unet, targets="to_k") as lora:
+        assert all(name.endswith("to_k") for name in lora.layers)
+    with add_lora(c.unet, targets=EVERYWHERE) as lora:
+        assert lora.changes().keys() == lora.weights().keys() and any(name.endswith("conv2") for name in lora.layers)
+        assert all(lora.weights()[name].shape == change.shape for name, change in lora.changes().items())
+
+
+def test_removed_it_leaves_no_trace(c):
+    before, modules = weights_of(c.unet), [type(module) for module in c.unet.modules()]
+    lora = shaken(add_lora(c.unet, targets=EVERYWHERE))
+    assert not same(before, c.unet)
+    lora.remove()
+    lora.remove()
+    assert same(before, c.unet) and [type(module) for module in c.unet.modules()] == modules
+    with pytest.raises(KeyError), add_lora(c.unet):
+        raise KeyError
+    assert same(before, c.unet)
+
+
+def test_the_same_seed_gives_the_same_a(c):
+    with add_lora(c.unet, seed=5) as one:
+        first = [part.clone() for part in one.parameters()]
+    with add_lora(c.unet, seed=5) as again:
+        assert all(torch.equal(a, b) for a, b in zip(first, again.parameters()))
+    with add_lora(c.unet, seed=6) as other:
+        assert not torch.equal(first[0], other.parameters()[0])
+
+
+def test_strength_extrapolates_along_a_line(small):
+    name = next(iter(add_lora(small.unet).layers))
+    layer = shaken(add_lora(small.unet, targets=name)).layers[name]
+    x = torch.randn(2, layer.A.shape[1])
+    outputs = []
+    for strength in (0, 1, 2):
+        layer.strength = strength
+        outputs.append(layer(x))
+    assert torch.allclose(outputs[2] - outputs[1], outputs[1] - outputs[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_two_at_once_add_up_and_leave_in_any_order(c, first_out):
+    before, plain = weights_of(c.unet), answer(c)
+    loras = [shaken(add_lora(c.unet, rank=2)), shaken(add_lora(c.unet, rank=3, targets=("to_k", "to_v")), seed=2)]
+    name = next(iter(loras[1].layers))
+    x = torch.randn(3, loras[1].layers[name].A.shape[1])
+    both = x @ (loras[0].changes()[name] + loras[1].changes()[name]).T
+    linear = loras[1].layers[name].linear
+    assert torch.allclose(c.unet.get_submodule(name)(x), linear(x) + both, atol=1e-4)
+    loras[first_out].remove()
+    loras[1 - first_out].strength = 0
+    assert torch.equal(answer(c), plain)
+    loras[1 - first_out].remove()
+    assert same(before, c.unet)
+
+
+def test_it_works_under_recorded_attention(c):
+    with add_lora(c.unet) as lora:
+        shaken(lora, 0.05)
+        plain = generate(c, PROMPT, steps=2, seed=0)
+        with record_attention(c.unet) as attention:
+            recorded = generate(c, PROMPT, steps=2, seed=0)
+        assert difference(plain, recorded) <= 1
+        assert attention.heatmap(2, size=32).shape == (32, 32)
+        with record_attention(c.unet):
+            lora.remove()  # while someone looks on
+            unchanged = generate(c, PROMPT, steps=2, seed=0)
+    assert difference(unchanged, generate(c, PROMPT, steps=2, seed=0)) <= 1
+
+
+# Merging
+
+def test_merged_it_is_the_same_and_unmerging_is_exact(c):
+    before = weights_of(c.unet)
+    lora = shaken(add_lora(c.unet, targets=EVERYWHERE), 0.05)
+    lora.strength = 0.7
+    beside = answer(c)
+    lora.merge()
+    merged = answer(c)
+    assert torch.allclose(merged, beside, atol=1e-3 * beside.abs().max()) and lora.merged
+    lora.unmerge()
+    assert torch.equal(answer(c), beside)
+    lora.merge()
+    lora.remove()  # takes the merge back too
+    assert same(before, c.unet)
+
+
+def test_merging_twice_and_out_of_turn_is_refused(small):
+    before = weights_of(small.unet)
+    one, two = shaken(add_lora(small.unet)), shaken(add_lora(small.unet))
+    with pytest.raises(RuntimeError, match="not merged"):
+        one.unmerge()
+    one.merge()
+    with pytest.raises(RuntimeError, match="merged already"):
+        one.merge()
+    with pytest.raises(RuntimeError, match="unmerge"):
+        one.strength = 0.5
+    two.merge()
+    with pytest.raises(RuntimeError, match="undo that first"):
+        one.unmerge()
+    two.unmerge()
+    one.unmerge()
+    one.remove()
+    two.remove()
+    assert same(before, small.unet)
+
+
+# Equal to PEFT
+
+@pytest.mark.parametrize("targets", [ATTENTION, EVERYWHERE])
+def test_it_equals_peft(c, targets):
+    peft = pytest.importorskip("peft")
+    other = load_components(c.path, device="cpu")
+    lora = shaken(add_lora(c.unet, rank=3, alpha=6, targets=targets), 0.05)
+    peft.inject_adapter_in_model(peft.LoraConfig(r=3, lora_alpha=6, target_modules=list(targets)), other.unet)
+    theirs = {name: module for name, module in other.unet.named_modules() if isinstance(module, peft.tuners.lora.LoraLayer)}
+    assert theirs.keys() == lora.layers.keys()
+    for name, layer in lora.layers.items():
+        for ours, part in ((layer.A, theirs[name].lora_A), (layer.B, theirs[name].lora_B)):
+            part["default"].weight.data = ours.data.clone().view_as(part["default"].weight)
+        assert torch.allclose(layer.change(), theirs[name].get_delta_weight("default").flatten(1), atol=1e-5)
+    assert torch.allclose(answer(c), answer(other), atol=1e-5 * answer(c).abs().max())
+
+
+def test_a_starts_as_wide_as_in_peft():
+    layer = LoraLinear(torch.nn.Linear(300, 20), 64, generator=torch.Generator().manual_seed(0))
+    bound = math.sqrt(1 / 300)  # kaiming_uniform_ with a = sqrt(5)
+    assert layer.A.abs().max() <= bound and layer.A.abs().max() > 0.99 * bound
+    assert abs(layer.A.mean()) < 0.01 * bound + 1e-3 and (layer.B == 0).all()
+
+
+# Bad settings
+
+@pytest.mark.parametrize("settings, said", [
+    (dict(rank=0), "rank must lie between 1 and 1024"), (dict(rank=2.5), "rank must be a whole number"),
+    (dict(alpha=0), "alpha must be a number above 0"), (dict(targets=("to_x",)), "no linear layer or convolution called to_x"),
+    (dict(targets=()), "no linear layer"), (dict(targets=("norm1",)), "no linear layer or convolution called norm1"),
+])
+def test_bad_settings_are_named_and_change_nothing(small, settings, said):
+    before = weights_of(small.unet)
+    with pytest.raises((TypeError, ValueError), match=said):
+        add_lora(small.unet, **settings)
+    assert same(before, small.unet)
+
+
+def test_what_is_no_network_or_no_strength_is_named(small):
+    with pytest.raises(TypeError, match="takes a U-Net"):
+        add_lora(small)
+    with add_lora(small.unet) as lora:
+        for wrong in ("1", None, math.nan, True):
+            with pytest.raises(TypeError, match="strength must be a number"):
+                lora.strength = wrong
+
+
+# Training
+
+def test_training_changes_a_and_b_alone_and_learns(c):
+    before = weights_of(c.unet)
+    lora = add_lora(c.unet, rank=4)
+    first = [part.detach().clone() for part in lora.parameters()]
+    images, prompts = pictures(c), ["a blue house", "a red boat"]
+    progress = list(train_lora(c, lora, images, prompts, steps=30, batch=4, lr=5e-3))
+    assert [one.step for one in progress] == list(range(31)) and {one.steps for one in progress} == {30}
+    measured = {one.step: one.loss for one in progress if not math.isnan(one.loss)}
+    assert set(measured) == {0, 10, 20, 30} and measured[30] < measured[0]
+    assert all(not torch.equal(a, b) for a, b in zip(first, lora.parameters()))
+    assert not any(weight.requires_grad for layer in lora.layers.values() for weight in (layer.weight,))
+    lora.remove()
+    assert same(before, c.unet)
+
+
+def test_training_is_the_same_twice_and_can_be_left_at_any_step(small):
+    images, prompts = pictures(small), ["a blue house", "a red boat"]
+
+    def trained(stop, seed=0):
+        with add_lora(small.unet, rank=2) as lora:
+            for progress in train_lora(small, lora, images, prompts, keep=(images, prompts), steps=6, batch=3, seed=seed):
+                if progress.step == stop:
+                    break
+            generate(small, PROMPT, steps=1)  # in the middle of it, the model still draws
+            return [part.detach().clone() for part in lora.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(trained(3), trained(3)))
+    assert not torch.equal(trained(3)[1], trained(6)[1]) and not torch.equal(trained(3)[1], trained(3, seed=1)[1])
+    assert (trained(0)[1] == 0).all() and not (trained(3)[1] == 0).all()
+
+
+def test_drawing_between_two_steps_does_not_change_the_training(small):
+    images, prompts = pictures(small), ["a blue house", "a red boat"]
+    ends = []
+    for draws in (False, True):
+        with add_lora(small.unet, rank=2) as lora:
+            for _ in train_lora(small, lora, images, prompts, steps=3, batch=2):
+                if draws:
+                    torch.manual_seed(3)
+                    generate(small, PROMPT, steps=1)
+            ends.append(lora.parameters()[1].detach().clone())
+    assert torch.equal(*ends)
+
+
+def test_what_is_kept_is_answered_as_before(small):
+    """A LoRA trained with pictures to keep changes the answers on them less than one trained without."""
+    (new, old), words = pictures(small), encode_prompts(small, ["a blue house"])
+    noise, at = torch.randn(1, *small.latent_shape, generator=torch.Generator().manual_seed(0)), torch.tensor([400])
+    changes = []
+    for keep in (None, ([old], ["a blue house"])):
+        with add_lora(small.unet, rank=4) as lora:
+            asked = lora, small, encode_image(small, old).clone(), words.clone(), noise, at
+            assert change_of(*asked).item() == 0
+            for _ in train_lora(small, lora, [new], ["a red boat"], keep=keep, steps=20, batch=8, lr=5e-3):
+                pass
+            changes.append(change_of(*asked).item())
+            assert lora.strength == 1
+    assert 0 < changes[1] < 0.7 * changes[0]
+
+
+def test_masks_say_where_an_error_counts(c):
+    masks, step = np.zeros((2, c.image_size, c.image_size), bool), c.vae_scale_factor
+    masks[0, :4 * step, :4 * step] = True
+    weights = place_weights(c, masks, 2)
+    assert weights.shape == (2, 1, *c.latent_shape[1:]) and torch.allclose(weights.mean((1, 2, 3)), torch.ones(2))
+    assert (weights[1] == 1).all() and torch.allclose(weights[0, 0, 0, 0], (FOCUS + 1) * weights[0, 0, -1, -1])
+    assert weights[0, 0, 4, 4] == weights[0, 0, 0, 0] and weights[0, 0, 5, 5] == weights[0, 0, -1, -1]
+
+
+def test_trained_with_masks_the_loss_is_a_weighted_one(small):
+    images, prompts, masks = pictures(small), ["a blue house", "a red boat"], np.zeros((2, 128, 128), bool)
+    masks[:, :32, :32] = True
+    with add_lora(small.unet, rank=2) as lora:
+        first = [next(train_lora(small, lora, images, prompts, masks=some, steps=1)).loss for some in (None, masks, ~masks)]
+    assert len(set(first)) == 3
+
+
+def test_the_loss_is_the_error_of_the_noise_guess(small):
+    latents = encode_image(small, pictures(small)[0])
+    noise, words = torch.randn(latents.shape), encode_prompts(small, [PROMPT])
+    abar = small.scheduler.alphas_cumprod[300]
+    guess = small.unet(abar.sqrt() * latents + (1 - abar).sqrt() * noise, 300, encoder_hidden_states=words).sample
+    assert torch.allclose(noise_loss(small, latents, words, noise, torch.tensor([300])), ((guess - noise) ** 2).mean())
+
+
+@pytest.mark.parametrize("settings, said", [
+    (dict(images=[]), "no picture to learn from"), (dict(prompts=["a boat"]), "2 pictures and 1 prompts"),
+    (dict(keep=([Image.new("RGB", (8, 8))], [])), "keep: 1 pictures and 0 prompts"), (dict(steps=0), "steps must lie"),
+    (dict(batch=0), "batch must lie"), (dict(lr=5), "lr must be a number between 0 and 1"),
+    (dict(masks=[np.zeros((128, 128), bool)]), "masks must be 2 arrays"), (dict(masks=[np.zeros((8, 8), bool)] * 2), "bool, 128 x 128"),
+    (dict(masks=[np.zeros((128, 128))] * 2), "masks must be 2 arrays of bool"),
+    (dict(images=[Image.new("RGB", (64, 64))] * 2), "must be 128 x 128"), (dict(images=["a.png"] * 2), "must be a PIL picture"),
+])
+def test_bad_trainings_are_refused_at_once(small, settings, said):
+    asked = dict(images=pictures(small), prompts=["a boat", "a house"]) | settings
+    if asked["images"] == []:
+        asked["prompts"] = []
+    with add_lora(small.unet) as lora, pytest.raises((TypeError, ValueError), match=said):
+        train_lora(small, lora, **asked)
+
+
+def test_a_lora_elsewhere_merged_or_weakened_is_not_trained(small, model_folders):
+    images, prompts = pictures(small), ["a boat", "a house"]
+    other = load_components(model_folders["postcard"], device="cpu")
+    with add_lora(other.unet) as lora, pytest.raises(ValueError, match="in another U-Net"):
+        train_lora(small, lora, images, prompts)
+    with add_lora(small.unet) as lora:
+        lora.strength = 0.5
+        with pytest.raises(ValueError, match="trained at strength 1"):
+            train_lora(small, lora, images, prompts)
+        lora.strength = 1
+        lora.merge()
+        with pytest.raises(ValueError, match="not merged"):
+            train_lora(small, lora, images, prompts)
+
+
+def test_a_training_that_breaks_says_so(small):
+    with add_lora(small.unet) as lora:
+        training = train_lora(small, lora, pictures(small), ["a boat", "a house"], steps=2, batch=2)
+        next(training)
+        lora.layers[next(iter(lora.layers))].B.data.fill_(math.nan)
+        with pytest.raises(FloatingPointError, match="training loss holds NaN"):
+            list(training)
+
+
+# Files
+
+def test_saved_and_loaded_it_is_the_same(c, tmp_path):
+    with add_lora(c.unet, rank=3, alpha=6, targets=EVERYWHERE) as lora:
+        changes = shaken(lora, 0.05).changes()
+        drawn = answer(c)
+        path = save_lora(lora, tmp_path / "windmill")
+    assert path == tmp_path / "windmill" / FILE and [one.name for one in path.parent.iterdir()] == [FILE]
+    for where in (path, path.parent, str(path.parent)):
+        with load_lora(c, where) as lora:
+            assert lora.rank == 3 and lora.strength == 1
+            assert all(torch.allclose(changes[name], change, atol=1e-3 * change.abs().max()) for name, change in lora.changes().items())
+            assert torch.allclose(answer(c), drawn, atol=2e-3 * drawn.abs().max())
+
+
+@pytest.mark.parametrize("targets, size", [(ATTENTION, 0.05), (EVERYWHERE, 0.02)])
+def test_a_plain_pipeline_draws_the_same_pictures(c, tmp_path, targets, size):
+    pytest.importorskip("peft")
+    with add_lora(c.unet, rank=3, alpha=6, targets=targets) as lora:
+        save_lora(shaken(lora, size), tmp_path)
+        ours = generate(c, PROMPT, steps=3, guidance=3.0, seed=4, scheduler=c.scheduler)
+    plain = generate(c, PROMPT, steps=3, guidance=3.0, seed=4, scheduler=c.scheduler)
+    pipe = load_components(c.path, device="cpu").pipeline()
+    pipe.load_lora_weights(tmp_path)
+    theirs = pipe(PROMPT, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(4)).images[0]
+    assert difference(ours, theirs) <= 2 < 20 < difference(ours, plain)
+
+
+@pytest.mark.parametrize("alpha", [4, 8])
+def test_what_diffusers_saves_is_read(small, tmp_path, alpha):
+    peft = pytest.importorskip("peft")
+    pipe = load_components(small.path, device="cpu").pipeline()
+    pipe.unet.add_adapter(peft.LoraConfig(r=4, lora_alpha=alpha, target_modules=list(ATTENTION), init_lora_weights=False))
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft.utils import get_peft_model_state_dict
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet))
+    notes = {"unet_lora_adapter_metadata": pipe.unet.peft_config["default"].to_dict()}
+    notes = {"unet_lora_adapter_metadata": {key: list(value) if isinstance(value, set) else value
+                                            for key, value in notes["unet_lora_adapter_metadata"].items()}}
+    pipe.save_lora_weights(tmp_path, unet_lora_layers=layers, **notes)
+    theirs = pipe(PROMPT, num_inference_steps=2, guidance_scale=3.0, generator=torch.Generator().manual_seed(0)).images[0]
+    with load_lora(small, tmp_path) as lora:
+        assert lora.layers["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"].scale == alpha / 4
+        ours = generate(small, PROMPT, steps=2, guidance=3.0, seed=0, scheduler=small.scheduler)
+    assert difference(ours, theirs) <= 2
+
+
+def good_file(c, folder):
+    with add_lora(c.unet, rank=2) as lora:
+        return save_lora(shaken(lora), folder)
+
+
+def change_file(path, change):
+    tensors = load_file(path)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+
+
+def first(tensors, part):
+    return next(name for name in tensors if part in name)
+
+
+BROKEN = {
+    "empty": (lambda path: path.write_bytes(b""), "is damaged, or no safetensors file .it is empty"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
+    "no header": (lambda path: path.write_bytes(b"hello, this is no header at all"), "is damaged"),
+    "lying header": (lambda path: path.write_bytes(struct.pack("<Q", 2**40) + b"{}"), "is damaged"),
+    "half a pair": (lambda path: change_file(path, lambda t: t.pop(first(t, "lora_B"))), "one half of .* is missing"),
+    "nothing": (lambda path: save_file({}, path), "holds no layer"),
+    "text encoder": (lambda path: change_file(path, lambda t: t.update({"text_encoder.q.lora_A.weight": torch.ones(2, 2)})),
+                     "not a LoRA of a U-Net alone, .*text_encoder"),
+    "another format": (lambda path: change_file(path, lambda t: t.update({"lora_unet_to_q.lora_down.weight": torch.ones(2, 2)})),
+                       "it holds lora_unet_to_q"),
+    "unknown layer": (lambda path: change_file(path, lambda t: t.update(
+        {f"unet.nowhere.lora_{x}.weight": torch.ones(2, 2) for x in "AB"})), "made for another model: .* no layer nowhere"),
+    "other width": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 999)})),
+                    "made for another model: its .* has weights .16, 999., this U-Net's .16, 16."),
+    "other rank": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(3, 16)})), "does not fit together"),
+    "a convolution": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 16, 3, 3)})),
+                      "does not fit together"),
+    "B of three by three": (lambda path: change_file(path, lambda t: t.update(
+        {first(t, "lora_A"): torch.ones(2, 16, 3, 3), first(t, "lora_B"): torch.ones(16, 2, 3, 3)})), "does not fit together"),
+    "a convolution for a linear layer": (lambda path: change_file(path, lambda t: t.update(
+        {first(t, "lora_A"): torch.ones(2, 16, 1, 1), first(t, "lora_B"): torch.ones(16, 2, 1, 1)})), "made for another model"),
+    "NaN": (lambda path: change_file(path, lambda t: t[first(t, "lora_B")].fill_(math.nan)), "NaN or infinite"),
+    "bad settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "{"}), "settings that can not be read"),
+    "a rank of 0": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
+        {"unet.lora_alpha": 1, "unet.r": 0})}), "settings that can not be read"),
+    "another kind": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
+        {"unet.lora_alpha": 1, "unet.r": 2, "unet.use_dora": True})}), "a LoRA of another kind"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_bad_file_is_one_sentence_and_leaves_nothing(small, tmp_path, name):
+    path, before = good_file(small, tmp_path), weights_of(small.unet)
+    breaks, said = BROKEN[name]
+    breaks(path)
+    with pytest.raises(ValueError, match=said) as caught:
+        load_lora(small, tmp_path)
+    assert "\n" not in str(caught.value) and FILE in str(caught.value)
+    assert same(before, small.unet)
+
+
+def test_a_file_of_another_model_is_refused(model_folders, tmp_path):
+    big = load_components(model_folders["sd15"], device="cpu")
+    good_file(big, tmp_path)
+    with pytest.raises(ValueError, match="made for another model"):
+        load_lora(load_components(model_folders["postcard"], device="cpu"), tmp_path)
+
+
+class Trap:
+    """A pickle of this writes a file when it is opened."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("name, said", [("lora.bin", "is a pickle"), ("lora.pt", "is a pickle"), (FILE, "is damaged, or no safetensors")])
+def test_a_pickle_is_refused_and_nothing_runs(small, tmp_path, name, said):
+    sprung = tmp_path / "sprung"
+    (tmp_path / name).write_bytes(pickle.dumps(Trap(sprung)))
+    with pytest.raises(ValueError, match=said):
+        load_lora(small, tmp_path / name)
+    assert not sprung.exists()
+    pickle.loads((tmp_path / name).read_bytes()).close()  # the trap was a real one
+    assert sprung.exists()
+
+
+def test_a_file_that_is_not_there_is_named(small, tmp_path):
+    for where in (tmp_path, tmp_path / "none.safetensors", "no/such/folder"):
+        with pytest.raises(FileNotFoundError, match="There is no LoRA in"):
+            load_lora(small, where)
+
+
+def test_a_folder_that_may_not_be_written_is_named(small, tmp_path, monkeypatch):
+    def refuse(path, **settings):
+        raise OSError(errno.EACCES, "no")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    with add_lora(small.unet) as lora, pytest.raises(PermissionError, match="You may not write in"):
+        save_lora(lora, tmp_path / "windmill")
+
+
+def test_an_interrupted_save_leaves_the_old_file(small, tmp_path, monkeypatch):
+    path = good_file(small, tmp_path)
+    before = path.read_bytes()
+
+    def half(tensors, file, metadata):
+        file.write_bytes(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("helpers.lora.files.save_file", half)
+    with add_lora(small.unet, rank=7) as lora, pytest.raises(KeyboardInterrupt):
+        save_lora(lora, tmp_path)
+    assert path.read_bytes() == before and [one.name for one in tmp_path.iterdir()] == [FILE]

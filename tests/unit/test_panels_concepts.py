@@ -1,0 +1,280 @@
+"""The concept studio through its widgets' traits: with and without, one or two, vectors and LoRAs; and it leaves no trace."""
+import threading
+
+import numpy as np
+import pytest
+import torch
+from helpers import generate, load_components
+from helpers.concepts import Concept, loaded, save_concept
+from helpers.lora import add_lora, save_lora
+from helpers.panels import concepts as panels
+from helpers.panels.concepts import HUB_WIDTH, ConceptStudio
+from PIL import Image
+from standin_hub import StandInHub
+
+PROMPT = "a <teal> boat on a lake"
+
+
+def flat(latents):
+    """A preview that costs nothing."""
+    return Image.new("RGB", latents.shape[-2:], (10, 20, 30))
+
+
+def concept_of(c, token, count=1, seed=0):
+    table = c.text_encoder.get_input_embeddings().weight
+    return Concept(token, table[:count].cpu() * 2 + torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed)))
+
+
+@pytest.fixture(scope="module")
+def sd15(model_folders):
+    return load_components(model_folders["sd15"], device="cpu")
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory, tiny_postcard):
+    """A library: a vector, two vectors, a LoRA; and what is beside them but no concept."""
+    folder = tmp_path_factory.mktemp("concepts")
+    save_concept(concept_of(tiny_postcard, "<teal>"), folder / "teal")
+    save_concept(concept_of(tiny_postcard, "<dusk>", 2, seed=1), folder / "dusk", kind="style")
+    lora = add_lora(tiny_postcard.unet, rank=2)
+    for k, layer in enumerate(lora.layers.values()):
+        torch.nn.init.normal_(layer.B.data, std=0.5, generator=torch.Generator().manual_seed(k))
+    save_lora(lora, folder / "windmill")
+    lora.remove()
+    (folder / "windmill" / "token_identifier.txt").write_text("windmill\n")
+    (folder / "empty").mkdir()
+    (folder / "README.md").write_text("a shelf")
+    return folder
+
+
+@pytest.fixture
+def studio(tiny_postcard, shelf, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = state_of(tiny_postcard)
+    studio = ConceptStudio(tiny_postcard, panels.find_concepts(tiny_postcard, shelf), prompt=PROMPT, steps=3, seed=7, concept="teal")
+    studio.preview = flat
+    yield studio
+    assert studio.job.wait(60)
+    assert state_of(tiny_postcard) == before, "something stayed behind in the model"
+
+
+def state_of(c):
+    """All that a concept could leave behind, as one comparable value."""
+    weights = {f"{k} {name}": (tuple(w.shape), w.double().sum().item(), w.double().square().sum().item())
+               for k, network in enumerate((c.text_encoder, c.unet)) for name, w in network.state_dict().items()}
+    kinds = [type(module).__name__ for module in c.unet.modules()] + [type(module).__name__ for module in c.text_encoder.modules()]
+    return len(c.tokenizer), c.tokenizer("a <teal> <dusk> boat").input_ids, weights, kinds
+
+
+def draw(studio):
+    studio.generate.click()
+    assert studio.job.wait(60)
+    return studio.line.value
+
+
+def begin_slowly(studio, at=1):
+    """Start 50 steps that wait in a preview: (event: it is there, event: let it go on)."""
+    begun, go_on, seen = threading.Event(), threading.Event(), []
+
+    def slow(latents):
+        seen.append(1)
+        if len(seen) == 2 * at:                                     # two previews a step
+            begun.set()
+            assert go_on.wait(30)
+        return flat(latents)
+
+    studio.preview, studio.controls["steps"].value = slow, 50
+    studio.generate.click()
+    return begun, go_on
+
+
+def same(picture, other):
+    return np.array_equal(np.asarray(picture), np.asarray(other))
+
+
+def halves(studio, i=0):
+    """The two pictures of a pair in the strip: with, without."""
+    sheet, size = studio.history[i][0], studio.c.image_size
+    assert sheet.height == size and sheet.width == 2 * size + size // 32
+    return sheet.crop((0, 0, size, size)), sheet.crop((sheet.width - size, 0, sheet.width, size))
+
+
+def expected(c, shelf, *names, prompt=PROMPT):
+    with panels.brought_in(c, [shelf / name for name in names], 1.0) as (model, _):
+        return generate(model, prompt, steps=3, seed=7)
+
+
+def test_it_draws_with_and_without(studio, tiny_postcard, shelf):
+    assert studio.line.value == "In the prompt: &lt;teal&gt;."
+    assert draw(studio) == "Done." and studio.bar.value == studio.bar.max == 6 and studio.cancel.disabled
+    with_it, without_it = halves(studio)
+    with loaded(tiny_postcard, concept_of(tiny_postcard, "<teal>")) as model:
+        assert same(with_it, generate(model, PROMPT, steps=3, seed=7))
+    assert same(without_it, generate(tiny_postcard, "a boat on a lake", steps=3, seed=7)) and not same(with_it, without_it)
+
+
+def test_with_none_it_is_the_plain_studio(studio, tiny_postcard):
+    studio.controls["concept"].value, studio.controls["prompt"].value = "none", "a boat on a lake"
+    assert draw(studio) == "Done." and studio.bar.max == 3
+    assert same(studio.history[0][0], generate(tiny_postcard, "a boat on a lake", steps=3, seed=7))
+    assert studio.views["picture"].layout.width == "192px"
+
+
+def test_two_concepts_and_a_lora_with_its_strength(studio, tiny_postcard, shelf):
+    prompt = "a <teal> windmill, <dusk>"
+    studio.controls["prompt"].value, studio.controls["second"].value = prompt, "dusk"
+    assert studio.line.value == "In the prompt: &lt;teal&gt; and &lt;dusk&gt;."
+    draw(studio)
+    assert same(halves(studio)[0], expected(tiny_postcard, shelf, "teal", "dusk", prompt=prompt))
+    studio.controls["second"].value = "windmill"
+    draw(studio)
+    both, plain = halves(studio)
+    assert same(both, expected(tiny_postcard, shelf, "teal", "windmill", prompt=prompt)) and not same(both, halves(studio, 1)[0])
+    assert same(plain, generate(tiny_postcard, "a windmill, <dusk>", steps=3, seed=7))
+    studio.controls["strength"].value, studio.controls["concept"].value = 0.0, "none"
+    draw(studio)
+    assert same(*halves(studio)), "a LoRA of strength 0 is none"
+
+
+def test_the_same_concept_twice_is_one(studio):
+    studio.controls["second"].value = "teal"
+    assert draw(studio) == "Done." and len(studio.chosen(studio.settings)) == 1
+
+
+@pytest.mark.parametrize("at", [1, 51])
+def test_cancel_stops_within_one_step_and_leaves_no_trace(studio, tiny_postcard, shelf, at):
+    before = state_of(tiny_postcard)
+    begun, go_on = begin_slowly(studio, at)                         # in the first picture, in the second
+    assert begun.wait(60) and not studio.cancel.disabled
+    studio.cancel.click()
+    go_on.set()
+    assert studio.job.wait(60)
+    assert studio.line.value == f"Cancelled after {at + 1} steps. The same settings draw the same picture."
+    assert studio.history == [] and state_of(tiny_postcard) == before
+    studio.controls["steps"].value = 3
+    draw(studio)
+    assert same(halves(studio)[0], expected(tiny_postcard, shelf, "teal"))
+
+
+def test_a_second_generate_takes_over(studio, tiny_postcard, shelf):
+    begun, go_on = begin_slowly(studio)
+    assert begun.wait(60)
+    studio.controls["steps"].value, studio.controls["concept"].value = 3, "windmill"
+    studio.generate.click()
+    go_on.set()
+    assert studio.job.wait(60)
+    assert len(studio.history) == 1 and same(halves(studio)[0], expected(tiny_postcard, shelf, "windmill"))
+
+
+@pytest.mark.parametrize("concept", ["teal", "windmill"])
+def test_an_error_on_the_way_is_one_sentence_and_leaves_no_trace(studio, tiny_postcard, shelf, concept):
+    def broken(latents):
+        raise ValueError("no <preview> today")
+
+    before, studio.preview, studio.controls["concept"].value = state_of(tiny_postcard), broken, concept
+    assert draw(studio) == "<b>no &lt;preview&gt; today</b>" and studio.history == []
+    assert state_of(tiny_postcard) == before and studio.cancel.disabled
+    studio.preview = flat
+    draw(studio)
+    assert same(halves(studio)[0], expected(tiny_postcard, shelf, concept))
+
+
+def test_a_concept_that_does_not_fit_is_one_sentence(studio, tiny_postcard, shelf):
+    studio.library["wide"] = Concept("<wide>", torch.ones(1, 5))
+    for name in ("concept", "second"):
+        studio.controls[name].options = ["none", *studio.library]
+    studio.controls["concept"].value, studio.controls["second"].value = "windmill", "wide"
+    line = draw(studio)
+    assert line.startswith("<b>") and "5" in line and line.count(". ") <= 1 and studio.history == []
+    studio.controls["second"].value = "none"
+    draw(studio)
+    assert same(halves(studio)[0], expected(tiny_postcard, shelf, "windmill"))
+
+
+def test_a_damaged_folder_is_one_sentence(studio, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "learned_embeds.safetensors").write_bytes(b"")
+    studio.library["teal"] = tmp_path / "bad"
+    line = draw(studio)
+    assert line.startswith("<b>") and "learned_embeds.safetensors" in line and studio.history == []
+
+
+@pytest.mark.parametrize("prompt, said", [
+    ("a boat", "&lt;teal&gt; is not in the prompt: write it where you want it."),
+    ("a <teal> boat at <dusk>", "&lt;dusk&gt; is the placeholder of no concept chosen here, and is read letter by letter."),
+    (PROMPT + " boat" * 90, "The prompt has 96 tokens")])
+def test_it_says_what_the_prompt_will_not_do(studio, prompt, said):
+    studio.controls["prompt"].value = prompt
+    assert said in draw(studio)
+
+
+def test_unused_concepts_change_nothing(studio):
+    studio.controls["prompt"].value = "a boat on a lake"
+    draw(studio)
+    assert same(*halves(studio))
+
+
+@pytest.mark.parametrize("prompt, left", [("a <teal> boat, <teal>", "a boat,"), ("<teal>", ""), ("a <teal>_1 boat", "a boat"),
+                                          ("a boat", "a boat"), ("a boat in <teal>.", "a boat in.")])
+def test_without(prompt, left):
+    assert panels.without(prompt, [Concept("<teal>", torch.ones(1, 4))]) == left
+
+
+def test_the_strip_brings_concepts_back_and_save_writes_them(studio, tmp_path):
+    draw(studio)
+    studio.controls["concept"].value, studio.controls["seed"].value = "none", 8
+    draw(studio)
+    studio.strip.children[1].children[1].click()
+    assert studio.settings == studio.history[1][1] and studio.settings["concept"] == "teal"
+    studio.save.click()
+    saved = Image.open(tmp_path / "picture-001.png")
+    assert same(saved, studio.history[1][0]) and saved.text["parameters"].splitlines() == [
+        "concept: teal", "second: none", "strength: 1.0", f"prompt: {PROMPT}", "steps: 3",
+        f"guidance: {studio.c.guidance}", "seed: 7"]
+
+
+def test_the_library_is_what_fits_on_the_shelf(tiny_postcard, sd15, shelf, tmp_path):
+    assert list(panels.find_concepts(tiny_postcard, shelf)) == ["dusk", "teal", "windmill"]
+    assert panels.find_concepts(sd15, shelf) == {}
+    assert panels.find_concepts(tiny_postcard, tmp_path / "nothing") == {}
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "learned_embeds.safetensors").write_bytes(b"?")
+    assert list(panels.find_concepts(tiny_postcard, tmp_path)) == ["damaged"], "it says what is wrong when it is used"
+    assert panels.call_of(shelf / "windmill") == "windmill" and panels.call_of(concept_of_width(4)) == "<four>"
+
+
+def concept_of_width(width):
+    return Concept("<four>", torch.ones(1, width))
+
+
+def test_a_name_that_is_not_there_is_refused(tiny_postcard, shelf):
+    with pytest.raises(ValueError, match="no concept 'taupe': use one of none, dusk, teal, windmill"):
+        ConceptStudio(tiny_postcard, panels.find_concepts(tiny_postcard, shelf), concept="taupe")
+
+
+def test_the_line_for_the_hub_is_there_where_its_vectors_fit(tiny):
+    assert ("hub" in ConceptStudio(tiny, {}).controls) == (tiny.text_encoder.config.hidden_size == HUB_WIDTH)
+
+
+def test_a_concept_is_fetched_from_the_hub(sd15, hub_cache, tmp_path, monkeypatch):
+    save_concept(concept_of(sd15, "<hat>"), tmp_path / "cat-hat")
+    studio = ConceptStudio(sd15, {}, prompt="a <hat> boat", steps=2)
+    studio.preview = flat
+    with StandInHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.add("sd-concepts-library/cat-hat", tmp_path / "cat-hat")
+        for typed in ("cat-hat", "sd-concepts-library/cat-hat"):
+            studio.controls["hub"].value = typed
+            assert draw(studio) == "Done."
+        studio.controls["hub"].value = "dog-hat"
+        assert draw(studio).startswith("<b>") and "dog-hat" in studio.line.value
+    assert same(halves(studio)[0], halves(studio, 1)[0]) and not same(*halves(studio))
+    assert same(halves(studio)[1], generate(sd15, "a boat", steps=2, seed=0))
+
+
+def test_a_hub_that_is_not_reached_is_one_sentence(sd15, hub_cache, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")             # nobody listens there
+    before, studio = state_of(sd15), ConceptStudio(sd15, {}, prompt="a <hat> boat", steps=2)
+    studio.controls["hub"].value = "cat-hat"
+    line = draw(studio)
+    assert line.startswith("<b>") and "cat-hat" in line and studio.history == [] and state_of(sd15) == before
