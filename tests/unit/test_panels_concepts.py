@@ -1,7 +1,5 @@
 """The concept studio through its widgets' traits: with and without, one or two, vectors and LoRAs; and it leaves no trace."""
-import threading
 
-import numpy as np
 import pytest
 import torch
 from helpers import generate, load_components
@@ -11,13 +9,9 @@ from helpers.panels import concepts as panels
 from helpers.panels.concepts import HUB_WIDTH, ConceptStudio
 from PIL import Image
 from standin_hub import StandInHub
+from studios import begin_slowly, draw, flat, same
 
 PROMPT = "a <teal> boat on a lake"
-
-
-def flat(latents):
-    """A preview that costs nothing."""
-    return Image.new("RGB", latents.shape[-2:], (10, 20, 30))
 
 
 def concept_of(c, token, count=1, seed=0):
@@ -64,32 +58,6 @@ def state_of(c):
                for k, network in enumerate((c.text_encoder, c.unet)) for name, w in network.state_dict().items()}
     kinds = [type(module).__name__ for module in c.unet.modules()] + [type(module).__name__ for module in c.text_encoder.modules()]
     return len(c.tokenizer), c.tokenizer("a <teal> <dusk> boat").input_ids, weights, kinds
-
-
-def draw(studio):
-    studio.generate.click()
-    assert studio.job.wait(60)
-    return studio.line.value
-
-
-def begin_slowly(studio, at=1):
-    """Start 50 steps that wait in a preview: (event: it is there, event: let it go on)."""
-    begun, go_on, seen = threading.Event(), threading.Event(), []
-
-    def slow(latents):
-        seen.append(1)
-        if len(seen) == 2 * at:                                     # two previews a step
-            begun.set()
-            assert go_on.wait(30)
-        return flat(latents)
-
-    studio.preview, studio.controls["steps"].value = slow, 50
-    studio.generate.click()
-    return begun, go_on
-
-
-def same(picture, other):
-    return np.array_equal(np.asarray(picture), np.asarray(other))
 
 
 def halves(studio, i=0):
@@ -144,7 +112,7 @@ def test_the_same_concept_twice_is_one(studio):
 @pytest.mark.parametrize("at", [1, 51])
 def test_cancel_stops_within_one_step_and_leaves_no_trace(studio, tiny_postcard, shelf, at):
     before = state_of(tiny_postcard)
-    begun, go_on = begin_slowly(studio, at)                         # in the first picture, in the second
+    begun, go_on = begin_slowly(studio, 2 * at)                       # in the first picture, in the second
     assert begun.wait(60) and not studio.cancel.disabled
     studio.cancel.click()
     go_on.set()
@@ -157,7 +125,7 @@ def test_cancel_stops_within_one_step_and_leaves_no_trace(studio, tiny_postcard,
 
 
 def test_a_second_generate_takes_over(studio, tiny_postcard, shelf):
-    begun, go_on = begin_slowly(studio)
+    begun, go_on = begin_slowly(studio, 2)
     assert begun.wait(60)
     studio.controls["steps"].value, studio.controls["concept"].value = 3, "windmill"
     studio.generate.click()

@@ -1,18 +1,12 @@
 """The studio, driven through its widgets' traits: it draws what `generate` draws, stops, recovers and remembers."""
-import threading
 
-import numpy as np
 import pytest
 from helpers import generate
 from helpers.panels.sampling import BLANK, KEPT, Studio, png
 from PIL import Image
+from studios import begin_slowly, draw, flat, same
 
 PROMPT = "a red boat on a lake"
-
-
-def flat(latents):
-    """A preview that costs nothing."""
-    return Image.new("RGB", latents.shape[-2:], (10, 20, 30))
 
 
 @pytest.fixture
@@ -21,29 +15,6 @@ def studio(tiny_postcard, tmp_path, monkeypatch):
     studio = Studio(tiny_postcard, prompt=PROMPT, steps=3, seed=7)
     yield studio
     assert studio.job.wait(60)
-
-
-def draw(studio):
-    studio.generate.click()
-    assert studio.job.wait(60)
-
-
-def begin_slowly(studio):
-    """Start 50 steps that wait in their first preview: (event: it is there, event: let it go on)."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow(latents):
-        begun.set()
-        assert go_on.wait(30)
-        return flat(latents)
-
-    studio.preview, studio.controls["steps"].value = slow, 50
-    studio.generate.click()
-    return begun, go_on
-
-
-def same(picture, other):
-    return np.array_equal(np.asarray(picture), np.asarray(other))
 
 
 def opened(view, tmp_path):
