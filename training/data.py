@@ -8,7 +8,7 @@ import json
 import os
 import time
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import get_context
 from random import Random
 
@@ -110,14 +110,14 @@ def make(split, n, shard, processes=0):
 class Pictures:
     """A rendered split, read from disk as it is needed. `n`: how many of its pictures (all if 0).
 
-    scenes: list of Scene; boxes: int array (n, 2, 4), a single subject's box twice; cells: see `cells_of`.
+    scenes: list of Scene; boxes: int array (n, 2, 4), a single subject's box twice.
     Raises FileNotFoundError if there are too few.
     """
 
     def __init__(self, split, n=0):
         folder = runs("data") / fingerprint()
         files = sorted(file for file in folder.glob(f"{split}-*.npy") if cells_path(file).exists())
-        self.shards = [np.load(file, mmap_mode="r") for file in files]
+        self.files, self.shards = files, [np.load(file, mmap_mode="r") for file in files]
         self.size = len(self.shards[0]) if files else 0
         if not files or n > self.size * len(files):
             raise FileNotFoundError(f"{folder} holds {self.size * len(files)} {split} pictures of the world as it is "
@@ -126,11 +126,15 @@ class Pictures:
         rows = rows[:n] if n else rows
         boxes = [row.pop("boxes") or [[0, 0, SIZE, SIZE]] for row in rows]
         self.boxes = np.array([(b * 2)[:2] for b in boxes])
-        self.cells = np.concatenate([np.load(cells_path(file)) for file in files])[:len(rows)]
         self.scenes = [Scene(**row | {"subjects": tuple(Subject(**s) for s in row["subjects"])}) for row in rows]
 
     def __len__(self):
         return len(self.scenes)
+
+    @cached_property
+    def cells(self):
+        """uint8 (n, 6, 16, 16), see `cells_of`; read when first asked for: one stage alone needs them."""
+        return np.concatenate([np.load(cells_path(file)) for file in self.files])[:len(self)]
 
     def one(self, i):
         """Picture i, uint8 (128, 128, 3), not yet read from disk."""
