@@ -28,6 +28,7 @@ from tools.draw_pictures import sheet
 LIBRARY = Path(__file__).resolve().parent.parent / "concepts"
 TRIALS, ORDINARY, SHOWN, AT_ONCE = 24, 36, 6, 12  # pictures with a concept, ordinary, on a card, in a batch
 RANK, LESSONS, KEPT = 8, 32, 240  # of a LoRA; postcards it is taught with, and ordinary ones beside them
+SHAPES = 200, 1000  # the noise levels at which the shape of a thing is settled
 LEARNT_FROM = 8  # at most so many of the postcards are put into the folder
 
 
@@ -119,7 +120,7 @@ def newcomer(kind):
     """A kind of thing that is in no picture of the world."""
     trials = concept_cards(kind, TRIALS, seed=1, alike=False).scenes
     return Recipe(
-        kind, "object", f"A {kind}: a thing that the model has never seen.", None, 400,
+        kind, "object", f"A {kind}: a thing that the model has never seen.", None, 1000,
         concept_cards(kind, LESSONS).scenes, trials, write=caption,
         there=(f"a {kind} is there", lambda measures, images, scenes: getattr(measures, kind)(images) > SEEN),
         rest=("something has the right colour", right_colour))
@@ -190,10 +191,11 @@ def taught(c, recipe):
         return
 
     ordinary = concept_cards(None, KEPT)
-    masks = [card.masks[recipe.token] for card in cards] if recipe.kind == "object" else None
+    thing = recipe.kind == "object"
+    focus = {"masks": [card.masks[recipe.token] for card in cards], "timesteps": SHAPES} if thing else {}
     with add_lora(c.unet, rank=RANK, targets=EVERYWHERE) as lora:
         keep = ordinary.images, ordinary.prompts
-        for _ in train_lora(c, lora, images, prompts, keep, masks, steps=recipe.steps):
+        for _ in train_lora(c, lora, images, prompts, keep, steps=recipe.steps, **focus):
             pass
         numbers = sum(part.numel() for part in lora.parameters())
         how = f"a LoRA of rank {RANK} in {len(lora.layers)} layers of the U-Net: {numbers} numbers"

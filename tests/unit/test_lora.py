@@ -369,6 +369,20 @@ def test_the_loss_is_the_error_of_the_noise_guess(small):
     assert torch.allclose(noise_loss(small, latents, words, noise, torch.tensor([300])), ((guess - noise) ** 2).mean())
 
 
+def test_it_learns_at_the_noise_levels_asked_for(small):
+    images, prompts, asked = pictures(small), ["a boat", "a house"], []
+    hook = small.unet.register_forward_pre_hook(lambda unet, inputs: asked.extend(inputs[1].tolist()))
+    try:
+        for timesteps, lowest, highest in ((None, 0, 999), ((600, 603), 600, 602)):
+            asked.clear()
+            with add_lora(small.unet) as lora:
+                list(train_lora(small, lora, images, prompts, (images, prompts), steps=4, timesteps=timesteps))
+            assert lowest <= min(asked) and max(asked) <= highest
+            assert len(set(asked)) == 3 if timesteps else len(set(asked)) > 20
+    finally:
+        hook.remove()
+
+
 @pytest.mark.parametrize("settings, said", [
     (dict(images=[]), "no picture to learn from"), (dict(prompts=["a boat"]), "2 pictures and 1 prompts"),
     (dict(keep=([Image.new("RGB", (8, 8))], [])), "keep: 1 pictures and 0 prompts"), (dict(steps=0), "steps must lie"),
@@ -376,6 +390,8 @@ def test_the_loss_is_the_error_of_the_noise_guess(small):
     (dict(masks=[np.zeros((128, 128), bool)]), "masks must be 2 arrays"), (dict(masks=[np.zeros((8, 8), bool)] * 2), "bool, 128 x 128"),
     (dict(masks=[np.zeros((128, 128))] * 2), "masks must be 2 arrays of bool"),
     (dict(images=[Image.new("RGB", (64, 64))] * 2), "must be 128 x 128"), (dict(images=["a.png"] * 2), "must be a PIL picture"),
+    (dict(timesteps=(500, 500)), "end of timesteps must lie between 501 and 1000"), (dict(timesteps=(-1, 9)), "lowest of timesteps must"),
+    (dict(timesteps=(0, 1001)), "end of timesteps must"), (dict(timesteps=(0.5, 9)), "lowest of timesteps must be a whole number"),
 ])
 def test_bad_trainings_are_refused_at_once(small, settings, said):
     asked = dict(images=pictures(small), prompts=["a boat", "a house"]) | settings
