@@ -129,7 +129,9 @@ def load_components(name=None, device=None, dtype=None):
         weights = [weight for network in networks.values() for weight in network.parameters()]
         _check_memory(sum(weight.numel() * weight.element_size() for weight in weights), device)
     for network in networks.values():
-        network.to(device).eval().requires_grad_(False)  # a lesson that trains says what it trains
+        # Channels last: pixels of all channels side by side in memory, which convolutions read faster.
+        network.to(device, memory_format=torch.channels_last)
+        network.eval().requires_grad_(False)  # a lesson that trains says what it trains
     if device.type == "cuda" and name == "postcard" and torch.cuda.mem_get_info(device)[0] > SD15_BYTES:
         print('This GPU has room for Stable Diffusion 1.5 too: load_components("sd15").')
     return c
