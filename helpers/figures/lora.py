@@ -1,4 +1,5 @@
 """Lesson 05, low rank: what a LoRA moved in the model, and four ways to teach the same wish, side by side."""
+import textwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -148,16 +149,17 @@ def teachers(pictures, contexts, measured, title, note=None, dpi=style.DPI):
     """
     left, bars, gap = 1.2, 2.35, 0.05
     size = min(1.0, (style.WIDTH - left - bars - 0.15) / len(contexts) - gap)
-    top = TITLE + 0.4
+    contexts = [in_lines(text, 20) for text in contexts]
+    top = TITLE + 0.14 + 0.13 * max(text.count("\n") + 1 for text in contexts)
     row = size + 0.09
     fig = style.new_figure(top + row * len(pictures) + (NOTE if note else 0.08), dpi=dpi)
     for k, text in enumerate(contexts):
-        write(fig, left + k * (size + gap) + size / 2, top - 0.06, in_two(text), ha="center", va="bottom",
+        write(fig, left + k * (size + gap) + size / 2, top - 0.06, text, ha="center", va="bottom",
               fontsize=8, color=PROMPT, linespacing=1.15)
     begin = left + len(contexts) * (size + gap) + 0.15
     for r, (teacher, row_of) in enumerate(pictures.items()):
         y = top + r * row
-        write(fig, left - 0.12, y + size / 2, in_two(teacher), ha="right", fontweight="bold", linespacing=1.2)
+        write(fig, left - 0.12, y + size / 2, in_lines(teacher, 12), ha="right", fontweight="bold", linespacing=1.2)
         for k, picture in enumerate(row_of):
             show_picture(fig, picture, left + k * (size + gap), y, size)
         draw_measured(fig, measured[teacher], begin, y, style.WIDTH - begin - 0.1, size)
@@ -168,11 +170,10 @@ def teachers(pictures, contexts, measured, title, note=None, dpi=style.DPI):
     return style.finish(fig, f"{title} {said}", 256)
 
 
-def in_two(text):
-    """A short text on two lines that are as equal as words allow."""
-    words = text.split()
-    ways = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words) + 1)]
-    return "\n".join(min(ways, key=lambda way: max(map(len, way)))).strip()
+def in_lines(text, widest):
+    """A short text on as few lines of `widest` letters as its words allow, and these as equal as they can be."""
+    ways = [textwrap.wrap(text, width, break_long_words=False) for width in range(1, widest + 1)]
+    return "\n".join(next(lines for lines in ways if len(lines) == len(ways[-1])))
 
 
 def draw_measured(fig, found, left, top, width, height):

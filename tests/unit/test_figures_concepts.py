@@ -172,3 +172,11 @@ def test_teachers_and_their_panel():
     first = panel.picture.value
     panel.controls["concept"].value = "windmill"
     assert is_frame(first) and panel.picture.value != first and panel.line.value == "it is teal: most often with both."
+
+
+@pytest.mark.parametrize("text, widest, lines", [
+    ("LoRA", 12, ["LoRA"]), ("the word windmill", 12, ["the word", "windmill"]),
+    ("a yellow .. in a meadow on a cloudy day", 20, ["a yellow .. in", "a meadow on a", "cloudy day"]),
+    ("unbreakable", 4, ["unbreakable"])])
+def test_a_label_takes_as_few_lines_as_fit(text, widest, lines):
+    assert lora.in_lines(text, widest).split("\n") == lines

@@ -108,6 +108,14 @@ def test_noise_panel(noise_panel):
     assert "-23.3 dB" in noise_panel.line.value and "x<sub>999</sub> = 0.07" in noise_panel.line.value
 
 
+def test_a_mark_off_the_scale_stays_at_its_edge():
+    tide = figures.Tide(draw(3, 16, 16).clamp(-1, 1), draw(3, 16, 16, seed=1))
+    assert diffusion.snr_db(diffusion.make_alphas_cumprod("cosine")[999]) < -50         # the scale ends at -48
+    tide.frame(999, "cosine")
+    mark = tide.stages["cosine"][0].moving[-1]
+    assert mark.get_ydata()[0] == mark.axes.get_ylim()[0]
+
+
 def test_slider_reaches_both_ends_and_the_halfway_step():
     assert {0, 354, 999} <= set(panels.EVERY_T) and len(panels.EVERY_T) < 45
 
@@ -151,3 +159,4 @@ def test_floor_panel():
     assert panel.line.value == "late: the loss is 10% above the best possible"
     panel.controls["moment"].value = "early"
     assert is_png(panel.picture.value) and panel.frames[("early",)] != panel.frames[("late",)]
+    assert Image.open(io.BytesIO(panel.picture.value)).width == 9 * 96                  # as wide as other panels

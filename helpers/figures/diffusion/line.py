@@ -123,16 +123,19 @@ def loss_floor(levels, floor, losses, shown=None):
     levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, early to late.
     shown: draw one moment strongly and the others faintly.
     """
-    fig, top = style.new_figure(TITLE + 0.15 + 2.7 + 0.42 + NOTE), TITLE + 0.15
+    dpi, top = style.PANEL_DPI if shown else style.DPI, TITLE + 0.15
+    fig = style.new_figure(top + 2.7 + 0.42 + NOTE, dpi=dpi)
     ax, width = place(fig, 0.7, top, 7.0, 2.7), 0.8 * (levels[1] - levels[0])
     ax.bar(levels, floor, width=width, color=NOISE, alpha=0.55, lw=0)
     shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.45, 0.85, len(losses)))
     highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
     heights = np.maximum.accumulate([0] + [0.06 * highest] * (len(losses) - 1)).cumsum()[::-1]
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
-        weight = 1.0 if shown in (None, moment) else 0.15
-        ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, alpha=weight, mec="white", mew=0.5)
-        ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5, alpha=weight)
+        strong = shown in (None, moment)
+        ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, alpha=1 if strong else 0.2, mec="white",
+                mew=0.5)
+        ax.text(levels[-1] + 0.7 * width, height, moment, color=shade if strong else FAINT, fontsize=8.5,
+                fontweight="bold" if moment == shown else "normal")
     ax.text(levels[1], 0.5 * floor[1], "the best\npossible", ha="center", va="center", fontsize=8.5)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))

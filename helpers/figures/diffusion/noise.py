@@ -98,8 +98,8 @@ class Tide:
         corner, = ax.plot([1, 1], [LOWEST, 1], "-o", color=GUIDED, lw=1.4, ms=4, markevery=[1])
         finest = ax.text(0.98, 0.97, "", transform=ax.transAxes, ha="right", va="top", color=GUIDED)
         tidy(ax, "cycles across the picture (right: finer)", "power")
-        write(fig, 2.95, 2.15, "picture", color=SIGNAL, fontsize=8.5)
-        write(fig, 3.5, 2.15, "noise", color=FAINT, fontsize=8.5)
+        write(fig, 4.84, 0.6, "picture", color=SIGNAL, fontsize=8.5, ha="right")
+        write(fig, 5.3, 0.6, "noise", color=FAINT, fontsize=8.5, ha="right")
         marks = []
         for y, values, label, limits, ticks in (
                 (top, alphas_cumprod, r"$\bar\alpha_t$", (0, 1.02), (0, 0.5, 1)),
@@ -108,6 +108,7 @@ class Tide:
             ax.plot(values.numpy(), color=INK, lw=1.3)
             tidy(ax, None, label, (0, 250, 500, 750, 999), ticks)
             ax.set(xlim=(0, 999), ylim=limits)
+            ax.yaxis.set_label_coords(-0.115, 0.5)
             marks += [ax.plot([0], [0], "o", color=GUIDED, ms=6, clip_on=False)[0]]
         ax.axhline(0, color=NOISE, lw=0.8, ls=":")
         ax.set_xlabel("t", labelpad=2)
@@ -125,7 +126,8 @@ class Tide:
         corner.set_data([max(cycles, 1)] * 2, [LOWEST, 1 - abar])
         finest.set_text(f"finest detail left: {cycles} cycles" if cycles else "no detail left")
         first.set_data([t], [abar])
-        second.set_data([t], [decibels[t].item()])
+        lowest = second.axes.get_ylim()[0]                                  # a mark off the scale: at its edge
+        second.set_data([t], [max(decibels[t].item(), lowest)])
         return stage.png()
 
 

@@ -29,7 +29,7 @@ class Cloud:
         height, edges = np.histogram(values.clip(-limit, limit), 60, (-limit, limit))
         ax.fill_between((edges[1:] + edges[:-1]) / 2, height / height.max(), color=SIGNAL, alpha=0.55, lw=0,
                         step="mid")
-        grey = ax.fill_between(*self._bell(k, factor), color=NOISE, alpha=0.9, lw=0.8)
+        grey = ax.fill_between(*self._bell(k, factor), color=NOISE, alpha=0.9 if factor <= 1 else 0.6, lw=0.8)
         tidy(ax, yticks=()).set(xlim=(-limit, limit), ylim=(0, 1.12))
         ax.spines["left"].set_visible(False)
         return grey
@@ -70,12 +70,12 @@ class Cloud:
         """PNG bytes for the panel: the picture at factor k, the widened cloud over all means."""
         fig, channels = style.new_figure(2.75, dpi=style.PANEL_DPI), len(self.spread)
         show_picture(fig, self.pictures[k], 0.08, 0.36, 2.2)
-        write(fig, 0.08, 0.18, f"decoded from mean + {k:g} sigma eps", fontweight="bold")
+        write(fig, 0.08, 0.17, rf"mean + {k:g} $\sigma\,\varepsilon$, decoded", fontweight="bold")
         columns = -(-channels // 2)
         wide = 6.2 / columns - 0.25
         for i in range(channels):
-            x, y = 2.75 + i % columns * (wide + 0.25), 0.36 + i // columns * 1.22
+            x, y = 2.75 + i % columns * (wide + 0.25), 0.45 + i // columns * 1.17
             self._histogram(place(fig, x, y, wide, 0.85), i, k)
-            write(fig, x, y - 0.02, f"channel {i}", fontsize=7.5, color=FAINT)
-        write(fig, 2.75, 0.18, f"blue: all means, grey: the cloud, {k:g} times as wide", fontweight="bold")
+            write(fig, x, y - 0.04, f"channel {i}", fontsize=7.5, color=FAINT)
+        write(fig, 2.75, 0.17, f"blue: all means, grey: the cloud of {k:g} sigma", fontweight="bold")
         return style.Stage(fig, []).png()

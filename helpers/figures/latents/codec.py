@@ -182,7 +182,7 @@ class Cell:
         ax.axvline(0, color=FAINT, lw=0.8)
         limit = spread_limit(self.latents) + 4
         ax.set(xlim=(-limit, limit), ylim=(channels - 0.5, -0.5), yticks=range(channels))
-        write(fig, lefts[1] + 0.8, top + size + 0.12, "blue: as encoded, red: the move", fontsize=7.5,
+        write(fig, lefts[1] + 0.8, top + size + 0.12, "blue: as encoded, vermilion: the move", fontsize=7.5,
               ha="center", color=FAINT)
         decoded, changed = (ax.images[0] for ax in pictures[1:])
         mark, marked, marked_too = marks
