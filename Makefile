@@ -5,19 +5,24 @@ VENV ?= .venv
 ARGS ?=
 REPO ?=
 TAG ?= main
+WHAT ?= test test-colab test-newest test-browser
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-TESTS := $(wildcard tests/unit tests/faults tests/notebooks) $(NOTEBOOKS)
-NBVAL := --nbval --nbval-cell-timeout 300 --nbval-sanitize-with tests/notebooks/sanitize.cfg
+LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
+TESTS := $(LONGEST_FIRST) $(wildcard tests/notebooks tests/faults tests/unit)
+NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STRICT := $(NBVAL) --nbval-current-env
 STAGES := data vae decoder judge clip unet export evaluate
 LAB := --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
+# One process a core, each with one thread and whole files, the longest first: models this small gain little from a
+# second thread, and processes of several threads each get in each other's way. ARGS=-n0: one after the other.
+WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-colab test-newest test-browser notebooks links bench train concepts clean
+.PHONY: help env lab test test-colab test-newest test-browser verify notebooks links bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,13 +49,13 @@ lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 	$(PY) -m jupyter lab $(LAB) $(ARGS)
 
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
-	$(OFFLINE) $(PY) -m pytest $(STRICT) $(TESTS) $(ARGS)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)
 
 test-colab: $(VENV)-colab/.ready  ## run the notebooks on the versions that Google Colab holds
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
 test-colab test-newest: test-%:
-	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) \
-	$(PY) -m pytest $(NBVAL) --nbval-kernel-name course tests/versions $(NOTEBOOKS) $(ARGS)
+	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) OMP_NUM_THREADS=1 \
+	$(PY) -m pytest $(WORKERS) $(NBVAL) --nbval-kernel-name course $(LONGEST_FIRST) tests/versions $(ARGS)
 
 $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.txt
 	@$(PY) tests/versions/environment.py $* $(VENV)-$*
@@ -60,14 +65,17 @@ test-browser: $(READY)  ## move every panel in a real browser; installs Chromium
 	@$(PY) -m tools.browser
 	$(OFFLINE) $(PY) -m pytest tests/browser $(ARGS)
 
+verify: $(READY)  ## run all of these tests and write into the README what passed; WHAT="test-colab": only this
+	@set -e; for what in $(WHAT); do $(MAKE) $$what; $(PY) -m tools.verified $$what; done
+
 notebooks: $(READY)  ## execute the notebooks and save them with their outputs
 	$(OFFLINE) $(PY) -m tools.execute_notebooks $(NOTEBOOKS)
 
 links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] changes the address
 	$(PY) -m tools.setup_cell $(if $(REPO),$(REPO) $(TAG))
 
-bench: $(READY)  ## print the measured claims about speed and memory
-	@set -e; for file in $(sort $(wildcard benchmarks/[a-z]*.py)); do env -u COURSE_MODEL $(PY) $$file; done
+bench: $(READY)  ## measure speed and memory, write the README's table; ARGS="picture growth": only these
+	$(OFFLINE) $(PY) -m benchmarks $(ARGS)
 
 train: $(READY)  ## train the postcard model from nothing, for hours; goes on where it was stopped. ARGS: --preset gpu
 	@set -e; for stage in $(STAGES); do $(PY) -m training.$$stage $(ARGS); done

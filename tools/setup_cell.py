@@ -20,19 +20,20 @@ ANY_COLAB_LINK = re.compile(re.escape(COLAB) + r"/[^/\s)]+/[^/\s)]+/blob/[^/\s)]
 
 # Silent, at most 12 lines, nothing but the standard library: it runs before anything is known to be there. It
 # stops with one sentence without the course; helpers/ready.py does so where the kernel lacks what it needs.
+# A kernel would write under that sentence how to leave an IPython shell: the filter keeps it quiet.
 TEXT = '''\
 # @title Setup: find the course (on Colab: fetch it)
-import pathlib, subprocess, sys
+import pathlib, subprocess, sys, warnings
 COURSE, TAG, here = "https://github.com/{repo}", "{tag}", pathlib.Path.cwd()
 found = [p for p in (here, *here.parents, here / "course") if (p / "helpers" / "components.py").is_file()]
+warnings.filterwarnings("ignore", "To exit: use")
 if not found and "google.colab" in sys.modules:
     failed, said = subprocess.getstatusoutput(f"git clone -q --depth=1 -b {{TAG}} {{COURSE}} course")
     found = [here / "course"] if not failed else sys.exit(
         f"No course came ({{said.split(chr(10))[0]}}): check network and folder, then run this cell again.")
 found or sys.exit(f"No course in {{here}} or above: open a notebook inside it, or git clone {{COURSE}}.")
 sys.path.insert(0, str(found[0]))
-from helpers.ready import check_kernel
-check_kernel()'''
+from helpers import ready; ready.check_kernel()'''
 
 
 def address() -> tuple[str, str]:

@@ -1,9 +1,10 @@
 """Which cells of a notebook its panels need. nbval has run all cells, so the browser runs these only.
 
 The rule, read off the source: a cell is needed if it shows a panel, if it is the first one, or if it binds or
-changes a name that a needed cell below it reads. Changed is what is assigned to in part (`a[0] = 1`, `a.b = 1`) and
-what a call is made on whose value nobody takes (`a.append(1)`, `optimizer.step()`) or sees (the last line shows its).
-A module is never changed.
+changes a name that a needed cell below it reads. Changed is what is assigned to in part (`a[0] = 1`, `a.b = 1`) and,
+in a call whose value nobody takes or sees (the last line shows its), what it is made on (`a.append(1)`,
+`optimizer.step()`) or else what it is given (`train(net)`, `save(a, folder / "name")`). A module is never changed,
+and nothing by what only prints or displays.
 """
 
 import ast
@@ -11,6 +12,8 @@ import symtable
 from dataclasses import dataclass
 
 from helpers.panels.base import STILL
+
+LOOK_ONLY = ("print", "display")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,17 @@ def note(statement, names, shown=False):
         if isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load):
             names.changes.update(owner(node))
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call) and not shown:
-        names.changes.update(owner(statement.value.func) if isinstance(statement.value.func, ast.Attribute) else ())
+        names.changes.update(changed_by(statement.value))
+
+
+def changed_by(call):
+    """What a call changes whose value nobody takes: `a.append(1)` changes a, `save(a, b / "file")` a and b."""
+    if isinstance(call.func, ast.Attribute):
+        return owner(call.func)
+    if ast.unparse(call.func) in LOOK_ONLY:
+        return set()
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return set().union(*(owner(one.left if isinstance(one, ast.BinOp) else one) for one in given))
 
 
 def parts_of_head(statement):

@@ -18,6 +18,9 @@ def cells(*sources):
     (["setup", "a = 1", "b = 2", "panel(a)"], [0, 1, 3]),                       # what it reads, and the first cell
     (["setup", "a = 1", "a = 2", "panel(a)"], [0, 2, 3]),                       # bound anew: the older one is not
     (["setup", "a = []", "a.append(1)", "panel(a)"], [0, 1, 2, 3]),             # changed by a call for its effect
+    (["setup", "a = []", "train(a)", "panel(a)"], [0, 1, 2, 3]),                # changed by being given to one
+    (["setup", "b = 1", "a = c", "save(b, a / 'file')", "panel(a)"], [0, 1, 2, 3, 4]),     # a folder, by a file in it
+    (["setup", "a = 1", "print(a)", "display(a)", "panel(a)"], [0, 1, 4]),      # not by being looked at
     (["setup", "a = {}", "for k in range(3):\n    a[k] = k", "panel(a)"], [0, 1, 2, 3]),
     (["setup", "a = {}", "a.draw()  # shown", "panel(a)"], [0, 1, 3]),          # not for its effect
     (["setup", "b = 1", "def a():\n    return b", "panel(a)"], [0, 1, 2, 3]),   # read inside a function

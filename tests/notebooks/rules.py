@@ -10,7 +10,7 @@ from tools.setup_cell import ANY_COLAB_LINK, badge, colab_prefix, setup_cell
 CODE_LINES = 12
 PROSE_WORDS = 60  # between two code cells: tables, formulas, headings and folded parts not counted
 ALL_WORDS = 120  # in a row, everything counted, also before the first code cell and after the last
-PICTURES = 5
+PICTURES, PICTURE_TYPES = 5, {"image/png", "image/jpeg"}
 MODEL_LINE = 'MODEL = "postcard"  # @param ["postcard", "sd15", "sd14"]'
 BANNED = re.compile(r"\b(simply|just|obviously|clearly|magic(?:al|ally)?|hacks?|powerful|amazing(?:ly)?"
                     r"|understands|wants|imagines)\b", re.IGNORECASE)
@@ -68,7 +68,7 @@ def is_executed(nb):
 
 
 def has_pictures(nb):
-    n = sum(mime in o.get("data", {}) for o in outputs(nb) for mime in ("image/png", "image/jpeg"))
+    n = sum(mime in o.get("data", {}) for o in outputs(nb) for mime in PICTURE_TYPES)
     if n < PICTURES:
         yield f"shows {n} pictures, wants at least {PICTURES}"
 
@@ -132,6 +132,11 @@ def has_alt_text(nb):
         for tag in re.findall(r"(?s)<img\b.*?>", text):
             if not re.search(r"""alt=["'][^"']+["']""", tag):
                 yield f"an <img> has no alt text: {tag[:60]}"
+    for number, cell in enumerate(code_cells(nb), 1):
+        for output in cell["outputs"]:
+            for mime in output.get("data", {}).keys() & PICTURE_TYPES:
+                if not output["metadata"].get(mime, {}).get("alt"):
+                    yield f"a picture of code cell {number} has no alt text; the course's Picture has one"
 
 
 def has_plain_code(nb):

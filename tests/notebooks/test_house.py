@@ -1,13 +1,17 @@
 """README, environment.yml and constraints.txt agree with what is in the house."""
 
+import datetime
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import setup_cell
+from tools import setup_cell, verified
+from versions import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -23,10 +27,16 @@ def test_readme_lists_the_notebooks_there_are():
         assert setup_cell.badge(name) in text, f"{name} has no Colab badge in the README"
 
 
-def test_readme_links_are_alive():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    targets = [t.split("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"[a-z]+:", t)]
-    assert [t for t in targets if not (ROOT / t).exists()] == []
+PAGES = [ROOT / "README.md", *(page for folder in ("docs", "training", "benchmarks", "concepts", "helpers/models")
+                               for page in sorted((ROOT / folder).rglob("*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_are_alive_and_in_step(page):
+    text = page.read_text(encoding="utf-8")
+    targets = [t.split("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"#|[a-z]+:", t)]
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+    assert set(setup_cell.ANY_COLAB_LINK.findall(text)) <= {setup_cell.colab_prefix()}
 
 
 def test_conda_asks_for_the_same_versions_as_pip():
@@ -42,3 +52,89 @@ def test_pinned_set_holds_everything_asked_for():
     pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
     for wanted in map(Requirement, PROJECT["dependencies"] + EXTRAS["lab"] + EXTRAS["test"]):
         assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), wanted
+
+
+# --- the platforms
+
+def commands(text):
+    """Targets of make that a piece of text runs: {"test", "test-colab", ...}."""
+    return set(re.findall(r"\bmake ([a-z-]+)", text))
+
+
+def test_every_platform_has_a_target_of_make_and_a_job():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"].values()
+    steps = [step.get("run", "") for job in jobs for step in job["steps"]]
+    assert commands("\n".join(steps)) == set(verified.PLATFORMS) <= targets
+    assert set(re.search(r"(?m)^WHAT \?= (.*)$", makefile)[1].split()) == set(verified.PLATFORMS)
+
+
+def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
+    parts = re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1].split()
+    assert parts == ["test", "test-colab", "test-newest"]
+
+
+def test_the_newest_versions_come_from_the_lines_of_environment_yml():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    first, *pip = environment.asked("newest")
+    assert pip == [conda[-1]["pip"]] and len(first) == len(conda) - 3      # python, pip and the part called pip
+    assert set(first) == {re.sub("^pytorch", "torch", line) for line in conda[2:-1]}
+
+
+@pytest.mark.parametrize("which", ["colab", "newest"])
+def test_an_environment_of_other_versions_takes_torch_first_and_small(which, tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, **how):
+        commands.append(" ".join(command))
+        return subprocess.CompletedProcess(command, returncode="--no-index" in command, stdout="")
+
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    monkeypatch.setattr(environment.sys, "platform", "linux")
+    environment.make(which, tmp_path)
+    venv, wheel, cpu, *others = commands
+    torch, *pins = (tmp_path / "pins.txt").read_text().splitlines()
+    assert "--no-index --no-deps torch==" in wheel and cpu.endswith(f"--torch-backend=auto {torch}")
+    assert len(others) == len(environment.asked(which)) + 2                 # then the kernel, then what it holds
+    assert ("diffusers==0.39.0" in pins) == (which == "colab") and bool(pins) == (which == "colab")
+
+
+def test_every_target_of_make_is_named_right_in_the_texts():
+    targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
+    for page in PAGES:
+        named = set(re.findall(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)", page.read_text(encoding="utf-8")))
+        assert named <= targets, f"{page.name}: {sorted(named - targets)}"
+
+
+def test_make_links_passes_the_address_on():
+    done = subprocess.run(["make", "-n", "links", "REPO=someone/some-where", "TAG=v2"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1].endswith("-m tools.setup_cell someone/some-where v2")
+
+
+# --- when they were verified
+
+def test_readme_says_when_each_platform_was_verified():
+    rows = re.findall(r"(?m)^\| `make ([a-z-]+)` \| (.+) \| (\S+) \| (.+) \|$", (ROOT / "README.md").read_text())
+    assert [(name, what) for name, what, _, _ in rows] == list(verified.PLATFORMS.items())
+    for _, _, date, versions in rows:
+        assert datetime.date.fromisoformat(date) <= datetime.date.today() + datetime.timedelta(days=1)
+        assert re.fullmatch(r"Python 3\.\S+, torch \S+, diffusers \S+, transformers \S+, ipywidgets [^|]+", versions)
+
+
+def test_a_run_that_passed_changes_its_own_row_only(tmp_path, monkeypatch):
+    page = tmp_path / "README.md"
+    page.write_text("# A\n| `make test` | old |\n| `make test-colab` | old |\n\nmore `make test`\n")
+    monkeypatch.setattr(verified, "README", page)
+    verified.main(["test"])
+    head, row, *rest = page.read_text().splitlines()
+    assert (head, rest) == ("# A", ["| `make test-colab` | old |", "", "more `make test`"])
+    assert re.fullmatch(rf"\| `make test` \| .+ \| {datetime.date.today()} \| Python 3.+, torch 2.+ \|", row)
+    with pytest.raises(ValueError, match="0 rows that begin with `make test-browser`"):
+        verified.main(["test-browser"])
+    monkeypatch.setattr(verified.sys, "prefix", str(tmp_path))
+    with pytest.raises(ValueError, match="-colab/bin/python: run `make test-colab` first"):
+        verified.main(["test-colab"])
+    with pytest.raises(ValueError, match="test-colab, test-newest"):
+        verified.main(["test-conda"])

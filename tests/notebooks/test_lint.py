@@ -19,6 +19,10 @@ def test_notebook(file, rule):
     assert not complaints, f"{file.name}:\n- " + "\n- ".join(complaints)
 
 
+def test_colab_is_asked_for_a_t4_and_no_widgets_are_kept():
+    assert METADATA["accelerator"] == "GPU" and METADATA["colab"]["gpuType"] == "T4" and "widgets" not in METADATA
+
+
 def complaints_of(rule, nb, file):
     return list(rule(nb, file) if rule in rules.FILE_RULES else rule(nb))
 
@@ -35,16 +39,16 @@ def printed(text, name="stdout"):
     return {"output_type": "stream", "name": name, "text": text}
 
 
-def shown(**data):
+def shown(alt="", **data):
     data = {mime.replace("_", "/"): value for mime, value in data.items()}
-    return {"output_type": "display_data", "metadata": {}, "data": data}
+    return {"output_type": "display_data", "metadata": {mime: {"alt": alt} for mime in data if alt}, "data": data}
 
 
 def notebook(*cells):
     """A notebook that keeps all rules, with the cells given put in before its end."""
     cells = [prose(f"# A lesson\n\n{badge('99_lesson.ipynb')}"), code(setup_cell()), code(rules.MODEL_LINE),
              *cells, prose("Look at the lake:"), code("check.progress()\npictures",
-             printed("0 of 0 exercises are right.\n"), *[shown(image_png="")] * rules.PICTURES)]
+             printed("0 of 0 exercises are right.\n"), *[shown("a lake", image_png="")] * rules.PICTURES)]
     ran = [cell for cell in cells if cell["cell_type"] == "code"]
     for number, cell in enumerate(ran, 1):
         cell["execution_count"] = number
@@ -95,6 +99,7 @@ def set_cell(number, **changes):
     (rules.has_alt_text, [prose("![](boat.png)")], None),
     (rules.has_alt_text, [prose("<img src='boat.png'>")], None),
     (rules.has_alt_text, [code("x", shown(text_html="<img src='data:'>"))], None),
+    (rules.has_alt_text, [code("x", shown(image_png=""))], None),
     (rules.has_plain_code, [code("!pip install x")], None),
     (rules.has_plain_code, [code("x = 1\n%matplotlib inline")], None),
     (rules.has_plain_code, [code("from math import *")], None),

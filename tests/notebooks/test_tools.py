@@ -15,6 +15,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from helpers import ready
@@ -86,6 +88,16 @@ def test_setup_on_colab_without_network_says_so(tmp_path):
     done = run_setup(tmp_path, as_text(tmp_path / "nowhere"), before=COLAB)
     assert_stops(done, "nowhere' does not", "check network and folder, then run this cell again")
     assert not (tmp_path / "course").exists()
+
+
+def test_setup_in_a_kernel_shows_its_sentence_and_nothing_below_it(tmp_path):
+    cells = [nbformat.v4.new_code_cell(text) for text in (setup_cell.setup_cell(), "print('went on')")]
+    client = NotebookClient(nbformat.v4.new_notebook(cells=cells), kernel_name="python3",
+                            resources={"metadata": {"path": str(tmp_path)}})
+    with pytest.raises(CellExecutionError):
+        client.execute()
+    (shown,), went_on = (cell.outputs for cell in cells)
+    assert (shown.ename, went_on) == ("SystemExit", []) and shown.evalue.startswith(f"No course in {tmp_path}")
 
 
 @pytest.fixture

@@ -56,8 +56,14 @@ def make(which, folder):
         pins += [f"{name}=={version}" for name, version in listed().items() if name not in OTHERWISE]
     (folder / "pins.txt").write_text("\n".join(pins) + "\n")
     pip = [str(python), "-m", "pip", "install", "-q", "-c", str(folder / "pins.txt")]
-    # A wheel of torch on this machine, if there is one: the package index has it with gigabytes of CUDA.
-    subprocess.run([*pip, "--no-index", "--no-deps", torch], capture_output=True)
+    # torch first, as `make env` does: on Linux the package index has it with gigabytes of CUDA.
+    places = [[*pip, "--no-index", "--no-deps", torch]]
+    if sys.platform == "linux":
+        uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", str(python)]
+        places += [[*uv, "--torch-backend=auto", torch]]
+    for place in places:
+        if subprocess.run(place, capture_output=True).returncode == 0:
+            break
     for lines in asked(which):
         subprocess.run([*pip, *lines], check=True)
     kernel = ["-m", "ipykernel", "install", "--prefix", str(folder), "--name", "course"]
