@@ -1,32 +1,26 @@
 """What recording attention costs in time and memory, against not recording and against a DAAM-style recorder.
 
-    python benchmarks/attention.py [--model PATH] [--steps 10] [--rounds 7]
+    python -m benchmarks.attention [--model postcard] [--steps 10] [--rounds 9] [--quick]
 
-In every round all three draw the same picture, one after another (one prompt with guidance: batches of
-two); the ratio of a round compares neighbours in time, and medians over the rounds are printed. Memory is
-measured in a process of its own for each. The DAAM-style recorder follows the method of Tang et al. 2022: the
-attention of every layer is formed in full, and every token and head is cut out and added up by a Python loop.
+In every round all three draw the same latents, one after another (one prompt with guidance: batches of two).
+Memory is measured in a process of its own for each; on a CPU only Linux tells it. The DAAM-style recorder
+follows the method of Tang et al. 2022: the attention of every layer is formed in full, and every token and
+head is cut out and added up by a Python loop.
 """
 
 import argparse
-import platform
+import json
 import statistics
-import subprocess
-import sys
-import time
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import draw, measure
+from helpers import denoise, load_components, record_attention
+from helpers.figures import style
 
-from helpers import denoise, load_components, record_attention  # noqa: E402
-from helpers.runtime import threads  # noqa: E402
+import torch
 
-import diffusers  # noqa: E402
-import torch  # noqa: E402
-
-PROMPT = "a red boat on a lake below snowy mountains at sunset"
+COLOURS = {"not recording": style.NOISE, "recording": style.SIGNAL, "DAAM-style": style.ESTIMATE}
 
 
 class LoopingProcessor:
@@ -59,94 +53,69 @@ def loop_over_heads_and_tokens(unet):
         unet.set_attn_processor(dict(before))
 
 
-RECORDERS = {"not recording": nullcontext, "recording": record_attention,
+RECORDERS = {"not recording": lambda unet: nullcontext(), "recording": record_attention,
              "DAAM-style": loop_over_heads_and_tokens}
 
 
-def draw(c, recorder, steps):
+def latents(c, recorder, steps):
     """The latents after some steps, with one of RECORDERS at work."""
     with RECORDERS[recorder](c.unet):
-        for step in denoise(c, PROMPT, steps=steps, seed=0):
+        for step in denoise(c, measure.PROMPT, steps=steps, seed=0):
             pass
         if c.device.type == "cuda":
             torch.cuda.synchronize()
     return step.latents
 
 
-def seconds(c, recorder, steps):
-    start = time.perf_counter()
-    draw(c, recorder, steps)
-    return time.perf_counter() - start
+def memory(c, recorder, steps):
+    """By how many bytes a drawing raises the memory in use at its peak; to be asked once a process."""
+    latents(c, "not recording", 2)  # what the first drawing leaves behind for good is not counted
+    return measure.extra_memory(lambda: latents(c, recorder, steps), c.device)
 
 
-def extra_memory(c, recorder, steps):
-    """By how much a drawing raises the memory in use at its peak, in bytes; None where that is not known.
-
-    To be asked once a process: memory that is free again, but not given back, would hide what comes after.
-    """
-    draw(c, recorder, 2)
-    if c.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        draw(c, recorder, steps)
-        return torch.cuda.max_memory_allocated() - before
-    if not Path("/proc/self/clear_refs").exists():
-        return None
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here, `man 5 proc`
-    before = resident("VmRSS")
-    draw(c, recorder, steps)
-    return resident("VmHWM") - before
-
-
-def resident(name):
-    """A figure of this process's memory on Linux, in bytes: VmRSS is in use now, VmHWM was at most."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
-
-
-def machine(c):
-    if c.device.type == "cuda":
-        return torch.cuda.get_device_name()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.processor() or platform.machine()])[0]}, {threads()} threads"
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="postcard", help="a name that load_components knows, or a folder")
-    parser.add_argument("--steps", type=int, default=10, help="steps of one picture")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each draws it")
+def main(arguments=None):
+    parser = measure.options(__doc__, model="postcard", steps=10, rounds=9)
     parser.add_argument("--memory-of", choices=RECORDERS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     c = load_components(options.model)
     if options.memory_of:
-        print(extra_memory(c, options.memory_of, options.steps))
+        print(json.dumps(memory(c, options.memory_of, options.steps)))
         return
+    if options.quick:
+        options.steps, options.rounds = 2, 2
+    steps, plain = options.steps, latents(c, "not recording", options.steps)
+    moved = {one: (latents(c, one, steps) - plain).abs().max().item() for one in RECORDERS}
+    times = measure.take_turns({one: lambda one=one: latents(c, one, steps) for one in RECORDERS},
+                               options.rounds, warm_up=0)
+    ratios = {one: measure.ratio(times, one, to="not recording") for one in RECORDERS}
+    peaks = {one: measure.in_new_process("benchmarks.attention", "--model", options.model, "--steps", steps,
+                                         "--memory-of", one) for one in RECORDERS}
+    each = {one: statistics.median(times[one]) / steps for one in RECORDERS}
 
-    print(f"Cross-attention of {options.model!r}: {options.steps} steps with guidance, "
-          f"{options.rounds} rounds")
-    print(f"{machine(c)}; Python {platform.python_version()}, torch {torch.__version__}, "
-          f"diffusers {diffusers.__version__}")
-    plain = draw(c, "not recording", options.steps)
-    for recorder in RECORDERS:
-        moved = (draw(c, recorder, options.steps) - plain).abs().max().item()
-        print(f"  latents with {recorder}: {moved:.1e} from those without")
-    rounds = [{recorder: seconds(c, recorder, options.steps) for recorder in RECORDERS}
-              for _ in range(options.rounds)]
+    def spread(name):
+        return f"{ratios[name]['low']:.2f} to {ratios[name]['high']:.2f}"
 
-    print(f"{'':16}{'ms a step':>12}{'ratio':>9}{'(range)':>16}{'memory at peak':>16}")
-    for recorder in RECORDERS:
-        step = 1000 * statistics.median(one[recorder] for one in rounds) / options.steps
-        ratios = [one[recorder] / one["not recording"] for one in rounds]
-        command = [sys.executable, __file__, "--model", options.model, "--steps", str(options.steps),
-                   "--memory-of", recorder]
-        extra = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
-        extra = "unknown" if extra == "None" else f"+{int(extra) / 2**20:.1f} MiB"
-        print(f"{recorder:16}{step:12.1f}{statistics.median(ratios):9.3f}"
-              f"{f'({min(ratios):.2f}-{max(ratios):.2f})':>16}{extra:>16}")
+    def shown(machine):
+        words = {one: f"{measure.in_seconds(each[one])} ({ratios[one]['median']:.2f} x), "
+                      f"memory +{measure.in_bytes(peaks[one])}" for one in RECORDERS}
+        return draw.bars(f"Recording attention takes {ratios['recording']['median']:.2f} times as long",
+                         "Bars of the time of one step", each, words,
+                         f"One step with guidance; memory: what drawing adds at its peak. {machine}", COLOURS)
+
+    measure.report(
+        "attention", "What recording attention costs",
+        [{"": one, "a step": measure.in_seconds(each[one]), "ratio": f"{ratios[one]['median']:.2f}",
+          "in one round": spread(one), "memory at peak": "+" + measure.in_bytes(peaks[one]),
+          "latents moved by": f"{moved[one]:.0e}"} for one in RECORDERS],
+        [measure.claim("recording attention against not, time",
+                       f"{ratios['recording']['median']:.2f} (rounds: {spread('recording')})", "≤ 1.10"),
+         measure.claim("DAAM-style recording against not, time",
+                       f"{ratios['DAAM-style']['median']:.2f} (rounds: {spread('DAAM-style')})"),
+         measure.claim("memory at peak: not recording, recording, DAAM-style",
+                       ", ".join("+" + measure.in_bytes(peaks[one]) for one in RECORDERS))],
+        shown, {"model": options.model, "steps": steps, "guidance": c.guidance, "rounds": options.rounds},
+        "Ratios are those of the medians. Memory is what drawing adds to that in use before.",
+        {"seconds": times, "memory": peaks}, None if options.quick else options.results)
 
 
 if __name__ == "__main__":

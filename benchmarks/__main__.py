@@ -1,0 +1,92 @@
+"""Run the benchmarks, all or the named ones, and write what they found into the README.
+
+    python -m benchmarks [picture growth ...]       `make bench`, `make bench ARGS="picture growth"`
+    python -m benchmarks --readme                   only the README, from the results that are there
+
+Each script runs in a Python of its own and keeps its results when it ends: one that fails or is interrupted
+leaves those that were there, and the others still run.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+from benchmarks import measure
+from helpers.files import write_atomic
+
+SCRIPTS = {  # in the order in which they run and are told of; name -> what python -m benchmarks. is given
+    "picture": ["picture"], "attention": ["attention"], "panels": ["panels"],
+    "panels_browser": ["panels", "--browser"], "learning": ["learning"], "startup": ["startup"],
+    "clone": ["startup", "--clone"], "classroom": ["classroom"], "growth": ["growth"], "gpu": ["gpu"],
+}
+ONLY_IF_NAMED = {"clone"}  # installs gigabytes
+README = measure.ROOT / "README.md"
+BEGIN, END = "<!-- make bench writes from here -->\n", "<!-- make bench wrote to here -->"
+
+
+def section(results):
+    """The README's lines on all results: a table for every machine, newest figures of each script."""
+    text, machines = "", {}
+    for result in results:
+        where = {key: value for key, value in result["machine"].items() if key not in ("load_before", "others")}
+        machines.setdefault(json.dumps(where), []).append(result)
+    for group in machines.values():
+        rows = [{"measured": one["what"], "result": one["measured"], "asked": one["asked"],
+                 "more": f"[{result['name']}](benchmarks/results/{result['name']}.md)"}
+                for result in group for one in result["claims"]]
+        days = sorted({result["measured"] for result in group})
+        machine = measure.machine_in_words(group[0]["machine"] | {"others": None})
+        text += f"{measure.table(rows)}\n\nMeasured {' and '.join(days)} on: {machine}.\n\n"
+    return text.strip() or "Nothing has been measured yet: `make bench`."
+
+
+def write_section(readme, text):
+    """Put `text` between the two markers of a file; nothing else in it changes. ValueError without markers."""
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{readme.name} lacks the two lines between which results are written: {BEGIN}{END}")
+    page = f"{before}{begin}\n{text}\n\n{end}{after}"
+    write_atomic(readme, lambda file: file.write_text(page, encoding="utf-8", newline="\n"))
+
+
+def kept(folder):
+    """What the scripts have kept in a folder, in the order of SCRIPTS."""
+    files = [folder / f"{name}.json" for name in SCRIPTS]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+
+
+def run(names):
+    """Run these scripts, one after another; the names of those that failed."""
+    failed = []
+    for name in names:
+        print(f"\n{'=' * 20} {name} {'=' * 20}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{SCRIPTS[name][0]}", *SCRIPTS[name][1:]],
+                          cwd=measure.ROOT).returncode:
+            failed.append(name)
+    return failed
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(SCRIPTS)}")
+    parser.add_argument("--readme", action="store_true", help="measure nothing, only write the README")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in SCRIPTS]
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
+    names = options.names or [name for name in SCRIPTS if name not in ONLY_IF_NAMED]
+    failed = [] if options.readme else run(names)
+    write_section(README, section(kept(measure.RESULTS)))
+    if failed:
+        print(f"\nFailed, with the results of before kept: {', '.join(failed)}.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Interrupted: the scripts that had ended have kept their results; --readme writes them up.")
