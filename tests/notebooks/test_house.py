@@ -108,7 +108,7 @@ def test_every_target_of_make_is_named_right_in_the_texts():
 
 
 def test_make_links_passes_the_address_on():
-    done = subprocess.run(["make", "-n", "links", "REPO=someone/some-where", "TAG=v2"], cwd=ROOT,
+    done = subprocess.run(["make", "--no-print-directory", "-n", "links", "REPO=someone/some-where", "TAG=v2"], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.stdout.splitlines()[-1].endswith("-m tools.setup_cell someone/some-where v2")
 
