@@ -61,6 +61,12 @@ def screenshots():
     return SCREENSHOTS
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """One lesson after the other: left alone, pytest mixes them, and each return to a lesson runs it anew."""
+    items.sort(key=lambda item: getattr(item, "callspec", None) and str(item.callspec.params.get("lesson")) or "")
+
+
 def pytest_terminal_summary(terminalreporter):
     if SCREENSHOTS.exists() and any(SCREENSHOTS.iterdir()):
         count = len(list(SCREENSHOTS.iterdir()))
