@@ -71,12 +71,13 @@ def machine():
     others: how many processors other programs kept busy since then, on average.
     """
     import torch
+    from helpers.runtime import processor
 
     elapsed, busy, own = time.perf_counter() - _START[0], _busy(), _own() - _START[2]
     others = None if busy is None else round(max(0.0, (busy - _START[1] - own) / elapsed), 2)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")}
-    return {"processor": _processor(), "cores": cores, "threads": torch.get_num_threads(),
+    return {"processor": processor(), "cores": cores, "threads": torch.get_num_threads(),
             "memory_gb": _memory(), "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
             **versions, "load_before": _START[3] and round(_START[3], 2), "others": others}
@@ -95,14 +96,6 @@ def machine_in_words(machine, short=False):
     if machine["others"] is not None:
         parts.append(f"other programs kept {machine['others']:.1f} cores busy meanwhile")
     return "; ".join(parts)
-
-
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _memory():

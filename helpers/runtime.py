@@ -6,7 +6,9 @@ reproducibility guides of PyTorch and diffusers (noise from a generator on the C
 
 import operator
 import os
+import platform
 import sys
+from pathlib import Path
 
 # Both libraries read these once, when they are first imported.
 for _variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
@@ -92,6 +94,15 @@ def seeded_noise(shape, seed, device="cpu", dtype=torch.float32):
 def threads():
     """How many CPU threads torch computes with."""
     return torch.get_num_threads()
+
+
+def processor():
+    """The name of this machine's processor, as well as its system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def place():

@@ -5,7 +5,6 @@ there; `card.py` has its text. The floors that a release has to reach are in tes
 Scenes are fresh: no stage of the training has seen their seeds.
 """
 import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
 from helpers.postcards.scene import sample_scene
+from helpers.runtime import processor
 from helpers.sampling import generate
 
 from . import card
@@ -117,13 +117,7 @@ def measure_speed(c, judge, chosen, repeats=5):
 
 
 def device_name(device):
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 def measure_attention(c, judge, chosen):

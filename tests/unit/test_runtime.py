@@ -114,3 +114,14 @@ def test_place(monkeypatch):
     assert runtime.place() == "ci"
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     assert runtime.place() == "colab"
+
+
+def test_a_processor_has_a_name_on_every_system(monkeypatch):
+    assert runtime.processor() == runtime.processor().strip() != ""
+
+    def missing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(runtime.Path, "read_text", missing)                     # not Linux
+    monkeypatch.setattr(runtime.platform, "processor", lambda: "")
+    assert runtime.processor() == runtime.platform.machine() != ""
