@@ -15,7 +15,6 @@ TESTS := $(LONGEST_FIRST) $(wildcard tests/notebooks tests/faults tests/unit)
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STRICT := $(NBVAL) --nbval-current-env
 STAGES := data vae decoder judge clip unet export evaluate
-LAB := --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 # One process a core, each with one thread and whole files, the longest first: models this small gain little from a
 # second thread, and processes of several threads each get in each other's way. ARGS=-n0: one after the other.
@@ -46,7 +45,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
-	$(PY) -m jupyter lab $(LAB) $(ARGS)
+	$(PY) -m tools.lab $(ARGS)
 
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)

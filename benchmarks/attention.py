@@ -1,6 +1,6 @@
 """What recording attention costs in time and memory, against not recording and against a DAAM-style recorder.
 
-    python -m benchmarks.attention [--model postcard] [--steps 10] [--rounds 9] [--quick]
+    python -m benchmarks.attention [--model postcard] [--steps 10] [--rounds 25] [--quick]
 
 In every round all three draw the same latents, one after another (one prompt with guidance: batches of two).
 Memory is measured in a process of its own for each; on a CPU only Linux tells it. The DAAM-style recorder
@@ -74,7 +74,7 @@ def memory(c, recorder, steps):
 
 
 def main(arguments=None):
-    parser = measure.options(__doc__, model="postcard", steps=10, rounds=9)
+    parser = measure.options(__doc__, model="postcard", steps=10, rounds=25)
     parser.add_argument("--memory-of", choices=RECORDERS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     c = load_components(options.model)
@@ -86,7 +86,7 @@ def main(arguments=None):
     steps, plain = options.steps, latents(c, "not recording", options.steps)
     moved = {one: (latents(c, one, steps) - plain).abs().max().item() for one in RECORDERS}
     times = measure.take_turns({one: lambda one=one: latents(c, one, steps) for one in RECORDERS},
-                               options.rounds, warm_up=0)
+                               options.rounds)
     ratios = {one: measure.ratio(times, one, to="not recording") for one in RECORDERS}
     peaks = {one: measure.in_new_process("benchmarks.attention", "--model", options.model, "--steps", steps,
                                          "--memory-of", one) for one in RECORDERS}

@@ -118,12 +118,14 @@ def seconds(action):
 def take_turns(actions, rounds, warm_up=1):
     """{name: [seconds, ...]} of {name: action}: in each of `rounds` every action runs once, one after another.
 
-    So what else the machine does meets all of them alike, and ratios hold. warm_up: rounds not counted.
+    So what else the machine does meets all of them alike, and ratios hold. Each round begins with another one:
+    what an action leaves behind meets all of them too. warm_up: rounds not counted.
     """
-    times = {name: [] for name in actions}
+    names, times = list(actions), {name: [] for name in actions}
     for turn in range(-warm_up, rounds):
-        for name, action in actions.items():
-            took = seconds(action)
+        first = max(turn, 0) % len(names)
+        for name in names[first:] + names[:first]:
+            took = seconds(actions[name])
             if turn >= 0:
                 times[name].append(took)
     return times

@@ -1,6 +1,6 @@
 """One picture, whole and in parts: `generate` against diffusers' StableDiffusionPipeline, same settings.
 
-    python -m benchmarks.picture [--model postcard] [--steps 25] [--rounds 9] [--quick]
+    python -m benchmarks.picture [--model postcard] [--steps 25] [--rounds 25] [--quick]
 
 All take turns in one run and draw the same picture: text in, a PIL picture out. The pipeline is the one that
 `StableDiffusionPipeline.from_pretrained` opens, with weights of its own; c.pipeline() shares those of
@@ -103,7 +103,7 @@ def figure(c, steps, medians, divided):
 
 
 def main(arguments=None):
-    options = measure.options(__doc__, model="postcard", steps=25, rounds=9).parse_args(arguments)
+    options = measure.options(__doc__, model="postcard", steps=25, rounds=25).parse_args(arguments)
     if options.quick:
         options.steps, options.rounds = 4, 2
     c = load_components(options.model)

@@ -5,6 +5,7 @@ A model is a folder in the layout of diffusers: tokenizer, text_encoder, vae, un
 module and `runtime` are the only ones that know which version of a library is installed.
 """
 
+import gc
 import json
 import os
 import re
@@ -29,6 +30,10 @@ NETWORKS = {"text_encoder": CLIPTextModel, "vae": AutoencoderKL, "unet": UNet2DC
 OPENRAIL = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
             "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
 SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
+
+# The libraries' objects, almost half a million, stay for good. Unless they are set aside, Python's garbage collector
+# walks through all of them now and then, and what a reader has just moved waits up to half a second.
+gc.freeze()
 
 # A progress bar on stderr would make a notebook's output differ from run to run.
 transformers.utils.logging.disable_progress_bar()

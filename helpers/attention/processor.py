@@ -1,13 +1,16 @@
-"""A seat inside every cross-attention of a U-Net, from which others look on or change what is read.
+"""Attention inside a U-Net, with a seat from which others look on or change what is read.
 
 A watcher has two methods: begin_step(unet, args, kwargs), called before each call of the U-Net, and
-look(name, query, key, scale, mask) -> (key, mask), called by each layer. Source: the attention processors of
-diffusers.
+look(name, query, key, scale, mask) -> (key, mask), called by each cross-attention. Source: the attention
+processors of diffusers.
 """
 
 import contextlib
+import inspect
 
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 
 @contextlib.contextmanager
@@ -29,7 +32,7 @@ def watch_attention(unet, watcher, first=False):
                          f"reads no words, so there is nothing to look at.")
     if any(type(one) is type(watcher) for others in seats.values() for one in others):
         raise RuntimeError(f"This U-Net is {watcher.doing} already: leave that block first.")
-    watched = {path: WatchedAttention(path.removesuffix(".processor"),
+    watched = {path: FusedAttention(path.removesuffix(".processor"),
                                       [watcher, *others] if first else [*others, watcher])
                for path, others in seats.items()}
     watcher.layer_count = len(watched)
@@ -42,37 +45,90 @@ def watch_attention(unet, watcher, first=False):
         hook.remove()
 
 
-class WatchedAttention:
-    """Cross-attention as diffusers' AttnProcessor2_0 computes it, fused, with watchers looking on."""
+class FusedAttention:
+    """Attention as diffusers' AttnProcessor2_0 computes it, with watchers looking on: the same, bit for bit."""
 
-    def __init__(self, name, watchers):
+    def __init__(self, name="", watchers=()):
         self.name, self.watchers = name, watchers
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None,
-                 **kwargs):
-        """hidden_states: (B, n, C), n = h * w places; encoder_hidden_states: (B, T, d). Returns (B, n, C)."""
+                 words=None):
+        """hidden_states: (B, n, C), n = h * w places; encoder_hidden_states: (B, T, d), or None: the places read
+        each other. words: {layer: (key, value)} of a text that many calls read, which the first one fills; None:
+        both are computed. Returns (B, n, C)."""
         residual, text = hidden_states, encoder_hidden_states
         if attention_mask is not None:
-            attention_mask = attn.prepare_attention_mask(attention_mask, text.shape[1], len(text))
+            length = (hidden_states if text is None else text).shape[1]
+            attention_mask = attn.prepare_attention_mask(attention_mask, length, len(hidden_states))
             attention_mask = attention_mask.unflatten(0, (-1, attn.heads))  # -> (B, heads, 1, T)
         if attn.group_norm is not None:
             hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
-        if attn.norm_cross is not None:
-            text = attn.norm_encoder_hidden_states(text)
+        query = split(attn.to_q(hidden_states), attn, attn.norm_q)
+        if text is None:
+            key, value = read(attn, hidden_states)
+        elif words is None:
+            key, value = read_words(attn, text)
+        else:
+            if attn not in words:
+                words[attn] = read_words(attn, text)
+            key, value = words[attn]
 
-        query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # -> (B, heads, n, C/heads)
-                             for x in (attn.to_q(hidden_states), attn.to_k(text), attn.to_v(text)))
-        if attn.norm_q is not None:
-            query = attn.norm_q(query)
-        if attn.norm_k is not None:
-            key = attn.norm_k(key)
         for watcher in self.watchers:
             key, attention_mask = watcher.look(self.name, query, key, attn.scale, attention_mask)
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=attn.scale)
 
         out = out.transpose(1, 2).flatten(2).to(query.dtype)  # (B, heads, n, C/heads) -> (B, n, C)
         out = attn.to_out[1](attn.to_out[0](out))
-        return (out + residual if attn.residual_connection else out) / attn.rescale_output_factor
+        out = out + residual if attn.residual_connection else out
+        return out if attn.rescale_output_factor == 1 else out / attn.rescale_output_factor
+
+
+def read_words(attn, text):
+    """(key, value) of what the text encoder says, (B, T, d)."""
+    return read(attn, text if attn.norm_cross is None else attn.norm_encoder_hidden_states(text))
+
+
+def read(attn, x):
+    """(key, value), each (B, heads, T, C/heads), of what is read: words or places, (B, T, d)."""
+    return split(attn.to_k(x), attn, attn.norm_k), split(attn.to_v(x), attn)
+
+
+def split(x, attn, norm=None):
+    """(B, n, C) -> (B, heads, n, C/heads)."""
+    x = x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+    return x if norm is None else norm(x)
+
+
+# diffusers asks every processor for its signature, at every call: found here, it need not be made each time.
+FusedAttention.__call__.__signature__ = inspect.signature(FusedAttention.__call__)
+
+
+def for_one_prompt(unet, prompt_embeds):
+    """predict(latents, t): what unet(latents, t, encoder_hidden_states=prompt_embeds).sample is, sooner.
+
+    For a loop that calls a U-Net again and again with one prompt: keys and values of its words are computed at
+    the first call only, and the library's processors give way to `FusedAttention` while a call lasts. What another
+    has seated stays where it is. A U-Net that is compiled, or that holds processors this module does not know, is
+    called as it is.
+    """
+    layers = [one for one in unet.modules() if isinstance(one, Attention)] if type(unet) is UNet2DConditionModel else []
+    ours, words = FusedAttention(), {}
+
+    def predict(latents, t):
+        theirs = {one: one.processor for one in layers if type(one.processor) is AttnProcessor2_0}
+        known = all(one in theirs or isinstance(one.processor, FusedAttention) for one in layers)
+        if not layers or not known:
+            return unet(latents, t, encoder_hidden_states=prompt_embeds).sample
+        try:
+            for one in theirs:
+                one.processor = ours
+            return unet(latents, t, encoder_hidden_states=prompt_embeds,
+                        cross_attention_kwargs={"words": words}).sample
+        finally:
+            for one, processor in theirs.items():
+                one.processor = processor
+
+    return predict
 
 
 def latents_of(args, kwargs):

@@ -22,11 +22,15 @@ def ruler(tokens, embeds, dpi=style.DPI):
     read, cut = tokens[:count], [one.text for one in tokens[count:]]
     high = TITLE + 0.12 + 0.062 * max([4, *(len(one.text) for one in read)])    # room for upright pieces
     fig = style.new_figure(high + 2.4 + NOTE, dpi=dpi)
+    middles, colours = np.arange(count) + 0.43, [KINDS[one.kind] for one in read]
+    stroke = 0.86 * wide * 72                                                   # of a bar, in points
+    ax = place(fig, left, high, wide * count, 0.2, bare=True)
+    ax.vlines(middles, 0, 1, colours, lw=stroke)
+    ax.set(xlim=(0, count), ylim=(0, 1))
     for i, one in enumerate(read):
-        style.block(fig, left + i * wide, high, wide * 0.86, 0.2, KINDS[one.kind])
-        text = {"start": "start", "end": "end"}.get(one.kind, one.text)
-        write(fig, left + (i + 0.43) * wide, high - 0.05, text, fontsize=6.5, rotation=90, ha="center",
-              va="bottom", color=PROMPT if one.kind == "piece" else INK)
+        if one.kind != "padding":
+            write(fig, left + middles[i] * wide, high - 0.05, one.text or one.kind, fontsize=6.5, rotation=90,
+                  ha="center", va="bottom", color=PROMPT if one.kind == "piece" else INK)
     write(fig, 0.08, high + 0.1, "place")
     padding = sum(one.kind == "padding" for one in read)
     if padding > 9:
@@ -38,7 +42,7 @@ def ruler(tokens, embeds, dpi=style.DPI):
               color=GUIDED)
     for row, (name, values) in enumerate({"length": lengths, "like the\nlast one": cosines}.items()):
         ax = place(fig, left, high + 0.55 + 0.92 * row, wide * count, 0.75)
-        ax.bar(np.arange(count) + 0.43, values, 0.86, color=[KINDS[one.kind] for one in read])
+        ax.vlines(middles, 0, values, colours, lw=stroke)
         tidy(ax, yticks=(0, round(float(lengths.max()), -1 if lengths.max() > 20 else 0)) if row == 0
              else (0, 1), xticks=())
         ax.set(xlim=(0, count), ylim=(min(0, values.min()), 1.08 * values.max()))

@@ -163,9 +163,13 @@ def encode(array, palette=0, compress_level=3):
 
 
 def finish(fig, alt, palette=0):
-    """The finished figure as a Picture, shown on the page at 100 CSS pixels an inch."""
+    """The finished figure as a Picture, shown on the page at 100 CSS pixels an inch.
+
+    palette: as in `encode`. A panel's frame keeps all its colours: it is wanted soon, and is not kept in a file.
+    """
     fig.canvas.draw()
-    png = encode(np.asarray(fig.canvas.buffer_rgba()), palette, compress_level=9)
+    small = {"compress_level": 1} if fig.dpi == PANEL_DPI else {"palette": palette, "compress_level": 9}
+    png = encode(np.asarray(fig.canvas.buffer_rgba()), **small)
     return Picture(png, alt, int(fig.get_size_inches()[0] * 100))
 
 

@@ -24,14 +24,14 @@ def running_lab(folder):
     """Serve a copy of the notebooks from `folder` (Path, empty). Yields address(name) -> the page of a notebook."""
     course, port, token = copied_course(folder / "course"), free_port(), secrets.token_hex(16)
     options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0,
-               "ServerApp.open_browser": False, "ServerApp.root_dir": course, "ServerApp.allow_root": True,
+               "ServerApp.open_browser": False, "ServerApp.root_dir": course,
                "IdentityProvider.token": token, "LabApp.expose_app_in_browser": True,
                "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
                "LabApp.extension_manager": "readonly"}
     (folder / "settings" / NO_NEWS).parent.mkdir(parents=True)
     (folder / "settings" / NO_NEWS).write_text('{"fetchNews": "false"}')
     said = (folder / "server.log").open("w+")
-    server = subprocess.Popen([sys.executable, "-m", "jupyter", "lab", *(f"--{k}={v}" for k, v in options.items())],
+    server = subprocess.Popen([sys.executable, "-m", "tools.lab", *(f"--{k}={v}" for k, v in options.items())],
                               cwd=course, env=environment(folder), stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     try:
         wait_until_up(f"http://127.0.0.1:{port}/api/status?token={token}", server, said.name)

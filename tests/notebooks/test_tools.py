@@ -20,7 +20,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from helpers import ready
-from tools import execute_notebooks, setup_cell
+from tools import execute_notebooks, lab, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -316,3 +316,24 @@ def test_strict_nbval_overlooks_panels_and_times_only(lesson, line, passes):
                            str(Path(__file__).with_name("sanitize.cfg")), file.name],
                           cwd=file.parent, capture_output=True, text=True)
     assert done.returncode == (0 if passes else 1), done.stdout
+
+
+# --- JupyterLab
+
+def test_lab_opens_with_the_course_and_what_is_given_wins(monkeypatch):
+    given = []
+    monkeypatch.setattr(lab.LabApp, "launch_instance", given.extend)
+    lab.main(["--no-browser", "--LabApp.default_url=/lab"])
+    assert given[-2:] == ["--no-browser", "--LabApp.default_url=/lab"]
+    assert given[0] == "--ServerApp.kernel_websocket_connection_class=tools.lab.PromptConnection"
+    assert sum(one.startswith("--LabApp.default_url") for one in given) == 1
+
+
+def test_labs_messages_leave_at_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(lab.ZMQChannelsWebsocketConnection, "connect", lambda self: said.append("connected"))
+    handler = type("Handler", (), {"set_nodelay": lambda self, value: said.append(value)})()
+    connection = lab.PromptConnection.__new__(lab.PromptConnection)
+    monkeypatch.setattr(lab.PromptConnection, "websocket_handler", handler)
+    connection.connect()
+    assert said == [True, "connected"]

@@ -1,6 +1,10 @@
 """The panels of lesson 01 through their pure functions: no browser, and no drawing when a slider moves."""
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import ipywidgets as widgets
 import pytest
@@ -31,6 +35,23 @@ def test_frames_are_ready_and_a_move_only_looks_them_up():
         for word in "ab":
             panel.controls["t"].value, panel.controls["word"].value = t, word
             assert panel.picture.value == f"{t}{word}".encode() and panel.line.value == f"t is {t}"
+
+
+MOVE = """
+from helpers.panels.base import Panel, slider
+panel = Panel({"x": slider("x", range(3), 0)}, lambda x: bytes([x]), lambda x: f"<b>{x}</b>")
+for name in ("picture", "line"):
+    getattr(panel, name).comm.send = lambda data, buffers=None, name=name: print(data["method"], "of", name)
+panel.controls["x"].comm.send = lambda data, buffers=None: print(data["method"], "of the control")
+panel.controls["x"].set_state({"index": 2})     # as the page's message does
+"""
+
+
+def test_a_move_sends_picture_and_line_and_nothing_else():
+    """In a new Python: ipywidgets reads what it is told once, when it is first imported."""
+    env = {name: value for name, value in os.environ.items() if name != "JUPYTER_WIDGETS_ECHO"}
+    done = subprocess.run([sys.executable, "-c", MOVE], cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["update of picture", "update of line"], done.stderr
 
 
 def test_a_panel_can_draw_when_asked():

@@ -93,14 +93,14 @@ def draw_budgets(fig, left, top, budgets):
     write(fig, left + 0.45, top - 0.14, "words", fontsize=8, color=PROMPT, fontweight="bold")
     write(fig, left + 0.95, top - 0.14, "end and padding", fontsize=8, color=FAINT, fontweight="bold")
     ax = place(fig, left, top, 4.75, 0.2 * len(budgets))
-    for i, (name, parts) in enumerate(budgets.items()):
-        before = 0
-        for part, colour in zip(parts, (START, PROMPT, NOISE)):
-            ax.barh(i, part, 0.78, left=before, color=colour)
+    parts = np.array(list(budgets.values()))                                    # (layers, 3)
+    ends, rows = parts.cumsum(1), np.arange(len(parts))
+    for k, colour in enumerate((START, PROMPT, NOISE)):
+        ax.hlines(rows, ends[:, k] - parts[:, k], ends[:, k], colour, lw=0.78 * 0.2 * 72)
+    for i, name in enumerate(budgets):
+        for part, end in zip(parts[i], ends[i]):
             if part > 0.06:
-                ax.text(before + part / 2, i, f"{part:.0%}", ha="center", va="center", color="white",
-                        fontsize=7)
-            before += part
+                ax.text(end - part / 2, i, f"{part:.0%}", ha="center", va="center", color="white", fontsize=7)
         write(fig, left - 0.08, top + 0.2 * (i + 0.5), name, ha="right", fontsize=7.5)
     ax.set(xlim=(0, 1), ylim=(len(budgets) - 0.5, -0.5), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
