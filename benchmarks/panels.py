@@ -170,8 +170,8 @@ def row(one):
 def title_of(found, way):
     """What there is to notice: how soon 95 of 100 frames are there, those computed ahead and the others."""
     soon = {kind: measure.percentile(moves_of(found, kind), 95) for kind in SAID if moves_of(found, kind)}
-    said = ", ".join(f"{measure.in_seconds(seconds)} ({kind})" for kind, seconds in soon.items())
-    return f"95 of 100 pictures are there, {way}, within {said}"
+    said = ", ".join(f"{float(f'{1000 * seconds:.2g}'):g} ms ({kind})" for kind, seconds in soon.items())
+    return f"95 of 100 pictures come within {said}, {way}"
 
 
 def moves_of(found, kind):

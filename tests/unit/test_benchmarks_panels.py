@@ -128,7 +128,7 @@ def test_a_course_of_panels_fits_its_picture():
     found = [panels.Timing(f"0{1 + i // 6}", "thermostat", kind, [seconds * (1 + k / 9) for k in range(9)], 1.5)
              for i in range(9) for kind, seconds in zip(panels.SAID, (0.0004, 0.04, 0.4))]
     title = panels.title_of(found, "in a browser")
-    assert title.endswith("within 0.756 ms (ahead), 75.6 ms (when moved), 756 ms (live)")
+    assert title.endswith("within 0.76 ms (ahead), 76 ms (when moved), 760 ms (live), in a browser")
     assert len(panels.figure(found, title, "a machine").png) < 80_000
     asked = [panels.claim(found, kind, "in a browser")["asked"] for kind in panels.SAID]
     assert [bool(one) for one in asked] == [True, False, False]  # only what waits ready was promised
