@@ -1,6 +1,6 @@
 """What recording attention costs in time and memory, against not recording and against a DAAM-style recorder.
 
-    python -m benchmarks.attention [--model postcard] [--steps 10] [--rounds 25] [--quick]
+    python -m benchmarks.attention [--model postcard] [--steps 10] [--rounds 75] [--quick]
 
 In every round all three draw the same latents, one after another (one prompt with guidance: batches of two).
 Memory is measured in a process of its own for each; on a CPU only Linux tells it. The DAAM-style recorder
@@ -74,7 +74,7 @@ def memory(c, recorder, steps):
 
 
 def main(arguments=None):
-    parser = measure.options(__doc__, model="postcard", steps=10, rounds=25)
+    parser = measure.options(__doc__, model="postcard", steps=10, rounds=75)
     parser.add_argument("--memory-of", choices=RECORDERS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     c = load_components(options.model)

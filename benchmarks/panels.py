@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import measure
+from benchmarks import draw, measure
 from benchmarks.lessons import NOTEBOOKS, Lesson
 
 from helpers.figures import style
@@ -205,15 +205,13 @@ def figure(found, title, machine):
         said = f"{one.median:.3g} to {one.p95:.3g} ms" + (f", made in {one.build:.1f} s" if one.build else "")
         style.write(fig, left + wide + 0.08, y, said, fontsize=7.5, color=style.FAINT)
     ax.axvline(ASKED, color=style.FAINT, lw=0.8, ls=":")
-    ax.annotate(f"{ASKED} ms", (ASKED, 0), (3, 3), xycoords=("data", "axes fraction"),
+    ax.annotate(f"{ASKED} ms", (ASKED, 1), (3, -8), xycoords=("data", "axes fraction"),
                 textcoords="offset points", fontsize=7.5, color=style.FAINT)
     ax.set(xscale="log", ylim=(len(found) - 0.25, -0.75), yticks=[])
     low, most = min(one.median for one in found), max(one.p95 for one in found)
-    ticks = [10.0**k for k in range(-3, 6) if low / 12 <= 10.0**k <= most * 12]
     ax.set_xlim(min(low, ASKED) / 1.5, max(most, ASKED) * 1.5)
-    ticks = [tick for tick in ticks if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
     style.tidy(ax, "milliseconds from move to picture: median (dot) to 95th percentile (end of line)",
-               None, ticks)
+               None, draw.round_numbers(*ax.get_xlim()))
     x = left
     for kind in (kind for kind in SAID if any(one.kind == kind for one in found)):
         said = style.write(fig, x, style.TITLE + 0.12, SAID[kind], color=COLOURS[kind], fontsize=8.5)

@@ -148,7 +148,7 @@ def test_figures_are_small_and_say_what_they_show():
 
 
 def test_round_numbers_lie_inside_and_are_few():
-    assert draw._round_numbers(0.3, 7) == [0.5, 1, 2, 5] and draw._round_numbers(3, 4000) == [10, 100, 1000]
+    assert draw.round_numbers(0.3, 7) == [0.5, 1, 2, 5] and draw.round_numbers(3, 4000) == [10, 100, 1000]
 
 
 # make bench
