@@ -111,8 +111,8 @@ def for_one_prompt(unet, prompt_embeds):
     has seated stays where it is. A U-Net that is compiled, or that holds processors this module does not know, is
     called as it is.
     """
-    layers = [one for one in unet.modules() if isinstance(one, Attention)] if type(unet) is UNet2DConditionModel else []
-    ours, words = FusedAttention(), {}
+    plain, ours, words = type(unet) is UNet2DConditionModel, FusedAttention(), {}
+    layers = [one for one in unet.modules() if isinstance(one, Attention)] if plain else []
 
     def predict(latents, t):
         theirs = {one: one.processor for one in layers if type(one.processor) is AttnProcessor2_0}
