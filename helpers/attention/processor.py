@@ -33,7 +33,7 @@ def watch_attention(unet, watcher, first=False):
     if any(type(one) is type(watcher) for others in seats.values() for one in others):
         raise RuntimeError(f"This U-Net is {watcher.doing} already: leave that block first.")
     watched = {path: FusedAttention(path.removesuffix(".processor"),
-                                      [watcher, *others] if first else [*others, watcher])
+                                    [watcher, *others] if first else [*others, watcher])
                for path, others in seats.items()}
     watcher.layer_count = len(watched)
     hook = unet.register_forward_pre_hook(watcher.begin_step, with_kwargs=True)
@@ -55,7 +55,7 @@ class FusedAttention:
                  words=None):
         """hidden_states: (B, n, C), n = h * w places; encoder_hidden_states: (B, T, d), or None: the places read
         each other. words: {layer: (key, value)} of a text that many calls read, which the first one fills; None:
-        both are computed. Returns (B, n, C)."""
+        this call is the only one. Returns (B, n, C)."""
         residual, text = hidden_states, encoder_hidden_states
         if attention_mask is not None:
             length = (hidden_states if text is None else text).shape[1]
@@ -66,9 +66,8 @@ class FusedAttention:
         query = split(attn.to_q(hidden_states), attn, attn.norm_q)
         if text is None:
             key, value = read(attn, hidden_states)
-        elif words is None:
-            key, value = read_words(attn, text)
         else:
+            words = {} if words is None else words
             if attn not in words:
                 words[attn] = read_words(attn, text)
             key, value = words[attn]
