@@ -5,7 +5,7 @@ VENV ?= .venv
 ARGS ?=
 REPO ?=
 TAG ?= main
-WHAT ?= test test-colab test-newest test-browser
+WHAT ?= test test-colab test-newest test-hard test-browser
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -21,7 +21,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-colab test-newest test-browser verify notebooks links bench train concepts clean
+.PHONY: help env lab test test-colab test-newest test-hard test-browser verify notebooks links bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ test-colab test-newest: test-%:
 $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.txt
 	@$(PY) tests/versions/environment.py $* $(VENV)-$*
 	@touch $@
+
+test-hard: $(READY)  ## the trials of bad input, hostile files, faults and threads at their full counts, some minutes
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) -m hard tests/unit tests/faults $(ARGS)
 
 test-browser: $(READY)  ## move every panel in a real browser; installs Chromium where that is possible
 	@$(PY) -m tools.browser

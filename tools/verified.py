@@ -19,6 +19,7 @@ PLATFORMS = {
     "test": "the pinned versions, `constraints.txt`",
     "test-colab": "the versions of a Google Colab runtime",
     "test-newest": "the newest versions that `environment.yml` admits",
+    "test-hard": "the pinned versions, every trial at its full count",
     "test-browser": "every panel moved in JupyterLab, in a real browser",
 }
 SHOWN = "torch", "diffusers", "transformers", "ipywidgets"
@@ -28,7 +29,7 @@ ASK = ("import importlib.metadata, json, platform, sys; print(json.dumps([platfo
 
 def python_of(name: str) -> str:
     """The Python that a test runs notebooks with: this one, or that of an environment beside this one."""
-    if name in ("test", "test-browser"):
+    if name in ("test", "test-hard", "test-browser"):
         return sys.executable
     own = Path(sys.prefix + name.removeprefix("test")) / "bin" / "python"
     if not own.exists():

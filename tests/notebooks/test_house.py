@@ -119,6 +119,8 @@ def test_readme_says_when_each_platform_was_verified():
     rows = re.findall(r"(?m)^\| `make ([a-z-]+)` \| (.+) \| (\S+) \| (.+) \|$", (ROOT / "README.md").read_text())
     assert [(name, what) for name, what, _, _ in rows] == list(verified.PLATFORMS.items())
     for _, _, date, versions in rows:
+        if (date, versions) == ("never", "-"):  # it is new, and the README says so
+            continue
         assert datetime.date.fromisoformat(date) <= datetime.date.today() + datetime.timedelta(days=1)
         assert re.fullmatch(r"Python 3\.\S+, torch \S+, diffusers \S+, transformers \S+, ipywidgets [^|]+", versions)
 

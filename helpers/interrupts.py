@@ -1,0 +1,82 @@
+"""Ctrl-C waits while a model is being changed, and is heard as soon as that is done.
+
+To change a model takes several lines: layers are put in one after another, watchers sit down and get up again. An
+interrupt between two of them would leave a model that is half changed, and nobody who can undo it. What is marked
+`whole` (a function) or `block` (both ends of a with block) is therefore finished first.
+
+How: while such code is anywhere on the stack, Python's own handler of Ctrl-C is not called, and the signal is sent
+again a few milliseconds later. So the interrupt is late, but never lost. Only the main thread is ever interrupted.
+"""
+
+import contextlib
+import functools
+import signal
+import threading
+
+AGAIN = 0.005  # seconds until an interrupt that came in the middle is sent again
+
+_codes = set()  # the code objects that are finished first
+_before = None  # the handler of Ctrl-C that was there, called for every interrupt that may be heard
+
+
+def whole(function):
+    """A function that an interrupt finds either not begun or done."""
+
+    @functools.wraps(function)
+    def finished(*args, **kwargs):
+        _listen()
+        return function(*args, **kwargs)
+
+    _codes.update((function.__code__, finished.__code__))
+    return finished
+
+
+def block(function):
+    """`contextlib.contextmanager`, with both ends of the with block `whole`; between them an interrupt is heard."""
+    manager = contextlib.contextmanager(function)
+
+    @functools.wraps(function)
+    def make(*args, **kwargs):
+        return _Block(manager(*args, **kwargs))
+
+    return make
+
+
+class _Block:
+    """A context manager that enters and leaves another one, undisturbed."""
+
+    def __init__(self, manager):
+        self.manager = manager
+
+    def __enter__(self):
+        _listen()
+        return self.manager.__enter__()
+
+    def __exit__(self, *error):
+        return self.manager.__exit__(*error)
+
+
+_codes.update((_Block.__enter__.__code__, _Block.__exit__.__code__))
+
+
+def _listen():
+    """Stand before the handler of Ctrl-C. Jupyter puts its own back for every cell, so it is done anew each time."""
+    global _before
+    if threading.current_thread() is not threading.main_thread():
+        return
+    now = signal.getsignal(signal.SIGINT)
+    if now is not _on_interrupt and callable(now):  # neither switched off nor the system's own
+        _before = now
+        signal.signal(signal.SIGINT, _on_interrupt)
+
+
+def _on_interrupt(number, frame):
+    here = frame
+    while here is not None:
+        if here.f_code in _codes:
+            later = threading.Timer(AGAIN, signal.raise_signal, (number,))
+            later.daemon = True
+            later.start()
+            return
+        here = here.f_back
+    _before(number, frame)
