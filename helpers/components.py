@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import hub, runtime  # first: runtime silences the libraries
+from helpers import hub, inputs, runtime  # first: runtime silences the libraries
 
 import diffusers
 import torch
@@ -118,6 +118,8 @@ def load_components(name=None, device=None, dtype=None):
     or Hub model), PermissionError (the Hub wants a login), ConnectionError (the Hub is not reached) or
     MemoryError (GPU too full), each one sentence that says what to do.
     """
+    if name is not None:
+        inputs.path(name, "name", 'a model\'s name, a folder or an id such as "owner/name"')
     name = _course_model() if name in (None, "postcard") else os.fspath(name)
     device = runtime.device(device)
     dtype = runtime.dtype(device, dtype)
@@ -169,8 +171,8 @@ def _folder(name):
                           licence=OPENRAIL if name in MODELS else None, instead=_bundled())
     known = ", ".join(f'"{one}"' for one in MODELS)
     if re.search(r"[/\\]", target) or target.startswith(("~", ".")):
-        raise FileNotFoundError(f"There is no model folder {target}: use one that exists, or {known}.")
-    raise ValueError(f"There is no model called {target!r}: the course knows {known}; a folder, or an id "
+        raise FileNotFoundError(f"There is no model folder {inputs.shown(target, 300)}: use one that exists, or {known}.")
+    raise ValueError(f"There is no model called {inputs.shown(target)}: the course knows {known}; a folder, or an id "
                      f'such as "owner/name" on the Hugging Face Hub, will do too.')
 
 

@@ -2,11 +2,11 @@
 
 Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2021 (CLIP: two towers, one space).
 """
-import warnings
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import helpers.runtime  # noqa: F401  first: it silences the libraries
+from helpers import inputs
+from helpers.runtime import warn  # first: it silences the libraries
 
 import torch
 import torch.nn.functional as F
@@ -31,17 +31,21 @@ class Token(NamedTuple):
 
 @torch.inference_mode()
 def encode_prompts(c, prompts):
-    """What the U-Net reads, (B, 77, d), of B strings. Warns of what a long prompt loses: its end."""
+    """What the U-Net reads, (B, 77, d), of a list of B strings. Warns of what a long prompt loses: its end.
+
+    TypeError for one string that is not in a list, and for what is no string.
+    """
+    prompts = inputs.texts(prompts, "prompts", least=1)
     for prompt in prompts:
         if said := too_long(c, prompt):
-            warnings.warn(said, stacklevel=4)  # denoise's caller
+            warn(said)
     tokens = c.tokenizer(prompts, padding="max_length", max_length=c.max_tokens, truncation=True)
     return c.text_encoder(torch.tensor(tokens.input_ids, device=c.device))[0]  # (B, 77) -> (B, 77, d)
 
 
 def too_long(c, prompt):
     """One sentence on the end of a prompt that the model does not read; "" where it reads all of it."""
-    ids = c.tokenizer(prompt, verbose=False).input_ids
+    ids = inputs.components(c).tokenizer(inputs.text(prompt, "prompt"), verbose=False).input_ids
     if len(ids) <= c.max_tokens:
         return ""
     cut = c.tokenizer.decode(ids[c.max_tokens - 1:-1]).strip()
@@ -56,12 +60,14 @@ def token_positions(tokenizer, prompt, word=None):
     tokenizer: a CLIPTokenizer. word: one word, or several that follow each other ("snowy mountains");
     capitals do not matter. Every piece of the word and every occurrence is listed: in "a red boat and a red
     car", "red" is [2, 6]. None: every piece of the prompt that is read, of whatever word. Raises ValueError
-    where the word is empty, not in the prompt, or behind the last token that is read.
+    where the word is empty, not in the prompt, or behind the last token that is read; TypeError for what is
+    no string.
     """
+    inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
     if word is None:
         read = tokenizer(prompt, max_length=tokenizer.model_max_length, truncation=True).input_ids
         return list(range(1, len(read) - 1))
-    pieces = tokenizer(word).input_ids[1:-1]  # without start and end
+    pieces = tokenizer(inputs.text(word, "word")).input_ids[1:-1]  # without start and end
     if not pieces:
         raise ValueError(f"word is {word!r}: give a word of the prompt {prompt!r}.")
     tokens = tokenizer(prompt, verbose=False)  # whole: what is too long is looked at below
@@ -83,8 +89,7 @@ def split_prompt(tokenizer, prompt):
 
     The list is tokenizer.model_max_length long, or longer where something is cut.
     """
-    if not isinstance(prompt, str):
-        raise TypeError(f"prompt must be a string, not {prompt!r}.")
+    inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
     places, tokens = tokenizer.model_max_length, tokenizer(prompt, verbose=False)
     pieces = [Token(text.removesuffix("</w>"), number, "piece", word) for text, number, word in
               zip(tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids, tokens.word_ids())]
@@ -113,25 +118,28 @@ class Towers:
     def prepare(self, images=None, texts=None):
         """What the CLIPModel takes, as a dict: pixel_values (N, 3, H, H) in -1..1 of PIL images, input_ids
         and attention_mask (M, T) of strings."""
-        inputs = {}
+        taken = {}
         if images is not None:
             side = self.clip.config.vision_config.image_size
-            inputs["pixel_values"] = to_pixels([one.convert("RGB").resize((side, side)) for one in images])
+            images = inputs.pictures(images, "images", least=1)
+            taken["pixel_values"] = to_pixels([one.convert("RGB").resize((side, side)) for one in images])
         if texts is not None:
             length = self.clip.config.text_config.max_position_embeddings
-            inputs |= self.tokenizer(list(texts), padding=True, truncation=True, max_length=length,
-                                     return_tensors="pt")
-        return inputs
+            taken |= self.tokenizer(inputs.texts(texts, "texts", least=1), padding=True, truncation=True,
+                                    max_length=length, return_tensors="pt")
+        return taken
 
     @torch.inference_mode()
     def embed_images(self, images):
         """Vectors of length 1, (N, d), of N PIL images."""
+        images = inputs.pictures(images, "images", least=1)  # None too, which `prepare` leaves out
         pooled = self.clip.vision_model(**self.prepare(images)).pooler_output
         return F.normalize(self.clip.visual_projection(pooled), dim=-1)  # (N, width) -> (N, d)
 
     @torch.inference_mode()
     def embed_texts(self, texts):
         """Vectors of length 1, (N, d), of N strings."""
+        texts = inputs.texts(texts, "texts", least=1)
         pooled = self.clip.text_model(**self.prepare(texts=texts)).pooler_output
         return F.normalize(self.clip.text_projection(pooled), dim=-1)  # (N, width) -> (N, d)
 
@@ -142,7 +150,7 @@ def load_towers(c):
     They lie in the folder clip/ of the model. Stable Diffusion ships its text encoder only; then the towers
     of the bundled model are taken, and one printed line says so. Raises ValueError where they are unreadable.
     """
-    folder, name = c.path, c.name
+    folder, name = inputs.components(c).path, c.name
     if not (folder / "clip" / "config.json").is_file():
         folder, name = MODELS["postcard"], "postcard"
         print("This model comes without an image tower: pictures and words are compared by the bundled "

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from helpers import inputs
+
 SCHEDULES = ("linear", "scaled_linear", "cosine")
 SHAPES = ("spiral", "two moons", "glyph", "two Gaussians")
 
@@ -23,8 +25,10 @@ def make_alphas_cumprod(schedule="scaled_linear", num_steps=1000):
 
     linear: beta 0.0001 to 0.02 (Ho et al. 2020). scaled_linear: beta 0.00085 to 0.012, even in sqrt(beta)
     (Stable Diffusion 1.x). cosine: a squared cosine, beta at most 0.999 (Nichol & Dhariwal 2021). Other
-    names: ValueError.
+    names: ValueError. num_steps: 1 to 1,000,000.
     """
+    inputs.whole_number(num_steps, "num_steps", 1, 1_000_000)
+    schedule = inputs.text(schedule, "schedule", f"one of {', '.join(SCHEDULES)}")
     if schedule == "linear":
         betas = torch.linspace(1e-4, 0.02, num_steps, dtype=torch.float64)
     elif schedule == "scaled_linear":
@@ -34,12 +38,13 @@ def make_alphas_cumprod(schedule="scaled_linear", num_steps=1000):
         level = torch.cos((time + 0.008) / 1.008 * torch.pi / 2) ** 2
         betas = (1 - level[1:] / level[:-1]).clamp(max=0.999)
     else:
-        raise ValueError(f"unknown noise schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
+        raise ValueError(f"unknown noise schedule {inputs.shown(schedule)}: choose one of {', '.join(SCHEDULES)}")
     return torch.cumprod(1 - betas, 0).float()
 
 
 def snr_db(alphas_cumprod):
     """Signal-to-noise ratio abar / (1 - abar) in decibels, same shape; 0 dB: both equally strong."""
+    inputs.tensor(alphas_cumprod, "alphas_cumprod")
     return 10 * torch.log10(alphas_cumprod / (1 - alphas_cumprod))
 
 
@@ -50,9 +55,13 @@ def abar_at(alphas_cumprod, t, like):
     number tensor () or (B, 1, ..., 1). ValueError for a step outside the schedule or another number of steps
     than items, TypeError for a step that is not whole.
     """
-    steps = torch.as_tensor(t, device=alphas_cumprod.device)
+    inputs.tensor(alphas_cumprod, "alphas_cumprod", "T"), inputs.tensor(like, "like")
+    try:
+        steps = torch.as_tensor(t, device=alphas_cumprod.device)
+    except (TypeError, ValueError, RuntimeError):  # no numbers, or not one shape of them
+        steps = alphas_cumprod
     if steps.is_floating_point() or steps.is_complex() or steps.dtype == torch.bool:
-        raise TypeError(f"a timestep is a whole number, not {t!r}")
+        raise TypeError(f"a timestep is a whole number, not {inputs.shown(t)}: t is one, or a tensor of one for each")
     outside = steps[(steps < 0) | (steps >= len(alphas_cumprod))]
     if outside.numel():
         raise ValueError(f"t = {outside.flatten()[0].item()} is outside the schedule: "
@@ -65,6 +74,9 @@ def abar_at(alphas_cumprod, t, like):
 
 
 def _same_shape(a, b, names):
+    """TypeError or ValueError unless both are tensors of one shape. names: the two, with "and" between them."""
+    for tensor, name in zip((a, b), names.split(" and ")):
+        inputs.tensor(tensor, f"the {name}")
     if a.shape != b.shape:
         raise ValueError(f"{names} must have the same shape, not {tuple(a.shape)} and {tuple(b.shape)}")
 
@@ -91,6 +103,7 @@ def score(noise_pred, t, alphas_cumprod):
 
     Song et al. 2021. t: as in abar_at.
     """
+    inputs.tensor(noise_pred, "noise_pred")
     return -noise_pred / (1 - abar_at(alphas_cumprod, t, noise_pred)).sqrt()
 
 
@@ -99,20 +112,36 @@ def reverse_step(x, noise_pred, abar, abar_next, eta=0.0):
     eta is 0).
 
     eta 0: DDIM. eta 1: as much fresh noise as the forward process would add back, DDPM. Song et al. 2021,
-    "DDIM", eq. 12.
+    "DDIM", eq. 12. abar, abar_next: tensors, 0 to 1.
     """
+    for value, name in ((x, "x"), (noise_pred, "noise_pred"), (abar, "abar"), (abar_next, "abar_next")):
+        inputs.tensor(value, name)
+    _eta(eta)
     kick = eta * ((1 - abar_next) / (1 - abar) * (1 - abar / abar_next)).clamp(min=0).sqrt()
     x_0 = (x - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
     return abar_next.sqrt() * x_0 + (1 - abar_next - kick**2).clamp(min=0).sqrt() * noise_pred, kick
+
+
+def _eta(eta):
+    return inputs.number(eta, "eta", "a number from 0 (DDIM) to 1 (DDPM)", lambda eta: 0 <= eta <= 1)
 
 
 def ddim_path(noise_pred, x, timesteps, alphas_cumprod, eta=0.0, generator=None):
     """Walk from noise to data with a given number of steps and keep every stop.
 
     noise_pred(x, t): (B, ...) and an int -> (B, ...). x: (B, ...) at the first of `timesteps`, which fall.
-    eta as in reverse_step. The last step lands on the estimate of x_0 itself. Returns (len(timesteps) + 1, B,
-    ...).
+    eta as in reverse_step. The last step lands on the estimate of x_0 itself. generator: of the kicks, a
+    torch.Generator on the CPU; None: torch's own. Returns (len(timesteps) + 1, B, ...).
     """
+    inputs.tensor(x, "x"), inputs.tensor(alphas_cumprod, "alphas_cumprod", "T"), _eta(eta), _generator(generator)
+    if not callable(noise_pred):
+        raise TypeError(f"noise_pred must be a function of x and t, not {inputs.shown(noise_pred)}.")
+    ordered = isinstance(timesteps, (list, tuple, range)) or getattr(timesteps, "ndim", 0) == 1
+    timesteps = [inputs.whole_number(t, "a timestep", 0, len(alphas_cumprod) - 1)
+                 for t in (timesteps if ordered else [timesteps])]
+    if not ordered or not timesteps or any(t <= later for t, later in zip(timesteps, timesteps[1:])):
+        raise ValueError(f"timesteps must be whole numbers that fall, such as spaced_timesteps(50), not "
+                         f"{inputs.shown(timesteps)}.")
     path = [x]
     for t, t_next in zip(timesteps, [*timesteps[1:], None]):
         abar = abar_at(alphas_cumprod, int(t), x)
@@ -125,8 +154,18 @@ def ddim_path(noise_pred, x, timesteps, alphas_cumprod, eta=0.0, generator=None)
 
 
 def spaced_timesteps(num_steps, last=999):
-    """num_steps timesteps from `last` down, evenly spaced, as ints; 0, where the last ends, is left out."""
+    """num_steps timesteps from `last` down, evenly spaced, as ints; 0, where the last ends, is left out.
+
+    num_steps: 1 to `last`, so that no two are the same.
+    """
+    inputs.whole_number(last, "last", 1, 1_000_000)
+    inputs.whole_number(num_steps, "num_steps", 1, last)
     return torch.linspace(last, 0, num_steps + 1).round().long()[:-1].tolist()
+
+
+def _generator(generator):
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, or None, not {inputs.shown(generator)}.")
 
 
 # ---- worlds small enough to be exact -----------------------------------------------------
@@ -141,13 +180,19 @@ class Mixture:
     means: torch.Tensor
     std: float = 0.0
 
+    def __post_init__(self):
+        inputs.tensor(self.means, "means", "K", "d")
+        inputs.number(self.std, "std", "a number of 0 or more", lambda std: std >= 0)
+
     def sample(self, n, generator=None):
-        """n clean points (n, d)."""
+        """n clean points (n, d), n up to 10 million. generator: of torch, on the CPU; None: torch's own."""
+        inputs.whole_number(n, "n", 1, 10_000_000), _generator(generator)
         which = torch.randint(len(self.means), (n,), generator=generator)
         noise = torch.randn(n, self.means.shape[1], generator=generator).to(self.means)
         return self.means[which] + self.std * noise
 
     def _log_weights(self, x_t, abar):
+        inputs.tensor(x_t, "x_t", "n", self.means.shape[1]), _share(abar)
         variance = abar * self.std**2 + 1 - abar
         means = abar**0.5 * self.means
         square = (x_t**2).sum(1)[:, None] - 2 * x_t @ means.T + (means**2).sum(1)                   # (n, K)
@@ -174,8 +219,15 @@ class Mixture:
         return (x_t - abar**0.5 * self.denoise(x_t, abar)) / (1 - abar) ** 0.5
 
 
+def _share(abar):
+    """abar: a number from 0 to 1, or a tensor of one."""
+    one = abar.item() if isinstance(abar, torch.Tensor) and abar.ndim == 0 else abar
+    inputs.number(one, "abar", "a number from 0 to 1, or a tensor of one such", lambda abar: 0 <= abar <= 1)
+
+
 def make_shape(name):
     """A two-dimensional shape as a Mixture, centred, about one unit in radius. Unknown names: ValueError."""
+    name = inputs.text(name, "name", f"one of {', '.join(SHAPES)}")
     if name == "spiral":
         turn = torch.linspace(0.03, 1, 150).sqrt() * 3.6 * torch.pi      # even spacing along the arm
         points = torch.stack([turn * turn.cos(), turn * turn.sin()], 1)
@@ -192,7 +244,7 @@ def make_shape(name):
     elif name == "two Gaussians":
         points = torch.tensor([[-1.0, -0.6], [1.0, 0.6]])
     else:
-        raise ValueError(f"unknown shape {name!r}: choose one of {', '.join(SHAPES)}")
+        raise ValueError(f"unknown shape {inputs.shown(name)}: choose one of {', '.join(SHAPES)}")
     points = points - points.mean(0)
     points = points / points.norm(dim=1).max() * 1.6
     return Mixture(points, 0.15 if name == "two Gaussians" else 0.05)
@@ -203,6 +255,8 @@ def energy_distance(a, b):
 
     Twice the mean distance between the samples less the mean distances within (Szekely & Rizzo 2013).
     """
+    inputs.tensor(a, "a", "n", "d"), inputs.tensor(b, "b", "m", a.shape[1])
+
     def mean_distance(p, q):
         return torch.cdist(p, q, compute_mode="donot_use_mm_for_euclid_dist").mean()
     return (2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)).item()
@@ -214,7 +268,9 @@ def spectrum(picture):
 
     White noise of variance 1 has power 1 at every frequency. Mean over channels and directions, Hann window.
     """
-    size = picture.shape[-1]
+    size = inputs.tensor(picture, "picture", "C", "H", "H").shape[-1]
+    if picture.shape[1] != size or size % 2:
+        raise ValueError(f"picture must be square with an even side, (C, H, H), not of shape {tuple(picture.shape)}.")
     window = torch.hann_window(size, periodic=False, dtype=picture.dtype)
     window = window[:, None] * window[None, :]
     centred = picture - picture.mean((1, 2), keepdim=True)
@@ -228,5 +284,6 @@ def spectrum(picture):
 
 def finest_detail(power, abar):
     """The highest frequency at which a picture of this spectrum, kept at share abar, beats the noise."""
+    inputs.tensor(power, "power", "F"), _share(abar)
     above = (abar * power > 1 - abar).nonzero()
     return int(above.max()) + 1 if len(above) else 0

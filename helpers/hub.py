@@ -10,9 +10,11 @@ import os
 import re
 from pathlib import Path
 
+from helpers import inputs
+
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
-    GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError)
+    GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError)
 
 ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # "owner/name"
 AGAIN = "load it again; the files that have arrived whole are kept."
@@ -50,6 +52,9 @@ def cached_folder(repo_id):
         return Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=[]))
     except LocalEntryNotFoundError:
         return None
+    except HFValidationError:
+        raise ValueError(f"{inputs.shown(repo_id)} is no id that the Hugging Face Hub takes: use one such as "
+                         '"owner/name", of plain letters, digits and single - _ . up to 96 in all.') from None
 
 
 def model_files(sizes):

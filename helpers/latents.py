@@ -6,8 +6,10 @@ otherwise. Sources: Kingma and Welling 2014 (posterior), Rombach et al. 2022 (la
 Written out line by line in notebooks/02_vae_latents.ipynb.
 """
 import helpers.runtime  # noqa: F401  first: it silences the libraries
+from helpers import inputs
 
 import io
+import math
 import os
 import random
 import weakref
@@ -29,9 +31,10 @@ def prepare_picture(source, size):
 
     source: a PIL image of any mode (L, LA, RGB, RGBA, P, CMYK, 1, 16 bit, float 0..1), a path, or an array
     (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats 0..1. Transparency is laid on white.
-    TypeError for anything else; ValueError for a file that is no picture, numbers out of range, or a picture
+    size: 8 to 8192. TypeError for anything else; ValueError for a file that is no picture, numbers out of range, or a picture
     below 8 pixels a side; FileNotFoundError for no file.
     """
+    inputs.whole_number(size, "size", SMALLEST, 8192)
     image = _rgb(ImageOps.exif_transpose(_opened(source)))
     if min(image.size) < SMALLEST:
         raise ValueError(f"The picture is {image.width} x {image.height} pixels: it needs at least "
@@ -112,7 +115,11 @@ def encode_image(c, image):
 
 
 def to_pixels(images):
-    """RGB pictures of one size as a tensor (B, 3, H, W), float32, -1..1."""
+    """RGB pictures of one size, a list of B, as a tensor (B, 3, H, W), float32, -1..1."""
+    images = inputs.pictures(images, "images", least=1)
+    if len({image.size for image in images}) > 1:
+        sizes = " and ".join(f"{width} x {height}" for width, height in sorted({one.size for one in images})[:2])
+        raise ValueError(f"images must be of one size, not {sizes}: see prepare_picture.")
     arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])     # (B, H, W, 3), 0..255
     return torch.from_numpy(arrays).permute(0, 3, 1, 2) / 127.5 - 1
 
@@ -121,9 +128,13 @@ def to_pixels(images):
 def encode_pixels(c, pixels):
     """The posterior of pixels (B, 3, H, W) in -1..1: raw .mean and .logvar (B, C, h, w), .sample(), .kl().
 
-    ValueError for sides that the VAE can not halve, FloatingPointError for NaN or infinity.
+    ValueError for sides that the VAE can not halve, and for numbers far beyond -1..1, such as 0..255;
+    FloatingPointError for NaN or infinity.
     """
+    inputs.components(c), inputs.tensor(pixels, "pixels", "B", 3, "H", "W")
     check_sides(c, *pixels.shape[-2:])
+    if 10 < (largest := pixels.abs().max()) < math.inf:
+        raise ValueError(f"pixels must lie in -1..1, and one is {largest:.4g}: divide 0..255 by 127.5 and subtract 1.")
     posterior = c.vae.encode(pixels.to(c.device, c.dtype)).latent_dist
     require_finite(posterior.mean, "The latents hold")
     return posterior
@@ -131,7 +142,9 @@ def encode_pixels(c, pixels):
 
 def check_sides(c, height, width):
     """ValueError, with the reason, for a picture whose sides are no multiples of c.vae_scale_factor."""
-    step = c.vae_scale_factor
+    step = inputs.components(c).vae_scale_factor
+    for side, name in ((height, "height"), (width, "width")):
+        inputs.whole_number(side, name, 1, 2**31)
     if height % step or width % step:
         fits = f"{max(width // step, 1) * step} x {max(height // step, 1) * step}"
         raise ValueError(f"The picture is {width} x {height} pixels, and the encoder halves each side "
@@ -140,7 +153,10 @@ def check_sides(c, height, width):
 
 @torch.inference_mode()
 def decode_latents(c, latents):
-    """The pictures of latents (B, C, h, w): B PIL images. FloatingPointError for NaN or infinity."""
+    """The pictures of scaled latents (B, C, h, w), of any floating format: B PIL images. FloatingPointError for NaN or
+    infinity."""
+    channels = inputs.components(c).vae.config.latent_channels
+    latents = inputs.tensor(latents, "latents", "B", channels, "h", "w").to(c.device, c.dtype)
     pixels = c.vae.decode(latents / c.vae.config.scaling_factor).sample  # (B, C, h, w) -> (B, 3, H, W)
     require_finite(pixels, "The decoded pixels hold")
     pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (B, H, W, 3)
@@ -165,27 +181,40 @@ class Preview(NamedTuple):
 
     def rgb(self, latents):
         """Scaled latents (B, C, h, w) as colours (B, 3, h, w), about -1..1."""
+        inputs.tensor(latents, "latents", "B", len(self.weight), "h", "w")
         rgb = torch.einsum("bchw,ck->bkhw", latents.float(), self.weight.to(latents.device))
         return rgb + self.bias.to(latents.device)[:, None, None]
 
     def __call__(self, latents, factor=8):
-        """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide, smoothly enlarged."""
+        """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide (1 to 64), smoothly enlarged."""
+        inputs.tensor(latents, "latents", 1, len(self.weight), "h", "w")
+        inputs.whole_number(factor, "factor", 1, 64)
         small = (self.rgb(latents)[0].clamp(-1, 1) + 1) * 127.5                     # (3, h, w), 0..255
         image = Image.fromarray(small.permute(1, 2, 0).round().byte().cpu().numpy())
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
 
     def explains(self, latents, rgb):
         """R^2 on latents (B, C, h, w) and rgb (B, 3, h, w): the share of the colours' variance, at most 1."""
+        _same_places(latents, rgb)
         spread = rgb - rgb.mean((0, 2, 3), keepdim=True)
         return 1 - ((rgb - self.rgb(latents)).square().sum() / spread.square().sum()).item()
 
 
 def fit_preview(latents, rgb):
     """The Preview with the least squared error. latents: (B, C, h, w), scaled. rgb: (B, 3, h, w)."""
+    _same_places(latents, rgb)
     cells = latents.float().movedim(1, -1).flatten(0, 2)                # (B, C, h, w) -> (B * h * w, C)
     cells = torch.cat([cells, torch.ones(len(cells), 1)], 1)            # a column of ones: the bias
     solution = torch.linalg.lstsq(cells, rgb.float().movedim(1, -1).flatten(0, 2)).solution     # (C + 1, 3)
     return Preview(solution[:-1], solution[-1])
+
+
+def _same_places(latents, rgb):
+    """ValueError unless latents (B, C, h, w) and rgb (B, 3, h, w) speak of the same places."""
+    inputs.tensor(latents, "latents", "B", "C", "h", "w"), inputs.tensor(rgb, "rgb", "B", 3, "h", "w")
+    if latents[:, 0].shape != rgb[:, 0].shape:
+        raise ValueError(f"latents {tuple(latents.shape)} and rgb {tuple(rgb.shape)} must agree in B, h and w: see "
+                         "shrink.")
 
 
 _previews = weakref.WeakKeyDictionary()     # vae -> Preview, forgotten with it
@@ -193,7 +222,7 @@ _previews = weakref.WeakKeyDictionary()     # vae -> Preview, forgotten with it
 
 def preview_of(c):
     """The Preview of a model, fitted on some postcards the first time it is asked for, then remembered."""
-    if c.vae not in _previews:
+    if inputs.components(c).vae not in _previews:
         from helpers.postcards import render, sample_scene      # the world is only needed here
         rng = random.Random(0)
         cards = [render(sample_scene(rng), size=c.image_size).image for _ in range(PREVIEW_POSTCARDS)]
@@ -203,7 +232,15 @@ def preview_of(c):
 
 
 def shrink(pixels, factor):
-    """Pixels (B, 3, H, W) averaged over squares of `factor` pixels: (B, 3, H / factor, W / factor)."""
+    """Pixels (B, C, H, W) averaged over squares of `factor` pixels: (B, C, H / factor, W / factor).
+
+    ValueError for a factor that does not divide the sides.
+    """
+    *_, height, width = inputs.tensor(pixels, "pixels", "B", "C", "H", "W").shape
+    inputs.whole_number(factor, "factor", 1, min(height, width))
+    if height % factor or width % factor:
+        raise ValueError(f"factor {factor} does not divide {width} x {height} pixels: use one that divides both "
+                         "sides.")
     return torch.nn.functional.avg_pool2d(pixels, factor)
 
 
@@ -212,6 +249,11 @@ def shrink(pixels, factor):
 
 def psnr(a, b):
     """Peak signal-to-noise ratio in decibels, one number a picture (B,). a, b: (B, 3, H, W) in -1..1."""
+    for pixels, name in ((a, "a"), (b, "b")):
+        inputs.tensor(pixels, name, "B", 3, "H", "W")
+    if a.shape != b.shape:
+        raise ValueError(f"a and b must be of the same shape, not {tuple(a.shape)} and {tuple(b.shape)}.")
+    a, b = (pixels.float() if pixels.dtype in (torch.float16, torch.bfloat16) else pixels for pixels in (a, b))
     return -10 * ((a - b) / 2).square().flatten(1).mean(1).log10()
 
 
@@ -224,7 +266,8 @@ class Jpeg(NamedTuple):
 
 
 def jpeg(image, quality):
-    """A PIL picture through JPEG at a quality of 1 to 95, with tables made for this picture."""
+    """A PIL picture, RGB, through JPEG at a quality of 1 to 95, with tables made for this picture."""
+    inputs.picture(image, "image", mode="RGB"), inputs.whole_number(quality, "quality", 1, 95)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality, optimize=True)
     data = buffer.getvalue()
@@ -238,6 +281,7 @@ def jpeg_within(image, limit, free_header=False):
 
     free_header: leave the tables out of the count, as if sender and receiver had agreed on them.
     """
+    inputs.whole_number(limit, "limit", 1, 2**40), inputs.flag(free_header, "free_header")
     low, high = 1, 95
     while low < high:                                                   # size grows with quality
         middle = (low + high + 1) // 2

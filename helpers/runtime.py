@@ -4,10 +4,12 @@ Import this module before transformers or diffusers: it tells both to speak up a
 reproducibility guides of PyTorch and diffusers (noise from a generator on the CPU).
 """
 
-import operator
+import contextlib
 import os
 import platform
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 # Both libraries read these once, when they are first imported.
@@ -17,11 +19,19 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one prompt at a time
 
 import torch  # noqa: E402
 
+from helpers import inputs  # noqa: E402
+from helpers.inputs import whole_number  # noqa: E402
+
 DTYPES = {  # device -> number formats it computes in, the default first
     "cuda": (torch.float16, torch.bfloat16, torch.float32),
     "mps": (torch.float32,),  # float16 turns into NaN in places
     "cpu": (torch.float32,),  # float16 and bfloat16 are emulated, and slow
 }
+
+# What stands between a reader's line and the course's: the course itself, and the wrappers of torch and Python.
+PANELS = os.path.join(os.path.dirname(__file__), "panels") + os.sep
+INSIDE = (os.path.dirname(__file__) + os.sep, os.path.dirname(torch.__file__) + os.sep, contextlib.__file__,
+          threading.__file__)
 
 
 def device(name=None):
@@ -31,11 +41,13 @@ def device(name=None):
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     best = next(kind for kind in present if present[kind])
+    if name is not None and not isinstance(name, (str, torch.device)):
+        raise TypeError(f"device must be one of {', '.join(present)}, not {inputs.shown(name)}.")
     try:
         wanted = torch.device(best if name is None else name)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"There is no device called {name!r}: use one of {', '.join(present)}.") from None
-    beyond = wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count()
+    except RuntimeError:
+        raise ValueError(f"There is no device called {inputs.shown(name)}: use one of {', '.join(present)}.") from None
+    beyond = (wanted.index or 0) >= (torch.cuda.device_count() if wanted.type == "cuda" else 1)
     if beyond or not present.get(wanted.type):
         raise ValueError(f"This machine has no {wanted} device for torch: device=None uses its {best}.")
     return wanted
@@ -47,27 +59,12 @@ def dtype(device, wanted=None):
     Raises ValueError for a format that the device can not do, or not well (see `DTYPES`).
     """
     kind = torch.device(device).type
+    if wanted is not None and not isinstance(wanted, torch.dtype):
+        raise TypeError(f"dtype must be a torch.dtype, such as torch.float32, not {inputs.shown(wanted)}.")
     if wanted is not None and wanted not in DTYPES[kind]:
         usable = " or ".join(str(one).removeprefix("torch.") for one in DTYPES[kind])
         raise ValueError(f"A {kind} device runs this course in {usable}, not in {wanted}: leave dtype=None.")
     return wanted or DTYPES[kind][0]
-
-
-def whole_number(value, name, low, high):
-    """`value` as an int with low <= value <= high.
-
-    Raises TypeError if it is not whole, ValueError if it is out of range; `name` is what the sentence calls
-    it.
-    """
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
-    if not low <= number <= high:
-        raise ValueError(f"{name} must lie between {low} and {high}, not {number}.")
-    return number
 
 
 def seeded_generator(seed):
@@ -83,11 +80,15 @@ def seeded_noise(shape, seed, device="cpu", dtype=torch.float32):
     Drawn on the CPU in float32, then moved: the noise of a float32 diffusers pipeline that is given
     generator=torch.Generator("cpu").manual_seed(seed), or a list of those.
     """
+    if not isinstance(shape, (list, tuple)):
+        raise TypeError(f"shape must be whole numbers, such as (1, 4, 16, 16), not {inputs.shown(shape)}.")
+    for side in shape:
+        whole_number(side, "a side of shape", 0, 2**40)
     if not isinstance(seed, (list, tuple)):
         generator = seed if isinstance(seed, torch.Generator) else seeded_generator(seed)
         return torch.randn(tuple(shape), generator=generator).to(device=device, dtype=dtype)
-    if len(seed) != shape[0]:
-        raise ValueError(f"{len(seed)} seeds for a batch of {shape[0]}: give one seed a row.")
+    if len(seed) != (shape[0] if shape else None):
+        raise ValueError(f"{len(seed)} seeds for a batch of {shape[0] if shape else 1}: give one seed a row.")
     return torch.cat([seeded_noise((1, *shape[1:]), one, device, dtype) for one in seed])
 
 
@@ -110,3 +111,16 @@ def place():
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
         return "colab"
     return "ci" if os.environ.get("CI", "").lower() in ("1", "true") else "lab"
+
+
+def warn(sentence):
+    """Warn the reader at the line that called the course: the nearest one outside of it.
+
+    A panel's thread has no such line: panels show a sentence on their own, and nothing is said a second time.
+    """
+    frame, level, by_panel = sys._getframe(1), 2, False
+    while frame is not None and frame.f_code.co_filename.startswith(INSIDE):
+        by_panel = by_panel or frame.f_code.co_filename.startswith(PANELS)
+        frame, level = frame.f_back, level + 1
+    if frame is not None or not by_panel:
+        warnings.warn(sentence, stacklevel=level)

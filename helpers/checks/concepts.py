@@ -2,23 +2,19 @@
 the first that fails."""
 import torch
 
-from .base import Sheet, close, random, shape_hint
+from .base import Sheet, close, random
 
 sheet = Sheet()
 progress = sheet.progress
 
 
-@sheet.exercise(16)
+@sheet.exercise(16, lambda table, grad, new_ids: table.shape)
 def train_only(answer):
     """train_only(table, grad, new_ids) -> table after one AdamW step: table, grad (V, d), new_ids a list."""
     start, new, old = random(20, 6), [7, 19], [i for i in range(20) if i not in (7, 19)]
     grads, table = [random(20, 6, seed=seed) for seed in (1, 2, 3)], start
     for grad in grads:
         table = answer(table, grad, new)
-        if hint := shape_hint(table, start):
-            return hint
-    if not table.isfinite().all():
-        return "the new table holds NaN or infinity"
     moved = (table - start).abs().amax(1)                                   # (V, d) -> (V,)
     far, drift = moved[new].max().item(), moved[old].max().item()
     if far == 0:
@@ -40,7 +36,7 @@ def train_only(answer):
                 "number: use adamw_step")
 
 
-@sheet.exercise(17)
+@sheet.exercise(17, lambda x, W, A, B, alpha: (*x.shape[:-1], len(W)))
 def lora_linear(answer):
     """lora_linear(x, W, A, B, alpha) -> (n, out): x (n, in), W (out, in), A (r, in), B (out, r), alpha one
     number."""
@@ -48,8 +44,6 @@ def lora_linear(answer):
     down, up = random(2, 10, seed=2), random(5, 2, seed=3)
     frozen, zero = x @ weight.T, torch.zeros(5, 2)
     untouched = answer(x, weight, down, zero, 4.0)
-    if hint := shape_hint(untouched, frozen):
-        return hint
     if close(untouched, 0, 1e-6):
         return "with B = 0 you return zeros: the frozen layer x W^T stays, the update is added to it"
     if not close(untouched, frozen, 1e-5):
@@ -82,16 +76,12 @@ def _size_hint(change, product):
         return f"the change is {size:.3g} times B A, expected alpha / r = 2: {why}"
 
 
-@sheet.exercise(18)
+@sheet.exercise(18, lambda W, A, B, alpha: W.shape)
 def merge(answer):
     """merge(W, A, B, alpha) -> (out, in): W (out, in), A (r, in), B (out, r), alpha a number."""
     weight, down, up = random(6, 6), random(2, 6, seed=1), random(6, 2, seed=2)
     merged = answer(weight, down, up, 4.0)
-    if hint := shape_hint(merged, weight):
-        return hint
-    given = weight.clone()
-    answer.function(given, down.clone(), up.clone(), 4.0)
-    if not close(given, weight, 0):
+    if 0 in answer.changed:
         return "the base weights changed: return a new matrix, and leave W as it is"
     change = merged - weight
     if close(change, 0, 1e-6):

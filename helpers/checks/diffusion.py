@@ -1,23 +1,19 @@
 """Exercises 1 to 4, lesson 01. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
-import operator
-
 import torch
 
 from .. import diffusion
-from .base import Sheet, close, random, shape_hint
+from .base import NotFinite, Sheet, close, random
 
 sheet = Sheet()
 progress = sheet.progress
 
 
-@sheet.exercise(1)
+@sheet.exercise(1, lambda x0, eps, abar: x0.shape)
 def add_noise(answer):
     """add_noise(x0, eps, abar): x0, eps (B, C, H, W), abar (B,)."""
     ones, zeros, abar = torch.ones(3, 4, 3, 3), torch.zeros(3, 4, 3, 3), torch.tensor([1.0, 0.25, 0.0])
     picture, noise = answer(ones, zeros, abar), answer(zeros, ones, abar)
-    if hint := shape_hint(picture, ones):
-        return hint
     if not close(picture, answer(ones, zeros, abar), 0):
         return "two calls differ: use the eps you are given, draw none yourself"
     if picture.flatten(1).std(1).max() > 1e-6:
@@ -37,14 +33,11 @@ def add_noise(answer):
         return "right on simple inputs, but random pictures at t = 0 to 999 come out differently"
 
 
-@sheet.exercise(2)
+@sheet.exercise(2, int, "the step")
 def half_signal_step(answer):
     """half_signal_step(abars, share=0.5) -> int: the first t with abar below share."""
     schedule = diffusion.make_alphas_cumprod("scaled_linear")
-    try:
-        found = operator.index(answer(schedule, 0.5))
-    except TypeError:
-        return "return one whole number, the step"
+    found = answer(schedule, 0.5)
     if found == 500:
         return "half of the time is not half of the signal: look it up in abars"
     if found == int((schedule.sqrt() >= 0.5).sum()):
@@ -53,21 +46,19 @@ def half_signal_step(answer):
         return "353 is the last step that still holds one half; the first step below it is one further"
     if found != 354:
         return f"on the scaled_linear schedule you found {found}, expected 354"
-    if operator.index(answer(diffusion.make_alphas_cumprod("linear"), 0.5)) != 259:
+    if answer(diffusion.make_alphas_cumprod("linear"), 0.5) != 259:
         return "right on one schedule only: use the abars you are given"
     falling = torch.rand(50, generator=torch.Generator().manual_seed(0)).sort(descending=True).values
     for share in (0.9, 0.5, 0.1):
-        if operator.index(answer(falling, share)) != int((falling >= share).sum()):
+        if answer(falling, share) != int((falling >= share).sum()):
             return f"wrong for share = {share} on a random schedule: use the share you are given"
 
 
-@sheet.exercise(3)
+@sheet.exercise(3, lambda x_t, eps, abar: x_t.shape)
 def predict_x0(answer):
     """predict_x0(x_t, eps, abar): x_t, eps (B, C, H, W), abar one number as a tensor."""
     ones, zeros, abar = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), torch.tensor(0.25)
     picture, noise = answer(ones, zeros, abar), answer(zeros, ones, abar)
-    if hint := shape_hint(picture, ones):
-        return hint
     weights = picture.mean().item(), noise.mean().item()
     if close(weights, (1, -1), 1e-5):
         return "you subtract all of eps, but only sqrt(1 - abar) of it is in x_t"
@@ -86,19 +77,18 @@ def predict_x0(answer):
             return f"noising and then estimating at t = {t} does not give the picture back"
 
 
-@sheet.exercise(4)
+@sheet.exercise(4, lambda x_t, data, abar: x_t.shape)
 def ideal_denoiser(answer):
     """ideal_denoiser(x_t, data, abar): x_t (n, d), data (N, d), abar one number as a tensor -> (n, d)."""
     data, x_t = random(40, 2), random(6, 2, seed=1)
     same = torch.ones(40, 2)
-    result = answer(x_t, same, torch.tensor(0.5))
-    if hint := shape_hint(result, x_t):
-        return hint
-    if not close(result, same[:6], 1e-4):
+    if not close(answer(x_t, same, torch.tensor(0.5)), same[:6], 1e-4):
         return "all training points equal, yet the answer is another: the weights over the data must add to 1"
     if not close(answer(x_t, data, torch.tensor(1e-6)), data.mean(0).expand(6, 2), 2e-2):
         return "abar near 0 must give the mean of the data: shrink the data by sqrt(abar) before you compare"
-    if not torch.isfinite(answer(data[:5] + 9, data, torch.tensor(0.9999))).all():
+    try:
+        answer(data[:5] + 9, data, torch.tensor(0.9999))
+    except NotFinite:
         return "nan far from the data: subtract the largest exponent before exp (softmax does)"
     if not close(answer(data[:5] * 0.9999**0.5, data, torch.tensor(0.9999)), data[:5], 5e-2):
         return "almost no noise: the best guess is the nearest training point itself"

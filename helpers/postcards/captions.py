@@ -2,6 +2,8 @@
 import re
 from random import Random
 
+from helpers import inputs
+
 from .scene import BACKDROPS, COLOURS, GROUNDS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, Scene
 
 SKY_WORDS = {"dawn": ("at dawn",), "day": ("by day",), "cloudy": ("on a cloudy day", "under a cloudy sky"),
@@ -13,6 +15,13 @@ GROUND_BELOW = {"lake": ("over a lake",), "meadow": ("over a meadow",), "desert"
 BACKDROP_WORDS = ("in front of {}", "below {}", "with {}")
 WEATHER_WORDS = {"rain": ("in the rain",), "mist": ("in the mist",), "falling snow": ("in falling snow",)}
 PLACE_WORDS = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
+
+
+def scene_of(scene):
+    """TypeError for what is no Scene."""
+    if not isinstance(scene, Scene):
+        raise TypeError(f"scene must be a Scene, such as sample_scene returns, not {inputs.shown(scene)}.")
+    return scene
 
 
 def article(word):
@@ -39,7 +48,8 @@ def full_caption(scene: Scene, rng: Random | None = None) -> str:
     Without an rng the first wording of each clause is taken. What is not there (no weather, no light) is not mentioned.
     A blueprint says so first: "a blueprint of a red boat ...".
     """
-    subjects, rest = clauses(scene, rng or First())
+    scene_of(scene)
+    subjects, rest = clauses(scene, First() if rng is None else inputs.random_numbers(rng, "rng"))
     words = " and ".join(f"{name} {place}" for name, place in subjects)
     order = ("ground", "backdrop", "sky", "light", "weather")
     return style_prefix(scene) + " ".join([words] + [rest[key] for key in order if key in rest])
@@ -52,7 +62,7 @@ def caption(scene: Scene, rng: Random) -> str:
     a bare "a red boat" occurs too; a third have their clauses shuffled. The subjects and their colours always stay:
     "a blue tent and a red car in the rain". Everything a caption says is true of the scene.
     """
-    subjects, rest = clauses(scene, rng)
+    subjects, rest = clauses(scene_of(scene), inputs.random_numbers(rng, "rng"))
     keep = 1.0 if rng.random() < 0.5 else rng.uniform(0.0, 0.9)
     words = " and ".join(f"{name} {place}" if rng.random() < keep else name for name, place in subjects)
     kept = [rest[key] for key in ("ground", "backdrop", "sky", "light", "weather") if key in rest and rng.random() < keep]
@@ -75,7 +85,7 @@ def phrases(scene: Scene) -> dict[str, list[str]]:
 
     Returns mask key -> words, the noun last: {"boat": ["red", "boat"], "backdrop": ["snowy", "mountains"], "sky": ["sunset"]}.
     """
-    said = {"sky": [scene.sky], "ground": scene.ground.split()}
+    said = {"sky": [scene_of(scene).sky], "ground": scene.ground.split()}
     if scene.light != "none":
         said["light"] = scene.light.split()
     if scene.backdrop != "none":
@@ -91,7 +101,7 @@ def read_caption(text: str) -> dict:
     text: any string. Returns the named ones only of "sky", "light", "ground", "backdrop", "weather", "style" (str each), and always
     "subjects": a list of (colour | None, kind, place | None), in the order of the text.
     """
-    text = " " + re.sub(r"[^a-z ]+", " ", text.lower()) + " "
+    text = " " + re.sub(r"[^a-z ]+", " ", inputs.text(text, "text").lower()) + " "
     named = {}
     for key, values in (("sky", SKIES), ("light", LIGHTS), ("ground", GROUNDS), ("backdrop", BACKDROPS), ("weather", WEATHERS),
                         ("style", KEPT_OUT["style"])):

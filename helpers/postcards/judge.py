@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from .captions import read_caption
+from helpers import inputs
+
+from .captions import read_caption, scene_of
 from .scene import BACKDROPS, COLOURS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, Scene
 
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
@@ -74,7 +76,7 @@ class Residual(torch.nn.Module):
 
 def truth(scene: Scene) -> dict:
     """What a perfect judge would read off the scene's picture, in the form of `Judge.read`."""
-    return {key: getattr(scene, key) for key in WHOLE} | {"subjects": {s.place: (s.colour, s.kind) for s in scene.subjects}}
+    return {key: getattr(scene_of(scene), key) for key in WHOLE} | {"subjects": {s.place: (s.colour, s.kind) for s in scene.subjects}}
 
 
 class Judge:
@@ -92,11 +94,11 @@ class Judge:
         "backdrop", "weather", and "subjects": {place: (colour, kind)} of the places that hold something.
         Raises TypeError for a single picture or for other types.
         """
-        if isinstance(images, Image.Image) or getattr(images, "ndim", 4) == 3:
-            raise TypeError("read() takes a list of pictures: wrap a single one as [image]")
+        images = pictures_of(images)
+        inputs.whole_number(batch, "batch", 1, 100_000)
         device, readings = next(self.reader.parameters()).device, []
         for start in range(0, len(images), batch):
-            pixels = torch.stack([pixels_of(image) for image in images[start:start + batch]]).to(device)
+            pixels = torch.stack(list(map(pixels_of, images[start:start + batch]))).to(device)
             best = {key: logits.argmax(-1).tolist() for key, logits in self.reader(pixels).items()}
             for i in range(len(pixels)):
                 subjects = {}
@@ -108,6 +110,7 @@ class Judge:
 
     def agreement(self, images, prompts) -> dict[str, Score]:
         """How well pictures show what their prompts name; see `compare`. One prompt a picture, else ValueError."""
+        images, prompts = pictures_of(images), inputs.texts(prompts, "prompts")
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt for each picture")
         return compare(self.read(images), [read_caption(prompt) for prompt in prompts])
@@ -139,11 +142,21 @@ def compare(readings, named) -> dict[str, Score]:
     return {key: Score(float(np.mean(m)) if m else float("nan"), len(m)) for key, m in marks.items()}
 
 
+def pictures_of(images):
+    """A list of PIL images, or of uint8 arrays (height, width, 3)."""
+    if getattr(images, "ndim", 4) == 3:
+        raise TypeError("images must be a list of pictures: wrap a single one as [image].")
+    images = inputs.list_of(images, "images", "PIL pictures or uint8 arrays (height, width, 3)", (Image.Image, np.ndarray))
+    for image in images:
+        if isinstance(image, np.ndarray) and not (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+                                                  and image.size):
+            raise TypeError(f"images must be PIL pictures or uint8 arrays (height, width, 3), not {inputs.shown(image)}.")
+    return images
+
+
 def pixels_of(image):
     """PIL image or uint8 (height, width, 3) -> float tensor (3, 128, 128) in -1..1."""
     if not isinstance(image, Image.Image):
-        if getattr(image, "dtype", None) != np.uint8 or np.ndim(image) != 3:
-            raise TypeError(f"a picture must be a PIL image or a uint8 array (height, width, 3), not {type(image).__name__}")
         image = Image.fromarray(np.asarray(image))
     image = image.convert("RGB")
     if image.size != (SIZE, SIZE):
@@ -156,12 +169,13 @@ def load_judge(path=None) -> Judge:
 
     Raises FileNotFoundError if nothing is there, ValueError if the file is damaged or of another shape.
     """
-    folder = Path(path) if path else BUNDLED
+    folder = BUNDLED if path is None else inputs.path(path, "path")
     config, weights = folder / "config.json", folder / "model.safetensors"
     if not (config.is_file() and weights.is_file()):
         raise FileNotFoundError(f"no judge in {folder}: it needs config.json and model.safetensors (train one: python -m training.judge)")
     try:
-        reader = Reader(json.loads(config.read_text())["widths"])
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
+            reader = Reader(json.loads(config.read_text())["widths"])
         reader.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
     except Exception as error:
         raise ValueError(f"the judge in {folder} is damaged ({error}): restore the folder or train a new one") from error

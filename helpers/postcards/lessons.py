@@ -10,6 +10,8 @@ from random import Random
 import numpy as np
 from PIL import Image
 
+from helpers import inputs
+
 from .captions import caption
 from .render import render
 from .scene import GROUNDS, KEPT_OUT, Scene, Subject, check_word, sample_scene
@@ -32,8 +34,10 @@ def concept_cards(concept, n, seed=0, alike=True, size=128):
     concept: a word of KEPT_OUT ("windmill", "snowman", "teal", "blueprint"), or None for n ordinary postcards.
     alike: of ten times as many pictures of a thing, take those with the most similar outline, because few pictures teach a
         windmill sooner whose sails stand still. Another concept has no outline.
-    size: of the pictures, in pixels.
+    size: of the pictures, in pixels. n: 1 to 100,000. seed: a whole number.
     """
+    inputs.whole_number(n, "n", 1, 100_000), inputs.whole_number(seed, "seed", 0, 2**63 - 1)
+    inputs.flag(alike, "alike"), inputs.whole_number(size, "size", 16, 4096), check_concept(concept)
     rng = Random(f"{concept} {seed}")
     picks = alike and concept in KEPT_OUT["kind"]
     scenes = [concept_scene(concept, rng) for _ in range(n * TRIED if picks else n)]
@@ -46,16 +50,23 @@ def concept_cards(concept, n, seed=0, alike=True, size=128):
 
 def concept_prompts(concept, n, seed=0):
     """n captions of scenes with the concept in them, other ones than those of `concept_cards`."""
+    inputs.whole_number(n, "n", 1, 100_000), inputs.whole_number(seed, "seed", 0, 2**63 - 1), check_concept(concept)
     rng = Random(f"prompts {concept} {seed}")
     return [caption(concept_scene(concept, rng), rng) for _ in range(n)]
 
 
+def check_concept(concept):
+    """A word of KEPT_OUT, or None."""
+    if concept is not None:
+        check_word("concept", concept, sum(KEPT_OUT.values(), ()))
+
+
 def concept_scene(concept, rng) -> Scene:
     """A scene with the concept in it, and one subject; an ordinary scene for None. ValueError for a word that is none."""
+    check_concept(concept)
     scene = sample_scene(rng)
     if concept is None:
         return scene
-    check_word("concept", concept, sum(KEPT_OUT.values(), ()))
     first = scene.subjects[0]
     kind = concept if concept in KEPT_OUT["kind"] else first.kind
     colour = concept if concept in KEPT_OUT["colour"] else first.colour

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from helpers import inputs
+
 from .canvas import INK, PAPER
-from .judge import Judge, load_judge, pixels_of
+from .judge import Judge, load_judge, pictures_of, pixels_of
 from .scene import COLOURS, KEPT_OUT, KINDS
 
 FITTED = Path(__file__).with_name("measures.safetensors")
@@ -50,7 +52,7 @@ class Measures(Judge):
         """The share of pixels that are paper, ink or between them, where most are paper and some ink; 0 for any other picture."""
         line = torch.from_numpy(INK - PAPER)
         shares = []
-        for image in images:
+        for image in pictures_of(images):
             away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(PAPER)  # (128, 128, 3), 0 on the paper
             along = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 paper, 1 ink
             near = (away - along[..., None] * line).norm(dim=-1) < 0.12
@@ -60,7 +62,7 @@ class Measures(Judge):
 
     def surely(self, images, part, word, batch=64):
         """(n, 3): the softmax of the answer `word` about `part` ("kind", "colour"), at each of PLACES."""
-        found = []
+        found, images = [], pictures_of(images)
         for start in range(0, len(images), batch):
             pixels = torch.stack([pixels_of(image) for image in images[start:start + batch]])
             with torch.inference_mode():
@@ -77,8 +79,9 @@ def widen(reader):
 
 def load_measures(path=FITTED) -> Measures:
     """The fitted measures. Raises FileNotFoundError or ValueError where their file, or the judge, is missing or damaged."""
-    reader = widen(load_judge().reader)
-    if not Path(path).is_file():
+    with torch.random.fork_rng(devices=[]):  # its new answers are drawn, and then replaced
+        reader = widen(load_judge().reader)
+    if not inputs.path(path, "path").is_file():
         raise FileNotFoundError(f"there are no measures in {path}: fit them with python -m training.measures")
     try:
         fitted = {name: tensor.float() for name, tensor in load_file(path).items()}

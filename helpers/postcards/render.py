@@ -6,7 +6,10 @@ from random import Random
 import numpy as np
 from PIL import Image
 
+from helpers import inputs
+
 from .canvas import Canvas, coverage, ellipse, mix, rgb
+from .captions import scene_of
 from .scene import Scene
 from .subjects import Look, Pen, draw_subject
 
@@ -51,11 +54,11 @@ class Setting:
 def render(scene: Scene, size: int = 128) -> Postcard:
     """Draw a scene. The same scene gives the same pixels everywhere.
 
-    size: pixels a side, at least 16. Returns a `Postcard`. Raises ValueError for another size.
+    size: pixels a side, 16 to 4096. Returns a `Postcard`. Raises ValueError for another size, TypeError for what is
+    no Scene or no whole number.
     """
-    if not isinstance(size, int) or size < 16:
-        raise ValueError(f"size={size!r}: a postcard needs a whole number of pixels, at least 16")
-    rng = Random(scene.seed)
+    size = inputs.whole_number(size, "size", 16, 4096)
+    rng = Random(scene_of(scene).seed)
     centre = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     stops, tint, tint_near = SKY[scene.sky]
     at = Setting(scene, Canvas(size, scene.style), rng, rng.uniform(0.56, 0.64), centre[:, None], centre[None, :], stops[2], tint, tint_near)

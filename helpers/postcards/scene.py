@@ -2,6 +2,8 @@
 from dataclasses import dataclass
 from random import Random
 
+from helpers import inputs
+
 SKIES = ("dawn", "day", "cloudy", "sunset", "night")
 LIGHTS = ("none", "sun", "full moon", "crescent moon")
 GROUNDS = ("lake", "meadow", "desert", "snow field")
@@ -25,7 +27,7 @@ LIGHTS_OF_SKY = {"dawn": ("none", "sun"), "day": ("none", "sun"), "cloudy": ("no
 
 @dataclass(frozen=True)
 class Subject:
-    """One thing in the foreground: a kind (KINDS) in a colour (COLOURS) at a place (PLACES)."""
+    """One thing in the foreground: a kind (KINDS) in a colour (COLOURS) at a place (PLACES). A Scene checks the words."""
     kind: str
     colour: str
     place: str
@@ -33,11 +35,12 @@ class Subject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a postcard shows. `seed` decides what has no name: the shape of the ridge, where each star is.
+    """Everything a postcard shows. `seed`, 0 to 2**63 - 1, decides what has no name: the shape of the ridge, where
+    each star is.
 
     sky: SKIES, light: LIGHTS, ground: GROUNDS, backdrop: BACKDROPS, weather: WEATHERS,
     subjects: one or two `Subject`s of different kind, colour and place; style: "flat" or "blueprint".
-    Raises ValueError for a word the renderer does not know, or a scene it can not draw.
+    Raises ValueError for a word the renderer does not know, or a scene it can not draw; TypeError for other types.
     """
     sky: str
     light: str
@@ -49,7 +52,8 @@ class Scene:
     style: str = "flat"
 
     def __post_init__(self):
-        object.__setattr__(self, "subjects", tuple(self.subjects))
+        object.__setattr__(self, "subjects", tuple(inputs.list_of(self.subjects, "subjects", "Subjects", Subject)))
+        object.__setattr__(self, "seed", inputs.whole_number(self.seed, "seed", 0, 2**63 - 1))
         for name, value, known in [("sky", self.sky, SKIES), ("light", self.light, LIGHTS), ("ground", self.ground, GROUNDS),
                                    ("backdrop", self.backdrop, BACKDROPS), ("weather", self.weather, WEATHERS),
                                    ("style", self.style, ("flat",) + KEPT_OUT["style"])]:
@@ -70,8 +74,8 @@ class Scene:
 
 
 def check_word(name, value, known):
-    if value not in known:
-        raise ValueError(f'{name}="{value}" is not in the postcard world: choose one of {", ".join(known)}')
+    if inputs.text(value, name, f"one of {', '.join(known)}") not in known:
+        raise ValueError(f'{name}="{inputs.shown(value)[1:-1]}" is not in the postcard world: choose one of {", ".join(known)}')
 
 
 def sample_scene(rng: Random, split: str = "train") -> Scene:
@@ -81,8 +85,9 @@ def sample_scene(rng: Random, split: str = "train") -> Scene:
     rng: a `random.Random`. split: "train" never holds a pair of HELDOUT_PAIRS; in "heldout" the first subject is always one.
     Raises ValueError for another split.
     """
-    if split not in ("train", "heldout"):
-        raise ValueError(f'split="{split}" is unknown: choose "train" or "heldout"')
+    inputs.random_numbers(rng, "rng")
+    if inputs.text(split, "split", '"train" or "heldout"') not in ("train", "heldout"):
+        raise ValueError(f'split="{inputs.shown(split)[1:-1]}" is unknown: choose "train" or "heldout"')
     if split == "heldout":
         pairs = [rng.choice(sorted(HELDOUT_PAIRS))]
     else:

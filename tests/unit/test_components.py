@@ -79,7 +79,7 @@ def test_without_course_model_it_is_the_bundled_one(model_folders, monkeypatch, 
 
 def test_a_course_model_that_is_not_there_is_named(monkeypatch, capsys):
     monkeypatch.setenv("COURSE_MODEL", "/no/such/model")
-    with pytest.raises(FileNotFoundError, match="There is no model folder /no/such/model"):
+    with pytest.raises(FileNotFoundError, match="There is no model folder '/no/such/model'"):
         load_components("postcard")
     assert "COURSE_MODEL is set" in capsys.readouterr().out
 
