@@ -5,12 +5,13 @@ A model is a folder in the layout of diffusers: tokenizer, text_encoder, vae, un
 module and `runtime` are the only ones that know which version of a library is installed.
 """
 
+import copy
 import gc
 import json
 import os
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers import hub, inputs, runtime  # first: runtime silences the libraries
@@ -98,6 +99,15 @@ class Components:
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
+    def snapshot(self):
+        """The model as it is now, with a U-Net of its own: `Components`.
+
+        What happens to this one afterwards (a LoRA, its strength, a merge, training, a hook, attention that is
+        recorded) does not reach the snapshot, and the other way round. So work on another thread draws from one.
+        It costs no memory to speak of: frozen weights are shared, see `copy_of`.
+        """
+        return replace(self, unet=copy_of(self.unet))
+
     def __repr__(self):
         latents, dtype = "x".join(map(str, self.latent_shape)), str(self.dtype).removeprefix("torch.")
         return (f"Components({self.name!r}: {self.image_size}x{self.image_size} pictures, {latents} latents, "
@@ -142,6 +152,25 @@ def load_components(name=None, device=None, dtype=None):
     if device.type == "cuda" and name == "postcard" and torch.cuda.mem_get_info(device)[0] > SD15_BYTES:
         print('This GPU has room for Stable Diffusion 1.5 too: load_components("sd15").')
     return c
+
+
+@torch.inference_mode(False)
+def copy_of(network):
+    """A network of the same layers, hooks and numbers, whose layers can be changed without changing those of the first.
+
+    Frozen weights and buffers lie in the same memory: the copy is made in milliseconds, and only who writes into them
+    in place (no code of the course does) changes both. What is being trained is copied. Nobody watches the copy.
+    """
+    memo = {}
+    for one in network.parameters():
+        memo[id(one)] = torch.nn.Parameter(one.detach().clone() if one.requires_grad else one.detach(), one.requires_grad)
+    for one in network.buffers():
+        memo[id(one)] = one.detach()
+    for module in network.modules():
+        for table in vars(module).values():
+            if isinstance(table, dict) and table and all(isinstance(key, int) for key in table):
+                memo[id(table)] = copy.copy(table)  # hooks, by number: the same functions, not copies of what they know
+    return copy.deepcopy(network, memo)
 
 
 # From a name to a folder

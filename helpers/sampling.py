@@ -14,7 +14,6 @@ from typing import NamedTuple
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
 from helpers.latents import decode_latents, encode_image, require_finite
 from helpers.conditioning import encode_prompts
-from helpers.attention.processor import for_one_prompt
 
 import diffusers
 import numpy as np
@@ -59,11 +58,10 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
     """The denoising loop. prompt_embeds: (2B, 77, d), negative half first; (B, 77, d) without guidance."""
     alphas_cumprod = _alphas_cumprod(scheduler)[-len(timesteps):]
     halves = len(prompt_embeds) // len(latents)  # 2 with guidance: with and without the prompt, in one call
-    predict = for_one_prompt(unet, prompt_embeds)  # calls the U-Net
 
     for index, t in enumerate(timesteps):
         model_input = scheduler.scale_model_input(latents, t)  # (B, C, h, w)
-        noise_pred = predict(torch.cat([model_input] * halves), t)
+        noise_pred = unet(torch.cat([model_input] * halves), t, encoder_hidden_states=prompt_embeds).sample
         if halves == 2:
             noise_uncond, noise_text = noise_pred.chunk(2)  # (2B, C, h, w) -> 2 x (B, C, h, w)
             noise_pred = noise_uncond + guidance * (noise_text - noise_uncond)

@@ -5,7 +5,6 @@ beside it, for the conditional half only, and kept as a mean over heads, one map
 Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of words).
 """
 
-import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers.attention.processor import latents_of, watch_attention
+from helpers.interrupts import block
 from helpers.runtime import whole_number
 
 
@@ -24,7 +24,7 @@ class Layer(NamedTuple):
     width: int
 
 
-@contextlib.contextmanager
+@block
 def record_attention(unet, heads=False, guidance=None):
     """Record the cross-attention of every call of a U-Net inside a `with` block, as an `AttentionRecord`.
 

@@ -4,16 +4,16 @@ Source: Hertz et al. 2022, "Prompt-to-prompt" (re-weighting). There a word's att
 rest kept; here every place still spends 1, so what one word loses the others gain.
 """
 
-import contextlib
 import math
 
 import torch
 
 from helpers.attention.processor import latents_of, watch_attention
+from helpers.interrupts import block
 from helpers.runtime import whole_number
 
 
-@contextlib.contextmanager
+@block
 def reweight_attention(unet, weights=None, swap=(), guidance=None):
     """Change how much is read of single tokens, in every cross-attention, inside a `with` block.
 

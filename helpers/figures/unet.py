@@ -8,6 +8,8 @@ from matplotlib.patches import FancyArrowPatch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.components import copy_of
+
 from . import style
 from .style import FAINT, INK, NOISE, NOTE, PROMPT, SEQUENTIAL, TITLE, place, write
 
@@ -44,21 +46,18 @@ def anatomy(unet, latents, timestep, prompt_embeds):
 
     Work is counted by torch's FlopCounterMode, with attention written out, so that it is counted too.
     """
-    parts, seen = parts_of(unet), {}
+    unet, seen = copy_of(unet), {}  # a copy to look into: whatever happens here, nothing stays behind in the model
+    parts = parts_of(unet)
 
     def note(name):
         def hook(module, args, output):
             seen[name] = output                                         # (1, channels, h, w)
         return hook
 
-    workers = {name: part.resnets[-1] if hasattr(part, "resnets") else part for name, part in parts.items()}
-    handles = [worker.register_forward_hook(note(name)) for name, worker in workers.items()]
-    try:
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            unet(latents, timestep, encoder_hidden_states=prompt_embeds)
-    finally:
-        for handle in handles:
-            handle.remove()
+    for name, part in parts.items():
+        (part.resnets[-1] if hasattr(part, "resnets") else part).register_forward_hook(note(name))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        unet(latents, timestep, encoder_hidden_states=prompt_embeds)
     names = {part: name for name, part in unet.named_modules()}
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     work = {name: counts.get(f"{type(unet).__name__}.{names[part]}", 0) for name, part in parts.items()}

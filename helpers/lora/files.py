@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from helpers.files import make_folder, write_atomic
+from helpers.interrupts import whole
 
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -34,6 +35,7 @@ def save_lora(lora, folder):
     return folder / FILE
 
 
+@whole
 def load_lora(c, where):
     """The LoRA of a file, added to c.unet: `Lora`, at strength 1.
 

@@ -2,6 +2,8 @@
 import math
 
 from helpers.runtime import seeded_generator, whole_number  # first: it silences the libraries
+from helpers.interrupts import whole
+from helpers.components import copy_of
 
 import torch
 import torch.nn.functional as F
@@ -77,9 +79,11 @@ def lora_layer(base, rank, alpha=None, generator=None):
 class Lora:
     """The changed layers of one U-Net; a context manager that ends with `remove`.
 
-    layers: {name in the U-Net: LoraLinear}.
+    layers: {name in the U-Net: LoraLinear}. Whoever draws with this U-Net draws with them, on other threads too; a
+    model of one's own to put them in is c.snapshot(). Ctrl-C finds every change here either not begun or done.
     """
 
+    @whole
     def __init__(self, unet, layers):
         self.unet, self.layers, self._kept = unet, layers, {}
         for name, layer in layers.items():
@@ -99,6 +103,7 @@ class Lora:
         return next(iter(self.layers.values())).strength
 
     @strength.setter
+    @whole
     def strength(self, strength):
         number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
         if not number or not math.isfinite(strength):
@@ -121,17 +126,21 @@ class Lora:
         """What it is added to, as matrices too: {name: (out, in)}."""
         return {name: layer.weight.detach().flatten(1) for name, layer in self.layers.items()}
 
+    @whole
     @torch.no_grad()
     def merge(self):
         """Add the changes, at the strength of now, to the weights: no layer more to compute. The weights are
         kept for `unmerge`."""
         if self.merged:
             raise RuntimeError("This LoRA is merged already: a second time would add it twice.")
+        kept = {name: layer.linear.weight.data for name, layer in self.layers.items()}
+        merged = {name: (kept[name] + layer.strength * layer.change().view_as(kept[name])).to(kept[name].dtype)
+                  for name, layer in self.layers.items()}  # all of them, before the first is put in: memory may run out
         for name, layer in self.layers.items():
-            kept = layer.linear.weight.data
-            layer.linear.weight.data = (kept + layer.strength * layer.change().view_as(kept)).to(kept.dtype)
-            self._kept[name], layer.merged = (kept, layer.linear.weight.data), True
+            layer.linear.weight.data, layer.merged = merged[name], True
+        self._kept = {name: (kept[name], merged[name]) for name in kept}
 
+    @whole
     def unmerge(self):
         """Put the kept weights back, the very same numbers: to subtract what was added would leave rounding
         errors."""
@@ -145,6 +154,7 @@ class Lora:
             self.layers[name].linear.weight.data, self.layers[name].merged = kept, False
         self._kept = {}
 
+    @whole
     def remove(self):
         """Take the layers out: the U-Net is what it was, bit for bit, other LoRAs in it aside. Does nothing a
         second time."""
@@ -156,10 +166,12 @@ class Lora:
     def __enter__(self):
         return self
 
+    @whole
     def __exit__(self, *error):
         self.remove()
 
 
+@whole
 def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0):
     """A new LoRA in a U-Net: a LoraLinear for every layer whose name ends like one of `targets`. Pictures
     stay the same.
@@ -203,3 +215,13 @@ def _take(unet, name, layer):
         if not isinstance(parent, LoraLinear):
             return  # taken out before
     setattr(parent, child, layer.base)
+
+
+def unet_without(lora):
+    """The U-Net as it is but for this LoRA: a copy over the same frozen weights (`copy_of`)."""
+    paths = {id(module): path for path, module in lora.unet.named_modules()}
+    unet = copy_of(lora.unet)
+    for layer in lora.layers.values():
+        path = paths[id(layer)]
+        _take(unet, path, unet.get_submodule(path))
+    return unet

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .layers import unet_without
+
 WATCHED, EVERY = 24, 10  # rows of the fixed batch, and every how many steps its loss is measured
 WARMUP = 10
 FOCUS = 8  # how much more an error in the mask counts
@@ -101,16 +103,15 @@ class _Lesson:
         return self.c, self.latents[rows], self.prompt_embeds[words], noise, timesteps, self.weights[rows]
 
 
-def change_of(lora, c, latents, prompt_embeds, noise, timesteps):
-    """How far a LoRA has moved the U-Net's answers to these: their mean squared change, a scalar tensor."""
+def change_of(teacher, c, latents, prompt_embeds, noise, timesteps):
+    """How far c.unet has moved from the answers of a teacher: their mean squared difference, a scalar tensor.
+
+    teacher: the U-Net as it was, see `unet_without`.
+    """
     noisy = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod)
     asked = noisy, timesteps.to(c.device), prompt_embeds
-    lora.strength = 0
-    try:
-        with torch.no_grad():
-            before = c.unet(*asked).sample
-    finally:
-        lora.strength = 1
+    with torch.no_grad():
+        before = teacher(*asked).sample
     return ((c.unet(*asked).sample - before).float() ** 2).mean()
 
 
@@ -132,6 +133,7 @@ def place_weights(c, masks, n):
 def _steps(lesson, lora, steps, batch, lr, generator):
     optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    teacher = unet_without(lora) if lesson.kept else None
     same = torch.arange(WATCHED) % lesson.new
     watched = lesson.batch(same, same, seeded_generator(0))
     yield Progress(0, steps, _measure(watched))
@@ -141,7 +143,7 @@ def _steps(lesson, lora, steps, batch, lr, generator):
             loss = noise_loss(*lesson.batch(new, new, generator))
             if len(kept):
                 words = torch.cat([kept[:-1], torch.tensor([-1])])  # the last with the empty prompt
-                loss = loss + KEEP * change_of(lora, *lesson.batch(kept, words, generator)[:-1])
+                loss = loss + KEEP * change_of(teacher, *lesson.batch(kept, words, generator)[:-1])
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
         optimizer.zero_grad()
         loss.backward()

@@ -1,11 +1,11 @@
 """The panels of lesson 05: a vector's life, ranks and strengths, four teachers, a studio with concepts."""
 import re
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from safetensors import safe_open
 
-from ..concepts import Concept, loaded, read_concept
+from ..concepts import Concept, read_concept
+from ..concepts.loading import with_concepts
 from ..conditioning import too_long
 from ..figures import lora as figures
 from ..figures import style
@@ -104,21 +104,17 @@ def call_of(source):
     return said.read_text(encoding="utf-8", errors="replace").strip() if said.is_file() else ""
 
 
-@contextmanager
 def brought_in(c, sources, strength):
-    """(Components to draw with, Concepts) with vectors and LoRAs in the model for the time of a with block.
+    """(Components to draw with, Concepts): a model of its own with vectors and LoRAs in it; c stays as it is.
 
-    However the block is left, the model is then what it was. strength: of the LoRAs.
+    strength: of the LoRAs.
     """
     concepts = [source if isinstance(source, Concept) else read_concept(source)
                 for source in sources if not is_lora(source)]
-    with ExitStack() as stack:
-        model = stack.enter_context(loaded(c, *concepts))
-        for source in filter(is_lora, sources):
-            lora = load_lora(c, source)
-            stack.callback(lora.remove)
-            lora.strength = strength
-        yield model, concepts
+    model = with_concepts(c.snapshot(), *concepts)
+    for source in filter(is_lora, sources):
+        load_lora(model, source).strength = strength
+    return model, concepts
 
 
 def without(prompt, concepts):
@@ -190,14 +186,14 @@ class ConceptStudio(Studio):
     def count_loops(self, settings):
         return 2 if self.chosen(settings) else 1
 
-    def loops(self, settings):
+    def loops(self, model, settings):
         usual = {name: settings[name] for name in ("steps", "guidance", "seed")}
         prompt, sources = settings["prompt"], self.chosen(settings)
         if not sources:
-            yield remarks(self.c, prompt, []), denoise(self.c, prompt, **usual)
+            yield remarks(model, prompt, []), denoise(model, prompt, **usual)
             return
-        with brought_in(self.c, sources, settings["strength"]) as (model, concepts):
-            calls = [one.token for one in concepts] + [call_of(one) for one in sources if is_lora(one)]
-            said = remarks(model, prompt, calls)
-            yield said, denoise(model, prompt, **usual)
-        yield said, denoise(self.c, without(prompt, concepts), **usual)
+        changed, concepts = brought_in(model, sources, settings["strength"])
+        calls = [one.token for one in concepts] + [call_of(one) for one in sources if is_lora(one)]
+        said = remarks(changed, prompt, calls)
+        yield said, denoise(changed, prompt, **usual)
+        yield said, denoise(model, without(prompt, concepts), **usual)

@@ -52,9 +52,10 @@ class Job:
         if before is not None:
             before.thread.join()        # two works never share the model
         done, step, started = 0, None, time.monotonic()
+        make, run.make = run.make, None  # when the thread ends, so does the life of what the work was made of
         try:
             if not run.stopped:
-                with ending(run.make()) as steps:
+                with ending(make()) as steps:
                     for step in steps:
                         done += 1
                         if run.stopped:

@@ -87,12 +87,13 @@ class Studio(Still):
         """{name: value} as the controls stand."""
         return {name: control.value for name, control in self.controls.items()}
 
-    def loops(self, settings):
+    def loops(self, model, settings):
         """One after the other, the loops that draw what is asked for: (sentences about the words, steps).
 
-        Called on the worker's thread, and closed after the last step, an error or Cancel.
+        model: a snapshot of `c`, taken at the click, for this drawing alone. Called on the worker's thread, and
+        closed after the last step, an error or Cancel.
         """
-        yield [too_long(self.c, settings[name]) for name in ("prompt", "negative_prompt")], denoise(self.c, **settings)
+        yield [too_long(model, settings[name]) for name in ("prompt", "negative_prompt")], denoise(model, **settings)
 
     def count_loops(self, settings):
         """How many loops there will be."""
@@ -100,11 +101,11 @@ class Studio(Still):
 
     def start(self):
         """Draw what the controls say, in place of what is being drawn."""
-        settings = self.settings
+        settings, model = self.settings, self.c.snapshot()  # what cells and other panels do to c does not reach it
 
         def work():
             finished = []
-            with closing(self.loops(settings)) as loops:
+            with closing(self.loops(model, settings)) as loops:
                 for said, steps in loops:
                     for step in steps:
                         yield Told(step, settings, said, finished)

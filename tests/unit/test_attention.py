@@ -10,7 +10,6 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from helpers import denoise
 from helpers.attention import centre_prior, iou, pointing_hit, record_attention, reweight_attention, score_maps
-from helpers.attention.processor import for_one_prompt
 from helpers.conditioning import token_positions
 from helpers.postcards import Scene, Subject, sample_scene
 from helpers.conditioning import encode_prompts
@@ -94,96 +93,40 @@ def test_processors_are_put_back(tiny_postcard):
         unet.set_attn_processor(dict(own))
 
 
-# One prompt, many calls
+# Nothing but the watched is changed
 
 
-class Counted:
-    """How often each cross-attention computes keys."""
+def test_a_library_processor_of_another_kind_is_watched_and_one_of_the_readers_own_is_not_left_out(tiny_postcard):
+    class Own(AttnProcessor2_0):
+        pass
 
-    def __init__(self, unet):
-        self.calls, modules = 0, dict(unet.named_modules())
-        self.layers = [name for name in modules if name.endswith("attn2.to_k")]
-        self.hooks = [modules[name].register_forward_hook(self.count) for name in self.layers]
-
-    def count(self, *given):
-        self.calls += 1
-
-    def per_layer(self):
-        for hook in self.hooks:
-            hook.remove()
-        return self.calls / len(self.layers)
-
-
-@pytest.fixture
-def given(tiny):
-    """A U-Net, what it is called with at two steps, and the embeddings of a prompt with guidance."""
-    latents = torch.randn(2, 2, *tiny.latent_shape, generator=torch.Generator().manual_seed(2))
-    return tiny.unet, list(zip(latents, (torch.tensor(900), torch.tensor(300)))), encode_prompts(tiny, ["", PROMPT])
-
-
-@torch.inference_mode()
-def test_one_prompt_gives_what_the_library_gives_to_the_last_bit_and_words_are_read_once(given):
-    unet, calls, embeds = given
-    plain = [unet(latents, t, encoder_hidden_states=embeds).sample for latents, t in calls]
-    before, counted, predict = unet.attn_processors, Counted(unet), for_one_prompt(unet, embeds)
-    assert all(type(one) is AttnProcessor2_0 for one in before.values())
-    soon = [predict(latents, t) for latents, t in calls]
-    assert counted.per_layer() == 1
-    assert all(map(torch.equal, plain, soon)) and not torch.equal(*soon)
-    assert unet.attn_processors == before
-
-
-@torch.inference_mode()
-def test_two_prompts_that_take_turns_are_not_mixed_up(given, tiny):
-    unet, calls, embeds = given
-    other = encode_prompts(tiny, ["", "the blue house"])
-    one, two = for_one_prompt(unet, embeds), for_one_prompt(unet, other)
-    for latents, t in calls:
-        assert torch.equal(one(latents, t), unet(latents, t, encoder_hidden_states=embeds).sample)
-        assert torch.equal(two(latents, t), unet(latents, t, encoder_hidden_states=other).sample)
-    assert not torch.equal(one(latents, t), two(latents, t))
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("seated", [record_attention, lambda unet: reweight_attention(unet, {2: 0})])
-def test_one_prompt_with_watchers_is_what_they_make_of_it(given, seated):
-    unet, calls, embeds = given
-    with seated(unet):
-        plain = [unet(latents, t, encoder_hidden_states=embeds).sample for latents, t in calls]
-    predict = for_one_prompt(unet, embeds)
-    with seated(unet):
-        assert all(torch.equal(predict(*call), was) for call, was in zip(calls, plain))
-
-
-@torch.inference_mode()
-def test_processors_of_others_stay_and_a_call_that_fails_leaves_nothing_behind(given):
-    unet, calls, embeds = given
-    own, predict = unet.attn_processors, for_one_prompt(unet, embeds)
-    with pytest.raises(RuntimeError):
-        predict(calls[0][0][:, :1], calls[0][1])
-    assert unet.attn_processors == own
-    unet.set_attn_processor(AttnProcessor())
+    unet = tiny_postcard.unet
+    library = unet.attn_processors
     try:
-        theirs, counted = unet(*calls[0], encoder_hidden_states=embeds).sample, Counted(unet)
-        assert torch.equal(predict(*calls[0]), theirs) and torch.equal(predict(*calls[0]), theirs)
-        assert counted.per_layer() == 2
+        unet.set_attn_processor(AttnProcessor())
+        with record_attention(unet) as attention:
+            call(tiny_postcard, [PROMPT])
+        assert attention.steps == 1 and {type(one) for one in unet.attn_processors.values()} == {AttnProcessor}
+        unet.set_attn_processor(Own())
+        before = unet.attn_processors
+        with pytest.raises(ValueError, match=r"works in a way of its own \(Own\).*set_default_attn_processor"):
+            with record_attention(unet):
+                pass
+        assert unet.attn_processors == before
     finally:
-        unet.set_attn_processor(dict(own))
+        unet.set_attn_processor(dict(library))
 
 
 @torch.inference_mode()
-def test_a_unet_of_another_kind_is_called_as_it_is(given):
-    unet, (call, _), embeds = given
-
-    class Wrapped(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.unet = unet
-
-        def forward(self, latents, t, encoder_hidden_states):
-            return self.unet(latents, t, encoder_hidden_states=encoder_hidden_states)
-
-    assert torch.equal(for_one_prompt(Wrapped(), embeds)(*call), unet(*call, encoder_hidden_states=embeds).sample)
+def test_the_hook_of_a_reader_sees_every_step(tiny_postcard):
+    """Keys and values of the words are computed anew at every call, as a reader who looks inside expects."""
+    seen, layer = [], dict(tiny_postcard.unet.named_modules())["mid_block.attentions.0.transformer_blocks.0.attn2.to_k"]
+    hook = layer.register_forward_hook(lambda *given: seen.append(1))
+    try:
+        draw(tiny_postcard, steps=5)
+    finally:
+        hook.remove()
+    assert len(seen) == 5
 
 
 # Maps are what one computes by hand

@@ -9,7 +9,7 @@ from helpers.panels import concepts as panels
 from helpers.panels.concepts import HUB_WIDTH, ConceptStudio
 from PIL import Image
 from standin_hub import StandInHub
-from studios import begin_slowly, draw, flat, same
+from studios import begin_slowly, draw, flat, same, state_of
 
 PROMPT = "a <teal> boat on a lake"
 
@@ -52,14 +52,6 @@ def studio(tiny_postcard, shelf, tmp_path, monkeypatch):
     assert state_of(tiny_postcard) == before, "something stayed behind in the model"
 
 
-def state_of(c):
-    """All that a concept could leave behind, as one comparable value."""
-    weights = {f"{k} {name}": (tuple(w.shape), w.double().sum().item(), w.double().square().sum().item())
-               for k, network in enumerate((c.text_encoder, c.unet)) for name, w in network.state_dict().items()}
-    kinds = [type(module).__name__ for module in c.unet.modules()] + [type(module).__name__ for module in c.text_encoder.modules()]
-    return len(c.tokenizer), c.tokenizer("a <teal> <dusk> boat").input_ids, weights, kinds
-
-
 def halves(studio, i=0):
     """The two pictures of a pair in the strip: with, without."""
     sheet, size = studio.history[i][0], studio.c.image_size
@@ -68,8 +60,8 @@ def halves(studio, i=0):
 
 
 def expected(c, shelf, *names, prompt=PROMPT):
-    with panels.brought_in(c, [shelf / name for name in names], 1.0) as (model, _):
-        return generate(model, prompt, steps=3, seed=7)
+    model, _ = panels.brought_in(c, [shelf / name for name in names], 1.0)
+    return generate(model, prompt, steps=3, seed=7)
 
 
 def test_it_draws_with_and_without(studio, tiny_postcard, shelf):
