@@ -50,7 +50,7 @@ lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)
 
-test-colab: $(VENV)-colab/.ready  ## run the notebooks on the versions that Google Colab holds
+test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's Python and versions
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
 test-colab test-newest: test-%:
 	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) OMP_NUM_THREADS=1 \

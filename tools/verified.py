@@ -17,7 +17,7 @@ from tools.setup_cell import save_text
 README = Path(__file__).resolve().parent.parent / "README.md"
 PLATFORMS = {
     "test": "the pinned versions, `constraints.txt`",
-    "test-colab": "the versions of a Google Colab runtime",
+    "test-colab": "Python and versions of a Google Colab runtime",
     "test-newest": "the newest versions that `environment.yml` admits",
     "test-hard": "the pinned versions, every trial at its full count",
     "test-browser": "every panel moved in JupyterLab, in a real browser",
