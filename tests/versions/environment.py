@@ -71,13 +71,13 @@ def python_like_colab():
 
 def pins(which, python):
     """What is held to its version: {name: version}. python: (3, 13) for version 3.13."""
-    held = listed() if which == "colab" else {}
-    held = {name: version for name, version in held.items() if not name.startswith(CUDA)}
-    for name in BUILD_TOOLS | ({"tifffile"} if python < (3, 12) else set()):  # Colab's tifffile needs 3.12
-        held.pop(name, None)
-    if which != "colab" or python != COLAB:
-        lines = (ROOT / "constraints.txt").read_text().splitlines()
-        held["torch"] = next(line.removeprefix("torch==") for line in lines if line.startswith("torch=="))
+    known = listed()
+    pinned = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    like = which == "colab" and python == COLAB
+    held = {"torch": known["torch"] if like else pinned.removeprefix("torch==")}
+    other = {"torch", *BUILD_TOOLS} | ({"tifffile"} if python < (3, 12) else set())  # Colab's tifffile needs 3.12
+    if which == "colab":
+        held |= {name: known[name] for name in known if name not in other and not name.startswith(CUDA)}
     return held
 
 
