@@ -89,7 +89,7 @@ def test_an_environment_of_other_versions_takes_torch_first_and_small(which, tmp
 
     def run(command, **how):
         commands.append(" ".join(command))
-        return subprocess.CompletedProcess(command, returncode="--no-index" in command, stdout="")
+        return subprocess.CompletedProcess(command, returncode="--no-index" in command, stdout="", stderr="")
 
     monkeypatch.setattr(environment.subprocess, "run", run)
     monkeypatch.setattr(environment.sys, "platform", "linux")
