@@ -2,20 +2,53 @@
 
     sheet = Sheet()
 
-    @sheet.exercise(1)
+    @sheet.exercise(1, lambda x0, eps, abar: x0.shape)
     def add_noise(answer):              # answer: the student's function, wrapped
         if ...: return "a hint that fits the mistake"
 
     add_noise(their_function)           # prints one line
     sheet.progress()                    # prints "1 of 4 exercises are right."
+
+What an answer returns is read in one place, `read`, before a property sees it: finite numbers of the expected
+kind and shape, or nothing. So a property need not think of NaN, which no comparison finds.
 """
+import contextlib
+import contextvars
+import copy
+import inspect
+import math
+import random as python_random
 import traceback
 
+import numpy as np
 import torch
+
+ONE = {int: "one whole number", float: "one number", bool: "True or False", list: "a list of whole numbers"}
+PRECISE = torch.float16, torch.float32, torch.float64      # bfloat16 keeps two digits: too few to check
+LONGEST = 300                                              # characters of a verdict
+
+# How coarse the numbers of the answer under test are, relative to their size; 0: float32 or finer.
+_rounding = contextvars.ContextVar("rounding", default=0.0)
 
 
 class NotAnswered(Exception):
-    """The stub still returns nothing."""
+    """The function returns nothing."""
+
+
+class Stopped(Exception):
+    """The function raised something, which is the cause of this."""
+
+
+class Refused(Exception):
+    """What the function returned cannot be compared: another kind or shape. Its text is the hint."""
+
+    def __init__(self, hint, result=None):
+        super().__init__(hint)
+        self.result = result
+
+
+class NotFinite(Refused):
+    """There is NaN or infinity in what the function returned."""
 
 
 class Sheet:
@@ -24,22 +57,32 @@ class Sheet:
     def __init__(self):
         self.right = {}
 
-    def exercise(self, number):
-        """Make a check of a function that takes an answer and returns a hint, or None when all is well."""
+    def exercise(self, number, like, what=""):
+        """Make a check of a function that takes an answer and returns a hint, or None when all is well.
+
+        like: what the answer must return. int, float, bool, or list (of whole numbers); or a function of the
+            answer's arguments that gives the shape of a tensor, or {name: shape} of two.
+        what: a few words for the hint: which number it is.
+        """
         def decorate(properties):
             name = properties.__name__
             self.right[number] = False
 
+            def hint(answer):
+                return judge(properties, answer, like, what)
+
             def check(answer, counts=True):
-                verdict = judge(properties, answer)
+                if counts:
+                    self.right[number] = False      # and so it stays if the reader interrupts
+                verdict = hint(answer)
                 if counts:
                     self.right[number] = verdict == "right"
                 who = f"Exercise {number}" if counts else f"Worked solution of exercise {number}"
-                print(f"{who} ({name}): {verdict}.")
+                print(f"{who} ({name}): {verdict}{'' if verdict.endswith('?') else '.'}")
 
             check.__name__ = name
             check.__doc__ = f"Check an answer to exercise {number}. counts=False: it is not your own."
-            check.hint = lambda answer: judge(properties, answer)
+            check.hint = hint
             return check
         return decorate
 
@@ -48,63 +91,235 @@ class Sheet:
         print(f"{sum(self.right.values())} of {len(self.right)} exercises are right.")
 
 
-def judge(properties, answer):
-    """"right", "not answered yet", or "not yet: " and what is wrong, as one line."""
-    if not callable(answer):
-        return f"not yet: give the function itself, not {type(answer).__name__}"
+def judge(properties, function, like, what=""):
+    """"right", "not answered yet", or "not yet: " and what is wrong, as one line. like, what: see `exercise`.
+
+    Nothing that the function raises comes out, sys.exit() included; only the reader's own interrupt does.
+    """
+    if not callable(function):
+        return one_line(f"not yet: give the function itself, not {type(function).__name__}")
+    answer = Answer(function, like, what)
     try:
-        hint = properties(Answer(answer))
+        with random_states_kept(), plain_torch():
+            hint = properties(answer)
     except NotAnswered:
         forgotten = "not yet: your function returns None, is a return missing?"
-        return "not answered yet" if is_stub(answer) else forgotten
-    except Exception as problem:
-        return f"not yet: your function stopped with {describe(problem, answer)}"
-    return f"not yet: {hint}" if hint else "right"
+        return "not answered yet" if is_stub(function) else forgotten
+    except Stopped as stopped:
+        hint = f"your function stopped with {describe(stopped.__cause__, function)}"
+    except Refused as refused:
+        hint = str(refused)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:        # numbers that a property cannot reckon with, such as 1e38
+        hint = f"the answer is too far off to be compared ({describe(problem)})"
+    if hint and _rounding.get():
+        hint = f"float16 keeps three digits, which may be all that is wrong: return float32; if that is no help, {hint}"
+    return one_line(f"not yet: {hint}{answer.remark()}") if hint else "right"
 
 
 class Answer:
-    """The student's function: it gets copies of its tensors, so that the check is safe, and must return."""
+    """The student's function as a check calls it: it gets copies, and what it returns is read and copied too.
 
-    def __init__(self, function):
-        self.function = function
+    So a function that writes on its arguments, or returns the same tensor twice, cannot change what it is
+    compared with. like, what: see `Sheet.exercise`.
+    """
 
-    def __call__(self, *arguments, **named):
-        arguments = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
-        result = self.function(*arguments, **named)
+    def __init__(self, function, like, what=""):
+        self.function, self.like, self.what = function, like, what
+        self.changed = set()            # places of the arguments that it wrote on
+        self.kept = None                # places of the arguments that it returned as they were, every time
+        _rounding.set(0.0)
+
+    def __call__(self, *arguments):
+        given = [copied(one) for one in arguments]
+        try:
+            with plain_torch():
+                result = self.function(*given)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:
+            raise Stopped from problem
+        self.changed |= {i for i, pair in enumerate(zip(given, arguments)) if not same(*pair)}
         if result is None or result is Ellipsis:
             raise NotAnswered
-        return result
+        if inspect.iscoroutine(result):
+            result.close()                  # or Python warns that nobody waited for it
+        like = self.like if isinstance(self.like, type) else self.like(*arguments)
+        tensors = [one for one in arguments if isinstance(one, torch.Tensor)]
+        dtype = torch.float64 if any(one.dtype == torch.float64 for one in tensors) else torch.float32
+        value = read(result, like, self.what, dtype)
+        kept = {i for i, one in enumerate(arguments) if isinstance(one, (torch.Tensor, list)) and same(value, one)}
+        self.kept = kept if self.kept is None else self.kept & kept
+        if isinstance(value, torch.Tensor) and not any(one.requires_grad for one in tensors):
+            return value.detach()
+        return value
+
+    def remark(self):
+        """What else there is to say of an answer that is wrong, or nothing."""
+        if self.changed:
+            return f"; your function also changes {self.name(min(self.changed))} itself: work on a copy"
+        if self.kept:
+            return f"; you return {self.name(min(self.kept))} as it came in"
+        return ""
+
+    def name(self, place):
+        """What the student's function calls an argument."""
+        code = getattr(self.function, "__code__", None)
+        names = code.co_varnames[:code.co_argcount] if code else ()
+        return names[place] if place < len(names) else f"argument {place + 1}"
 
 
-def is_stub(answer):
+def read(result, like, what="", dtype=torch.float32):
+    """What an answer returned, checked and copied; Refused, with a hint, where it cannot be compared.
+
+    like: int, float, bool, list, a shape or {name: shape}, as in `Sheet.exercise`. Tensors come back as dtype
+    and on the CPU, from whatever device; numbers as Python's own.
+    """
+    if isinstance(like, dict):
+        if not isinstance(result, (tuple, list)) or len(result) != len(like):
+            raise Refused(f"return two tensors, {' and '.join(like)}: yours is {kind(result)}", result)
+        return tuple(_tensor(one, like[name], dtype, f"{name}: ") for name, one in zip(like, result))
+    if not isinstance(like, type):
+        return _tensor(result, like, dtype)
+    try:
+        if like is not list:
+            return _number(result, like)
+        listed = result.tolist() if isinstance(result, (torch.Tensor, np.ndarray)) else result
+        if isinstance(listed, (list, tuple)):
+            return [_number(one, int) for one in listed]
+    except (TypeError, ValueError, RuntimeError):       # several numbers where one is wanted, or none at all
+        pass
+    raise Refused(f"return {ONE[like]}{what and ', ' + what}: yours is {kind(result)}", result)
+
+
+def _tensor(result, shape, dtype, name=""):
+    if not isinstance(result, torch.Tensor):
+        raise Refused(f"{name}return a tensor, not {type(result).__name__}", result)
+    if result.shape != tuple(shape):
+        raise Refused(f"{name}the answer has shape {tuple(result.shape)}, expected {tuple(shape)}", result)
+    if result.dtype not in PRECISE:
+        raise Refused(f"{name}the answer is {kind(result)}: return float32", result)
+    if result.layout != torch.strided or result.device.type == "meta":
+        raise Refused(f"{name}the answer is a sparse or an empty tensor: return an ordinary one", result)
+    _note_rounding(result)
+    copied = result.to("cpu", dtype, copy=True)
+    lost = int((~copied.isfinite()).sum())
+    if lost:
+        raise NotFinite(f"{name}the answer holds NaN or infinity in {lost} of {copied.numel()} places", result)
+    return copied
+
+
+def _number(result, like):
+    """A Python number of the wanted type; TypeError, ValueError or RuntimeError where it is none."""
+    if isinstance(result, (torch.Tensor, np.ndarray, np.generic)):
+        _note_rounding(result)
+        result = result.item()
+    if like is bool:
+        if not isinstance(result, (bool, int, float)) or result not in (0, 1):
+            raise TypeError
+    elif isinstance(result, bool) or not isinstance(result, (int, float) if like is float else int):
+        raise TypeError
+    elif abs(result) > 2**63:
+        raise NotFinite("the answer is infinite, or as good as that", result)
+    elif math.isnan(result):
+        raise NotFinite("the answer is NaN", result)
+    return like(result)
+
+
+def _note_rounding(result):
+    if result.dtype in (torch.float16, np.float16):
+        _rounding.set(torch.finfo(torch.float16).eps)
+
+
+def kind(result):
+    """What a thing is, in a few words."""
+    if isinstance(result, torch.Tensor):
+        return f"a tensor of shape {tuple(result.shape)} and type {str(result.dtype).removeprefix('torch.')}"
+    return f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else f"of type {type(result).__name__}"
+
+
+def copied(argument):
+    """A copy for a function to write on."""
+    return argument.clone() if isinstance(argument, torch.Tensor) else copy.deepcopy(argument)
+
+
+def same(one, other):
+    """Whether two arguments hold the same numbers."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and one.dtype == other.dtype and bool((one == other).all())
+    return type(one) is type(other) and one == other
+
+
+@contextlib.contextmanager
+def plain_torch():
+    """float32, the CPU and gradients inside, whatever the reader has set; afterwards what was set before."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    try:
+        _set_defaults(torch.float32, torch.device("cpu"))
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        _set_defaults(dtype, device)
+
+
+def _set_defaults(dtype, device):
+    if torch.get_default_dtype() != dtype:
+        torch.set_default_dtype(dtype)
+    if torch.get_default_device() != device:
+        torch.set_default_device(None if device.type == "cpu" else device)      # None: no layer is left behind
+
+
+@contextlib.contextmanager
+def random_states_kept():
+    """The random states of torch, NumPy and Python afterwards as they were, whatever an answer draws or seeds."""
+    python, numpy = python_random.getstate(), np.random.get_state()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            yield
+    finally:
+        python_random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def is_stub(function):
     """Whether a function is still the empty stub: no names used, nothing stored."""
-    code = getattr(answer, "__code__", None)
+    code = getattr(function, "__code__", None)
     return code is None or (not code.co_names and code.co_nlocals == code.co_argcount)
 
 
-def describe(problem, answer):
-    """An exception as one line: its kind, the first line of its message, where in the student's function."""
-    message = str(problem).strip().splitlines()
-    code = getattr(answer, "__code__", None)
-    lines = [frame.lineno - code.co_firstlineno + 1 for frame in traceback.extract_tb(problem.__traceback__)
-             if code and frame.filename == code.co_filename and frame.name == code.co_name]
+def describe(problem, function=None):
+    """An exception in a few words: its kind, the first line of its message, where in the student's function."""
+    try:
+        message = str(problem).strip().splitlines()
+    except Exception:                       # the exception is the student's own class
+        message = []
+    code = getattr(function, "__code__", None)
+    lines = [line - code.co_firstlineno + 1 for frame, line in traceback.walk_tb(problem.__traceback__)
+             if frame.f_code is code]
     where = f" (line {lines[-1]} of your function)" if lines else ""
+    if isinstance(problem, SystemExit):
+        return f"sys.exit(){where}: leave it out, and return the result"
     return f"{type(problem).__name__}: {(message[0] if message else 'no message')[:110]}{where}"
 
 
-def shape_hint(result, like):
-    """A hint when a result is no tensor of the expected shape, else None. like: a tensor of that shape."""
-    if not isinstance(result, torch.Tensor):
-        return f"return a tensor, not {type(result).__name__}"
-    if result.shape != like.shape:
-        return f"the answer has shape {tuple(result.shape)}, expected {tuple(like.shape)}"
-    return None
+def one_line(text):
+    """Text without line breaks and other characters that are not printed, at most LONGEST of them."""
+    text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."
 
 
 def close(result, expected, tolerance):
-    """Whether all numbers agree within a tolerance, and all are finite."""
+    """Whether all numbers agree within a tolerance, and all are finite. expected: of the same shape, or one number.
+
+    The tolerance grows by four roundings where the answer's own numbers are coarser than float32.
+    """
     result, expected = torch.as_tensor(result).double(), torch.as_tensor(expected).double()
-    return bool(torch.isfinite(result).all() and ((result - expected).abs() <= tolerance).all())
+    if expected.ndim and expected.shape != result.shape:
+        return False
+    allowed = tolerance + 4 * _rounding.get() * (1 + expected.abs())
+    return bool(torch.isfinite(result).all() and ((result - expected).abs() <= allowed).all())
 
 
 def random(*shape, seed=0):

@@ -100,7 +100,7 @@ def _check(c, prompt, negative_prompt, scheduler, history, picture):
         raise ValueError(f"scheduler is a {type(scheduler).__name__}: use a DDIMScheduler or an "
                          "EulerDiscreteScheduler.")
     if prompt == negative_prompt:
-        raise ValueError("prompt and negative_prompt are the same, so guidance can not be seen: use another "
+        raise ValueError("prompt and negative_prompt are the same, so guidance cannot be seen: use another "
                          "prompt.")
     count = len(scheduler.timesteps)
     if len(history) != count + 1:

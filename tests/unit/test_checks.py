@@ -1,23 +1,192 @@
-"""No check of any lesson is left untried: each has right answers and mistakes to tell apart."""
-from importlib import import_module
-from pkgutil import iter_modules
+"""Every check accepts right answers, however written; each mistake gets its own hint; nothing else comes through."""
+import random
+import re
+import warnings
 
+import numpy as np
 import pytest
-from helpers import checks
+import torch
+from exercises import EXERCISES, LESSONS
+from helpers.checks.base import Sheet
+from made_up import made_up
 
-MODULES = [import_module(f"helpers.checks.{found.name}") for found in iter_modules(checks.__path__)]
-LESSONS = [module for module in MODULES if hasattr(module, "progress")]
-
-
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.__name__.rpartition(".")[2])
-def test_every_check_is_tried_on_right_and_wrong_answers(lesson):
-    book = import_module(f"test_checks_{lesson.__name__.rpartition('.')[2]}")
-    names = {name for name, thing in vars(lesson).items() if hasattr(thing, "hint")}
-    assert set(book.RIGHT) == set(book.WRONG) == names
-    assert len(names) == len(lesson.progress.__self__.right)
-    assert all(len(book.RIGHT[name]) >= 2 and len(book.WRONG[name]) >= 3 for name in names)
+STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d: ..., 5: lambda a, b, c, d, e: ...,
+         6: lambda a, b, c, d, e, f: None}
+KINDS = list(made_up(lambda: 0))
+TRIALS = [(name, kind) for name in EXERCISES for kind in KINDS]
+ONE_IN = 7              # of all trials so many in `make test`: every kind is tried on two or three checks
 
 
-def test_the_exercises_are_numbered_through_the_lessons():
-    numbers = sorted(number for lesson in LESSONS for number in lesson.progress.__self__.right)
-    assert len(LESSONS) == 5 and numbers == list(range(1, len(numbers) + 1))
+def cases(which):
+    """Every right or wrong answer of every exercise as a case of its own."""
+    return [pytest.param(exercise.check, answer, id=f"{name}-{i}")
+            for name, exercise in EXERCISES.items() for i, answer in enumerate(getattr(exercise, which))]
+
+
+def test_every_exercise_is_numbered_and_has_answers_to_try():
+    numbers = sorted(number for module in LESSONS.values() for number in module.sheet.right)
+    assert len(LESSONS) == 5 and numbers == list(range(1, len(EXERCISES) + 1))
+    assert all(len(one.right) >= 2 and len(one.wrong) >= 3 for one in EXERCISES.values())
+
+
+@pytest.mark.parametrize("check, answer", cases("right"))
+def test_right_answers_are_accepted(check, answer):
+    assert check.hint(answer) == "right"
+
+
+@pytest.mark.parametrize("check, wrong", cases("wrong"))
+def test_mistakes_get_their_own_hint(check, wrong):
+    answer, words = wrong
+    hint = check.hint(answer)
+    assert hint.startswith("not yet: ") and words in hint and hint.isprintable()
+
+
+def precisely(answer, dtype):
+    """The answer with its tensors in another precision."""
+    def cast(result):
+        if isinstance(result, (tuple, list)):
+            return type(result)(map(cast, result))
+        return result.to(dtype) if isinstance(result, torch.Tensor) and result.is_floating_point() else result
+    return lambda *arguments: cast(answer(*arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_answer_may_come_back_in_another_precision(name, dtype):
+    exercise = EXERCISES[name]
+    for answer in exercise.right:
+        verdict = exercise.check.hint(precisely(answer, dtype))
+        if name == "train_only" and dtype == torch.float16:         # weight decay is smaller than its rounding
+            assert "return float32" in verdict
+        else:
+            assert verdict == "right"
+    assert not any(exercise.check.hint(precisely(answer, dtype)) == "right" for answer, words in exercise.wrong)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_reader_s_own_settings_do_not_matter(name):
+    """float64 as default, no gradients, another default device: right answers are right all the same."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            assert {EXERCISES[name].check.hint(answer) for answer in EXERCISES[name].right} == {"right"}
+            assert (torch.get_default_dtype(), torch.get_default_device().type) == (torch.float64, "meta")
+            assert torch.is_autocast_enabled("cpu") and torch.is_inference_mode_enabled()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_an_answer_may_compute_on_a_gpu():
+    def move(thing, device):
+        if isinstance(thing, (tuple, list)):
+            return type(thing)(move(one, device) for one in thing)
+        return thing.to(device) if isinstance(thing, torch.Tensor) else thing
+
+    for name, exercise in EXERCISES.items():
+        for answer in exercise.right:
+            assert (name, exercise.check.hint(lambda *a: move(answer(*a), "cuda"))) == (name, "right")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_hints_differ(name):
+    """Mistakes of different words have different hints, also where one hint holds the words of another."""
+    exercise = EXERCISES[name]
+    hints = {exercise.check.hint(answer) for answer, words in exercise.wrong}
+    assert len(hints) >= len({words for answer, words in exercise.wrong}) >= 3
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_untouched_stub_is_not_answered_yet(name, capsys):
+    EXERCISES[name].check(STUBS[min(answer.__code__.co_argcount for answer in EXERCISES[name].right)])
+    assert re.fullmatch(rf"Exercise \d+ \({name}\): not answered yet\.\n", capsys.readouterr().out)
+
+
+def state():
+    """What an answer can disturb."""
+    return (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
+            torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+            torch.get_default_device())
+
+
+def tried(name, kind, capsys):
+    """The verdict on a made-up answer, after it has been held against all that must be true of any."""
+    exercise, before = EXERCISES[name], state()
+    answer = made_up(exercise.right[0])[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exercise.check(answer)
+    assert state() == before
+    out, err = capsys.readouterr()
+    line = out.removesuffix("\n")
+    assert err == "" and line.isprintable() and len(line) < 400
+    number, verdict = re.fullmatch(rf"Exercise (\d+) \({name}\): (.+)", line).groups()
+    assert verdict == "right." or verdict.startswith(("not yet: ", "not answered yet."))
+    assert exercise.sheet.right[int(number)] == (verdict == "right.") == (not answer.wrong), (kind, verdict)
+    return verdict
+
+
+@pytest.mark.parametrize("offset", range(10))
+def test_made_up_answers(offset, capsys):
+    for name, kind in TRIALS[::ONE_IN][offset::10]:
+        tried(name, kind, capsys)
+
+
+def test_many_answers_are_made_up():
+    assert len(KINDS) >= 100 and len(TRIALS) >= 864
+
+
+def test_an_interrupt_passes_through_and_counts_as_wrong():
+    exercise = EXERCISES["add_noise"]
+
+    def waits(*arguments):
+        raise KeyboardInterrupt
+
+    exercise.check(exercise.right[0])
+    assert exercise.sheet.right[1]
+    with pytest.raises(KeyboardInterrupt):
+        exercise.check(waits)
+    assert not exercise.sheet.right[1]
+
+
+@pytest.mark.parametrize("answer, words", [
+    (lambda x0, eps, abar: x0, "; you return x0 as it came in"),
+    (lambda x0, eps, abar: x0.mul_(abar.view(-1, 1, 1, 1)) + eps, "; your function also changes x0 itself: work on a copy"),
+    (lambda x0, eps, abar: __import__("sys").exit(3), "sys.exit() (line 1 of your function): leave it out"),
+    (lambda x0, eps, abar: x0 * float("nan"), "NaN or infinity in 108 of 108 places"),
+])
+def test_answers_that_do_nothing_are_told_so(answer, words):
+    assert words in EXERCISES["add_noise"].check.hint(answer)
+
+
+@pytest.mark.hard
+@pytest.mark.parametrize("name", EXERCISES)
+def test_all_made_up_answers(name, capsys):
+    for kind in KINDS:
+        tried(name, kind, capsys)
+
+
+def test_progress_counts_own_right_answers_only(capsys):
+    sheet = Sheet()
+
+    @sheet.exercise(1, int)
+    def double(answer):
+        return None if answer(2) == 4 else "that is not twice as much"
+
+    @sheet.exercise(2, int)
+    def square(answer):
+        return None if answer(3) == 9 else "that is not the square"
+
+    double(lambda x: 2 * x)
+    square(lambda x: x * x, counts=False)
+    sheet.progress()
+    double(lambda x: x)
+    sheet.progress()
+    assert capsys.readouterr().out.splitlines() == [
+        "Exercise 1 (double): right.",
+        "Worked solution of exercise 2 (square): right.",
+        "1 of 2 exercises are right.",
+        "Exercise 1 (double): not yet: that is not twice as much.",
+        "0 of 2 exercises are right."]

@@ -83,70 +83,37 @@ RIGHT = {
 }
 
 WRONG = {
-    "contrastive_loss": {
-        "longer vectors": lambda i, t, s: loss(i, t, s, normal=False),
-        "average both directions": lambda i, t, s: loss(i, t, s, both=False),
-        "multiply the cosines": lambda i, t, s: loss(i, t, s, invert=True),
-        "log N": lambda i, t, s: 6 * loss(i, t, s),
-        "one number": lambda i, t, s: F.normalize(i, dim=-1),
-    },
-    "cross_attention": {
-        "columns sum to 1": lambda *a: attention(*a, axis=-2),
-        "too flat": lambda *a: attention(*a, width=8),
-        "too sharp": lambda *a: attention(*a, scale=False),
-        "changing head 2": lambda *a: attention(*a, mix=True),
-        "return two things": lambda *a: attention(*a)[0],
-        "the output is not": lambda *a: attention(*a, plain=True),
-    },
-    "word_positions": {
-        "off by one": lambda p, w: [i - 1 for i in positions(p, w)],
-        "every occurrence": lambda p, w: positions(p, w)[:len(w)],
-        "several pieces": lambda p, w: [i for i in range(len(p)) if p[i] == w[0]],
-        "half a word": lambda p, w: sorted({j for i in range(len(p)) if p[i] == w[0]
-                                            for j in range(i, i + len(w))}),
-        "a list of whole numbers": lambda p, w: float(len(p)),
-    },
-    "pointing_hit": {
-        "scale its index": lambda h, m: bool(m.flatten()[h.argmax()]),
-        "exchanged": lambda h, m: hit(h, m, swap=True),
-        "single highest cell": lambda h, m: mean_inside_is_higher(h, F.avg_pool2d(1.0 * m[None], 8)[0] > 0.5),
-        "True or False": lambda h, m: m,
-    },
+    "contrastive_loss": [
+        (lambda i, t, s: loss(i, t, s, normal=False), "longer vectors"),
+        (lambda i, t, s: loss(i, t, s, both=False), "average both directions"),
+        (lambda i, t, s: loss(i, t, s, invert=True), "multiply the cosines"),
+        (lambda i, t, s: 6 * loss(i, t, s), "log N"),
+        (lambda i, t, s: F.normalize(i, dim=-1), "one number"),
+    ],
+    "cross_attention": [
+        (lambda *a: attention(*a, axis=-2), "columns sum to 1"),
+        (lambda *a: attention(*a, width=8), "too flat"),
+        (lambda *a: attention(*a, scale=False), "too sharp"),
+        (lambda *a: attention(*a, mix=True), "changing head 2"),
+        (lambda *a: attention(*a)[0], "return two tensors"),
+        (lambda *a: attention(*a, plain=True), "the output is not"),
+    ],
+    "word_positions": [
+        (lambda p, w: [i - 1 for i in positions(p, w)], "off by one"),
+        (lambda p, w: positions(p, w)[:len(w)], "every occurrence"),
+        (lambda p, w: [i for i in range(len(p)) if p[i] == w[0]], "several pieces"),
+        (lambda p, w: sorted({j for i in range(len(p)) if p[i] == w[0]
+                                            for j in range(i, i + len(w))}), "half a word"),
+        (lambda p, w: float(len(p)), "a list of whole numbers"),
+    ],
+    "pointing_hit": [
+        (lambda h, m: bool(m.flatten()[h.argmax()]), "scale its index"),
+        (lambda h, m: hit(h, m, swap=True), "exchanged"),
+        (lambda h, m: mean_inside_is_higher(h, F.avg_pool2d(1.0 * m[None], 8)[0] > 0.5), "single highest cell"),
+        (lambda h, m: m, "True or False"),
+    ],
 }
-
-
-@pytest.mark.parametrize("name", RIGHT)
-def test_right_answers_are_accepted(name):
-    for answer in RIGHT[name]:
-        assert getattr(checks, name).hint(answer) == "right"
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_each_mistake_gets_its_own_hint(name):
-    hints = {said: getattr(checks, name).hint(answer) for said, answer in WRONG[name].items()}
-    for said, hint in hints.items():
-        assert hint.startswith("not yet: ") and said in hint, (said, hint)
-    assert len(set(hints.values())) == len(hints) >= 3
 
 
 def test_word_positions_takes_arrays():
     assert checks.word_positions.hint(lambda p, w: np.array(positions(p, w), int)) == "right"
-
-
-STUBS = {"contrastive_loss": lambda a, b, c: None, "cross_attention": lambda a, b, c, d, e, f: None,
-         "word_positions": lambda a, b: None, "pointing_hit": lambda a, b: None}
-
-
-@pytest.mark.parametrize("name", STUBS)
-def test_an_untouched_stub_and_an_error(name):
-    def broken(*arguments):
-        raise ValueError("oh dear")
-
-    assert getattr(checks, name).hint(STUBS[name]) == "not answered yet"
-    assert "oh dear" in getattr(checks, name).hint(broken)
-    assert "give the function itself" in getattr(checks, name).hint(3)
-
-
-def test_progress_counts(capsys):
-    checks.progress()
-    assert capsys.readouterr().out.endswith("of 4 exercises are right.\n")
