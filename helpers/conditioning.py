@@ -14,6 +14,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from helpers.components import MODELS
 from helpers.latents import to_pixels
+from helpers.pictures import upright
 
 
 class Token(NamedTuple):
@@ -122,7 +123,7 @@ class Towers:
         if images is not None:
             side = self.clip.config.vision_config.image_size
             images = inputs.pictures(images, "images", least=1)
-            taken["pixel_values"] = to_pixels([one.convert("RGB").resize((side, side)) for one in images])
+            taken["pixel_values"] = to_pixels([upright(one).resize((side, side)) for one in images])
         if texts is not None:
             length = self.clip.config.text_config.max_position_embeddings
             taken |= self.tokenizer(inputs.texts(texts, "texts", least=1), padding=True, truncation=True,

@@ -10,93 +10,18 @@ from helpers import inputs
 
 import io
 import math
-import os
 import random
 import weakref
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+
+from helpers.files import save_picture
+from helpers.pictures import prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
 
 PREVIEW_POSTCARDS = 32      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
-SMALLEST = 8                # a picture of fewer pixels a side holds nothing to look at
-
-
-# Any picture, as the model wants it
-
-
-def prepare_picture(source, size):
-    """Any picture as an RGB PIL image, size x size: turned upright, cut to its middle square, resized.
-
-    source: a PIL image of any mode (L, LA, RGB, RGBA, P, CMYK, 1, 16 bit, float 0..1), a path, or an array
-    (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats 0..1. Transparency is laid on white.
-    size: 8 to 8192. TypeError for anything else; ValueError for a file that is no picture, numbers out of range, or a picture
-    below 8 pixels a side; FileNotFoundError for no file.
-    """
-    inputs.whole_number(size, "size", SMALLEST, 8192)
-    image = _rgb(ImageOps.exif_transpose(_opened(source)))
-    if min(image.size) < SMALLEST:
-        raise ValueError(f"The picture is {image.width} x {image.height} pixels: it needs at least "
-                         f"{SMALLEST} on each side.")
-    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-
-
-def _opened(source):
-    """A PIL image of an image, a path or an array."""
-    if isinstance(source, Image.Image):
-        return source
-    if isinstance(source, (str, os.PathLike)):
-        try:
-            with Image.open(source) as image:
-                image.load()
-                return image
-        except (FileNotFoundError, IsADirectoryError):
-            raise FileNotFoundError(f"There is no picture file {source}: check the path.") from None
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as problem:
-            unknown = isinstance(problem, UnidentifiedImageError)
-            why = "no picture that Pillow can read" if unknown else problem
-            raise ValueError(f"{source} can not be opened: {why}. Save it as PNG or JPEG.") from None
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(_bytes_of(source))
-    raise TypeError(f"A picture is a PIL image, a path or an array, not {type(source).__name__}.")
-
-
-def _bytes_of(array):
-    """An array of a picture as uint8, (H, W), (H, W, 3) or (H, W, 4)."""
-    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise ValueError(f"An array of shape {array.shape} is no picture: use (H, W), (H, W, 3) or (H, W, "
-                         "4).")
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype == np.uint16:
-        return (array / 257).round().astype(np.uint8)
-    if array.dtype == bool:
-        return array.astype(np.uint8) * 255
-    if array.dtype.kind == "f":
-        return _scaled_bytes(array, 1.0)
-    raise ValueError(f"An array of {array.dtype} can not be read as a picture: use uint8, 0 to 255.")
-
-
-def _scaled_bytes(array, top):
-    """Numbers from 0 to `top` as uint8. ValueError for numbers outside, NaN among them."""
-    if not ((array >= 0) & (array <= top)).all():
-        raise ValueError(f"The picture holds numbers outside 0 to {top:g}, or NaN: bring them into that "
-                         "range.")
-    return (array * (255 / top)).round().astype(np.uint8)
-
-
-def _rgb(image):
-    """A PIL image of any mode as RGB."""
-    if image.mode == "F":
-        image = Image.fromarray(_scaled_bytes(np.asarray(image), 1.0))
-    elif image.mode.startswith("I"):                            # 16 or 32 bit, by how Pillow opened the file
-        image = Image.fromarray(_scaled_bytes(np.asarray(image).astype(np.float64), 65535.0))
-    if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
 
 
 # There and back
@@ -104,23 +29,21 @@ def _rgb(image):
 
 @torch.inference_mode()
 def encode_image(c, image):
-    """The latents (1, C, h, w) of a PIL picture, RGB, of any size that the VAE can halve (`check_sides`): the
-    mean, scaled like noise. c.image_size square is what the U-Net knows best; see `prepare_picture`.
+    """The latents (1, C, h, w) of a PIL picture of any size that the VAE can halve (`check_sides`): the
+    mean, scaled like noise. Like every picture here it is turned `upright` first, and its size is otherwise
+    left alone. c.image_size square is what the U-Net knows best; see `prepare_picture`.
     """
-    if not isinstance(image, Image.Image):
-        raise TypeError(f"image must be a PIL picture, not {type(image).__name__}.")
-    if image.mode != "RGB":
-        raise ValueError(f'image has the mode {image.mode!r}: use image.convert("RGB").')
-    return encode_pixels(c, to_pixels([image])).mode() * c.vae.config.scaling_factor
+    return encode_pixels(c, to_pixels([upright(image)])).mode() * c.vae.config.scaling_factor
 
 
 def to_pixels(images):
-    """RGB pictures of one size, a list of B, as a tensor (B, 3, H, W), float32, -1..1."""
+    """PIL pictures of one size, a list of B, turned `upright`, as a tensor (B, 3, H, W), float32, -1..1."""
     images = inputs.pictures(images, "images", least=1)
+    images = [upright(image) for image in images]
     if len({image.size for image in images}) > 1:
         sizes = " and ".join(f"{width} x {height}" for width, height in sorted({one.size for one in images})[:2])
         raise ValueError(f"images must be of one size, not {sizes}: see prepare_picture.")
-    arrays = np.stack([np.asarray(image.convert("RGB")) for image in images])     # (B, H, W, 3), 0..255
+    arrays = np.stack([np.asarray(image) for image in images])     # (B, H, W, 3), 0..255
     return torch.from_numpy(arrays).permute(0, 3, 1, 2) / 127.5 - 1
 
 
@@ -266,10 +189,10 @@ class Jpeg(NamedTuple):
 
 
 def jpeg(image, quality):
-    """A PIL picture, RGB, through JPEG at a quality of 1 to 95, with tables made for this picture."""
-    inputs.picture(image, "image", mode="RGB"), inputs.whole_number(quality, "quality", 1, 95)
+    """A PIL picture, turned `upright`, through JPEG at a quality of 1 to 95, with tables made for this picture."""
+    inputs.picture(image, "image"), inputs.whole_number(quality, "quality", 1, 95)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    save_picture(upright(image), buffer, "JPEG", quality=quality, optimize=True)
     data = buffer.getvalue()
     scan = data.index(b"\xff\xda")                                      # "start of scan": pixels follow
     header = scan + 2 + int.from_bytes(data[scan + 2:scan + 4], "big")

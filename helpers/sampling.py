@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
 from helpers.latents import decode_latents, encode_image, require_finite
+from helpers.pictures import check_mask_fits, turned, upright
 from helpers.conditioning import encode_prompts
 
 import diffusers
@@ -85,7 +86,7 @@ def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler
         (it is copied).
     seed: a whole number, for a batch the first of B in a row, or a list of B. Same seed, same picture: on
         every device, in any batch.
-    image: a PIL picture to start from, see `encode_image`. The result is as large as it is.
+    image: a PIL picture to start from, turned `upright`, see `encode_image`. The result is as large as it is then.
     strength: how far back towards noise to start, above 0 (hardly changed) to 1; None: 0.6, or 1 with a mask.
     mask: what to paint anew in `image`: a PIL "L" or "1" picture, white where to paint, or an (H, W) array of
         bool or of 0 to 1. The rest is put back after every step, as noisy as the next step expects it.
@@ -103,6 +104,7 @@ def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler
     scheduler = make_scheduler(c, scheduler)
     scheduler.set_timesteps(whole_number(steps, "steps", 1, scheduler.config.num_train_timesteps))
 
+    check_mask_fits(image, mask)
     known = None if image is None else encode_image(c, image)  # (1, C, h, w)
     shape = c.latent_shape if known is None else known.shape[1:]
     noise = seeded_noise((len(prompts), *shape), generators, c.device, c.dtype)
@@ -118,6 +120,8 @@ def generate(c, prompt, *, image=None, mask=None, **settings):
 
     With a mask, the pixels outside of it are those of `image`, exactly.
     """
+    check_mask_fits(image, mask)
+    image = None if image is None else upright(image)
     for step in denoise(c, prompt, image=image, mask=mask, **settings):
         pass
     pictures = decode_latents(c, step.latents)
@@ -130,7 +134,7 @@ def generate(c, prompt, *, image=None, mask=None, **settings):
 def extend(image, left=0, top=0, right=0, bottom=0):
     """A larger canvas round a picture: (canvas, mask), to be given to `generate` as image= and mask=.
 
-    image: PIL, of width W and height H. The sides are grown by so many pixels (whole, 0 or more), filled with
+    image: PIL, of width W and height H once it is turned `upright`. The sides are grown by so many pixels (whole, 0 or more), filled with
     the colours of the edge. mask: (top + H + bottom, left + W + right) of bool, True where the canvas is new.
     Raises ValueError where nothing grows, or by less than nothing.
     """
@@ -139,7 +143,7 @@ def extend(image, left=0, top=0, right=0, bottom=0):
     if not any(sides):
         raise ValueError("The canvas has to grow on some side: give left, top, right or bottom, in pixels.")
     grow = ((top, bottom), (left, right))
-    pixels = np.asarray(image.convert("RGB"))  # (H, W, 3)
+    pixels = np.asarray(upright(image))  # (H, W, 3)
     canvas = Image.fromarray(np.pad(pixels, (*grow, (0, 0)), mode="edge"))
     return canvas, np.pad(np.zeros(pixels.shape[:2], bool), grow, constant_values=True)
 
@@ -277,6 +281,7 @@ def _check_strength(strength, default):
 def _check_mask(mask, size):
     """The mask as an (H, W) array of bool, True where to paint. size: (W, H) of the picture."""
     if isinstance(mask, Image.Image):
+        mask = turned(mask)
         if mask.mode not in ("1", "L"):
             raise ValueError(f'mask has the mode {mask.mode!r}: use mask.convert("L"), white where to paint.')
         mask = np.asarray(mask.convert("L")) / 255

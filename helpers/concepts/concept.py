@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 MOST_VECTORS = 75  # more than a prompt of CLIP has room for
+WIDEST = 16_384  # numbers a vector: 768 in Stable Diffusion 1.5, 4096 in the largest text encoders that are in use
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +51,9 @@ def _checked(token, vectors):
     if not fits or vectors.numel() > MOST_VECTORS * vectors.shape[-1]:
         raise ValueError(f"The concept {token} needs one vector (d,), or up to {MOST_VECTORS} as (n, d), and "
                          f"has the shape {tuple(vectors.shape)}.")
+    if vectors.shape[-1] > WIDEST:  # said before it is copied: an expanded tensor may be large and take no room
+        raise ValueError(f"The concept {token} has vectors of {vectors.shape[-1]} numbers: no text encoder reads more "
+                         f"than {WIDEST}.")
     vectors = vectors.detach().reshape(-1, vectors.shape[-1]).to("cpu", torch.float32, copy=True).contiguous()
     if not vectors.isfinite().all():
         raise ValueError(f"The concept {token} holds NaN or infinite numbers: get or train it anew.")

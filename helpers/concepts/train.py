@@ -43,7 +43,7 @@ def noise_loss(c, latents, prompt_embeds, noise, timesteps, weights=1.0):
 def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0):
     """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
 
-    c: Components. images: PIL, RGB, c.image_size square. token: the new word, such as "<teal>".
+    c: Components. images: PIL, c.image_size square, turned `upright`. token: the new word, such as "<teal>".
     start: the word whose vectors the training starts from. Several words, or one of several pieces, give a
         concept of as many vectors. Each keeps its length and learns only its direction: a vector much longer
         than a word's drowns the other words of a prompt.

@@ -1,6 +1,8 @@
 """Lesson 03, first half: the places a prompt fills, pictures against captions, differences and words."""
 import numpy as np
 
+from helpers.pictures import upright
+
 from . import style
 from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture
 from .style import tidy, write
@@ -138,7 +140,7 @@ def subtraction(rows, note=None, dpi=style.DPI):
     write(fig, 4.6, top - 0.12, "words nearest to the difference of the two picture vectors (cosine)")
     for r, (first, second, word, other, near) in enumerate(rows):
         y = top + r * high
-        a, b = (np.asarray(one.convert("RGB")).astype(float) for one in (first, second))
+        a, b = (np.asarray(upright(one)).astype(float) for one in (first, second))
         for x, picture in ((0.1, first), (1.2, second), (2.3, 255 - np.abs(a - b))):
             show_picture(fig, picture, x, y, size)
         ax = place(fig, 4.6, y + 0.02, 3.6, size - 0.04)

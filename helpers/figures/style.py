@@ -15,6 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
+from helpers.pictures import upright
+
 SIGNAL = "#0072B2"      # blue: the picture, the data, the true distribution
 NOISE = "#8C8C8C"       # grey: noise
 ESTIMATE = "#E69F00"    # orange: what the model estimates (x_0, noise)
@@ -110,7 +112,7 @@ def to_rgb(picture):
     if hasattr(picture, "detach"):
         values = picture.detach().float().cpu().numpy().transpose(1, 2, 0)   # (3, H, W) -> (H, W, 3)
         return ((values + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-    array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    array = np.asarray(upright(picture) if isinstance(picture, Image.Image) else picture)
     return array.clip(0, 255).astype(np.uint8)
 
 

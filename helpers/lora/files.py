@@ -3,7 +3,7 @@ import json
 import re
 from pathlib import Path
 
-from helpers.files import make_folder, write_atomic
+from helpers.files import filling, write_atomic
 from helpers.interrupts import whole
 
 from safetensors import safe_open
@@ -30,8 +30,8 @@ def save_lora(lora, folder):
         down, up = layer.A.detach().cpu().half(), (layer.scale * layer.B.detach()).cpu().half()
         tensors[f"unet.{name}.lora_A.weight"] = down.reshape(len(down), -1, *sides).contiguous()
         tensors[f"unet.{name}.lora_B.weight"] = up.reshape(*up.shape, *(1 for _ in sides)).contiguous()
-    folder = make_folder(folder)
-    write_atomic(folder / FILE, lambda file: save_file(tensors, file, metadata={"format": "pt"}))
+    with filling(folder) as folder:
+        write_atomic(folder / FILE, lambda file: save_file(tensors, file, metadata={"format": "pt"}))
     return folder / FILE
 
 

@@ -7,6 +7,7 @@ from helpers.conditioning import encode_prompts
 from helpers.diffusion import add_noise
 from helpers.concepts import noise_loss
 from helpers.latents import encode_image, require_finite
+from helpers.pictures import check_mask_fits
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, ba
     """Train a LoRA that is in c.unet, one `Progress` at a time. To cancel, stop asking: it stays as far as it
     came.
 
-    c: Components. lora: from `add_lora`. images: PIL, RGB, c.image_size square. prompts: one string an image.
+    c: Components. lora: from `add_lora`. images: PIL, c.image_size square, turned `upright`. prompts: one string an image.
     keep: (images, prompts) of ordinary pictures that the model is to draw as before (Ruiz et al. 2023). Three
         of eight pictures in a batch are these, one of them with an empty prompt, as guidance has it; on them
         the U-Net is to answer as it does without the LoRA, whatever the noise was.
@@ -79,6 +80,8 @@ class _Lesson:
                                  "for each picture.")
         if not images:
             raise ValueError("There is no picture to learn from: give a list of images and one of prompts.")
+        for image in images:
+            check_mask_fits(image, masks)
         latents = torch.cat([encode_image(c, image) for image in images + keep_images])
         if latents.shape[1:] != c.latent_shape:
             raise ValueError(f"The pictures must be {c.image_size} x {c.image_size} pixels: see "

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from PIL import Image, PngImagePlugin
 
 from ..conditioning import too_long
-from ..files import write_atomic
+from ..files import save_picture, write_atomic
 from ..latents import decode_latents, preview_of
 from ..sampling import SCHEDULERS, Step, denoise
 from .base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
@@ -210,5 +210,5 @@ def png(picture, settings=None):
     if settings:
         note.add_text("parameters", "\n".join(f"{name}: {value}" for name, value in settings.items()))
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", pnginfo=note)
+    save_picture(picture, buffer, "PNG", pnginfo=note)
     return buffer.getvalue()

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from helpers import inputs
+from helpers.pictures import upright
 
 from .captions import read_caption, scene_of
 from .scene import BACKDROPS, COLOURS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, Scene
@@ -158,7 +159,7 @@ def pixels_of(image):
     """PIL image or uint8 (height, width, 3) -> float tensor (3, 128, 128) in -1..1."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    image = image.convert("RGB")
+    image = upright(image)
     if image.size != (SIZE, SIZE):
         image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(127.5).sub(1)

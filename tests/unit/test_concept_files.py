@@ -135,8 +135,8 @@ BIN, SAFE = "learned_embeds.bin", "learned_embeds.safetensors"
 @pytest.mark.parametrize("name, write, words", [
     (BIN, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
     (SAFE, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
-    (BIN, lambda path: path.write_bytes(b"<html>not found</html>"), "which could run|is damaged"),
-    (SAFE, lambda path: path.write_bytes(b"<html>not found</html>"), "is damaged"),
+    (BIN, lambda path: path.write_bytes(b"<html>not found</html>"), "is a web page"),
+    (SAFE, lambda path: path.write_bytes(b"<html>not found</html>"), "is a web page"),
     (BIN, broken_zip, "is damaged"),
     (BIN, strange_zip, "is damaged"),
     (SAFE, half_safetensors, "is damaged"),
@@ -236,13 +236,11 @@ def test_an_interrupted_save_leaves_the_old_concept_or_none(tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr("helpers.concepts.files.save_file", half)
-    for where in (folder, tmp_path / "new"):
+    for where in (folder, tmp_path / "new" / "deep"):
         with pytest.raises(KeyboardInterrupt):
             save_concept(Concept("<new>", -VECTOR), where)
-        assert not [path for path in where.iterdir() if path.suffix == ".tmp"]
+        assert not [path for path in tmp_path.rglob("*") if path.suffix == ".tmp" or "new" in path.name]
     assert torch.equal(read_concept(folder).vectors[0], VECTOR)
-    with pytest.raises(FileNotFoundError, match="is no concept"):
-        read_concept(tmp_path / "new")
 
 
 def test_what_can_not_be_saved_writes_nothing(tmp_path):
@@ -251,3 +249,128 @@ def test_what_can_not_be_saved_writes_nothing(tmp_path):
     with pytest.raises(TypeError, match="takes a Concept, not Tensor"):
         save_concept(VECTOR, tmp_path / "teal")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("images, words", [
+    (Image.new("RGB", (8, 8)), "takes a list of PIL pictures"), (7, "takes a list of PIL pictures"),
+    ([Image.new("RGB", (8, 8)), "a path"], "must be a PIL picture, not str")])
+def test_wrong_pictures_make_no_folder(tmp_path, images, words):
+    with pytest.raises(TypeError, match=words):
+        save_concept(Concept("<teal>", VECTOR), tmp_path / "deep" / "teal", images=images)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("token, card, kind, words", [
+    ("<teal>", 7, TypeError, "README.md holds a string, not int"),
+    ("<teal>", "half a letter: \ud800", ValueError, "lone surrogate"),
+    ("<\ud800>", "", ValueError, "lone surrogate")])
+def test_words_that_no_file_can_hold_make_no_folder(tmp_path, token, card, kind, words):
+    with pytest.raises(kind, match=words) as caught:
+        save_concept(Concept(token, VECTOR), tmp_path / "teal", card=card)
+    assert not list(tmp_path.iterdir()) and "\n" not in str(caught.value)
+
+
+# Sizes: what is small on the disk and large in memory
+
+
+def bytearrays(path):
+    """A pickle in a zip of torch: a bytearray of a bytearray, 300 MB each."""
+    length = (300_000_000).to_bytes(4, "little")
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/data.pkl", b"\x80\x02cbuiltins\nbytearray\ncbuiltins\nbytearray\nJ" + length + b"\x85R\x85R.")
+        file.writestr("a/version", "3\n")
+
+
+def deflated(path, length=600_000_000):
+    """A file of torch.save, packed again: its vector takes a thousandth of its room."""
+    torch.save({"<cat>": VECTOR}, path)
+    with zipfile.ZipFile(path) as whole:
+        parts = {part.filename: whole.read(part) for part in whole.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in parts.items():
+            with file.open(name, "w") as part:
+                for _ in range(length // 1_000_000 if name.endswith("data/0") else 0):
+                    part.write(bytes(1_000_000))
+                part.write(content)
+
+
+def hidden_directory(path):
+    """A zip behind a zip: a reader that goes by the last directory alone sees the second."""
+    deflated(path, 20_000_000)
+    small = io.BytesIO()
+    torch.save({"<cat>": VECTOR}, small)
+    path.write_bytes(path.read_bytes() + small.getvalue())
+
+
+def overlapping(path):
+    """A directory that names one and the same 1 MB a thousand times."""
+    torch.save({"<cat>": torch.zeros(250_000)}, path)
+    with zipfile.ZipFile(path, "a") as file:
+        part = next(part for part in file.infolist() if part.filename.endswith("data/0"))
+        file.filelist.extend([part] * 1000)
+        file._didModify = True  # else the directory is not written anew
+
+
+GREEDY = {
+    "one number, seen 400 million times": (
+        lambda path: torch.save({"<cat>": torch.ones(1).expand(4 * 10**8)}, path), "has vectors of 400000000 numbers"),
+    "75 rows of 100 million": (
+        lambda path: torch.save({"<cat>": torch.ones(1).expand(75, 10**8)}, path), "vectors of 100000000 numbers"),
+    "the same in the old format": (
+        lambda path: old_torch(path, {"<cat>": torch.ones(1).expand(4 * 10**8)}), "vectors of 400000000 numbers"),
+    "more rows than there are": (
+        lambda path: torch.save({"<cat>": torch.ones(1).expand(10**8, 4)}, path), "up to 75 as"),
+    "another dtype": (
+        lambda path: torch.save({"<cat>": torch.ones(1).double().expand(10**9)}, path), "vectors of 1000000000 numbers"),
+    "bytearrays": (bytearrays, "asks for builtins.bytearray, which .* fill the memory"),
+    "a packed zip": (deflated, "would unpack to 600 MB, which torch never writes"),
+    "a hidden directory": (hidden_directory, "begins with something else than its first part"),
+    "overlapping parts": (overlapping, "would unpack to 1,00. MB")}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_small_file_that_would_fill_the_memory_is_refused_before_it_does(tmp_path, name):
+    write, words = GREEDY[name]
+    path = tmp_path / BIN
+    write(path)
+    assert path.stat().st_size < 3e6
+    before = peak()
+    with pytest.raises(ValueError, match=words) as caught:
+        read_concept(path)
+    assert peak() - before < 100e6 and "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def peak():
+    """The most memory this process has held so far, bytes."""
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def test_an_expanded_tensor_is_no_concept_either():
+    before = peak()
+    with pytest.raises(ValueError, match="no text encoder reads more than 16384"):
+        Concept("<cat>", torch.ones(1).expand(4 * 10**8))
+    assert peak() - before < 100e6
+
+
+@pytest.mark.parametrize("name", [BIN, SAFE])
+@pytest.mark.parametrize("content, words", [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 3819\n", "is not the file itself but a pointer of Git "
+     "LFS, .* run `git lfs pull`"),
+    (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html lang=\"en\">", r"is a web page \(HTML\), not the file itself: use the download link"),
+    (b"<HTML><body>404</body>", "is a web page")])
+def test_what_came_instead_of_the_file_is_called_what_it_is(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words):
+        read_concept(tmp_path)
+
+
+def test_a_safetensors_file_under_a_pickles_name_is_read_as_what_it_is(tmp_path):
+    save_file({"<cat>": VECTOR}, tmp_path / BIN)
+    assert torch.equal(read_concept(tmp_path).vectors[0], VECTOR)
+
+
+def test_text_is_not_called_a_pickle(tmp_path):
+    (tmp_path / BIN).write_bytes(b"Not found")
+    with pytest.raises(ValueError, match="is damaged, or no concept file"):
+        read_concept(tmp_path)

@@ -4,6 +4,8 @@ import matplotlib.patheffects
 import numpy as np
 from PIL import Image
 
+from helpers.pictures import upright
+
 from .. import style
 from ..style import GUIDED, INK, NOTE, PROMPT, TITLE, show_picture, write
 
@@ -16,7 +18,7 @@ def blend(image, heat, share=0.6):
     share: of the map, 0..1; the rest is the picture in grey.
     """
     side = np.shape(heat)[::-1]
-    grey = np.asarray(image.convert("L").resize(side).convert("RGB")).astype(float)
+    grey = np.asarray(upright(image).convert("L").resize(side).convert("RGB")).astype(float)
     colour = CIVIDIS(np.asarray(heat, dtype=float))[..., :3] * 255
     return Image.fromarray((share * colour + (1 - share) * grey).round().clip(0, 255).astype(np.uint8))
 
@@ -68,7 +70,7 @@ def explorer_frame(image, heat, place=None):
     """PNG bytes: the picture, and the map beside and over it. heat: (H, W), 0..1."""
     side = 288
     heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.NEAREST))
-    tiles = [image.convert("RGB").resize((side, side), Image.NEAREST), blend(image, heat, 0.55),
+    tiles = [upright(image).resize((side, side), Image.NEAREST), blend(image, heat, 0.55),
              blend(image, heat, 1.0)]
     sheet = np.full((side, 3 * side + 24, 3), 255, np.uint8)
     for k, tile in enumerate(tiles):
