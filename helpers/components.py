@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers import hub, inputs, runtime  # first: runtime silences the libraries
+from helpers.files import open_file, what_came_instead
 
 import diffusers
 import torch
@@ -30,6 +31,12 @@ MODELS = {  # name -> folder, or id on the Hub
 NETWORKS = {"text_encoder": CLIPTextModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
 OPENRAIL = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
             "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
+HEADER_BYTES = 100e6  # the most that the safetensors library reads
+JSON_BYTES = 10e6  # settings have some thousands
+LARGEST_NUMBER = 10**7  # in settings, where nothing smaller is known: a vocabulary has 49,408 entries
+MOST = {  # numbers by which something is built or counted: a thousand times too large, and loading would never end
+    "num_train_timesteps": 10_000, "sample_size": 4096, "num_hidden_layers": 500, "layers_per_block": 100,
+    "transformer_layers_per_block": 100, "steps_offset": 1000}
 SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
 
 # The libraries' objects, almost half a million, stay for good. Unless they are set aside, Python's garbage collector
@@ -134,7 +141,8 @@ def load_components(name=None, device=None, dtype=None):
     device = runtime.device(device)
     dtype = runtime.dtype(device, dtype)
     folder = _folder(name)
-    card = _read_json(folder / "course.json") if (folder / "course.json").is_file() else {}
+    card = _card(folder / "course.json")
+    _check_settings(folder)
     networks = {part: _load_network(folder / part, kind, dtype) for part, kind in NETWORKS.items()}
     c = Components(
         name=name, path=folder, tokenizer=_load_tokenizer(folder / "tokenizer"),
@@ -260,10 +268,12 @@ def _check_safetensors(path):
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length) if length < size else b"")
+            header = json.loads(file.read(length) if length < min(size, HEADER_BYTES) else b"")
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         whole = 8 + length + max(ends, default=0)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
+        if what_came_instead(path):
+            raise ValueError(what_came_instead(path)) from None
         raise ValueError(f"The weight file {path} is damaged: it has no header. Fetch it again.") from None
     if size != whole:
         raise ValueError(f"The weight file {path} is damaged: its header promises {whole} bytes, and it has "
@@ -281,9 +291,76 @@ def _load_scheduler(folder):
     """The model's own scheduler, of the class that its settings name."""
     path = folder / "scheduler_config.json"
     kind = getattr(diffusers, str(_read_json(path).get("_class_name")), None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)) or kind is diffusers.SchedulerMixin:
         raise ValueError(f"{path} names no scheduler of diffusers.")
-    return kind.from_pretrained(folder)
+    try:
+        scheduler = kind.from_pretrained(folder)
+        copy.deepcopy(scheduler).set_timesteps(1)
+        alphas_cumprod = scheduler.alphas_cumprod
+        fits = bool(((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all()) and alphas_cumprod.any()
+    except Exception as error:  # whatever a library makes of settings that do not fit together
+        raise _unreadable(path, error) from None
+    if not fits:
+        raise ValueError(f"{path} is damaged: its schedule leaves less than nothing or more than all of the picture.")
+    return scheduler
+
+
+def _card(path):
+    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where that is no sense."""
+    card = _read_json(path) if path.is_file() else {}
+    if "guidance" in card:
+        _number(card["guidance"], "guidance", path, "a number of 0 or more, such as 7.5", lambda number: number >= 0)
+    if not isinstance(card.get("trained", True), bool):
+        raise ValueError(f"trained in {path} must be true or false, not {inputs.shown(card['trained'])}.")
+    return card
+
+
+def _check_settings(folder):
+    """ValueError, before anything is built, for settings that make no sense, or that would take for ever to build."""
+    for part in NETWORKS:
+        _check_numbers(folder / part / "config.json")
+    _check_numbers(folder / "scheduler" / "scheduler_config.json")
+    words = folder / "tokenizer" / "tokenizer_config.json"
+    _read_json(words) if words.is_file() else {}
+
+    path = folder / "vae" / "config.json"
+    vae = _read_json(path)
+    if "scaling_factor" in vae:
+        _number(vae["scaling_factor"], "scaling_factor", path, "a number above 0, such as 0.18215", lambda number: number > 0)
+    path = folder / "unet" / "config.json"
+    size = _read_json(path).get("sample_size")
+    sides = size if isinstance(size, list) and len(size) == 2 else [size]
+    for side in sides:
+        _number(side, "sample_size", path, "a whole number above 0, such as 64, or two",
+                lambda number: number >= 1 and number == int(number))
+    path = folder / "scheduler" / "scheduler_config.json"
+    levels = _read_json(path).get("num_train_timesteps", 1000)
+    _number(levels, "num_train_timesteps", path, "a whole number above 0, such as 1000",
+            lambda number: number >= 1 and number == int(number))
+
+
+def _check_numbers(path):
+    """ValueError where settings hold NaN, infinity, or a number so large that it can only be a mistake or a trap."""
+    def check(value, name):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                check(inner, key)
+        elif isinstance(value, list):
+            for inner in value:
+                check(inner, name)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            most = MOST.get(name, LARGEST_NUMBER)
+            _number(value, name, path, f"a number from -{most:,} to {most:,}", lambda number: abs(number) <= most)
+
+    check(_read_json(path), "a setting")
+
+
+def _number(value, name, path, takes, fits):
+    """`inputs.number` of a setting in a file: ValueError that names both."""
+    try:
+        return inputs.number(value, f"{name} in {path}", takes, fits)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _check_fit(c):
@@ -292,6 +369,10 @@ def _check_fit(c):
     if text != text_read:
         raise ValueError(f"The parts in {c.path} do not fit: the text encoder writes vectors of {text} "
                          f"numbers, the U-Net reads {text_read}.")
+    length = c.tokenizer.model_max_length
+    if not isinstance(length, (int, float)) or isinstance(length, bool) or not length >= 3:
+        raise ValueError(f"model_max_length in {c.path / 'tokenizer'} must be a whole number above 2, such as 77, not "
+                         f"{inputs.shown(length)}.")
     channels, (read, height, width) = c.vae.config.latent_channels, c.latent_shape
     if channels != read or height != width:
         raise ValueError(f"The parts in {c.path} do not fit: the U-Net reads {read} x {height} x {width} "
@@ -308,11 +389,16 @@ def _check_memory(weights, device):
 
 
 def _read_json(path):
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable(path, error) from None
-    return content if isinstance(content, dict) else {}
+    with open_file(path, JSON_BYTES, "settings") as file:
+        try:
+            content = json.loads(file.read().decode())
+        except (ValueError, RecursionError) as error:
+            if what_came_instead(path):
+                raise ValueError(what_came_instead(path)) from None
+            raise _unreadable(path, error) from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged or not of this kind: it holds no settings by name.")
+    return content
 
 
 def _unreadable(path, error):

@@ -27,8 +27,8 @@ def prepare_picture(source, size):
 
     source: a PIL image of any mode (L, LA, RGB, RGBA, P, CMYK, 1, 16 bit, float 0..1), a path, or an array
     (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats 0..1. Transparency is laid on white.
-    size: 8 to 8192. TypeError for anything else; ValueError for a file that is no picture, of a format that is not in FORMATS,
-    or of more than MOST_PIXELS, for numbers out of range, or a picture below 8 pixels a side;
+    size: 8 to 8192. TypeError for anything else; ValueError for a file that is no picture, of a format that is
+    not in FORMATS, or of more than MOST_PIXELS, for numbers out of range, or a picture below 8 pixels a side;
     FileNotFoundError for no file.
     """
     inputs.whole_number(size, "size", SMALLEST, 8192)

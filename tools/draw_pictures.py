@@ -8,6 +8,7 @@ from random import Random
 from PIL import Image
 
 from helpers import generate, load_components
+from helpers.files import write_atomic
 from helpers.figures.sampling import prompt_grid
 from helpers.postcards import render, sample_scene
 
@@ -46,8 +47,8 @@ def drawn():
 
 def main():
     DOCS.mkdir(exist_ok=True)
-    (DOCS / "drawn.png").write_bytes(drawn().png)
-    world().save(DOCS / "postcards.png", optimize=True)
+    write_atomic(DOCS / "drawn.png", lambda file: file.write_bytes(drawn().png))
+    write_atomic(DOCS / "postcards.png", lambda file: world().save(file, "PNG", optimize=True))
 
 
 if __name__ == "__main__":

@@ -87,6 +87,9 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def read(file: Path) -> nbformat.NotebookNode:
     """The notebook, with an id for every cell that has none: from its text, so the same every time."""
     notebook = json.loads(file.read_text(encoding="utf-8"))
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) and "source" in cell for cell in cells):
+        raise ValueError("It is no notebook: it holds no list of cells with their source.")
     seen = set()
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
@@ -123,7 +126,7 @@ def main(names: list[str]) -> int:
         try:
             execute(file)
             print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
-        except (CellControlSignal, DeadKernelError, ValueError, FileNotFoundError) as problem:
+        except (CellControlSignal, DeadKernelError, ValueError, RecursionError, OSError) as problem:
             print(f"{file}: not saved. {problem}", file=sys.stderr)
             failed = 1
     return failed

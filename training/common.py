@@ -19,18 +19,17 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from helpers.files import write_atomic
+from helpers.files import make_folder, write_atomic
 
 from .optimizers import make_optimizers
 
 SAVE_SECONDS = 60
+STATE = {"step", "steps", "minutes", "seconds", "decay", "given", "settings", "model", "ema", "optimizers"}  # what a checkpoint holds
 
 
 def runs(stage=""):
     """Where runs live: $POSTCARD_RUNS, or `runs/` in the current folder; made if missing."""
-    folder = Path(os.environ.get("POSTCARD_RUNS", "runs")) / stage
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return make_folder(Path(os.environ.get("POSTCARD_RUNS", "runs")) / stage)
 
 
 def fast_bfloat16():
@@ -104,13 +103,36 @@ class Metrics:
     def __init__(self, path, step):
         self.path = Path(path)
         if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomic(self.path, lambda file: file.write_text("".join(line + "\n" for line in kept)))
+            kept = [json.dumps(row) + "\n" for row in read_metrics(self.path) if row["step"] <= step]
+            write_atomic(self.path, lambda file: file.write_text("".join(kept)))
 
     def add(self, **row):
         with open(self.path, "a") as file:
             file.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+
+
+def read_metrics(path):
+    """The rows of a metrics.jsonl, dicts with a "step". The last line of a run that was killed may be cut, and is left out.
+
+    ValueError that names any other line that is no row.
+    """
+    rows = []
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error.reason} at byte {error.start}): remove it, or run with --fresh") from None
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            step = row["step"]
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
+            row, step = None, None
+        if isinstance(row, dict) and isinstance(step, int):
+            rows.append(row)
+        elif number < len(lines) or line.endswith("\n"):
+            raise ValueError(f"line {number} of {path} is damaged: remove that line, or run with --fresh")
+    return rows
 
 
 def train(stage, objective, batch_of, settings, *, plain=(), watch=None, given=None, images_of=None, fresh=False):
@@ -251,7 +273,11 @@ def read_checkpoint(path, given=None):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} is damaged ({error}): remove it, or run with --fresh") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise ValueError(f"{path} is damaged ({reason}): remove it, or run with --fresh") from error
+    missing = sorted(STATE - state.keys()) if isinstance(state, dict) else ["everything"]
+    if missing:
+        raise ValueError(f"{path} is no checkpoint ({missing[0]} is missing): remove it, or run with --fresh")
     if given is not None and state["given"] != given:
         changed = ", ".join(k for k in given if state["given"].get(k) != given[k])
         raise ValueError(f"{path} was trained on other parts ({changed} changed since): begin anew with --fresh")

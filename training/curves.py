@@ -2,7 +2,6 @@
 
 Only the stages with a run in runs/ are shown: what earlier runs left in the README stays as it is.
 """
-import json
 import re
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 from helpers.files import write_atomic
 
-from .common import clock, runs
+from .common import clock, read_checkpoint, read_metrics, runs
 from .evaluate import device_name
 
 SHOWN = {"vae": ("loss", "psnr"), "decoder": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "retrieved"),
@@ -29,7 +28,7 @@ def stages():
 
 def rows_of(stage):
     """The metrics of a stage: (what was logged while training, what was measured on unseen pictures)."""
-    rows = [json.loads(line) for line in (runs(stage) / "metrics.jsonl").read_text().splitlines()]
+    rows = read_metrics(runs(stage) / "metrics.jsonl")
     return [r for r in rows if "rate" in r], [r for r in rows if "rate" not in r]
 
 
@@ -54,7 +53,7 @@ def table():
     lines = ["| stage | steps | batch | time | pictures seen | at the end, on unseen pictures |", "|---|---|---|---|---|---|"]
     for stage, (_, measured) in stages().items():
         trained, watched = rows_of(stage)
-        state = torch.load(runs(stage) / "last.pt", map_location="cpu", weights_only=True)
+        state = read_checkpoint(runs(stage) / "last.pt")
         seen = sum((b["step"] - a["step"]) for a, b in zip([{"step": 0}, *trained], trained)) * state["settings"]["batch"]
         ended = f"{measured} {watched[-1][measured]:.4g}" if watched and measured in watched[-1] else ""
         lines.append(f"| {stage} | {state['step']} | {state['settings']['batch']} | {clock(state['seconds'])} | {seen:,} | {ended} |")

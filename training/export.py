@@ -78,7 +78,12 @@ def export(target, guidance):
             raise ValueError(f"the bundle would be {size:.1f} MB, more than {MOST_MB}: choose smaller models")
         if target.exists():
             os.replace(target, old)
-        os.replace(new, target)
+        try:
+            os.replace(new, target)
+        except BaseException:
+            if old.exists():
+                os.replace(old, target)
+            raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

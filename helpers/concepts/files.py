@@ -62,8 +62,8 @@ def read_concept(where, token=None):
 def save_concept(concept, folder, kind="object", images=(), card=""):
     """Write a concept as a folder in the layout of the sd-concepts-library, and return the folder, a Path.
 
-    kind: "object" or "style". images: PIL pictures that it was learnt from, saved upright. card: the text of README.md, if
-    any. Every file appears whole or not at all, the vectors last: a save that is interrupted leaves the
+    kind: "object" or "style". images: PIL pictures that it was learnt from, saved upright. card: the text of
+    README.md, if any. Every file appears whole or not at all, the vectors last: a save that is interrupted leaves the
     vectors that were there before. Raises ValueError for another kind, TypeError for what is no concept,
     PermissionError where the folder may not be written.
     """

@@ -3,7 +3,7 @@ import json
 import re
 from pathlib import Path
 
-from helpers.files import filling, write_atomic
+from helpers.files import filling, open_file, what_came_instead, write_atomic
 from helpers.interrupts import whole
 
 from safetensors import safe_open
@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from .layers import LARGEST_RANK, LAYERS, Lora, lora_layer
 
 FILE = "pytorch_lora_weights.safetensors"
+LARGEST = 2e9  # bytes: of rank 128 in all layers of Stable Diffusion 1.5 it has 0.3 GB
+LARGEST_SCALE = 10_000  # alpha / rank: usually 1, and never more than a few hundred
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 PART = re.compile(r"unet\.(?P<layer>.+)\.lora(?P<part>_A|_B|\.down|\.up)\.weight")  # down, up: before PEFT
 
@@ -76,6 +78,10 @@ def _file(where):
 
 def _read(path):
     """({name: tensor}, {name: text}) of a safetensors file."""
+    open_file(path, LARGEST, "LoRA").close()
+    instead = what_came_instead(path)
+    if instead:
+        raise ValueError(instead)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
@@ -113,10 +119,13 @@ def _pairs(path, tensors):
 def _scale(path, notes):
     """alpha / rank. PEFT writes its settings beside the tensors; where there are none, alpha is the rank."""
     try:
-        settings = json.loads(notes.get("lora_adapter_metadata", "{}"))
+        settings = dict(json.loads(notes.get("lora_adapter_metadata", "{}")))
         scale = settings["unet.lora_alpha"] / settings["unet.r"] if "unet.lora_alpha" in settings else 1.0
-    except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise ValueError(f"{path} has settings that can not be read ({error}): save it again.") from None
+        if not abs(scale) <= LARGEST_SCALE:  # NaN is no smaller
+            raise ValueError(f"alpha / rank is {scale}")
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        raise ValueError(f"{path} has settings that cannot be read ({reason}): save it again.") from None
     others = ("alpha_pattern", "rank_pattern", "use_dora", "use_rslora")
     if any(settings.get(f"unet.{name}") for name in others):
         raise ValueError(f"{path} is a LoRA of another kind, or not alike in all layers: a pipeline's "

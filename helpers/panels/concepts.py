@@ -101,7 +101,10 @@ def call_of(source):
     if isinstance(source, Concept):
         return source.token
     said = Path(source) / "token_identifier.txt"
-    return said.read_text(encoding="utf-8", errors="replace").strip() if said.is_file() else ""
+    if not said.is_file():
+        return ""
+    with open(said, encoding="utf-8", errors="replace") as file:
+        return " ".join(file.read(200).split())  # a word, and a stranger's file may be of any length
 
 
 def brought_in(c, sources, strength):

@@ -1,5 +1,6 @@
 """A file is written whole or not at all."""
 import errno
+import json
 import os
 import random
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 from helpers.concepts import Concept, read_concept, save_concept
 from helpers.files import HOST, filling, make_folder, write_atomic
+from safetensors.torch import load_file
 
 
 def test_the_old_file_stays_when_writing_fails(tmp_path):
@@ -165,42 +167,53 @@ def test_threads_that_save_the_same_file_do_not_meet(tmp_path):
     assert not wrong and list(tmp_path.iterdir()) == [path]
 
 
-KILLED = """
-import sys, torch
-from pathlib import Path
+SAVES = {  # what a child process does again and again, until it is killed; what is to be read afterwards
+    "a notebook": ("""
+from tools.setup_cell import save_text
+save = lambda: save_text(Path(folder) / "a.ipynb", "[" + "1, " * 700_000 + "1]")
+""", lambda folder: json.loads((folder / "a.ipynb").read_text()) == [1] * 700_001),
+    "a concept": ("""
+import torch
 from helpers.concepts import Concept, save_concept
-print("ready", flush=True)
-while True:
-    save_concept(Concept("<cat>", torch.randn(75, 4000)), sys.argv[1], card="# A cat")
-"""
+save = lambda: save_concept(Concept("<cat>", torch.ones(75, 8000)), folder, card="# A cat")
+""", lambda folder: read_concept(folder).vectors.shape == (75, 8000)),
+    "a LoRA": ("""
+import torch
+from helpers.lora import add_lora, save_lora
+unet = torch.nn.ModuleDict({"to_k": torch.nn.Linear(4000, 4000), "to_q": torch.nn.Linear(4000, 4000)})
+lora = add_lora(unet, rank=64, targets=("to_k", "to_q"))
+save = lambda: save_lora(lora, folder)
+""", lambda folder: load_file(folder / "pytorch_lora_weights.safetensors"))}
 
 
-def kill_while_saving(folder, tries):
-    """Kill a process that saves, again and again; then save once more. Returns how many kills left something."""
-    draw, dirty = random.Random(0), 0
+def kill_while_saving(folder, kind, tries):
+    """Kill a process that saves, again and again; then let one save and end. Returns how many kills left something."""
+    script, whole = SAVES[kind]
+    head = "import sys\nfrom pathlib import Path\nfolder = sys.argv[1]\n"
+    ever = head + script + "print('ready', flush=True)\nwhile True:\n    save()\n"
+    draw, dirty, folder = random.Random(0), 0, folder / "saved"
+    folder.mkdir()
     for _ in range(tries):
-        child = subprocess.Popen([sys.executable, "-c", KILLED, folder], stdout=subprocess.PIPE, text=True)
-        assert child.stdout.readline() == "ready\n"
-        time.sleep(draw.uniform(0, 0.2))
-        child.kill()
-        child.wait()
-        child.stdout.close()
+        with subprocess.Popen([sys.executable, "-c", ever, folder], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout.readline() == "ready\n"
+            time.sleep(draw.uniform(0, 0.2))
+            child.kill()
         dirty += any(path.suffix == ".tmp" for path in folder.rglob("*"))
-        if (folder / "learned_embeds.safetensors").exists():
-            assert read_concept(folder).vectors.shape == (75, 4000)
-    save_concept(Concept("<cat>", torch.ones(4)), folder, card="# A cat")
-    assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"]
-    assert read_concept(folder).vectors.shape == (1, 4)
+        if any(path.suffix in (".ipynb", ".safetensors") for path in folder.iterdir()):
+            assert whole(folder)
+    subprocess.run([sys.executable, "-c", head + script + "save()", folder], check=True)
+    assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"] and whole(folder)
     return dirty
 
 
-def test_a_killed_save_is_whole_or_absent_and_swept(tmp_path):
-    kill_while_saving(tmp_path / "cat", 2)
+def test_a_killed_save_is_whole_or_absent_and_swept_by_the_next(tmp_path):
+    kill_while_saving(tmp_path, "a notebook", 6)
 
 
 @pytest.mark.hard
-def test_sixty_killed_saves_are_whole_or_absent_and_swept(tmp_path):
-    assert kill_while_saving(tmp_path / "cat", 60) > 5, "no kill met a save: the test would see nothing"
+@pytest.mark.parametrize("kind, tries", [("a notebook", 40), ("a concept", 60), ("a LoRA", 60)])
+def test_many_killed_saves_are_whole_or_absent_and_swept_by_the_next(tmp_path, kind, tries):
+    assert kill_while_saving(tmp_path, kind, tries) > tries // 10, "hardly a kill met a save: the test would see nothing"
 
 
 # Folders
