@@ -295,7 +295,7 @@ def _load_scheduler(folder):
         raise ValueError(f"{path} names no scheduler of diffusers.")
     try:
         scheduler = kind.from_pretrained(folder)
-        copy.deepcopy(scheduler).set_timesteps(1)
+        copy.deepcopy(scheduler).set_timesteps(10)
         alphas_cumprod = scheduler.alphas_cumprod
         fits = bool(((alphas_cumprod >= 0) & (alphas_cumprod <= 1)).all()) and alphas_cumprod.any()
     except Exception as error:  # whatever a library makes of settings that do not fit together
