@@ -134,8 +134,8 @@ def generate(c, prompt, *, image=None, mask=None, **settings):
 def extend(image, left=0, top=0, right=0, bottom=0):
     """A larger canvas round a picture: (canvas, mask), to be given to `generate` as image= and mask=.
 
-    image: PIL, of width W and height H once it is turned `upright`. The sides are grown by so many pixels (whole, 0 or more), filled with
-    the colours of the edge. mask: (top + H + bottom, left + W + right) of bool, True where the canvas is new.
+    image: PIL, of width W and height H once it is turned `upright`. The sides are grown by so many pixels (whole,
+    0 or more), filled with the colours of the edge. mask: (top + H + bottom, left + W + right) of bool, True where the canvas is new.
     Raises ValueError where nothing grows, or by less than nothing.
     """
     sides = [whole_number(side, name, 0, 10_000) for name, side in

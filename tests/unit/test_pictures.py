@@ -175,7 +175,7 @@ def header(width, height):
             + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
 
 
-BOMB = zlib.compress(bytes(70_000_000), 9)  # 68 kB
+BOMB = zlib.compress(bytes(5_000_000), 9)  # 5 kB, and Pillow reads texts of 1 MB
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n{} loop\n%%EOF\n"
 
 
