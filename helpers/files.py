@@ -33,7 +33,7 @@ def write_atomic(path, write):
     the file cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise IsADirectoryError(f"{path} is a folder, so no file of that name can be saved: choose another name.")
     _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{HOST}.{next(_numbers)}.tmp")
@@ -53,7 +53,8 @@ def write_atomic(path, write):
                 raise _no_room(path) from None
             raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, there is none; any other is swept by the next save
+            temporary.unlink()
         _writing.discard(temporary.name)
 
 
