@@ -149,7 +149,7 @@ def test_truncated_weights_are_named(folder, part, file, keep):
 
 def test_garbage_weights_are_named(folder):
     (folder / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"<html>not found</html>" * 100)
-    with pytest.raises(ValueError, match="unet.diffusion_pytorch_model.safetensors is damaged"):
+    with pytest.raises(ValueError, match="unet.diffusion_pytorch_model.safetensors is a web page"):
         load_components(folder)
 
 
