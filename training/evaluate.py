@@ -3,37 +3,43 @@
 Writes metrics.json into the model's folder, with a hash of the weights that were measured, and from it the README.md
 there; `card.py` has its text. The floors that a release has to reach are in tests/unit/test_bundle.py.
 Scenes are fresh: no stage of the training has seen their seeds.
+
+What is still in training is measured in the model's place with `--vae runs/decoder/latest --unet runs/unet/latest
+--only vae,edges --captions 100`: the same scenes and the same noise, and the model's folder stays as it is.
 """
 import json
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from skimage.metrics import structural_similarity
 
 from helpers.attention import score_maps
 from helpers.components import load_components
 from helpers.files import write_atomic
-from helpers.postcards.captions import caption
+from helpers.postcards.captions import caption, full_caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
-from helpers.postcards.scene import sample_scene
+from helpers.postcards.scene import WEATHERS, sample_scene
 from helpers.runtime import processor
 from helpers.sampling import generate
 
 from . import card
-from .common import clock, images_of_pixels, pixels_of
+from .common import clock, images_of_pixels, pixels_of, runs, save_sheet
 from .data import FIRST, scene_rng
 from .export import BUNDLE
 from .judge import accuracy
 from .settings import settings
+from .sharpness import edge_energy
 from .unet import file_hash
 from .vae import psnr, reconstruct
 
-SETS = {name: (k + 1) * 10**6 for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention"))}
+SETS = {name: (k + 1) * 10**6 for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention", "edges"))}
 PROMPT = "a red boat on a lake below snowy mountains at sunset"
 
 
@@ -60,15 +66,39 @@ def measure_judge(c, judge, chosen):
 
 
 def measure_vae(c, judge, chosen):
-    """Reconstructions of fresh renders: PSNR (dB), SSIM, and what the judge still reads off them."""
+    """Reconstructions of fresh renders: PSNR (dB), SSIM, how much of the edges they keep, and what the judge still
+    reads off them; the edges also by weather, whose flakes and streaks are the finest things there are."""
     scenes = fresh_scenes("renders", chosen.captions)
     images = renders_of(scenes)
     pixels = pixels_of(images)
     decoded = reconstruct(c.vae, pixels)
     again = images_of_pixels(decoded)
     ssim = [structural_similarity(a, b, channel_axis=2, data_range=255) for a, b in zip(images, again)]
-    return dict(n=len(scenes), psnr=psnr(decoded, pixels), ssim=float(np.mean(ssim)),
+    of = {w: [i for i, scene in enumerate(scenes) if scene.weather == w] for w in WEATHERS}
+    return dict(n=len(scenes), psnr=psnr(decoded, pixels), ssim=float(np.mean(ssim)), edges=kept_edges(again, images),
+                edges_by_weather={w: kept_edges(again[rows], images[rows]) for w, rows in of.items() if rows},
                 judge=accuracy(judge, again, scenes))
+
+
+def kept_edges(images, renders):
+    """The edges of pictures in parts of those of renders, both uint8 (n, 128, 128, 3): 1 is as sharp."""
+    return (edge_energy(pixels_of(images)).sum() / edge_energy(pixels_of(renders)).sum()).item()
+
+
+def measure_edges(c, judge, chosen):
+    """How sharp drawn pictures are: their edges in parts of those of the renders that have the same captions.
+
+    Captions name everything, so that picture and render hold the same things. A sheet of both, the first of them, not
+    chosen, goes to runs/evaluate/edges.png: renders above, drawn pictures below.
+    """
+    scenes = fresh_scenes("edges", max(1, chosen.captions // 4))
+    drawn = np.stack(draw(c, [full_caption(scene) for scene in scenes], chosen, "edges"))
+    renders = renders_of(scenes)
+    rows = range(0, min(32, len(scenes) - len(scenes) % 8), 8)
+    if rows:
+        shown = np.concatenate([part[i:i + 8] for i in rows for part in (renders, drawn)])
+        save_sheet(runs("evaluate") / "edges.png", shown, columns=8)
+    return dict(n=len(scenes), kept=kept_edges(drawn, renders))
 
 
 def draw(c, prompts, chosen, name):
@@ -128,7 +158,7 @@ def measure_attention(c, judge, chosen):
 
 
 PARTS = {"judge": measure_judge, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
-         "binding": measure_binding, "speed": measure_speed, "attention": measure_attention}
+         "binding": measure_binding, "edges": measure_edges, "speed": measure_speed, "attention": measure_attention}
 
 
 def weights_hash(folder):
@@ -138,14 +168,19 @@ def weights_hash(folder):
 
 def main(argv=None):
     chosen, options = settings("evaluate", argv, only=("", "parts to measure, with commas: " + ", ".join(PARTS)),
-                               model=(str(BUNDLE), "the folder to measure"))
+                               model=(str(BUNDLE), "the folder to measure"),
+                               vae=("", "folder of a VAE to measure in the place of the model's"),
+                               unet=("", "folder of a U-Net, likewise"))
     wanted = [part for part in options.only.split(",") if part] or list(PARTS)
     unknown = [part for part in wanted if part not in PARTS]
     if unknown:
         raise SystemExit(f"evaluate: no part called {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     c, judge = load_components(options.model), load_judge(Path(options.model) / "judge")
-    path, found = Path(options.model) / "metrics.json", {}
-    if path.exists():
+    others = {part: load_in_place(kind, getattr(options, part), getattr(c, part))
+              for part, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)) if getattr(options, part)}
+    c = replace(c, **others)
+    path, found = (runs("evaluate") if others else Path(options.model)) / "metrics.json", {}
+    if path.exists() and not others:
         found = json.loads(path.read_text())
         if found.get("weights") != weights_hash(options.model):
             found = {}  # figures of other weights
@@ -154,13 +189,24 @@ def main(argv=None):
     found |= dict(weights=weights_hash(options.model), steps=chosen.steps, guidance=chosen.guidance,
                   parameters={net: sum(p.numel() for p in getattr(c, net).parameters()) for net in nets},
                   megabytes=sum(file.stat().st_size for file in files) / 1e6)
+    if others:
+        found |= {"in_place": {part: getattr(options, part) for part in others}}
     for part in wanted:
         started = time.perf_counter()
         found[part] = PARTS[part](c, judge, chosen)
         write_atomic(path, lambda file: file.write_text(json.dumps(found, indent=1) + "\n"))
         print(f"evaluate: {part} ({clock(time.perf_counter() - started)}): {summary(found[part])}", flush=True)
+    if others:
+        print(f"evaluate: wrote {path}; {options.model} stays as it is")
+        return
     write_atomic(Path(options.model) / "README.md", lambda file: file.write_text(card.write(found)))
     print(f"evaluate: wrote {path} and {options.model}/README.md")
+
+
+def load_in_place(kind, folder, old):
+    """A network from its folder, on the device and in the number format of the one it stands in for."""
+    network = kind.from_pretrained(folder).to(old.device, old.dtype, memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
 
 
 def summary(figures):

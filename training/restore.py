@@ -1,8 +1,10 @@
 """Go on from the released weights: `python -m training.restore` puts the bundle's parts where training looks for them.
 
-Without the checkpoints of the run that made them (they are not in the repository) the optimisers begin anew; the
-weights come from float16.
+With `--carried` the parts that were trained on since, in training/carried, take the place of the bundle's: its VAE goes to
+runs/decoder/model, its U-Net to runs/unet/model. Without the checkpoints of the run that made them (they are not in the
+repository) the optimisers begin anew; the weights come from float16.
 """
+import argparse
 import shutil
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from transformers import CLIPModel
 
 from helpers.postcards.judge import load_judge
 
+from .carry import CARRIED
 from .common import runs
+from .decoder import check_latents
 from .export import BUNDLE
 from .judge import save_judge
 
@@ -36,9 +40,34 @@ def restore(bundle, stages=("vae", "clip", "judge", "unet")):
             save_judge(load_judge(bundle / "judge").reader, folder)
 
 
-def main():
-    restore(BUNDLE)
-    print(f"restore: {BUNDLE} is now in {runs()}; `python -m training.unet --start {runs('unet')}/model` trains on")
+def restore_carried(bundle, carried):
+    """As `restore`, then the parts in the folder `carried` ("vae", "unet", or one of them) in place of the bundle's.
+
+    Returns the names of these parts. FileNotFoundError if there are none; ValueError if the VAE writes other latents than the
+    bundle's, which the U-Net was trained on.
+    """
+    parts = {part: kind.from_pretrained(Path(carried) / part).float()
+             for part, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)) if (Path(carried) / part).is_dir()}
+    if not parts:
+        raise FileNotFoundError(f"{carried} holds no vae and no unet: run `python -m training.restore` without --carried")
+    if "vae" in parts:
+        released = AutoencoderKL.from_pretrained(Path(bundle) / "vae").float()
+        check_latents(parts["vae"], released, (Path(carried) / "vae", Path(bundle) / "vae"))
+        if (runs("decoder") / "model").exists() or (runs("decoder") / "last.pt").exists():
+            raise FileExistsError(f"{runs()} already holds a run of decoder: choose another $POSTCARD_RUNS, or remove it first")
+    restore(bundle)
+    for part, network in parts.items():
+        network.save_pretrained(runs("decoder" if part == "vae" else part) / "model")
+    return list(parts)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m training.restore")
+    parser.add_argument("--carried", action="store_true", help="with the parts in training/carried")
+    parts = restore_carried(BUNDLE, CARRIED) if parser.parse_args(argv).carried else restore(BUNDLE) or []
+    print(f"restore: {BUNDLE} is now in {runs()}, " + (f"with {' and '.join(parts)} of {CARRIED}" if parts else "nothing else"))
+    print(f"restore: `python -m training.unet --start {runs('unet')}/model` trains its U-Net on, `python -m training.decoder"
+          + (f" --start {runs('decoder')}/model" if "vae" in parts else "") + "` its decoder")
 
 
 if __name__ == "__main__":

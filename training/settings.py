@@ -51,6 +51,17 @@ class Vae(Loop):
 
 
 @dataclass
+class Decoder(Vae):
+    l1: float = 2.0             # in Oklab, whose range is half as wide as that of pixels
+    edges: float = 2.0          # likewise
+    energy: float = 1.0         # the strength of edges in windows of 8x8
+    features: float = 0.1       # of the image tower, on whole pictures
+    critic: float = 0.3         # the critic's gradient as a fraction of all the other terms'; 0: no critic
+    critic_from: float = 0.5    # from this part of the run on
+    critic_width: int = 32
+
+
+@dataclass
 class Judge(Loop):
     widths: str = "24,48,96,128"
 
@@ -74,6 +85,8 @@ class Unet(Loop):
     min_snr: float = 5.0
     grounding: float = 0.003    # weight of the loss on where words are read
     words_only: float = 0.3     # part of the captions of which end token and padding can not be read
+    weather: float = 2.0        # captions that name rain, falling snow or mist are drawn this many times as often
+    two: float = 2.0            # and captions with two subjects
     pictures: int = 20_000      # of the training pictures: their latents are computed first
     guidance: float = 3.0       # of the samples on the way
     watch_captions: int = 24    # and how many of them the judge reads
@@ -92,7 +105,7 @@ PRESETS = {
     "cpu": {
         "data": Data(),
         "vae": Vae(steps=2600, batch=16, lr=2e-3, warmup=100, decay=0.35, ema=0.998),
-        "decoder": Vae(steps=3500, batch=16, lr=1e-3, warmup=50, decay=0.6, ema=0.995, full_from=0.6, squared=12, halfsize=0),
+        "decoder": Decoder(steps=3500, batch=16, lr=1e-3, warmup=50, decay=0.6, ema=0.995, full_from=0.5, squared=12),
         "judge": Judge(steps=750, batch=64, lr=2e-3, warmup=50, decay=0.5, ema=0.99, weight_decay=0.01, log_every=25,
                        watch_minutes=2),
         "clip": Clip(steps=900, batch=128, lr=2e-3, warmup=50, decay=0.4, ema=0.99, weight_decay=0.01, log_every=25),
@@ -103,7 +116,7 @@ PRESETS = {
         "data": Data(n=100_000, shard=1000),
         "vae": Vae(steps=8000, batch=128, lr=2e-3, warmup=200, decay=0.35, ema=0.999, workers=8, watch_minutes=2,
                    channels="32,64,96,128"),
-        "decoder": Vae(steps=3000, batch=128, lr=1e-3, warmup=100, decay=0.6, ema=0.998, full_from=0.6, squared=12, halfsize=0,
+        "decoder": Decoder(steps=3000, batch=128, lr=1e-3, warmup=100, decay=0.6, ema=0.998, full_from=0.6, squared=12,
                        workers=8, watch_minutes=1),
         "judge": Judge(steps=4000, batch=256, lr=2e-3, warmup=100, decay=0.5, ema=0.998, weight_decay=0.01, workers=8,
                        watch_minutes=1),

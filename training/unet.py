@@ -111,15 +111,35 @@ def cached_latents(pictures, vae, name, chunk=500):
 
 
 class Batches:
-    """Latents, for each a fresh caption's token ids, which of them may be read, and what they speak of."""
+    """Latents, for each a fresh caption's token ids, which of them may be read, and what they speak of.
+
+    Captions that name weather are drawn `weather` times as often as others, those with two subjects `two` times, with both
+    their product. It is the caption that is weighed, not the picture: what a caption leaves open, and what the empty ones
+    stand for, keeps the world's own frequencies. The empty ones stay `empty` of all.
+    """
 
     def __init__(self, latents, pictures, tokenizer, settings):
         self.latents, self.scenes, self.cells, self.tokenizer = latents, pictures.scenes, pictures.cells, tokenizer
         self.batch, self.empty, self.words_only = settings.batch, settings.empty, settings.words_only
+        self.weather, self.two = settings.weather, settings.two
+
+    def weight(self, scene, text):
+        """How often this caption of this scene is drawn, beside one that names one subject and no weather."""
+        weather = scene.weather != "none" and f" {scene.weather} " in f"{text} "
+        return (self.weather if weather else 1.0) * (self.two if len(scene.subjects) == 2 else 1.0)
+
+    def draw(self, rng):
+        """(number of a picture, a caption of it): drawn evenly, then kept with a chance in proportion to its weight."""
+        empty, most = rng.random() < self.empty, max(1.0, self.weather) * max(1.0, self.two)
+        while True:
+            i = rng.randrange(len(self.scenes))
+            text = "" if empty else caption(self.scenes[i], rng)
+            if empty or rng.random() * most < self.weight(self.scenes[i], text):
+                return i, text
 
     def __call__(self, rng, step, steps):
-        indices = rng.sample(range(len(self.scenes)), min(self.batch, len(self.scenes)))
-        texts = ["" if rng.random() < self.empty else caption(self.scenes[i], rng) for i in indices]
+        indices, texts = zip(*(self.draw(rng) for _ in range(self.batch)))
+        indices = list(indices)
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         words = tokens.attention_mask.cumsum(1) < tokens.attention_mask.sum(1, keepdim=True)  # not the end, not the padding
         free = torch.tensor([text == "" or rng.random() >= self.words_only for text in texts])

@@ -13,6 +13,7 @@ from helpers import latents as codec
 from .common import images_of_pixels, pixels_of, runs, save_sheet, train
 from .data import SIZE, Pictures
 from .settings import numbers, settings
+from .sharpness import differences
 
 
 def make_vae(channels, layers, groups):
@@ -24,10 +25,6 @@ def make_vae(channels, layers, groups):
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = -6
     return vae
-
-
-def differences(x):
-    return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
 
 
 class Objective(torch.nn.Module):

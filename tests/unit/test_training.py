@@ -456,3 +456,202 @@ def test_a_release_can_be_trained_on(folder):
     assert (folder / "clip" / "tokenizer" / "merges.txt").is_file() and (folder / "judge" / "model" / "config.json").is_file()
     with pytest.raises(FileExistsError, match="already holds a run of vae, clip, judge, unet"):
         restore.restore(BUNDLE)
+
+
+def test_captions_are_drawn_as_often_as_their_weights_say(tokenizer):
+    """What a caption names is weighed; what captions leave open, and the empty ones, keep the world's frequencies."""
+    from training.unet import Batches
+    pictures = SomePictures(1)
+    pictures.scenes = [sample_scene(data.scene_rng(i)) for i in range(300)]
+    rng, named = Random(1), lambda scene, text: scene.weather != "none" and scene.weather in text
+    batches = {w: Batches(torch.zeros(300, 4, 16, 16), pictures, tokenizer, replace(PRESETS["cpu"]["unet"], weather=w, two=w)) for w in (1.0, 3.0)}
+    drawn = {w: [(pictures.scenes[i], text) for i, text in (made.draw(rng) for _ in range(6000))] for w, made in batches.items()}
+    filled = {w: [pair for pair in pairs if pair[1]] for w, pairs in drawn.items()}
+
+    def odds(asked, pairs):
+        part = np.mean([asked(*pair) for pair in pairs])
+        return part / (1 - part)
+
+    for w, pairs in drawn.items():
+        assert len(filled[w]) / len(pairs) == pytest.approx(0.9, abs=0.015)
+        empty = [(scene, text) for scene, text in pairs if not text]
+        assert np.mean([len(scene.subjects) == 2 for scene, _ in empty]) == pytest.approx(
+            np.mean([len(scene.subjects) == 2 for scene in pictures.scenes]), abs=0.07)
+    for asked in (named, lambda scene, text: len(scene.subjects) == 2):
+        assert odds(asked, filled[3.0]) / odds(asked, filled[1.0]) == pytest.approx(3, rel=0.2)
+    quiet = {w: [pair for pair in pairs if not named(*pair)] for w, pairs in filled.items()}  # weather there, but not named
+    there = {w: np.mean([scene.weather != "none" for scene, _ in pairs]) for w, pairs in quiet.items()}
+    assert there[3.0] == pytest.approx(there[1.0], abs=0.04)
+    assert not any((s.colour, s.kind) in clip.HELDOUT_PAIRS for scene, _ in drawn[3.0] for s in scene.subjects)
+
+
+@pytest.fixture
+def small_vae():
+    torch.manual_seed(0)
+    return vae.make_vae((8, 8, 8, 8), 1, 4).eval()
+
+
+DECODER = replace(PRESETS["cpu"]["decoder"], steps=4, batch=2, warmup=1, lr=1e-2, critic_width=4, features=0.0, crop=32)
+
+
+def test_a_sharper_decoder_leaves_the_latents_alone(small_vae):
+    """Trained on, with its critic: the encoder's latents stay the same bits, the decoder moves, the critic too."""
+    from training import decoder
+    before, objective = common.copy.deepcopy(small_vae), decoder.Objective(small_vae, DECODER)
+    critic = weights(objective.critic)
+    batch_of = lambda rng, step, steps: dict(pixels=torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(step)) * 2 - 1,
+                                             critic=None if step < 2 else 1.0)
+    ema = common.train("decoder", objective, batch_of, DECODER, plain=("conv_in", "conv_out", "quant_conv"))
+    after = common.copy.deepcopy(before)
+    after.load_state_dict(ema.vae.state_dict())  # into the same layout in memory, which moves the last bits
+    assert decoder.latents_gap(after, before) == 0
+    assert not torch.equal(weights(ema.vae.decoder), weights(before.decoder)) and not torch.equal(weights(ema.critic), critic)
+    decoder.check_latents(after, before, ("new", "old"))
+    with torch.no_grad():
+        before.quant_conv.bias[:4] += 0.01
+    with pytest.raises(ValueError, match="new writes other latents than old"):
+        decoder.check_latents(after, before, ("new", "old"))
+
+
+@torch.no_grad()
+def test_a_deeper_decoder_begins_as_the_same_autoencoder(small_vae):
+    from training import decoder
+    deeper = decoder.deepen(small_vae, 3).eval()
+    assert deeper.config.layers_per_block == 3 and len(weights(deeper)) > 1.3 * len(weights(small_vae))
+    assert decoder.latents_gap(deeper, small_vae) == 0
+    latents = torch.randn(2, 4, 4, 4)
+    assert torch.equal(deeper.decode(latents).sample, small_vae.decode(latents).sample)
+    with pytest.raises(ValueError, match="has 3 a block already"):
+        decoder.deepen(deeper, 2)
+
+
+@pytest.mark.parametrize("part", [0.25, 0.5])
+def test_the_critics_gradient_is_held_to_its_part(small_vae, part):
+    """At the decoder's last layer, whatever the critic's own scale."""
+    from training.sharpness import Critic, held, oklab
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    y, last = small_vae.decode(small_vae.encode(x).latent_dist.mean).sample, small_vae.decoder.conv_out.weight
+    for scale in (1e-3, 1.0, 1e3):
+        critic = Critic(4)
+        with torch.no_grad():
+            critic.layers[-1].weight.mul_(scale)
+        rest = (oklab(y) - oklab(x)).abs().mean()
+        likes = critic.likes(y)
+        factor = held(likes, rest, last, part)
+        whole, of_rest = (torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (rest + factor * likes, rest))
+        assert ((whole - of_rest).norm() / of_rest.norm()).item() == pytest.approx(part, rel=1e-3)
+
+
+def test_the_critic_and_the_decoder_each_learn_from_their_own_loss(small_vae):
+    from training.sharpness import Critic, quantised
+    critic, x = Critic(4), torch.rand(2, 3, 32, 32) * 2 - 1
+    y = torch.tanh(small_vae.decode(torch.randn(2, 4, 4, 4)).sample)
+    critic.likes(y).backward(retain_graph=True)
+    assert all(p.grad is None for p in critic.parameters()) and small_vae.decoder.conv_out.weight.grad.abs().sum() > 0
+    small_vae.zero_grad(set_to_none=True)
+    critic.learns(y, x).backward()
+    assert small_vae.decoder.conv_out.weight.grad is None
+    assert all(p.grad.abs().sum() > 0 for p in critic.parameters() if p.ndim == 4)
+    steps = (quantised(y) + 1) * 127.5
+    assert torch.allclose(steps, steps.round(), atol=1e-3) and (quantised(y) - y).abs().max() <= 0.5 / 127.5 + 1e-6
+
+
+def test_the_critic_comes_in_late_and_slowly():
+    from training import decoder
+
+    class Drawn(SomePictures):
+        boxes = np.array([[[10, 10, 30, 30]] * 2] * 2)
+        one = staticmethod(lambda i: np.zeros((128, 128, 3), np.uint8))
+        __len__ = lambda self: 2
+
+    batches = decoder.Batches(Drawn(2), replace(DECODER, critic_from=0.5, full_from=0.8))
+    rises = {step: batches(Random(0), step, 100) for step in (0, 49, 50, 52, 55, 99)}
+    assert [made["critic"] for made in rises.values()] == [None, None, 0, pytest.approx(0.4), pytest.approx(1), 1]
+    assert rises[0]["pixels"].shape[-1] == 32 and rises[99]["pixels"].shape[-1] == 128
+
+
+def test_oklab_is_the_published_one_and_smooth_everywhere():
+    from training.sharpness import oklab
+    corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).view(4, 3, 1, 1)
+    known = torch.tensor([[1.0, 0, 0], [0.62796, 0.22486, 0.12585], [0.86644, -0.23389, 0.17950], [0.45201, -0.03246, -0.31153]])
+    assert torch.allclose(oklab(corners).view(4, 3), known, atol=2e-4)
+    wide = torch.linspace(-1.5, 1.5, 3001).view(-1, 1, 1, 1).expand(-1, 3, 1, 1).clone().requires_grad_(True)
+    lightness = oklab(wide)[:, 0].flatten()
+    slope = torch.autograd.grad(lightness.sum(), wide)[0]
+    assert slope.isfinite().all() and (lightness.diff() > 0).all() and lightness.diff().max() < 0.01
+
+
+def test_edges_fall_when_a_picture_is_blurred():
+    from training.evaluate import kept_edges
+    from training.sharpness import differences, edge_energy, energy_gap
+    stripes = torch.zeros(1, 3, 32, 32)
+    stripes[..., ::4] = 1
+    blurred = torch.nn.functional.avg_pool2d(stripes, 3, 1, 1)
+    assert edge_energy(blurred) < 0.7 * edge_energy(stripes) and energy_gap(blurred, stripes) > 0.1
+    moved = stripes.roll(1, -1)  # as strong, elsewhere: this is no fault of sharpness
+    assert energy_gap(moved, stripes) < 0.1 < sum(d.abs().mean() for d in differences(moved - stripes))
+    images = np.array(render(sample_scene(Random(0))).image)[None]
+    assert kept_edges(images, images) == pytest.approx(1) and kept_edges(images // 2, images) == pytest.approx(0.5, abs=0.1)
+
+
+def test_image_features_are_compared_for_the_picture_alone():
+    from training.sharpness import feature_gap
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+    torch.manual_seed(0)
+    shape = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16)
+    tower = CLIPVisionModel(CLIPVisionConfig(**shape)).eval().requires_grad_(False)
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    y = (x * 0.5).requires_grad_(True)
+    gap = feature_gap(tower, y, x)
+    gap.backward()
+    assert gap > 0.01 and y.grad.abs().sum() > 0 and feature_gap(tower, x, x) == 0
+
+
+def test_carried_weights_are_gone_on_from(folder, tmp_path):
+    from diffusers import AutoencoderKL
+    from training import carry, decoder, restore
+    from training.export import BUNDLE
+
+    released = AutoencoderKL.from_pretrained(BUNDLE / "vae").float()
+    trained = AutoencoderKL.from_pretrained(BUNDLE / "vae").float()
+    with torch.no_grad():
+        trained.decoder.conv_out.bias.add_(0.25)
+    trained.save_pretrained(tmp_path / "trained")
+    sizes = carry.carry({"vae": tmp_path / "trained"}, tmp_path / "carried")
+    assert sizes["vae"] < 6 and not (tmp_path / "carried" / "unet").exists()
+
+    assert restore.restore_carried(BUNDLE, tmp_path / "carried") == ["vae"]
+    back = AutoencoderKL.from_pretrained(folder / "decoder" / "model")
+    assert torch.allclose(back.decoder.conv_out.bias, released.decoder.conv_out.bias + 0.25, atol=1e-3)
+    assert decoder.latents_gap(back, AutoencoderKL.from_pretrained(folder / "vae" / "model")) < 1e-4
+    assert (folder / "unet" / "model" / "config.json").is_file()
+    with pytest.raises(FileExistsError, match="already holds a run of decoder"):
+        restore.restore_carried(BUNDLE, tmp_path / "carried")
+    with pytest.raises(FileNotFoundError, match="holds no vae and no unet"):
+        restore.restore_carried(BUNDLE, tmp_path / "nowhere")
+
+
+def test_a_carried_vae_of_another_encoder_is_refused(folder, tmp_path):
+    from diffusers import AutoencoderKL
+    from training import carry, restore
+    from training.export import BUNDLE
+
+    other = AutoencoderKL.from_pretrained(BUNDLE / "vae").float()
+    with torch.no_grad():
+        other.encoder.conv_in.weight.mul_(1.1)
+    other.save_pretrained(tmp_path / "other")
+    carry.carry({"vae": tmp_path / "other"}, tmp_path / "carried")
+    with pytest.raises(ValueError, match="writes other latents than"):
+        restore.restore_carried(BUNDLE, tmp_path / "carried")
+    assert not (folder / "vae" / "model").exists()  # nothing is written before all is known to fit
+
+
+def test_what_is_in_training_is_measured_without_touching_the_model(folder, tmp_path, monkeypatch):
+    from training import evaluate
+    from training.export import BUNDLE
+
+    card_before = (BUNDLE / "README.md").read_bytes(), (BUNDLE / "metrics.json").read_bytes()
+    evaluate.main(["--only", "vae", "--captions", "3", "--vae", str(BUNDLE / "vae")])
+    found = json.loads((folder / "evaluate" / "metrics.json").read_text())
+    assert 0.5 < found["vae"]["edges"] < 1 and found["in_place"] == {"vae": str(BUNDLE / "vae")}
+    assert card_before == ((BUNDLE / "README.md").read_bytes(), (BUNDLE / "metrics.json").read_bytes())
