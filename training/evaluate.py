@@ -205,7 +205,8 @@ def main(argv=None):
 
 def load_in_place(kind, folder, old):
     """A network from its folder, on the device and in the number format of the one it stands in for."""
-    network = kind.from_pretrained(folder).to(old.device, old.dtype, memory_format=torch.channels_last)
+    network = kind.from_pretrained(folder).to(old.device, memory_format=torch.channels_last)
+    network = network if network.dtype == old.dtype else network.to(old.dtype)
     return network.eval().requires_grad_(False)
 
 

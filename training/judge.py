@@ -65,7 +65,7 @@ def accuracy(judge, images, scenes):
 
     "kind" and "colour": of the subjects that are there, at their own places. "place": the occupied places are right.
     """
-    readings, truths = judge.read(images), [truth(scene) for scene in scenes]
+    readings, truths = judge.read(list(images)), [truth(scene) for scene in scenes]
     right = {key: np.mean([r[key] == t[key] for r, t in zip(readings, truths)]) for key in WHOLE}
     for part, key in enumerate(("colour", "kind")):
         right[key] = np.mean([p in r["subjects"] and r["subjects"][p][part] == s[part]
