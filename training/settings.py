@@ -54,9 +54,9 @@ class Vae(Loop):
 class Decoder(Vae):
     l1: float = 2.0             # in Oklab, whose range is half as wide as that of pixels
     edges: float = 2.0          # likewise
-    energy: float = 1.0         # the strength of edges in windows of 8x8
+    energy: float = 3.0         # the strength of edges in windows of 8x8
     features: float = 0.1       # of the image tower, on whole pictures
-    critic: float = 0.3         # the critic's gradient as a fraction of all the other terms'; 0: no critic
+    critic: float = 0.2         # its gradient as a fraction of all the other terms'; 0: no critic. 0.3 makes edges too strong by 7 %
     critic_from: float = 0.5    # from this part of the run on
     critic_width: int = 32
 
