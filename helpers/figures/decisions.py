@@ -31,7 +31,7 @@ def decisions(noisy, clean, readings, others, title, note):
         return LEFT + (step + 0.5) / steps * LENGTH
 
     for r, (pictures, label) in enumerate(((noisy, "$x_t$"), (clean, "$x_0$ estimate"))):
-        write(fig, LEFT - 0.1, top + r * (size + 0.05) + size / 2, label, ha="right")
+        write(fig, LEFT - 0.1, top + r * (size + 0.05) + size / 2, label, ha="right", **style.MATH)
         for k, i in enumerate(shown):
             show_picture(fig, pictures[i], LEFT + k * LENGTH / PICTURES, top + r * (size + 0.05), size)
     for k, i in enumerate(shown):

@@ -29,7 +29,7 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names):
         ax.fill_between(x[:, 0], 0, 0.9 * density / density.max() * len(world.means) ** -0.5, color=colour, alpha=alpha, lw=0)
     ax.plot([x_t, x_t], [0.0, 0.92], color=INK, lw=0.8, ls=":")
     ax.plot([x_t], [0.92], "o", color=INK, ms=5)
-    ax.text(x_t, 0.97, "$x_t$", ha="center", fontsize=9)
+    ax.text(x_t, 0.97, "$x_t$", ha="center", fontsize=9, **style.MATH)
     for name, (start, end) in arrows_at(everything, wanted, x_t, abar, scale).items():
         if name not in names:
             continue

@@ -91,7 +91,8 @@ def draw_singular(fig, moved, rank, left, top, width, height):
     ax.axhline(floor, color=GUIDED, lw=1, ls="--")
     ax.set_yscale("log")
     ax.set(ylim=(bottom, most * 5), xlim=(0, len(values) + 1))
-    ax.set_yticks([most * 10.0**k for k in (-6, -4, -2, 0)], ["$10^{-6}$", "$10^{-4}$", "$10^{-2}$", "1"])
+    ax.set_yticks([most * 10.0**k for k in (-6, -4, -2, 0)], ["$10^{-6}$", "$10^{-4}$", "$10^{-2}$", "1"],
+                  **style.MATH)
     ax.minorticks_off()
     there = int((values > floor).sum())
     said = f"{there} of {len(values)} are not zero\nrank asked for: {rank}"

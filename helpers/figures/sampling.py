@@ -38,7 +38,7 @@ def film_strip(c, history, timesteps, title, count=8):
     both = [decode_latents(c, torch.cat([history[i][row] for i in picks])) for row in (0, 1)]
     labels = [f"t = {float(timesteps[i]):.0f}" for i in picks]
     return picture_grid(both, title, f"{title} Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.", column_labels=labels,
-                        row_labels=("$x_t$", "estimate of $x_0$"), note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE")
+                        row_labels=("$x_t$", "estimate of $x_0$"), math=True, note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE")
 
 
 def latent_channels(latents, title, note=None):
@@ -53,7 +53,7 @@ def latent_channels(latents, title, note=None):
 def shares(timesteps, alphas_cumprod, title):
     """How much picture and how much noise the loop believes in at each step: the two weights of x_t, drawn as sampling goes."""
     fig = new_figure(2.5)
-    ax = tidy(place(fig, 0.6, TITLE + 0.1, 7.3, 1.45), "step of the loop", "weight in $x_t$")
+    ax = tidy(place(fig, 0.6, TITLE + 0.1, 7.3, 1.45), "step of the loop", "weight in $x_t$", math=True)
     abar = [float(alphas_cumprod[int(t)]) for t in timesteps]
     for values, colour, name in (([a**0.5 for a in abar], SIGNAL, "picture"), ([(1 - a) ** 0.5 for a in abar], NOISE, "noise")):
         ax.plot(range(len(values)), values, "o-", color=colour, markersize=3, linewidth=1.5)

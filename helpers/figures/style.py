@@ -3,16 +3,23 @@
 Lengths are inches, measured from the top left corner. 128 dots an inch: a 128-pixel postcard drawn one inch
 wide keeps every pixel. Panels use 96, so that a frame is small and quick. Figures are drawn without pyplot,
 so nothing is shown twice and nothing stays in memory.
+
+Text is text: a prompt, a word or a name is drawn letter by letter, dollar signs and backslashes included. What
+is meant as mathematics says so: write(fig, x, y, "$x_t$", **MATH); also `tidy` and `picture_grid` take math=True.
 """
 import base64
+import functools
 import io
+import unicodedata
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from helpers.pictures import upright
@@ -33,6 +40,8 @@ TITLE, NOTE = 0.42, 0.30   # height kept free for the claim above and the small 
 RC = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT,
       "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False, "xtick.color": FAINT,
       "ytick.color": FAINT, "xtick.labelsize": 8, "ytick.labelsize": 8}
+MATH = {"gid": "mathematics"}       # marks a text in which $...$ is mathematics
+NO_GLYPH = "\N{WHITE SQUARE}"       # stands for a character that the font cannot draw
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,47 @@ def write(fig, left, top, text, **kwargs):
     total_w, total_h = fig.get_size_inches()
     kwargs = {"fontsize": 9, "va": "center", "ha": "left", "color": INK, **kwargs}
     return fig.text(left / total_w, 1 - top / total_h, text, **kwargs)
+
+
+@functools.cache
+def _has(font, letter):
+    return bool(font_manager.get_font(font).get_char_index(ord(letter)))
+
+
+def drawable(text, font):
+    """The text as the font can draw it: spaces for tabs and the like, NO_GLYPH for what it does not have.
+
+    Matplotlib would draw a box too, but warns for every one. Joiners and variation selectors are left out.
+    """
+    letters = []
+    for letter in text:
+        if letter == "\n" or _has(font, letter):
+            letters.append(letter)
+        elif letter.isspace():
+            letters.append(" ")
+        elif unicodedata.category(letter) not in ("Cf", "Mn", "Me"):
+            letters.append(NO_GLYPH)
+    return "".join(letters)
+
+
+def settle_texts(fig):
+    """Every text of a figure is drawn as it stands, but those marked with MATH and what scales write themselves."""
+    scales = set()
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        for ticks, formatter in ((axis.get_major_ticks(), axis.get_major_formatter()),
+                                 (axis.get_minor_ticks(), axis.get_minor_formatter())):
+            labels = [label for tick in ticks for label in (tick.label1, tick.label2)]
+            if not isinstance(formatter, ticker.FixedFormatter):
+                scales.update(labels)                   # 10^3 on a logarithmic scale
+            elif labels and labels[0].get_gid() != MATH["gid"]:
+                font = font_manager.findfont(labels[0].get_fontproperties())
+                formatter.seq = [drawable(text, font) for text in formatter.seq]
+    for text in fig.findobj(Text):
+        if text not in scales:
+            math = text.get_gid() == MATH["gid"]
+            text.set_parse_math(math)
+            if not math and text.get_text():
+                text.set_text(drawable(text.get_text(), font_manager.findfont(text.get_fontproperties())))
 
 
 def box(fig, left, top, width, height, colour, **kwargs):
@@ -130,14 +180,15 @@ def show_picture(fig, picture, left, top, size=1.0, frame=None, **kwargs):
     return ax
 
 
-def tidy(ax, xlabel=None, ylabel=None, xticks=None, yticks=None):
-    """Labels and few ticks on curve axes; no frame above and on the right."""
+def tidy(ax, xlabel=None, ylabel=None, xticks=None, yticks=None, math=False):
+    """Labels and few ticks on curve axes; no frame above and on the right. math: $...$ in labels is mathematics."""
+    kind = MATH if math else {}
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(length=2.5, pad=2)
     if xlabel is not None:
-        ax.set_xlabel(xlabel, labelpad=2)
+        ax.set_xlabel(xlabel, labelpad=2, **kind)
     if ylabel is not None:
-        ax.set_ylabel(ylabel, labelpad=2)
+        ax.set_ylabel(ylabel, labelpad=2, **kind)
     if xticks is not None:
         ax.set_xticks(xticks, [f"{x:g}" for x in xticks])
     if yticks is not None:
@@ -172,6 +223,7 @@ def finish(fig, alt, palette=0):
 
     palette: as in `encode`. A panel's frame is wanted soon, and is not kept in a file: it is encoded for speed.
     """
+    settle_texts(fig)
     fig.canvas.draw()
     effort = {"compress_level": 3, "refine": 0} if fig.dpi == PANEL_DPI else {"compress_level": 9}
     png = encode(np.asarray(fig.canvas.buffer_rgba()), palette, **effort)
@@ -185,6 +237,7 @@ class Stage:
         self.fig, self.moving = fig, list(moving)
         for artist in self.moving:
             artist.set_animated(True)
+        settle_texts(fig)
         fig.canvas.draw()
         self.background = fig.canvas.copy_from_bbox(fig.bbox)
 
@@ -197,13 +250,14 @@ class Stage:
 
 
 def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
-                 gap=0.06, palette=0):
+                 gap=0.06, palette=0, math=False):
     """Rows of pictures (see to_rgb), all of one shape, `size` inches wide, with direct labels: the film strip.
 
     palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
     captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
+    math: $...$ in labels and captions is mathematics.
     """
-    margin = 0.45 if row_labels else 0.08
+    margin, kind = 0.45 if row_labels else 0.08, MATH if math else {}
     under = 0.2 if captions else gap
     above = 0.22 if column_labels else 0.0
     top = TITLE + above
@@ -213,14 +267,14 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
     for r, row in enumerate(rows):
         y = top + r * (tall + under)
         if row_labels:
-            write(fig, margin - 0.12, y + tall / 2, row_labels[r], ha="right", rotation=90)
+            write(fig, margin - 0.12, y + tall / 2, row_labels[r], ha="right", rotation=90, **kind)
         for i, picture in enumerate(row):
             x = margin + i * (size + gap)
             show_picture(fig, picture, x, y, size)
             if r == 0 and column_labels:
-                write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center")
+                write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center", **kind)
             if captions:
                 write(fig, x + size / 2, y + tall + 0.085, captions[r][i], fontsize=7.5, ha="center",
-                      color=FAINT)
+                      color=FAINT, **kind)
     claim(fig, title, note)
     return finish(fig, alt, palette)

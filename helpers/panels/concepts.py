@@ -43,7 +43,7 @@ def moved_panel(trained):
 
     def readout(rank, strength):
         sizes = trained[rank][0].size.values()
-        return (f"W + {strength:g} &middot; dW, where dW has rank {rank} in each of {len(sizes)} layers; "
+        return (f"W + {strength:g} &middot; dW, where dW has rank {rank:d} in each of {len(sizes):d} layers; "
                 f"the largest |dW| is {abs(strength) * max(sizes):.0%} of |W|")
 
     start = 1 if 1 in strengths else strengths[-1]

@@ -40,7 +40,7 @@ def thermostat_panel(images, captions, cosines, learnt, brackets=()):
     scales = sorted({1, 3, 10, 50, 100, round(learnt)})
 
     def readout(scale):
-        return f"logits = {scale} &middot; cosine, loss {figures.contrast(np.asarray(cosines), scale):.3f}"
+        return f"logits = {scale:g} &middot; cosine, loss {figures.contrast(np.asarray(cosines), scale):.3f}"
 
     return Panel({"scale": slider("scale", scales, round(learnt))},
                  lambda scale: figures.thermostat(images, captions, cosines, scale, learnt, brackets,

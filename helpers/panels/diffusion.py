@@ -1,7 +1,7 @@
 """The panels of lesson 01: every frame is drawn ahead, a slider only looks it up."""
 from .. import diffusion
 from ..figures import diffusion as figures
-from .base import Panel, buttons, menu, slider
+from .base import Panel, buttons, menu, sentence, slider
 
 EVERY_T = sorted({*range(0, 1000, 27), 354})        # both ends, and where SD's schedule is half and half
 
@@ -13,7 +13,7 @@ def noise_panel(picture, noise):
 
     def readout(t, schedule):
         abar = schedules[schedule][t]
-        return (f"x<sub>{t}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
+        return (f"x<sub>{t:d}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
                 f"noise, signal-to-noise {diffusion.snr_db(abar):z.1f} dB")
 
     controls = {"t": slider("t", EVERY_T, 354),
@@ -30,8 +30,8 @@ def exam_panel(pictures, noises, timesteps, alphas_cumprod):
         return figures.exam_paper(pictures[rows], noises[rows], timesteps[rows], alphas_cumprod, page).png
 
     return Panel({"page": buttons("page", range(1, pages + 1), 1)}, frame,
-                 lambda page: f"Page {page} of {pages}. New noise or a new t makes a new question of a "
-                              "picture.")
+                 lambda page: sentence(f"Page {page} of {pages}. New noise or a new t makes a new question of a "
+                                       "picture."))
 
 
 def field_panel(fields):
@@ -50,20 +50,20 @@ def steps_panel(world, truth, walks, alphas_cumprod, gaps):
         return figures.steps_frame(world, truth, steps, walks[steps], alphas_cumprod, gaps[steps])
 
     return Panel({"steps": slider("steps", list(walks), 1)}, frame,
-                 lambda steps: f"steps: {steps}, ends in the gap: {gaps[steps]:.1%}")
+                 lambda steps: sentence(f"steps: {steps}, ends in the gap: {gaps[steps]:.1%}"))
 
 
 def memory_panel(table):
     """The ideal denoiser (a figures.diffusion.MemoryTable) with a slider over t."""
     return Panel({"t": slider("t", EVERY_T[14:], 810)}, table.frame,
-                 lambda t: f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work")
+                 lambda t: sentence(f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work"))
 
 
 def floor_panel(levels, floor, losses):
     """F06 with buttons for the moment of training; arguments as figures.diffusion.loss_floor."""
     def readout(moment):
         above = sum(losses[moment]) / sum(floor) - 1
-        return f"{moment}: the loss is {above:.0%} above the best possible"
+        return sentence(f"{moment}: the loss is {above:.0%} above the best possible")
 
     return Panel({"moment": buttons("", list(losses), list(losses)[-1])},
                  lambda moment: figures.loss_floor(levels, floor, losses, shown=moment).png, readout)

@@ -3,7 +3,7 @@ import torch
 
 from .. import latents as codec
 from ..figures import latents as figures
-from .base import Panel, buttons, menu, slider
+from .base import Panel, buttons, menu, sentence, slider
 
 
 def cell_panel(cell, row, column):
@@ -14,7 +14,7 @@ def cell_panel(cell, row, column):
     def readout(row, column, channel, delta):
         value, sigma = float(cell.latents[0, channel, row, column]), float(cell.sigma[channel, row, column])
         outside = cell.change(row, column, channel, delta)[2]
-        return (f"latents[{channel}, {row}, {column}] = {value:.2f} {delta:+g} = {value + delta:.2f} "
+        return (f"latents[{channel:d}, {row:d}, {column:d}] = {value:.2f} {delta:+g} = {value + delta:.2f} "
                 f"&nbsp; (sigma here: {sigma:.4f}) &nbsp; {outside:.0%} of the change falls outside the "
                 "patch")
 
@@ -38,7 +38,7 @@ def mixer_panel(c, image):
 
     def readout(**state):
         gains = ", ".join(f"{state[name]:g}" for name in names)
-        return f"decoded from latents times ({gains}), channel by channel"
+        return sentence(f"decoded from latents times ({gains}), channel by channel")
 
     controls = {name: slider(name, gains, 1.0, live=False, width="340px") for name in names}
     return Panel(controls, frame, readout, ahead=False)
@@ -59,7 +59,7 @@ def beta_panel(moments):
     def readout(moment):
         said = [f"beta {beta:g}: KL {float(column['kl'].sum()):.1f} nats"
                 for beta, column in moments[moment].items()]
-        return f"{moment}: " + ", ".join(said)
+        return sentence(f"{moment}: " + ", ".join(said))
 
     def frame(moment):
         return figures.beta_dial(moments[moment]).png
@@ -88,8 +88,8 @@ def rate_panel(pictures, qualities):
     def readout(picture, quality):
         one = after[picture, quality]
         _, decoded, size = pictures[picture]
-        return (f"VAE {decibels(picture, decoded):.1f} dB with {size} bytes, JPEG "
-                f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them header)")
+        return sentence(f"VAE {decibels(picture, decoded):.1f} dB with {size} bytes, JPEG "
+                        f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them header)")
 
     middle = qualities[len(qualities) // 2]
     return Panel({"picture": buttons("", list(pictures), next(iter(pictures))),

@@ -129,14 +129,14 @@ def draw_layer(fig, weight, down, up, left, top):
     draw_weights(fig, weight, left, top, wide, high, "nearest")
     style.block(fig, x, top, thin, high, LEARNT)
     style.block(fig, beside, top, wide, thin, LEARNT)
-    write(fig, left, top - 0.12, "one layer: $W$", fontsize=8.5)
+    write(fig, left, top - 0.12, "one layer: $W$", fontsize=8.5, **style.MATH)
     write(fig, left + wide + 0.16, top + high / 2, "+", fontsize=12, ha="center")
-    write(fig, x + thin / 2, top - 0.12, "$B$", ha="center", fontsize=8.5, color=LEARNT)
-    write(fig, beside + wide / 2, top - 0.12, "$A$", ha="center", fontsize=8.5, color=LEARNT)
+    write(fig, x + thin / 2, top - 0.12, "$B$", ha="center", fontsize=8.5, color=LEARNT, **style.MATH)
+    write(fig, beside + wide / 2, top - 0.12, "$A$", ha="center", fontsize=8.5, color=LEARNT, **style.MATH)
     said = (f"$W$: {weight.shape[0]} x {weight.shape[1]}, kept", f"$A$, $B$: rank {len(down)},",
             f"{grouped(down.size + up.size)} numbers learnt")
     for k, words in enumerate(said):
-        write(fig, beside, top + thin + 0.2 + 0.18 * k, words, fontsize=8, color=LEARNT if k else FAINT)
+        write(fig, beside, top + thin + 0.2 + 0.18 * k, words, fontsize=8, color=LEARNT if k else FAINT, **style.MATH)
 
 
 def draw_weights(fig, values, left, top, width, height, interpolation):

@@ -28,7 +28,7 @@ def score_table(world, panels):
         ax.axhline(0, color=NOISE, lw=0.8, ls=":")
         ax.plot(x[:, 0], exact, color=SIGNAL, lw=1.8)
         ax.plot(places, averages, "o", color=ESTIMATE, ms=3.6, mec="white", mew=0.3)
-        tidy(ax, r"$x_t$", None, (-2, -1, 0, 1, 2)).set_xlim(-SIDE, SIDE)
+        tidy(ax, r"$x_t$", None, (-2, -1, 0, 1, 2), math=True).set_xlim(-SIDE, SIDE)
         write(fig, left + 1.27, top - 0.12, f"t = {t}", ha="center")
     ax = fig.axes[0]
     for y, text, colour in ((0.95, "slope of log p", SIGNAL), (0.86, "averaged noise", DARK_ORANGE)):

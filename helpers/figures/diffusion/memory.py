@@ -58,7 +58,7 @@ class MemoryTable:
         for left, text, colour in (
                 (1.12, "given: $x_t$", PROMPT), (8.38, r"answer: $\hat x_0$", ESTIMATE),
                 (4.78, "the six training postcards it leans on most, and their weights", INK)):
-            write(fig, left, top, text, ha="center", color=colour, fontweight="bold")
+            write(fig, left, top, text, ha="center", color=colour, fontweight="bold", **style.MATH)
 
     def _memories(self, fig, top, height):
         """Axes with the number of memories at work over t."""
@@ -88,7 +88,7 @@ class MemoryTable:
             ax.plot(t, self.answer(t)[3], "o", color=GUIDED, ms=5)
         show_picture(fig, self.new, 7.92, low)
         write(fig, 8.42, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
-              fontsize=8)
+              fontsize=8, **style.MATH)
         style.claim(fig, "A perfect denoiser can only copy: it blends memories, and ends at a single one",
                     f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
                     "postcard under the noise is not one of them. Memories at work: exp(entropy of the "

@@ -89,9 +89,9 @@ class Tide:
         alphas_cumprod, top = diffusion.make_alphas_cumprod(schedule), 0.3
         decibels = diffusion.snr_db(alphas_cumprod)
         fig = style.new_figure(2.75, dpi=style.PANEL_DPI)
-        for left, text in ((0.08, r"the picture $x_t$"), (2.75, "what is left of each size of detail"),
-                           (6.1, f"the schedule: {schedule}")):
-            write(fig, left, 0.15, text, fontweight="bold")
+        write(fig, 0.08, 0.15, "the picture $x_t$", fontweight="bold", **style.MATH)
+        write(fig, 2.75, 0.15, "what is left of each size of detail", fontweight="bold")
+        write(fig, 6.1, 0.15, f"the schedule: {schedule}", fontweight="bold")
         image = show_picture(fig, self.picture, 0.08, top, 2).images[0]
         ax = place(fig, 2.75, top, 2.6, 2)
         blue, grey = draw_spectrum(ax, self.frequencies, self.power, 0.5)
@@ -106,7 +106,7 @@ class Tide:
                 (top + 1.1, decibels, "SNR, dB", (-48, 45), (-40, -20, 0, 20, 40))):
             ax = place(fig, 6.1, y, 2.7, 0.9)
             ax.plot(values.numpy(), color=INK, lw=1.3)
-            tidy(ax, None, label, (0, 250, 500, 750, 999), ticks)
+            tidy(ax, None, label, (0, 250, 500, 750, 999), ticks, math=True)
             ax.set(xlim=(0, 999), ylim=limits)
             ax.yaxis.set_label_coords(-0.115, 0.5)
             marks += [ax.plot([0], [0], "o", color=GUIDED, ms=6, clip_on=False)[0]]
@@ -147,9 +147,9 @@ def brightness_plot(pictures, last, abar):
         ax.plot(true[which], found[which], "o", color=GUIDED, ms=5)
         ax.annotate(word, (true[which], found[which]), (4, -9), textcoords="offset points", color=GUIDED,
                     fontsize=8)
-    write(fig, 1.5, TITLE + 0.08, r"$x_0$", ha="center")
-    write(fig, 2.62, TITLE + 0.08, r"$x_{999}$", ha="center")
-    tidy(ax, r"true mean brightness of $x_0$", r"read off $x_{999}$")
+    write(fig, 1.5, TITLE + 0.08, "$x_0$", ha="center", **style.MATH)
+    write(fig, 2.62, TITLE + 0.08, "$x_{999}$", ha="center", **style.MATH)
+    tidy(ax, r"true mean brightness of $x_0$", r"read off $x_{999}$", math=True)
     low, high = float(true.min()) - 0.1, float(true.max()) + 0.15
     ax.set(xlim=(low, high), ylim=(low - 0.1, high + 0.1))
     style.claim(fig, "At the last step the eye sees only noise, but the brightness is still there",
@@ -170,7 +170,7 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod, page=None):
     fig = style.new_figure(top + height + 0.18 + NOTE)
     for x, head in ((x_clean + size / 2, r"clean $x_0$"), (x_noise + size / 2, r"noise $\varepsilon$"),
                     (x_amount + bar / 2, "amount $t$"), (x_given + size / 2, r"noisy $x_t$")):
-        write(fig, x, top - 0.38, head, ha="center", fontweight="bold")
+        write(fig, x, top - 0.38, head, ha="center", fontweight="bold", **style.MATH)
     for x, text, colour in ((x_clean + size / 2, "the net never sees it", FAINT),
                             (x_noise + size / 2, "what it must answer", ESTIMATE),
                             ((x_amount + x_given + size) / 2, "what the net is given", PROMPT)):

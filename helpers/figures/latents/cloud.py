@@ -70,7 +70,7 @@ class Cloud:
         """PNG bytes for the panel: the picture at factor k, the widened cloud over all means."""
         fig, channels = style.new_figure(2.75, dpi=style.PANEL_DPI), len(self.spread)
         show_picture(fig, self.pictures[k], 0.08, 0.36, 2.2)
-        write(fig, 0.08, 0.17, rf"mean + {k:g} $\sigma\,\varepsilon$, decoded", fontweight="bold")
+        write(fig, 0.08, 0.17, rf"mean + {k:g} $\sigma\,\varepsilon$, decoded", fontweight="bold", **style.MATH)
         columns = -(-channels // 2)
         wide = 6.2 / columns - 0.25
         for i in range(channels):
