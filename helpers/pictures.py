@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from helpers import inputs
-from helpers.files import open_file
+from helpers.files import open_file, what_came_instead
 
 # None of these starts a program. Left to itself, Pillow goes by a file's first bytes, whatever it is called, and gives
 # PostScript to Ghostscript.
@@ -83,8 +83,9 @@ def _opened(source):
                 Image.init()
                 image = Image.open(file, formats=[one for one in FORMATS if one in Image.OPEN])
             except UnidentifiedImageError:
-                raise ValueError(f"{source} cannot be opened: it is no picture in one of the formats {', '.join(FORMATS)}, or "
-                                 "it is damaged. Save it as PNG or JPEG.") from None
+                raise ValueError(what_came_instead(source) or (
+                    f"{source} cannot be opened: it is no picture in one of the formats {', '.join(FORMATS)}, or it is "
+                    "damaged. Save it as PNG or JPEG.")) from None
             except Exception as problem:  # Pillow lets through whatever its readers stumble over
                 raise _damaged(source, problem) from None
             image.filename = os.fspath(source)

@@ -3,7 +3,7 @@ import json
 import re
 from pathlib import Path
 
-from helpers.files import filling, open_file, what_came_instead, write_atomic
+from helpers.files import filling, is_safetensors, open_file, what_came_instead, write_atomic
 from helpers.interrupts import whole
 
 from safetensors import safe_open
@@ -67,8 +67,8 @@ def load_lora(c, where):
 
 def _file(where):
     path = where / FILE if where.is_dir() else where
-    if path.suffix in PICKLES:
-        raise ValueError(f"{path} is a pickle, which can run code when it is opened, so it is not: ask for "
+    if path.suffix in PICKLES and not is_safetensors(path):
+        raise ValueError(what_came_instead(path) or f"{path} is a pickle, which can run code when it is opened, so it is not: ask for "
                          "the LoRA as .safetensors.")
     if not path.is_file():
         raise FileNotFoundError(f"There is no LoRA in {where}: it takes a .safetensors file, or a folder "

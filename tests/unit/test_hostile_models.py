@@ -114,13 +114,17 @@ def test_settings_of_a_lora_that_make_no_sense_are_one_sentence(tiny_postcard, t
     assert before == [name for name, _ in tiny_postcard.unet.named_modules()]
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n", "pointer of Git LFS"),
-    (b"<html>", "web page"), (b"", "it is empty"), (header(DEEP.encode()), "is damaged")])
-def test_what_came_instead_of_a_lora_is_called_what_it_is(tiny_postcard, tmp_path, content, words):
-    (tmp_path / "a.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match=words):
-        load_lora(tiny_postcard, tmp_path / "a.safetensors")
+@pytest.mark.parametrize("name, content, words", [
+    *[(name, b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n", "pointer of Git LFS")
+      for name in ("a.safetensors", "a.bin", "a.pt")],
+    ("a.safetensors", b"<html>", "web page"), ("a.bin", b"<html>", "web page"), ("a.bin", b"\x80\x02}.", "is a pickle"),
+    ("a.safetensors", b"", "it is empty"), ("a.safetensors", header(DEEP.encode()), "is damaged"),
+    ("a.bin", header(b"{}"), "it holds no layer")])
+def test_what_came_instead_of_a_lora_is_called_what_it_is(tiny_postcard, tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=words) as caught:
+        load_lora(tiny_postcard, tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_an_endless_lora_is_not_opened(tiny_postcard, tmp_path):

@@ -209,6 +209,15 @@ def test_a_hostile_or_damaged_picture_gets_one_sentence_with_its_name(tmp_path, 
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("content, words", [
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n", "is not the file itself but a pointer of Git LFS"),
+    (b"<!DOCTYPE html>", "is a web page")])
+def test_what_came_instead_of_a_picture_is_called_what_it_is(tmp_path, content, words):
+    (tmp_path / "photo.png").write_bytes(content)
+    with pytest.raises(ValueError, match=f"photo.png {words}"):
+        prepare_picture(tmp_path / "photo.png", 64)
+
+
 @pytest.mark.parametrize("name", ["a looping EPS", "a harmless EPS"])
 def test_a_lazily_opened_eps_is_not_started_either(tmp_path, monkeypatch, name):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
