@@ -511,9 +511,9 @@ BROKEN = {
     "a convolution for a linear layer": (lambda path: change_file(path, lambda t: t.update(
         {first(t, "lora_A"): torch.ones(2, 16, 1, 1), first(t, "lora_B"): torch.ones(16, 2, 1, 1)})), "made for another model"),
     "NaN": (lambda path: change_file(path, lambda t: t[first(t, "lora_B")].fill_(math.nan)), "NaN or infinite"),
-    "bad settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "{"}), "settings that can not be read"),
+    "bad settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "{"}), "settings that cannot be read"),
     "a rank of 0": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
-        {"unet.lora_alpha": 1, "unet.r": 0})}), "settings that can not be read"),
+        {"unet.lora_alpha": 1, "unet.r": 0})}), "settings that cannot be read"),
     "another kind": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
         {"unet.lora_alpha": 1, "unet.r": 2, "unet.use_dora": True})}), "a LoRA of another kind"),
 }
