@@ -2,6 +2,7 @@
 
 Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2021 (CLIP: two towers, one space).
 """
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,28 +18,38 @@ from helpers.latents import to_pixels
 from helpers.pictures import upright
 
 
+# A vocabulary is made of bytes, and a piece shows each as a letter: printable ones as the letter of that number, the
+# other 68, in order, as letters from 256 on (Radford et al. 2019). This leads back: {letter: byte}.
+PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+BYTES = {chr(byte): byte for byte in PRINTABLE}
+BYTES |= {chr(256 + k): byte for k, byte in enumerate(sorted(set(range(256)) - set(PRINTABLE)))}
+
+
 class Token(NamedTuple):
-    """One of the places a prompt takes. text: the piece; "" for start, end and padding. id: its number.
+    """One of the places a prompt takes. text: what the piece spells; "" for start, end and padding. id: its number.
 
     kind: "start", "piece" (of a word), "end", "padding", or "cut": behind the last place, never read.
     word: which word of the prompt a piece belongs to, 0, 1, ...; None for the others.
+    broken: the piece begins or ends inside a letter, whose bytes (UTF-8) lie in several pieces. Such a letter is
+        written with the number of the piece: "\N{ROCKET}1/2" and "\N{ROCKET}2/2".
     """
 
     text: str
     id: int
     kind: str
     word: int | None
+    broken: bool = False
 
 
 @torch.inference_mode()
-def encode_prompts(c, prompts):
+def encode_prompts(c, prompts, warns=True):
     """What the U-Net reads, (B, 77, d), of a list of B strings. Warns of what a long prompt loses: its end.
 
-    TypeError for one string that is not in a list, and for what is no string.
+    warns: False where what is lost is shown in another way. TypeError for one string that is not in a list, and for what is no string.
     """
     prompts = inputs.texts(prompts, "prompts", least=1)
     for prompt in prompts:
-        if said := too_long(c, prompt):
+        if warns and (said := too_long(c, prompt)):
             warn(said)
     tokens = c.tokenizer(prompts, padding="max_length", max_length=c.max_tokens, truncation=True)
     return c.text_encoder(torch.tensor(tokens.input_ids, device=c.device))[0]  # (B, 77) -> (B, 77, d)
@@ -50,6 +61,9 @@ def too_long(c, prompt):
     if len(ids) <= c.max_tokens:
         return ""
     cut = c.tokenizer.decode(ids[c.max_tokens - 1:-1]).strip()
+    if "\N{REPLACEMENT CHARACTER}" in cut:  # it begins inside a letter: see Token.broken
+        lost = [one for one in split_prompt(c.tokenizer, prompt) if one.kind == "cut"]
+        cut = " ".join("".join(one.text for one in word) for _, word in itertools.groupby(lost, lambda one: one.word))
     cut = cut if len(cut) <= 80 else f"{cut[:50].strip()} ... {cut[-25:].strip()}"
     return (f"The prompt has {len(ids) - 2} tokens and the model reads the first {c.max_tokens - 2}; "
             f'this was cut: "{cut}"')
@@ -92,12 +106,37 @@ def split_prompt(tokenizer, prompt):
     """
     inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
     places, tokens = tokenizer.model_max_length, tokenizer(prompt, verbose=False)
-    pieces = [Token(text.removesuffix("</w>"), number, "piece", word) for text, number, word in
-              zip(tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids, tokens.word_ids())]
-    read, cut = pieces[1:-1][:places - 2], pieces[1:-1][places - 2:]
+    texts, ids, words = (row[1:-1] for row in (tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids,
+                                               tokens.word_ids()))  # without start and end
+    pieces, own = [], tokenizer.added_tokens_decoder  # new words, such as a concept's, are spelled as they are
+    for _, group in itertools.groupby(zip(texts, ids, words), lambda one: (one[2], one[1] in own)):
+        group = list(group)
+        texts = [text for text, *_ in group]
+        said = [(text, False) for text in texts] if group[0][1] in own else \
+            spelled([text.removesuffix("</w>") for text in texts])
+        pieces += [Token(text, number, "piece", word, broken) for (text, broken), (_, number, word) in zip(said, group)]
+    read, cut = pieces[:places - 2], pieces[places - 2:]
     marks = [Token("", tokenizer.bos_token_id, "start", None), Token("", tokenizer.eos_token_id, "end", None)]
     padding = [Token("", tokenizer.pad_token_id, "padding", None)] * (places - 2 - len(read))
     return [marks[0], *read, marks[1], *padding, *(one._replace(kind="cut") for one in cut)]
+
+
+def spelled(pieces):
+    """What the pieces of one word spell, [(text, whether it breaks a letter), ...]. pieces: a letter for each byte."""
+    if not set("".join(pieces)) <= BYTES.keys():  # a vocabulary of another kind
+        return [(piece, False) for piece in pieces]
+    data = [bytes(BYTES[letter] for letter in piece) for piece in pieces]
+    owners = [k for k, part in enumerate(data) for _ in part]  # which piece each byte lies in
+    texts, broken, place = [""] * len(pieces), [False] * len(pieces), 0
+    for letter in b"".join(data).decode("utf-8", errors="surrogateescape"):
+        length = len(letter.encode("utf-8", errors="surrogateescape"))
+        own = sorted(set(owners[place:place + length]))
+        place += length
+        for number, k in enumerate(own, 1):
+            shown = letter if letter.isprintable() else f"U+{ord(letter):04X}"
+            texts[k] += shown if len(own) == 1 else f"{shown}{number}/{len(own)}"
+            broken[k] = broken[k] or len(own) > 1
+    return list(zip(texts, broken))
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,6 +9,8 @@ they depend strongly on prompt, guidance and seed, so that a comparison of two p
 """
 
 import argparse
+import gzip
+import importlib.metadata
 import json
 from collections import Counter
 from pathlib import Path
@@ -51,9 +53,20 @@ def learn_merges(words, count):
     return merges
 
 
-def save_tokenizer(folder):
+def openai_merges():
+    """OpenAI's own merges, 48,894 pairs, which Stable Diffusion 1.5 reads words with.
+
+    The package clip-anytorch carries their file, and nothing else of it is used: `make env` installs it without what it
+    asks for, which is another torch.
+    """
+    file = next(one for one in importlib.metadata.files("clip-anytorch") if one.name == "bpe_simple_vocab_16e6.txt.gz")
+    lines = gzip.decompress(file.read_binary()).decode("utf-8").split("\n")
+    return [tuple(line.split()) for line in lines[1:49152 - 256 - 2 + 1]]
+
+
+def save_tokenizer(folder, merges=None):
     """The three files of a tokenizer; returns {piece: id}. Pads with the end mark, as SD 1.5."""
-    characters, merges = byte_characters(), learn_merges(WORDS, 300)
+    characters, merges = byte_characters(), merges or learn_merges(WORDS, 300)
     pieces = [*characters, *(one + "</w>" for one in characters), *map("".join, merges)]
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": "<|startoftext|>",
@@ -66,10 +79,13 @@ def save_tokenizer(folder):
     return vocab
 
 
-def build_model(folder, shape="postcard"):
-    """Write a model to `folder`, in fp16 like the bundle, and return the folder. Same weights every time."""
+def build_model(folder, shape="postcard", merges=None):
+    """Write a model to `folder`, in fp16 like the bundle, and return the folder. Same weights every time.
+
+    merges: of the tokenizer; None: learnt from WORDS.
+    """
     folder, size = Path(folder), SHAPES[shape]
-    vocab = save_tokenizer(folder / "tokenizer")
+    vocab = save_tokenizer(folder / "tokenizer", merges)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         text_encoder = CLIPTextModel(CLIPTextConfig(

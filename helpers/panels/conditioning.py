@@ -9,6 +9,8 @@ from .base import Panel, buttons, menu, sentence, slider, text
 
 EXAMPLES = {"your own": None, "a rare word": "a red zebra beside a skateboard",
             "90 words": " ".join(["a red boat on a lake"] * 15), "empty": ""}
+BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two to four: where they lie in several pieces, "
+          "the letter is shown with the number of the piece, such as 1/2 and 2/2.")
 
 
 def inspector_panel(c, prompt):
@@ -18,9 +20,7 @@ def inspector_panel(c, prompt):
 
     def frame(prompt, example):
         asked = chosen(prompt, example)
-        read = asked if len(c.tokenizer(asked, verbose=False).input_ids) <= c.max_tokens else \
-            c.tokenizer.decode(c.tokenizer(asked, verbose=False).input_ids[1:c.max_tokens - 1])
-        return figures.ruler(split_prompt(c.tokenizer, asked), encode_prompts(c, [read])[0],
+        return figures.ruler(split_prompt(c.tokenizer, asked), encode_prompts(c, [asked], warns=False)[0],
                              style.PANEL_DPI).png
 
     def readout(prompt, example):
@@ -29,7 +29,7 @@ def inspector_panel(c, prompt):
         said = [f"{one.text} = {one.id}" for one in pieces[:24]]
         cut = sum(one.kind == "cut" for one in pieces)
         return sentence(", ".join(said) + (", ..." if len(pieces) > 24 else ""), f"({len(pieces)} pieces,",
-                        f"{cut} of them never read)")
+                        f"{cut} of them never read)", BROKEN if any(one.broken for one in pieces) else "")
 
     return Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, "your own")}, frame,
                  readout, ahead=False)
