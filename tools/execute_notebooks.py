@@ -21,9 +21,11 @@ from tools.setup_cell import save_text
 
 MAX_BYTES = 1_500_000  # a notebook on disk, pictures included
 CELL_SECONDS = 600
-METADATA = {  # all that a committed notebook carries; Colab reads the first two and offers a T4
-    "accelerator": "GPU",
-    "colab": {"gpuType": "T4", "provenance": []},
+# All that a committed notebook carries. Colab would read "accelerator" and "gpuType" here and take a T4 out of the
+# reader's quota for all that the kernel lives. No lesson asks: the bundled model needs a CPU only, in all five lessons,
+# and is too small to keep a card busy; who wants Stable Diffusion 1.5 chooses a T4 (the first cell says how).
+METADATA = {
+    "colab": {"provenance": []},
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }

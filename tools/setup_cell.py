@@ -18,22 +18,44 @@ ROOT = Path(__file__).resolve().parent.parent
 COLAB = "https://colab.research.google.com/github"
 ANY_COLAB_LINK = re.compile(re.escape(COLAB) + r"/[^/\s)]+/[^/\s)]+/blob/[^/\s)]+/")
 
+# What pyproject.toml holds until `make links` writes an address. Somebody else may own it: nothing is fetched from it.
+PLACEHOLDER = "owner/stable-diffusion-from-the-inside"
+
 # Silent, at most 12 lines, nothing but the standard library: it runs before anything is known to be there. It
 # stops with one sentence without the course; helpers/ready.py does so where the kernel lacks what it needs.
-# A kernel would write under that sentence how to leave an IPython shell: the filter keeps it quiet.
+# A kernel would write under that sentence how to leave an IPython shell: the filter, set only then, keeps it quiet.
 TEXT = '''\
 # @title Setup: find the course (on Colab: fetch it)
 import pathlib, subprocess, sys, warnings
 COURSE, TAG, here = "https://github.com/{repo}", "{tag}", pathlib.Path.cwd()
 found = [p for p in (here, *here.parents, here / "course") if (p / "helpers" / "components.py").is_file()]
-warnings.filterwarnings("ignore", "To exit: use")
+why = f"No course in {{here}} or above: open a notebook inside it, or git clone {{COURSE}}."
 if not found and "google.colab" in sys.modules:
     failed, said = subprocess.getstatusoutput(f"git clone -q --depth=1 -b {{TAG}} {{COURSE}} course")
-    found = [here / "course"] if not failed else sys.exit(
-        f"No course came ({{said.split(chr(10))[0]}}): check network and folder, then run this cell again.")
-found or sys.exit(f"No course in {{here}} or above: open a notebook inside it, or git clone {{COURSE}}.")
+    found = [] if failed else [here / "course"]
+    why = f"No course came ({{said.split(chr(10))[0]}}): check network and folder, then run this cell again."
+found or warnings.filterwarnings("ignore", "To exit: use") or sys.exit(why)
 sys.path.insert(0, str(found[0]))
 from helpers import ready; ready.check_kernel()'''
+
+# The same while the address is the placeholder: there is nothing to fetch, and no stranger's code is.
+UNPUBLISHED = '''\
+# @title Setup: find the course (on Colab: fetch it)
+import pathlib, sys, warnings
+here = pathlib.Path.cwd()
+found = [p for p in (here, *here.parents, here / "course") if (p / "helpers" / "components.py").is_file()]
+if not found:
+    warnings.filterwarnings("ignore", "To exit: use")
+    sys.exit("This copy of the course has no address to be fetched from ({repo} is a placeholder): whoever "
+             "publishes it runs `make links REPO=owner/name` first." if "google.colab" in sys.modules else
+             f"No course in {{here}} or above: open a notebook inside it.")
+sys.path.insert(0, str(found[0]))
+from helpers import ready; ready.check_kernel()'''
+
+# The README's sentence on Colab, before and after `make links`.
+BADGES = ("On Google Colab, click a badge below: nothing needs to be installed.",
+          "The badges below open the lessons on Google Colab once the course is published: until `make links REPO=owner/name` "
+          "writes its address into them, they lead nowhere.")
 
 
 def address() -> tuple[str, str]:
@@ -45,7 +67,7 @@ def address() -> tuple[str, str]:
 def setup_cell() -> str:
     """Source of the setup cell for the current address."""
     repo, tag = address()
-    return TEXT.format(repo=repo, tag=tag)
+    return (UNPUBLISHED if repo == PLACEHOLDER else TEXT).format(repo=repo, tag=tag)
 
 
 def colab_prefix() -> str:
@@ -110,7 +132,9 @@ def main(arguments: list[str]) -> int:
             print(f"{file.name}: {problem}", file=sys.stderr)
             wrong = 1
     for file in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
-        save_text(file, ANY_COLAB_LINK.sub(colab_prefix(), file.read_text(encoding="utf-8")))
+        text = ANY_COLAB_LINK.sub(colab_prefix(), file.read_text(encoding="utf-8"))
+        here, other = BADGES[::-1] if address()[0] == PLACEHOLDER else BADGES
+        save_text(file, text.replace(other, here))
     print("Notebooks, README and docs point at {} ({}).".format(*address()))
     return wrong
 

@@ -103,6 +103,13 @@ def test_an_environment_of_other_versions_takes_torch_first_and_small(which, tmp
     assert ("diffusers==0.39.0" in pins) == (which == "colab") and bool(pins) == (which == "colab")
 
 
+def test_the_readme_promises_a_click_only_where_it_works():
+    published = setup_cell.address()[0] != setup_cell.PLACEHOLDER
+    right, wrong = setup_cell.BADGES if published else setup_cell.BADGES[::-1]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert right in readme and wrong not in readme
+
+
 def test_every_target_of_make_is_named_right_in_the_texts():
     targets = set(re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text()))
     for page in PAGES:

@@ -19,8 +19,15 @@ def test_notebook(file, rule):
     assert not complaints, f"{file.name}:\n- " + "\n- ".join(complaints)
 
 
-def test_colab_is_asked_for_a_t4_and_no_widgets_are_kept():
-    assert METADATA["accelerator"] == "GPU" and METADATA["colab"]["gpuType"] == "T4" and "widgets" not in METADATA
+def test_colab_is_asked_for_no_graphics_card_and_no_widgets_are_kept():
+    assert not {"accelerator", "widgets"} & set(METADATA) and "gpuType" not in METADATA["colab"]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_the_first_cell_says_how_to_get_a_card(file):
+    first = json.loads(file.read_text(encoding="utf-8"))["cells"][0]
+    text = " ".join("".join(first["source"]).split())
+    assert "no GPU" in text and "T4 GPU" in text and "sd15" in text
 
 
 def complaints_of(rule, nb, file):
@@ -94,7 +101,8 @@ def set_cell(number, **changes):
     (rules.has_short_prose, [prose("<details>" + "word " * 120 + "</details>")], None),
     (rules.has_short_prose, [], set_cell(0, source="word " * 121)),
     (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(widgets={})),
-    (rules.has_course_metadata, [], lambda nb: nb["metadata"].pop("accelerator")),
+    (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(accelerator="GPU")),
+    (rules.has_course_metadata, [], lambda nb: nb["metadata"]["colab"].update(gpuType="T4")),
     (rules.has_course_metadata, [], set_cell(1, id="cell-0")),
     (rules.has_alt_text, [prose("![](boat.png)")], None),
     (rules.has_alt_text, [prose("<img src='boat.png'>")], None),

@@ -31,6 +31,9 @@ COLAB = "import sys; sys.modules['google.colab'] = sys"
 NOBODY = 65534  # a user who may write nowhere; only root can play one
 
 
+PUBLISHED = setup_cell.TEXT.format(repo="x/y", tag="v1")
+
+
 def run_setup(folder, text, before="", python=sys.executable, **more):
     """Run a setup cell in a folder, then print the first entry of sys.path; returns the finished process."""
     code = f"{before}\n{text}\nprint(sys.path[0])"
@@ -46,7 +49,7 @@ def assert_stops(done, *words):
 def make_course(folder, needs=("torch>=2",)):
     """As much of a course as the setup cell needs, in an open folder."""
     (folder / "helpers").mkdir(parents=True)
-    for name in ("__init__.py", "ready.py", "components.py"):
+    for name in ("__init__.py", "kernel.py", "ready.py", "components.py"):
         shutil.copy(ROOT / "helpers" / name, folder / "helpers")
     (folder / "pyproject.toml").write_text(f"[project]\ndependencies = {list(needs)}\n")
     (folder / "notebooks").mkdir()
@@ -67,8 +70,26 @@ def test_setup_walks_up_to_the_course(tmp_path, below):
 
 
 def test_setup_elsewhere_says_what_to_do_in_one_sentence(tmp_path):
-    done = run_setup(tmp_path, setup_cell.setup_cell())
-    assert_stops(done, str(tmp_path), "open a notebook inside it, or git clone https://github.com/")
+    assert_stops(run_setup(tmp_path, PUBLISHED), str(tmp_path), "open a notebook inside it, or git clone https://github.com/x/y")
+    assert_stops(run_setup(tmp_path, setup_cell.setup_cell()), str(tmp_path), "open a notebook inside it")
+
+
+def test_setup_on_colab_fetches_nothing_while_the_address_is_a_placeholder(tmp_path, monkeypatch):
+    """Somebody may own what the placeholder names: no program is started, and the sentence says what is missing."""
+    monkeypatch.setattr(setup_cell, "address", lambda: (setup_cell.PLACEHOLDER, "main"))
+    text = setup_cell.setup_cell()
+    assert "subprocess" not in text and "http" not in text and len(text.splitlines()) <= 12
+    done = run_setup(tmp_path, text, before=COLAB)
+    assert_stops(done, f"{setup_cell.PLACEHOLDER} is a placeholder", "`make links REPO=owner/name` first")
+    assert list(tmp_path.iterdir()) == []
+    assert run_setup(make_course(tmp_path / "course"), text, before=COLAB).returncode == 0
+
+
+def test_setup_leaves_no_warning_filter_behind(tmp_path):
+    course = make_course(tmp_path / "course")
+    for text in (PUBLISHED, setup_cell.UNPUBLISHED.format(repo="x/y")):
+        before = "import warnings; before = list(warnings.filters)"
+        assert run_setup(course, text + "\nassert warnings.filters == before", before=before).returncode == 0
 
 
 def test_setup_on_colab_clones_once(tmp_path):
@@ -177,7 +198,8 @@ def house(tmp_path, monkeypatch):
     """A copy of what `make links` touches, with one notebook that is out of step."""
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
-    (tmp_path / "README.md").write_text(setup_cell.badge("01_x.ipynb"))
+    sentence = setup_cell.BADGES[setup_cell.address()[0] == setup_cell.PLACEHOLDER]
+    (tmp_path / "README.md").write_text(f"{sentence}\n{setup_cell.badge('01_x.ipynb')}")
     badge = setup_cell.badge("01_x.ipynb")
     cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": [badge + "\n", "é"]},
              {"cell_type": "code", "id": "b", "metadata": {}, "outputs": [], "execution_count": 1,
@@ -196,7 +218,11 @@ def test_links_change_the_address_everywhere(house):
     saved = json.loads((house / "notebooks" / "01_x.ipynb").read_text())
     assert link in "".join(saved["cells"][0]["source"])
     assert "".join(saved["cells"][1]["source"]) == setup_cell.setup_cell()
-    assert "someone/some-where" in setup_cell.setup_cell()
+    assert "https://github.com/someone/some-where" in setup_cell.setup_cell()
+    assert setup_cell.BADGES[0] in (house / "README.md").read_text()
+    assert setup_cell.main([setup_cell.PLACEHOLDER, "main"]) == 0
+    assert setup_cell.BADGES[1] in (house / "README.md").read_text()
+    assert "git clone" not in setup_cell.setup_cell()
 
 
 def test_links_write_what_nbformat_writes(house):
