@@ -14,6 +14,7 @@ import sys
 
 from benchmarks import measure
 from helpers.files import write_atomic
+from helpers.kernel import prepare_kernel
 
 SCRIPTS = {  # in the order in which they run and are told of; name -> what python -m benchmarks. is given
     "picture": ["picture"], "attention": ["attention"], "panels": ["panels"],
@@ -60,6 +61,7 @@ def kept(folder):
 def run(names):
     """Run these scripts, one after another; the names of those that failed."""
     failed = []
+    prepare_kernel(fresh=False)  # its environment reaches the scripts, which then run as a lesson does
     for name in names:
         print(f"\n{'=' * 20} {name} {'=' * 20}", flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{SCRIPTS[name][0]}", *SCRIPTS[name][1:]],

@@ -26,6 +26,7 @@ from benchmarks import draw, measure
 from benchmarks.lessons import NOTEBOOKS, Lesson
 
 from helpers.figures import style
+from helpers.kernel import prepare_kernel
 
 MOVES, QUICK_MOVES, CLICKS = 60, 4, 8  # moves of a control; clicks on Generate
 LONGEST = 5.0  # seconds for the moves of one panel, if a third of them is done
@@ -68,6 +69,7 @@ def main(arguments=None):
     parser.add_argument("--browser", action="store_true", help="the whole way, in a real browser")
     options = parser.parse_args(arguments)
     moves = QUICK_MOVES if options.quick else MOVES
+    prepare_kernel(fresh=True)  # as the setup cell does for a reader
     if options.browser:
         from benchmarks import browser  # the only one that needs one
 

@@ -4,15 +4,9 @@ Importing this package is instant: torch, transformers and diffusers are importe
 is first used.
 """
 
-import os
 from importlib import import_module
 
 from helpers.ready import without
-
-# torch's threads (of GNU OpenMP, which reads this once) wait for work by spinning, milliseconds long. Where two
-# kernels share the cores, each then takes them from the other and both take many times as long; soon to sleep, they
-# do not, and one kernel alone is as fast.
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 _MODULES = {"load_components": "components", "record_attention": "attention", "generate": "sampling",
             "denoise": "sampling"}

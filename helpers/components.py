@@ -6,7 +6,6 @@ module and `runtime` are the only ones that know which version of a library is i
 """
 
 import copy
-import gc
 import json
 import os
 import re
@@ -14,12 +13,11 @@ import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers import hub, inputs, runtime  # first: runtime silences the libraries
+from helpers import hub, inputs, kernel, runtime  # first: runtime silences the libraries
 from helpers.files import open_file, what_came_instead
 
 import diffusers
 import torch
-import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -39,13 +37,7 @@ MOST = {  # numbers by which something is built or counted: a thousand times too
     "transformer_layers_per_block": 100, "steps_offset": 1000}
 SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
 
-# The libraries' objects, almost half a million, stay for good. Unless they are set aside, Python's garbage collector
-# walks through all of them now and then, and what a reader has just moved waits up to half a second.
-gc.freeze()
-
-# A progress bar on stderr would make a notebook's output differ from run to run.
-transformers.utils.logging.disable_progress_bar()
-diffusers.utils.logging.disable_progress_bar()
+kernel.settle()
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -246,9 +238,10 @@ def _load_network(folder, kind, dtype):
     # diffusers before 0.40 knows only torch_dtype, and says nothing about a dtype that it ignores.
     dtype_name = "torch_dtype" if kind is not CLIPTextModel and _version(diffusers) < (0, 40) else "dtype"
     try:
-        network, report = kind.from_pretrained(
-            folder, variant="fp16" if ".fp16." in path.name else None, use_safetensors=True,
-            local_files_only=True, output_loading_info=True, **{dtype_name: dtype})
+        with kernel.without_bars():
+            network, report = kind.from_pretrained(
+                folder, variant="fp16" if ".fp16." in path.name else None, use_safetensors=True,
+                local_files_only=True, output_loading_info=True, **{dtype_name: dtype})
     except Exception as error:  # whatever a library makes of a damaged config, or of weights of another shape
         raise _unreadable(folder, error) from None
     missing = sorted(report["missing_keys"])

@@ -4,7 +4,10 @@ import importlib.metadata
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
+
+from helpers.kernel import prepare_kernel
 
 COURSE = Path(__file__).resolve().parent.parent
 
@@ -13,19 +16,27 @@ def check_kernel():
     """Silent where all is well. Where Python or a package is missing, stop with one sentence, no traceback.
 
     Prints a sentence where a package is older than the course asks for (it may still do), and where the
-    current folder can not be written (a lesson runs, but answers can not be saved).
+    current folder can not be written (a lesson runs, but answers can not be saved). Then prepares the kernel: what
+    that changes stands in helpers/kernel.py.
     """
     if sys.version_info < (3, 11):
-        sys.exit(f"This kernel runs Python {sys.version.split()[0]}, and the course needs 3.11 or newer: "
-                 "choose another kernel, such as the course's own (`make lab` opens JupyterLab with it).")
+        stop(f"This kernel runs Python {sys.version.split()[0]}, and the course needs 3.11 or newer: "
+             "choose another kernel, such as the course's own (`make lab` opens JupyterLab with it).")
     missing, old = lacking(COURSE / "pyproject.toml")
     if missing:
-        sys.exit(without(missing))
+        stop(without(missing))
     if old:
         print(f"Older in this kernel than the course asks for: {', '.join(old)}; update it if a cell fails.")
     if not os.access(Path.cwd(), os.W_OK):
         print(f"You may not write in {Path.cwd()}: the lesson runs, but to keep your answers, copy the "
               "course to a folder of your own and open it there.")
+    prepare_kernel()
+
+
+def stop(sentence):
+    """End the cell with one sentence. (IPython would write below it how to leave a shell.)"""
+    warnings.filterwarnings("ignore", "To exit: use")
+    sys.exit(sentence)
 
 
 def without(packages):

@@ -12,10 +12,11 @@ import threading
 import warnings
 from pathlib import Path
 
-# Both libraries read these once, when they are first imported.
-for _variable in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
-    os.environ.setdefault(_variable, "error")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # one prompt at a time needs no pool
+from helpers import kernel
+
+if not kernel.plain():
+    for _variable, _level in kernel.VERBOSITY.items():
+        os.environ.setdefault(_variable, _level)
 
 import torch  # noqa: E402
 

@@ -5,11 +5,9 @@ and readout(**state) -> one line of HTML. Tests call them without a browser.
 """
 import html
 import itertools
-import os
 import time
 
-os.environ.setdefault("JUPYTER_WIDGETS_ECHO", "0")     # a move need not be sent back to the page it comes from
-import ipywidgets as widgets  # noqa: E402
+import ipywidgets as widgets
 
 STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
 WIDE = {"description_width": "initial"}

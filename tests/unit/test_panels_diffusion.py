@@ -38,6 +38,8 @@ def test_frames_are_ready_and_a_move_only_looks_them_up():
 
 
 MOVE = """
+from helpers import kernel
+kernel.prepare_kernel()
 from helpers.panels.base import Panel, slider
 panel = Panel({"x": slider("x", range(3), 0)}, lambda x: bytes([x]), lambda x: f"<b>{x}</b>")
 for name in ("picture", "line"):

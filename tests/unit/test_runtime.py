@@ -1,6 +1,5 @@
 """helpers.runtime: devices, number formats, seeds, noise, place."""
 
-import os
 import subprocess
 import sys
 
@@ -18,15 +17,6 @@ def test_importing_helpers_imports_no_heavy_library():
     code = ("import sys, helpers; heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules); "
             "assert not heavy, heavy; assert {'load_components', 'generate', 'denoise'} <= set(dir(helpers))")
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("given, held", [({}, "3000"), ({"GOMP_SPINCOUNT": "5"}, "5")])
-def test_threads_go_to_sleep_soon_unless_told_otherwise(given, held):
-    """Known before torch is imported, which reads it once."""
-    env = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"} | given
-    code = "import helpers, os, sys; assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
-    done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == held
 
 
 def test_unknown_name_in_helpers_is_an_attribute_error():

@@ -1,0 +1,154 @@
+"""helpers.kernel: what the course changes for a whole kernel is what that file lists, and nothing where COURSE_PLAIN is set."""
+
+import ast
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from helpers import kernel
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = {*kernel.ENVIRONMENT, *kernel.VERBOSITY}
+# What a Python knows of itself, said as JSON. Libraries are asked only where they were imported.
+SAY = """
+def state():
+    import gc, logging, os, sys, warnings
+    told = {"environment": dict(os.environ), "frozen": gc.get_freeze_count(), "collects": gc.isenabled(),
+            "thresholds": gc.get_threshold(), "filters": [str(one) for one in warnings.filters],
+            "bars": {}, "levels": {}, "echo": None}
+    for name in ("transformers", "diffusers"):
+        if name in sys.modules:
+            log = sys.modules[name].utils.logging
+            told["bars"][name], told["levels"][name] = log.is_progress_bar_enabled(), log.get_verbosity()
+    if "ipywidgets" in sys.modules:
+        told["echo"] = sys.modules["ipywidgets"].widgets.widget.JUPYTER_WIDGETS_ECHO
+    return told
+"""
+EVERYTHING = ("import helpers, helpers.attention, helpers.checks, helpers.components, helpers.concepts, helpers.figures, "
+              "helpers.lora, helpers.panels.conditioning, helpers.postcards, helpers.ready, helpers.sampling")
+LIBRARIES = "import torch, transformers, diffusers, ipywidgets"
+PREPARE = "from helpers.kernel import prepare_kernel; prepare_kernel()"
+HEAVY = "import helpers.components, helpers.panels.base"  # those that import the libraries
+
+
+@functools.cache
+def told(*statements, **environment):
+    """[state before the statements, state after] of a new Python whose environment holds nothing of ours but this."""
+    code = "\n".join([SAY, "before = state()", *statements, "import json; print(json.dumps([before, state()]))"])
+    env = {name: value for name, value in os.environ.items() if name not in OURS | {"COURSE_PLAIN"}} | environment
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def changed(before, after):
+    """The variables that are new or have another value: {name: value}."""
+    return {name: value for name, value in after["environment"].items() if before["environment"].get(name) != value}
+
+
+def test_importing_helpers_changes_log_levels_and_nothing_else():
+    libraries, (before, after) = told(LIBRARIES)[1], told(EVERYTHING, "helpers.load_components('postcard')")
+    assert set(changed(before, after)) - set(changed(before, libraries)) <= set(kernel.VERBOSITY)
+    assert all(after["environment"][name] == "error" for name in kernel.VERBOSITY)
+    assert after["levels"] == {"transformers": 40, "diffusers": 40}
+    for same in ("frozen", "collects", "thresholds", "bars", "echo"):
+        assert after[same] == libraries[same], same
+
+
+def test_import_helpers_alone_changes_nothing_at_all():
+    before, after = told("import helpers, helpers.ready, helpers.kernel")
+    assert before == after
+
+
+def test_preparing_changes_what_the_list_says():
+    before, after = told(PREPARE, HEAVY)
+    added = changed(before, after)
+    assert {name: added[name] for name in OURS} == kernel.ENVIRONMENT | kernel.VERBOSITY
+    assert after["bars"] == {"transformers": False, "diffusers": False} and after["echo"] is False
+    assert after["frozen"] == 0, "no first cell of a notebook, and nobody said that nothing of the reader's is there"
+
+
+def test_what_the_reader_has_set_stays():
+    own = dict.fromkeys(OURS, "7") | {"TRANSFORMERS_VERBOSITY": "info", "DIFFUSERS_VERBOSITY": "info"}
+    before, after = told(PREPARE, HEAVY, **own)
+    assert {name: after["environment"][name] for name in OURS} == own
+    assert after["levels"] == {"transformers": 20, "diffusers": 20}
+
+
+def test_plain_leaves_everything_as_the_libraries_have_it():
+    """Progress bars, echo and levels are those of the libraries, and nothing is set aside."""
+    prepare = "from helpers.kernel import prepare_kernel; prepare_kernel(fresh=True)"
+    assert told(prepare, HEAVY, LIBRARIES, COURSE_PLAIN="1")[1] == told(LIBRARIES, COURSE_PLAIN="1")[1]
+
+
+@pytest.mark.parametrize("order", [(LIBRARIES, HEAVY, PREPARE), (LIBRARIES, PREPARE, HEAVY), (HEAVY, PREPARE, LIBRARIES)])
+def test_the_order_of_imports_does_not_matter(order):
+    """Helpers before or after the libraries, prepared between or after; prepared first: the test above."""
+    after = told(*order)[1]
+    assert after["levels"] == {"transformers": 40, "diffusers": 40} and after["echo"] is False
+    assert after["bars"] == {"transformers": False, "diffusers": False} and after["frozen"] == 0
+    assert {name: after["environment"][name] for name in OURS} == kernel.ENVIRONMENT | kernel.VERBOSITY
+
+
+def test_the_environment_is_set_before_torch_is_there():
+    """GNU OpenMP reads its variable once, when torch is imported: the setup cell comes before."""
+    code = ("import os, sys; from helpers import ready; import helpers.kernel as kernel; kernel.settle = lambda: print("
+            "'torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\nready.check_kernel()")
+    env = {name: value for name, value in os.environ.items() if name not in OURS | {"COURSE_PLAIN"}}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "3000"], done.stderr
+
+
+def test_nobody_else_touches_environment_and_collector():
+    """Every other file of helpers leaves environment, garbage collector and warning filters alone."""
+    touching = {"setdefault", "putenv", "update", "freeze", "disable", "set_threshold", "filterwarnings", "simplefilter"}
+    for file in sorted((ROOT / "helpers").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            call = node.func if isinstance(node, ast.Call) else None
+            if not isinstance(call, ast.Attribute) or call.attr not in touching:
+                continue
+            owner = ast.unparse(call.value)
+            if owner in ("os", "os.environ", "gc", "warnings"):
+                where = (file.relative_to(ROOT / "helpers").as_posix(), call.attr)
+                assert where in {("kernel.py", "setdefault"), ("kernel.py", "freeze"), ("runtime.py", "setdefault"),
+                                 ("ready.py", "filterwarnings")}, where
+
+
+# --- in a real kernel
+
+MADE = """
+import gc, weakref
+class Mine: pass
+mine = Mine(); mine.me = mine       # a ring, which only the collector can free
+watch = weakref.ref(mine)
+"""
+SETUP = "import sys; sys.path.insert(0, {root!r})\nfrom helpers import ready; ready.check_kernel()"
+ASK = "import gc; print(gc.get_freeze_count() > 100_000, 'torch' in __import__('sys').modules)"
+DROP = "del mine; gc.collect(); print(watch() is None, gc.get_freeze_count())"
+
+
+def run(*cells, **environment):
+    """What each cell printed in a new kernel, as lists of words."""
+    cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    env = {name: value for name, value in os.environ.items() if name not in OURS | {"COURSE_PLAIN"}} | environment
+    NotebookClient(nbformat.v4.new_notebook(cells=cells), kernel_name="python3").execute(env=env)
+    return ["".join(output.get("text", "") for output in cell.outputs).split() for cell in cells]
+
+
+def test_the_setup_cell_as_the_first_one_sets_the_libraries_aside():
+    assert run(SETUP.format(root=str(ROOT)), ASK) == [[], ["True", "True"]]
+
+
+def test_what_the_reader_made_before_is_still_collected():
+    assert run(MADE, SETUP.format(root=str(ROOT)), ASK, DROP)[2:] == [["False", "False"], ["True", "0"]]
+
+
+def test_a_plain_kernel_sets_nothing_aside():
+    assert run(SETUP.format(root=str(ROOT)), ASK, COURSE_PLAIN="1")[1] == ["False", "False"]
