@@ -52,7 +52,8 @@ def abar_at(alphas_cumprod, t, like):
     """alphas_cumprod[t], shaped so that it multiplies `like` (B, ...).
 
     t: one step (an int) for the whole batch, or a (B,) integer tensor with one step per item. Returns a
-    number tensor () or (B, 1, ..., 1). ValueError for a step outside the schedule or another number of steps
+    number tensor () or (B, 1, ..., 1), on the device of `like`, in float32 at least: in float16, 1 - abar_0 would
+    be a seventh too large. ValueError for a step outside the schedule or another number of steps
     than items, TypeError for a step that is not whole.
     """
     inputs.tensor(alphas_cumprod, "alphas_cumprod", "T"), inputs.tensor(like, "like")
@@ -69,7 +70,7 @@ def abar_at(alphas_cumprod, t, like):
     if steps.ndim and steps.shape != like.shape[:1]:
         raise ValueError(f"{tuple(steps.shape)} timesteps for a batch of {len(like) if like.ndim else 1}: "
                          "give one for all, or one for each")
-    abar = alphas_cumprod[steps].to(like)
+    abar = alphas_cumprod[steps].to(like.device, torch.promote_types(alphas_cumprod.dtype, like.dtype))
     return abar.reshape(-1, *[1] * (like.ndim - 1)) if steps.ndim else abar      # (B,) -> (B, 1, ..., 1)
 
 
@@ -88,14 +89,14 @@ def add_noise(x_0, noise, t, alphas_cumprod):
     """
     _same_shape(x_0, noise, "picture and noise")
     abar = abar_at(alphas_cumprod, t, x_0)
-    return abar.sqrt() * x_0 + (1 - abar).sqrt() * noise
+    return (abar.sqrt() * x_0 + (1 - abar).sqrt() * noise).to(x_0.dtype)
 
 
 def predict_x0(x_t, noise_pred, t, alphas_cumprod):
     """The clean picture that x_t and a guess of its noise imply: add_noise solved for x_0. (B, ...)."""
     _same_shape(x_t, noise_pred, "noisy picture and predicted noise")
     abar = abar_at(alphas_cumprod, t, x_t)
-    return (x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
+    return ((x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()).to(x_t.dtype)
 
 
 def score(noise_pred, t, alphas_cumprod):
@@ -104,7 +105,7 @@ def score(noise_pred, t, alphas_cumprod):
     Song et al. 2021. t: as in abar_at.
     """
     inputs.tensor(noise_pred, "noise_pred")
-    return -noise_pred / (1 - abar_at(alphas_cumprod, t, noise_pred)).sqrt()
+    return (-noise_pred / (1 - abar_at(alphas_cumprod, t, noise_pred)).sqrt()).to(noise_pred.dtype)
 
 
 def reverse_step(x, noise_pred, abar, abar_next, eta=0.0):
@@ -271,14 +272,14 @@ def spectrum(picture):
     size = inputs.tensor(picture, "picture", "C", "H", "H").shape[-1]
     if picture.shape[1] != size or size % 2:
         raise ValueError(f"picture must be square with an even side, (C, H, H), not of shape {tuple(picture.shape)}.")
-    window = torch.hann_window(size, periodic=False, dtype=picture.dtype)
+    window = torch.hann_window(size, periodic=False, dtype=picture.dtype, device=picture.device)
     window = window[:, None] * window[None, :]
     centred = picture - picture.mean((1, 2), keepdim=True)
     power = torch.fft.fft2(centred * window).abs() ** 2 / (window**2).sum()            # (C, H, H)
-    one = torch.fft.fftfreq(size, 1 / size)
+    one = torch.fft.fftfreq(size, 1 / size, device=picture.device)
     ring = (one[:, None] ** 2 + one[None, :] ** 2).sqrt().round().long().flatten()   # (H * H,)
-    total = torch.zeros(int(ring.max()) + 1).index_add(0, ring, power.mean(0).flatten())
-    frequencies = torch.arange(1, size // 2)
+    total = power.new_zeros(int(ring.max()) + 1).index_add(0, ring, power.mean(0).flatten())
+    frequencies = torch.arange(1, size // 2, device=power.device)
     return frequencies, total[frequencies] / torch.bincount(ring)[frequencies]
 
 

@@ -127,7 +127,7 @@ def fit_preview(latents, rgb):
     """The Preview with the least squared error. latents: (B, C, h, w), scaled. rgb: (B, 3, h, w)."""
     _same_places(latents, rgb)
     cells = latents.float().movedim(1, -1).flatten(0, 2)                # (B, C, h, w) -> (B * h * w, C)
-    cells = torch.cat([cells, torch.ones(len(cells), 1)], 1)            # a column of ones: the bias
+    cells = torch.cat([cells, cells.new_ones(len(cells), 1)], 1)        # a column of ones: the bias
     solution = torch.linalg.lstsq(cells, rgb.float().movedim(1, -1).flatten(0, 2)).solution     # (C + 1, 3)
     return Preview(solution[:-1], solution[-1])
 

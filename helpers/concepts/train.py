@@ -40,6 +40,25 @@ def noise_loss(c, latents, prompt_embeds, noise, timesteps, weights=1.0):
     return (weights * (noise_pred.float() - noise.float()) ** 2).mean()
 
 
+def loss_scaler(c):
+    """What multiplies the loss of a model in float16, whose gradients would vanish below 6e-8; else it does nothing.
+
+    Micikevicius et al. 2018: the loss times a factor, the gradients divided by it in float32.
+    """
+    return torch.amp.GradScaler(c.device.type, enabled=c.dtype == torch.float16)
+
+
+def descend(loss, optimizer, scaler, schedule):
+    """One step of a training. Where the multiplied gradients overflow, nothing moves and the factor is halved."""
+    optimizer.zero_grad()
+    scaler.scale(loss).backward()
+    factor = scaler.get_scale()
+    scaler.step(optimizer)
+    scaler.update()
+    if scaler.get_scale() >= factor:
+        schedule.step()
+
+
 def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0):
     """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
 
@@ -98,7 +117,7 @@ def _steps(model, vectors, latents, ids, steps, batch, lr, generator):
     vectors = vectors.to(model.device).requires_grad_()  # float32, whatever the model computes in
     optimizer = torch.optim.Adam([vectors], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, lr / 10)
-    scaler = torch.amp.GradScaler(enabled=model.dtype == torch.float16)  # gradients of float16 would vanish
+    scaler = loss_scaler(model)
     levels = len(model.scheduler.alphas_cumprod)
     watched = _batch(model, latents, torch.arange(WATCHED) % len(latents),
                      torch.linspace(LOWEST * levels, levels - 1, WATCHED).long(), seeded_generator(0))
@@ -115,11 +134,7 @@ def _steps(model, vectors, latents, ids, steps, batch, lr, generator):
             with torch.enable_grad():
                 loss = _loss(model, _batch(model, latents, rows, times, generator), old_words, vectors, ids)
             require_finite(loss.detach(), f"After {step} steps, the training loss holds")
-            optimizer.zero_grad()
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            schedule.step()
+            descend(loss, optimizer, scaler, schedule)
             with torch.no_grad():
                 vectors *= lengths.to(vectors) / vectors.norm(dim=1, keepdim=True)
 

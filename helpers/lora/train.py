@@ -6,6 +6,7 @@ from helpers.runtime import seeded_generator, seeded_noise, whole_number  # firs
 from helpers.conditioning import encode_prompts
 from helpers.diffusion import add_noise
 from helpers.concepts import noise_loss
+from helpers.concepts.train import descend, loss_scaler
 from helpers.latents import encode_image, require_finite
 from helpers.pictures import check_mask_fits
 
@@ -137,6 +138,7 @@ def _steps(lesson, lora, steps, batch, lr, generator):
     optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     teacher = unet_without(lora) if lesson.kept else None
+    scaler = loss_scaler(lesson.c)  # A and B are float32, whatever the model is
     same = torch.arange(WATCHED) % lesson.new
     watched = lesson.batch(same, same, seeded_generator(0))
     yield Progress(0, steps, _measure(watched))
@@ -148,10 +150,7 @@ def _steps(lesson, lora, steps, batch, lr, generator):
                 words = torch.cat([kept[:-1], torch.tensor([-1])])  # the last with the empty prompt
                 loss = loss + KEEP * change_of(teacher, *lesson.batch(kept, words, generator)[:-1])
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        descend(loss, optimizer, scaler, schedule)
         yield Progress(step, steps, _measure(watched) if step % EVERY == 0 or step == steps else math.nan)
 
 

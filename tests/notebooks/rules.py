@@ -7,8 +7,8 @@ from pathlib import Path
 from tools.execute_notebooks import MAX_BYTES, METADATA, WIDGET
 from tools.setup_cell import ANY_COLAB_LINK, badge, colab_prefix, setup_cell
 
-CODE_LINES = 12
-PROSE_WORDS = 60  # between two code cells: tables, formulas, headings and folded parts not counted
+CODE_LINES = 16
+PROSE_WORDS = 120  # between two code cells: tables, formulas, headings and folded parts not counted
 ALL_WORDS = 120  # in a row, everything counted, also before the first code cell and after the last
 PICTURES, PICTURE_TYPES = 5, {"image/png", "image/jpeg"}
 MODEL_LINE = 'MODEL = "postcard"  # @param ["postcard", "sd15", "sd14"]'
