@@ -135,8 +135,7 @@ def ddim_path(noise_pred, x, timesteps, alphas_cumprod, eta=0.0, generator=None)
     torch.Generator on the CPU; None: torch's own. Returns (len(timesteps) + 1, B, ...).
     """
     inputs.tensor(x, "x"), inputs.tensor(alphas_cumprod, "alphas_cumprod", "T"), _eta(eta), _generator(generator)
-    if not callable(noise_pred):
-        raise TypeError(f"noise_pred must be a function of x and t, not {inputs.shown(noise_pred)}.")
+    inputs.function(noise_pred, "noise_pred", "a function of x and t")
     ordered = isinstance(timesteps, (list, tuple, range)) or getattr(timesteps, "ndim", 0) == 1
     timesteps = [inputs.whole_number(t, "a timestep", 0, len(alphas_cumprod) - 1)
                  for t in (timesteps if ordered else [timesteps])]
@@ -211,12 +210,14 @@ class Mixture:
 
     def denoise(self, x_t, abar):
         """The best guess of x_0: the mean of all clean points that x_t could have come from, (n, d)."""
+        _share(abar)
         variance = abar * self.std**2 + 1 - abar
         mean = self.weights(x_t, abar) @ self.means                              # (n, K) -> (n, d)
         return mean + abar**0.5 * self.std**2 / variance * (x_t - abar**0.5 * mean)
 
     def noise_pred(self, x_t, abar):
         """The best guess of the noise in x_t, (n, d): what a perfectly trained network would answer."""
+        _share(abar)
         return (x_t - abar**0.5 * self.denoise(x_t, abar)) / (1 - abar) ** 0.5
 
 

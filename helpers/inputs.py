@@ -30,7 +30,7 @@ def shown(value, longest=LONGEST):
         said = " ".join(repr(value).split())
     except Exception:  # an object whose own repr is broken
         said = ""
-    if not said or said.startswith("<"):
+    if not said or said.startswith("<") or " at 0x" in said:
         return f"an object of type {kind}"
     return said if len(said) <= longest else f"{said[:longest - 3]}..."
 
@@ -72,6 +72,13 @@ def flag(value, name):
     return value
 
 
+def function(value, name, takes):
+    """Something to call. takes: what the sentence asks for."""
+    if not callable(value):
+        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    return value
+
+
 def random_numbers(value, name):
     """A random.Random."""
     if not isinstance(value, Random):
@@ -104,7 +111,7 @@ def list_of(value, name, takes, kind, least=0):
     """A list, with at least `least` items, out of a list, a tuple or what else has an order; every item is a
     `kind` (a class, or several). takes: what the sentence calls the items."""
     ordered = isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping, Set))
-    if isinstance(value, kind):
+    if kind is not object and isinstance(value, kind) and not hasattr(value, "ndim"):  # an array may be a list of arrays
         raise TypeError(f"{name} must be a list of {takes}, not a single one: put it into [ ].")
     if not ordered or getattr(value, "ndim", 1) == 0:  # an array or tensor of one number has no items
         raise TypeError(f"{name} must be a list of {takes}, not {shown(value)}.")
@@ -122,13 +129,21 @@ def texts(value, name, least=0):
     return list_of(value, name, "strings", str, least)
 
 
+def table(value, name, takes):
+    """A dict with at least one entry, from names to whatever. takes: what the sentence asks for."""
+    if not isinstance(value, Mapping) or not value:
+        raise (ValueError if isinstance(value, Mapping) else TypeError)(
+            f"{name} must be {takes}, with at least one entry, not {shown(value)}.")
+    return value
+
+
 # Pictures, tensors, places
 
 
 def picture(value, name, mode=None):
     """A PIL picture. mode: the one it must have; None: any."""
     if not isinstance(value, Image.Image):
-        raise TypeError(f"{name} must be a PIL picture, not {type(value).__name__}: see prepare_picture in "
+        raise TypeError(f"{name} must be a PIL picture, not {shown(value)}: see prepare_picture in "
                         "helpers.latents.")
     if mode is not None and value.mode != mode:
         raise ValueError(f'{name} has the mode {value.mode!r}: use {name}.convert("{mode}").')

@@ -32,6 +32,8 @@ def prepare_picture(source, size):
     FileNotFoundError for no file.
     """
     inputs.whole_number(size, "size", SMALLEST, 8192)
+    if isinstance(source, (str, os.PathLike)):
+        inputs.path(source, "source", "the path of a picture")
     image = upright(_opened(source))
     if min(image.size) < SMALLEST:
         raise ValueError(f"The picture is {image.width} x {image.height} pixels: it needs at least "

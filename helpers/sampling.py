@@ -11,6 +11,7 @@ import copy
 import inspect
 from typing import NamedTuple
 
+from helpers import inputs
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
 from helpers.latents import decode_latents, encode_image, require_finite
 from helpers.pictures import check_mask_fits, turned, upright
@@ -94,6 +95,7 @@ def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler
     Bad input raises TypeError or ValueError at once. A prompt too long for the text encoder warns of what was
     cut. Latents that end as NaN or infinite raise FloatingPointError.
     """
+    inputs.components(c)
     prompts = _strings("prompt", prompt)
     negatives = _strings("negative_prompt", negative_prompt)
     negatives = negatives * len(prompts) if isinstance(negative_prompt, str) else negatives
@@ -140,6 +142,7 @@ def extend(image, left=0, top=0, right=0, bottom=0):
     """
     sides = [whole_number(side, name, 0, 10_000) for name, side in
              (("left", left), ("top", top), ("right", right), ("bottom", bottom))]
+    inputs.picture(image, "image")
     if not any(sides):
         raise ValueError("The canvas has to grow on some side: give left, top, right or bottom, in pixels.")
     grow = ((top, bottom), (left, right))
@@ -190,11 +193,11 @@ def make_scheduler(c, scheduler):
     if not isinstance(scheduler, str):
         if not hasattr(scheduler, "set_timesteps") or not hasattr(scheduler, "alphas_cumprod"):
             raise TypeError(f"scheduler must be one of {', '.join(SCHEDULERS)}, or a scheduler of diffusers "
-                            f"with alphas_cumprod, not {type(scheduler).__name__}.")
+                            f"with alphas_cumprod, not {inputs.shown(scheduler)}.")
         return copy.deepcopy(scheduler)
     name = ALIASES.get(scheduler.lower(), scheduler.lower())
     if name not in SCHEDULERS:
-        raise ValueError(f"There is no scheduler called {scheduler!r}: use one of {', '.join(SCHEDULERS)}.")
+        raise ValueError(f"There is no scheduler called {inputs.shown(scheduler)}: use one of {', '.join(SCHEDULERS)}.")
     # As Stable Diffusion 1.5 has it, where the model's own settings are silent: latents reach beyond -1..1 and
     # are not clipped, and PNDM starts without Runge-Kutta steps.
     return SCHEDULERS[name].from_config({"clip_sample": False, "skip_prk_steps": True, **c.scheduler.config})
@@ -248,7 +251,7 @@ def _strings(name, value):
     strings = [value] if isinstance(value, str) else value
     is_list = isinstance(strings, (list, tuple)) and len(strings) > 0
     if not is_list or not all(isinstance(one, str) for one in strings):
-        raise TypeError(f"{name} must be a string or a list of strings, not {value!r}.")
+        raise TypeError(f"{name} must be a string or a list of strings, not {inputs.shown(value)}.")
     return list(strings)
 
 
@@ -261,31 +264,30 @@ def _seeds(seed, count):
 
 
 def _check_guidance(guidance):
-    if isinstance(guidance, bool) or not isinstance(guidance, (int, float, np.number)):
-        raise TypeError(f"guidance must be a number, not {guidance!r}.")
-    if not 0 <= guidance < float("inf"):
-        raise ValueError(f"guidance must be 0 or more, not {guidance}: 1 is none, 3 to 8 are usual.")
-    return float(guidance)
+    return inputs.number(guidance, "guidance", "a number of 0 or more (1 is none, 3 to 8 are usual)",
+                         lambda guidance: guidance >= 0)
 
 
 def _check_strength(strength, default):
     if strength is None:
         return default
-    if isinstance(strength, bool) or not isinstance(strength, (int, float, np.number)):
-        raise TypeError(f"strength must be a number, not {strength!r}.")
-    if not 0 < strength <= 1:
-        raise ValueError(f"strength must be above 0 and at most 1, not {strength}.")
-    return float(strength)
+    return inputs.number(strength, "strength", "a number above 0 and at most 1", lambda strength: 0 < strength <= 1)
 
 
 def _check_mask(mask, size):
     """The mask as an (H, W) array of bool, True where to paint. size: (W, H) of the picture."""
+    given = mask
     if isinstance(mask, Image.Image):
         mask = turned(mask)
         if mask.mode not in ("1", "L"):
             raise ValueError(f'mask has the mode {mask.mode!r}: use mask.convert("L"), white where to paint.')
         mask = np.asarray(mask.convert("L")) / 255
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask)
+    except (TypeError, ValueError, RuntimeError):  # rows of unequal length, a tensor that needs gradients
+        mask = np.asarray(None)
+    if mask.dtype.kind not in "buif":
+        raise TypeError(f"mask must be a PIL picture or an array of bools or numbers, (H, W), not {inputs.shown(given)}.")
     if mask.shape != size[::-1]:
         raise ValueError(f"mask has the shape {mask.shape} and the picture {size[::-1]}: make them equal.")
     if mask.dtype != bool and not ((mask >= 0) & (mask <= 1)).all():

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
 from helpers.interrupts import block
 from helpers.runtime import whole_number
@@ -38,6 +39,9 @@ def record_attention(unet, heads=False, guidance=None):
     where it is being recorded already. A block holds calls of one shape: another batch or canvas raises
     ValueError.
     """
+    inputs.flag(heads, "heads")
+    if guidance is not None:
+        inputs.flag(guidance, "guidance")
     with watch_attention(unet, AttentionRecord(heads, guidance)) as record:
         yield record
 
@@ -115,7 +119,7 @@ class AttentionRecord:
         """
         found = next((one for one in self._choose_layers(layer) if one.name == layer), None)
         if found is None:
-            raise ValueError(f"{layer!r} is only the beginning of a name: attention.layers lists whole ones.")
+            raise ValueError(f"{inputs.shown(layer)} is only the beginning of a name: attention.layers lists whole ones.")
         (step,), (picture,) = _indices(step, "step", self.steps), _indices(picture, "picture", self.pictures)
         maps = self._maps(found, step, picture).float().cpu()  # (n, T), or (heads, n, T)
         return maps.unflatten(-2, (found.height, found.width)).numpy()
@@ -143,7 +147,8 @@ class AttentionRecord:
         others = [] if against is None else _indices(against, "against", count)
         if head is not None and not self._heads:
             raise ValueError("The heads were not kept apart: use record_attention(unet, heads=True).")
-        size = [whole_number(side, "size", 1, 4096) for side in np.broadcast_to(size, 2)]
+        sides = size if isinstance(size, (list, tuple)) and len(size) == 2 else [size, size]
+        size = [whole_number(side, "size", 1, 4096) for side in sides]
 
         heat = 0
         for layer in chosen:
@@ -187,11 +192,11 @@ class AttentionRecord:
         known = self.layers
         if layers is None:
             return self.default_layers
-        wanted, chosen = [layers] if isinstance(layers, str) else list(layers), []
+        wanted, chosen = [layers] if isinstance(layers, str) else inputs.texts(layers, "layers"), []
         for name in wanted:
             found = [layer for layer in known if f"{layer.name}.".startswith(f"{name}.")]
             if not found:
-                raise ValueError(f"No recorded layer is called {name!r}: attention.layers lists all "
+                raise ValueError(f"No recorded layer is called {inputs.shown(name)}: attention.layers lists all "
                                  f"{len(known)}, {known[0].name!r} is the first.")
             chosen += found
         if not chosen:

@@ -4,10 +4,9 @@ Source: Hertz et al. 2022, "Prompt-to-prompt" (re-weighting). There a word's att
 rest kept; here every place still spends 1, so what one word loses the others gain.
 """
 
-import math
-
 import torch
 
+from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
 from helpers.interrupts import block
 from helpers.runtime import whole_number
@@ -29,20 +28,27 @@ def reweight_attention(unet, weights=None, swap=(), guidance=None):
     Raises TypeError and ValueError for positions and weights that can not be, some of them when the model is
     called; RuntimeError where the U-Net is being reweighted already.
     """
-    weights = [weights or {}] if weights is None or isinstance(weights, dict) else list(weights)
+    weights = {} if weights is None else weights
+    several = isinstance(weights, (list, tuple))
+    weights = list(weights) if several else [weights]
+    if not weights or not all(isinstance(one, dict) for one in weights):
+        raise TypeError("weights must be {position: weight}, or a list of such, not "
+                        f"{inputs.shown(weights if several else weights[0])}.")
+    if guidance is not None:
+        inputs.flag(guidance, "guidance")
     for one in weights:
-        if not isinstance(one, dict):
-            raise TypeError(f"weights must be {{position: weight}}, or a list of such, not {one!r}.")
         for position, weight in one.items():
             whole_number(position, "a position in weights", 0, 10**6)
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-                raise TypeError(f"The weight of position {position} must be a number, not {weight!r}.")
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"The weight of position {position} must be 0 (mute) or more, not {weight}.")
+            inputs.number(weight, f"The weight of position {position}", "a number of 0 (mute) or more",
+                          lambda weight: weight >= 0)
+    if not isinstance(swap, (tuple, list)):
+        raise TypeError(f"swap takes pairs of positions, such as (2, 6), not {inputs.shown(swap)}.")
     pairs = [swap] if len(swap) == 2 and not isinstance(swap[0], (tuple, list)) else list(swap)
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f"swap takes pairs of positions, such as (2, 6), not {pair!r}.")
+            raise ValueError(f"swap takes pairs of positions, such as (2, 6), not {inputs.shown(pair)}.")
+        for position in pair:
+            whole_number(position, "a position in swap", 0, 10**6)
     with watch_attention(unet, Reweighter(weights, pairs, guidance), first=True):
         yield
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from helpers.attention.record import record_attention
+from helpers import inputs
+from helpers.attention.record import AttentionRecord, record_attention
 from helpers.conditioning import encode_prompts, token_positions
 from helpers.diffusion import add_noise
 from helpers.latents import encode_image
-from helpers.postcards import full_caption, phrases, render
+from helpers.postcards import Scene, full_caption, phrases, render
 from helpers.runtime import seeded_noise
 
 WORDS = ("nouns", "subjects", "colours", "sky", "light", "ground", "backdrop")
@@ -34,7 +35,8 @@ def pointing_hit(heat, mask):
 
     heat: (h, w), as fine as the mask or coarser. mask: (H, W) bool. Of equally high cells the first counts.
     """
-    height, width = np.shape(heat)
+    heat, mask = _map(heat), _mask(mask)
+    height, width = heat.shape
     row, column = np.unravel_index(np.argmax(heat), (height, width))
     return bool(mask[int((row + 0.5) * len(mask) / height), int((column + 0.5) * mask.shape[1] / width)])
 
@@ -44,6 +46,8 @@ def iou(heat, mask, threshold=0.4):
 
     heat: (H, W), 0..1, as large as the mask, or ValueError. mask: (H, W) bool.
     """
+    heat, mask = _map(heat), _mask(mask)
+    inputs.number(threshold, "threshold", "a number from 0 to 1", lambda threshold: 0 <= threshold <= 1)
     if np.shape(heat) != np.shape(mask):
         raise ValueError(f"The map is {np.shape(heat)}, the mask {np.shape(mask)}: "
                          f"use heatmap(..., size=len(mask)).")
@@ -51,8 +55,29 @@ def iou(heat, mask, threshold=0.4):
     return float((hot & mask).sum() / max(1, (hot | mask).sum()))
 
 
+def _map(heat):
+    """A heat map as an array (h, w) of finite numbers."""
+    given = heat
+    try:
+        heat = np.asarray(heat)
+    except (TypeError, ValueError, RuntimeError):
+        heat = np.asarray(None)
+    if heat.ndim != 2 or heat.dtype.kind not in "buif" or not heat.size or not np.isfinite(heat).all():
+        raise TypeError(f"heat must be an array of numbers, (h, w), not {inputs.shown(given)}.")
+    return heat
+
+
+def _mask(mask):
+    """A mask as an array (H, W) of bool."""
+    given, mask = mask, np.asarray(mask, dtype=None) if hasattr(mask, "dtype") else np.asarray(None)
+    if mask.ndim != 2 or mask.dtype != bool or not mask.size:
+        raise TypeError(f"mask must be an array of bools, (H, W), not {inputs.shown(given)}.")
+    return mask
+
+
 def centre_prior(size):
-    """The map of a blind guesser, (size, size) float32, 0..1: a bell in the middle, sigma size / 4."""
+    """The map of a blind guesser, (size, size) float32, 0..1: a bell in the middle, sigma size / 4. size: 2 to 4096."""
+    inputs.whole_number(size, "size", 2, 4096)
     distance = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     bell = np.exp(-(distance / 0.25) ** 2 / 2)
     heat = bell[:, None] * bell[None, :]  # (size, 1) * (1, size) -> (size, size)
@@ -65,6 +90,9 @@ def word_map(attention, tokenizer, prompt, word, **pooling):
     attention: an AttentionRecord of that prompt. pooling: what `heatmap` takes, to pool otherwise. Raises
     ValueError for a word that is not in the prompt.
     """
+    if not isinstance(attention, AttentionRecord):
+        raise TypeError(f"attention must be what record_attention gives, not {inputs.shown(attention)}.")
+    inputs.text(word, "word", "a word of the prompt, a string")
     pooling = {"against": token_positions(tokenizer, prompt), **pooling}
     return attention.heatmap(token_positions(tokenizer, prompt, word), **pooling)
 
@@ -86,8 +114,17 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
     A thing that cannot be seen, or that the caption names after the last token read, is left out. Raises
     ValueError for unknown words and where nothing is left to score.
     """
+    inputs.components(c)
+    scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
+    inputs.whole_number(seed, "seed", 0, 2**63 - 1 - len(scenes)), inputs.whole_number(batch, "batch", 1, 4096)
+    timesteps = inputs.list_of(timesteps, "timesteps", "whole numbers", (int, np.integer), least=1)
+    for t in timesteps:
+        inputs.whole_number(t, "a timestep", 0, len(c.scheduler.alphas_cumprod) - 1)
+    pooled = poolings is None or isinstance(poolings, dict) and all(isinstance(one, dict) for one in poolings.values())
+    if not pooled:
+        raise TypeError(f"poolings must be {{name: arguments of heatmap}}, not {inputs.shown(poolings)}.")
     several = not isinstance(words, str)
-    wanted = list(words) if several else [words]
+    wanted = inputs.texts(words, "words") if several else [words]
     if not wanted or not set(wanted) <= set(WORDS):
         raise ValueError(f"words={words!r} is unknown: choose from {', '.join(WORDS)}.")
     poolings, prior, rng = poolings or {"default": {}}, centre_prior(c.image_size), Random(seed)

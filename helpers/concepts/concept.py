@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 
 import helpers.runtime  # noqa: F401  first: it silences the libraries
+from helpers import inputs
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ class Concept:
             raise TypeError(f'The token of a concept is a string such as "<teal>", not {kind}.')
         if not self.token or any(letter.isspace() for letter in self.token):
             raise ValueError(f'The token of a concept is one word without spaces, such as "<teal>", not '
-                             f"{self.token!r}.")
+                             f"{inputs.shown(self.token)}.")
         object.__setattr__(self, "vectors", _checked(self.token, self.vectors))
 
     @property
@@ -66,9 +67,10 @@ def nearest_words(c, vector, n=8):
     """The n words whose vectors point most nearly where `vector` points, the nearest first: [(word, cosine)].
 
     vector: (d,), or (1, d). Words are entries of the vocabulary of two letters or more that end a word, and
-    no concepts. Raises ValueError for another width.
+    no concepts. n: 1 to 100,000. Raises ValueError for another width.
     """
-    table = c.text_encoder.get_input_embeddings().weight.detach()  # (V, d)
+    inputs.tensor(vector, "vector"), inputs.whole_number(n, "n", 1, 100_000)
+    table = inputs.components(c).text_encoder.get_input_embeddings().weight.detach()  # (V, d)
     if vector.shape not in ((table.shape[1],), (1, table.shape[1])):
         raise ValueError(f"nearest_words takes one vector of {table.shape[1]} numbers, not the shape "
                          f"{tuple(vector.shape)}.")

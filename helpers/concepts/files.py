@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from helpers import hub, runtime  # noqa: F401  runtime first: it silences the libraries
+from helpers import hub, inputs, runtime  # noqa: F401  runtime first: it silences the libraries
 from helpers.files import filling, is_safetensors, make_folder, open_file, what_came_instead, write_atomic
 from helpers.pictures import upright
 
@@ -45,7 +45,7 @@ def read_concept(where, token=None):
     Raises FileNotFoundError (nothing there), ValueError (a pickle that asks for more than numbers; empty,
     damaged, no concept), or what `hub.folder` raises, each one sentence.
     """
-    path = _file(where)
+    path = _file(inputs.path(where, "where", "a file, a folder, or an id such as \"sd-concepts-library/cat-toy\""))
     if not path.stat().st_size:
         raise ValueError(f"{path} is empty: fetch it again.")
     if path.stat().st_size > LARGEST:

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import AddedToken, CLIPTokenizer
 
+from helpers import inputs
+
 from .concept import Concept
 
 
@@ -28,15 +30,15 @@ def with_concepts(c, *concepts):
     """What `loaded` yields."""
     for concept in concepts:
         if not isinstance(concept, Concept):
-            kind = type(concept).__name__
-            raise TypeError(f"loaded takes concepts, as read_concept returns them, not {kind}.")
+            raise TypeError(f"loaded takes concepts, as read_concept returns them, not {inputs.shown(concept)}.")
+    inputs.components(c)
     names = [name for concept in concepts for name in concept.tokens]
     table = c.text_encoder.get_input_embeddings().weight.detach()  # (V, d)
     for concept in concepts:
         if concept.vectors.shape[1] != table.shape[1]:
             raise ValueError(
                 f"The concept {concept.token} has vectors of {concept.vectors.shape[1]} numbers, and the "
-                f"text encoder of {c.name} reads {table.shape[1]}: it was made for another model.")
+                f"text encoder of {c.name} reads {table.shape[1]}: it was made for another model, so use one for this.")
     _check_names(c.tokenizer, names)
     # The ids of new tokens follow those of the old ones, and so do their rows.
     rows = [table[:len(c.tokenizer)], *(concept.vectors.to(table) for concept in concepts)]

@@ -2,6 +2,7 @@
 import math
 from typing import NamedTuple
 
+from helpers import inputs
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
 from helpers.diffusion import add_noise
 from helpers.latents import encode_image, require_finite
@@ -75,17 +76,19 @@ def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, l
     """
     whole_number(steps, "steps", 1, 100_000)
     whole_number(batch, "batch", 1, 4096)
-    if not (isinstance(lr, (int, float)) and 0 < lr < 1):
-        raise ValueError(f"lr must be a number between 0 and 1, such as 0.02, not {lr!r}.")
+    lr = inputs.number(lr, "lr", "a number between 0 and 1, such as 0.02", lambda lr: 0 < lr < 1)
+    images = inputs.pictures(images, "images")
+    prompts = None if prompts is None else inputs.texts(prompts, "prompts")
     vectors = _start_vectors(c, start)
     model = with_concepts(c, Concept(token, vectors))
-    latents, ids = _cached(model, [*images], token, prompts, len(c.tokenizer) + len(vectors) - 1)
+    latents, ids = _cached(model, images, token, prompts, len(c.tokenizer) + len(vectors) - 1)
     return _steps(model, vectors, latents, ids, steps, batch, lr, seeded_generator(seed))
 
 
 def _start_vectors(c, start):
     """The rows of the pieces of a word, or of several, (n, d) float32."""
-    pieces = c.tokenizer(start, verbose=False).input_ids[1:-1] if isinstance(start, str) else []
+    inputs.text(start, "start", 'a word to start from, such as "blue"')
+    pieces = inputs.components(c).tokenizer(start, verbose=False).input_ids[1:-1]
     if not pieces:
         raise ValueError(f'start must be a word to start from, such as "blue", not {start!r}.')
     return c.text_encoder.get_input_embeddings().weight.detach()[pieces].float()
@@ -93,7 +96,7 @@ def _start_vectors(c, start):
 
 def _cached(model, images, token, prompts, last_id):
     """Latents (n, C, h, w) and token ids (n, 77) of pictures and prompts. last_id: of the last vector."""
-    prompts = [token] * len(images) if prompts is None else [*prompts]
+    prompts = [token] * len(images) if prompts is None else prompts
     if not images:
         raise ValueError("There is no picture to learn from: give a list of images.")
     if len(images) != len(prompts):
@@ -102,7 +105,7 @@ def _cached(model, images, token, prompts, last_id):
         prompts, padding="max_length", max_length=model.max_tokens, truncation=True).input_ids)
     for prompt, row in zip(prompts, ids):
         if last_id not in row:
-            raise ValueError(f"The prompt {prompt!r} does not hold {token}, or too late to be read: name it "
+            raise ValueError(f"The prompt {inputs.shown(prompt)} does not hold {token}, or too late to be read: name it "
                              "in every prompt.")
     latents = torch.cat([encode_image(model, image) for image in images])
     if latents.shape[1:] != model.latent_shape:

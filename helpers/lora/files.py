@@ -3,11 +3,14 @@ import json
 import re
 from pathlib import Path
 
+from helpers import inputs
 from helpers.files import filling, is_safetensors, open_file, what_came_instead, write_atomic
 from helpers.interrupts import whole
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+from helpers.runtime import seeded_generator
 
 from .layers import LARGEST_RANK, LAYERS, Lora, lora_layer
 
@@ -45,7 +48,8 @@ def load_lora(c, where):
     Raises FileNotFoundError, or ValueError in one sentence for a file that is a pickle (never opened),
     damaged, of another format or made for another model; the U-Net is then as it was.
     """
-    path = _file(Path(where))
+    inputs.components(c)
+    path = _file(inputs.path(where, "where", f"a .safetensors file, or a folder with {FILE}"))
     tensors, notes = _read(path)
     pairs = _pairs(path, tensors)
     scale = _scale(path, notes)
@@ -58,7 +62,7 @@ def load_lora(c, where):
         if change != weight:
             raise ValueError(f"{path} was made for another model: its {name} has weights {change}, this "
                              f"U-Net's {weight}.")
-        layers[name] = lora_layer(layer, len(down), len(down) * scale)
+        layers[name] = lora_layer(layer, len(down), len(down) * scale, seeded_generator(0))  # replaced by the next lines
         layers[name].A.data.copy_(down.flatten(1))
         layers[name].B.data.copy_(up.flatten(1))
     layers = {name: layers[name] for name in modules if name in layers}  # in the order of the U-Net

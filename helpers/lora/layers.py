@@ -1,6 +1,7 @@
 """A linear layer with a low-rank change beside it, and a U-Net full of them."""
 import math
 
+from helpers import inputs
 from helpers.runtime import seeded_generator, whole_number  # first: it silences the libraries
 from helpers.interrupts import whole
 from helpers.components import copy_of
@@ -19,11 +20,14 @@ class LoraLinear(nn.Module):
 
     base: that nn.Linear, or another LoraLinear. A: (rank, in), small random numbers; B: (out, rank), zeros:
     at first y is the layer's own, bit for bit. Both are float32, whatever the layer is. scale: alpha / rank;
-    alpha None: 1.
+    alpha None: 1. rank: 1 to 1024. generator: of A, of torch, on the CPU; None: torch's own.
     """
 
     def __init__(self, base, rank, alpha=None, generator=None):
         super().__init__()
+        if not isinstance(base, LAYERS):
+            raise TypeError(f"base must be a linear layer or a convolution, not {inputs.shown(base)}.")
+        whole_number(rank, "rank", 1, LARGEST_RANK), _check_alpha(alpha, rank)
         self.base = base
         like = {"dtype": torch.float32, "device": base.weight.device}
         width = base.weight[0].numel()  # in; in * k * k of a convolution
@@ -105,14 +109,12 @@ class Lora:
     @strength.setter
     @whole
     def strength(self, strength):
-        number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
-        if not number or not math.isfinite(strength):
-            raise TypeError(f"strength must be a number such as 0, 0.5 or 1, not {strength!r}.")
+        strength = inputs.number(strength, "strength", "a number such as 0, 0.5 or 1")
         if self.merged:
             raise RuntimeError("This LoRA is merged into the weights: call unmerge() before you change its "
                                "strength.")
         for layer in self.layers.values():
-            layer.strength = float(strength)
+            layer.strength = strength
 
     @property
     def merged(self):
@@ -180,24 +182,27 @@ def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0):
     seed: of the A. Returns `Lora`. Raises TypeError or ValueError, and then the U-Net is as it was.
     """
     if not isinstance(unet, nn.Module):
-        raise TypeError(f"This takes a U-Net, c.unet, not {type(unet).__name__}.")
-    whole_number(rank, "rank", 1, LARGEST_RANK)
-    if alpha is not None and not (isinstance(alpha, (int, float)) and 0 < alpha < math.inf):
-        raise ValueError(f"alpha must be a number above 0, such as the rank, {rank}; not {alpha!r}.")
+        raise TypeError(f"This takes a U-Net, c.unet, not {inputs.shown(unet)}.")
+    whole_number(rank, "rank", 1, LARGEST_RANK), _check_alpha(alpha, rank)
     found, generator = layers_of(unet, targets), seeded_generator(seed)
     return Lora(unet, {name: lora_layer(layer, rank, alpha, generator) for name, layer in found.items()})
+
+
+def _check_alpha(alpha, rank):
+    if alpha is not None:
+        inputs.number(alpha, "alpha", f"a number above 0, such as the rank, {rank}", lambda alpha: alpha > 0)
 
 
 def layers_of(unet, targets=ATTENTION):
     """{name: layer} of the linear layers and convolutions whose names end so. ValueError where one fits none.
     """
-    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    targets = (targets,) if isinstance(targets, str) else tuple(inputs.texts(targets, "targets"))
     found = {name: layer for name, layer in unet.named_modules()
              if isinstance(layer, LAYERS) and f".{name}".endswith(tuple(f".{end}" for end in targets))}
     lost = [end for end in targets if not any(f".{name}".endswith(f".{end}") for name in found)]
     if lost or not targets:
         raise ValueError(f"This {type(unet).__name__} has no linear layer or convolution called "
-                         f"{', '.join(lost) or 'so'}: those of an attention are {', '.join(ATTENTION)}.")
+                         f"{', '.join(lost) or 'so'}: use those of an attention, {', '.join(ATTENTION)}.")
     return found
 
 

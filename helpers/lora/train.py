@@ -2,6 +2,7 @@
 import math
 from typing import NamedTuple
 
+from helpers import inputs
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
 from helpers.conditioning import encode_prompts
 from helpers.diffusion import add_noise
@@ -13,6 +14,8 @@ from helpers.pictures import check_mask_fits
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from .layers import Lora
 
 from .layers import unet_without
 
@@ -55,19 +58,30 @@ def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, ba
     """
     whole_number(steps, "steps", 1, 100_000)
     whole_number(batch, "batch", 1, 4096)
-    if not (isinstance(lr, (int, float)) and 0 < lr < 1):
-        raise ValueError(f"lr must be a number between 0 and 1, such as 0.006, not {lr!r}.")
+    lr = inputs.number(lr, "lr", "a number between 0 and 1, such as 0.006", lambda lr: 0 < lr < 1)
+    inputs.components(c)
+    if not isinstance(lora, Lora):
+        raise TypeError(f"lora must be what add_lora or load_lora returns, not {inputs.shown(lora)}.")
     if lora.unet is not c.unet:
         raise ValueError("This LoRA is in another U-Net: add one with add_lora(c.unet).")
     if lora.merged or lora.strength != 1:
         raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its "
                          "strength to 1.")
     levels = len(c.scheduler.alphas_cumprod)
-    low, high = (0, levels) if timesteps is None else timesteps
+    low, high = (0, levels) if timesteps is None else _pair(timesteps, "timesteps", "(low, high)")
     whole_number(low, "the lowest of timesteps", 0, levels - 1)
     whole_number(high, "the end of timesteps", low + 1, levels)
-    lesson = _Lesson(c, [*images], [*prompts], *map(list, keep or ([], [])), masks, (low, high))
+    images, prompts = inputs.pictures(images, "images"), inputs.texts(prompts, "prompts")
+    kept, said = ([], []) if keep is None else _pair(keep, "keep", "(images, prompts)")
+    kept, said = inputs.pictures(kept, "images to keep"), inputs.texts(said, "prompts to keep")
+    lesson = _Lesson(c, images, prompts, kept, said, masks, (low, high))
     return _steps(lesson, lora, steps, batch, lr, seeded_generator(seed))
+
+
+def _pair(value, name, takes):
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair {takes}, or None, not {inputs.shown(value)}.")
+    return value
 
 
 class _Lesson:
@@ -124,7 +138,7 @@ def place_weights(c, masks, n):
 
     masks: n arrays (H, W) of bool. In the mask, and one place around it, FOCUS + 1 times as much as
     elsewhere. """
-    masks = [np.asarray(mask) for mask in masks]
+    masks = [np.asarray(mask) for mask in inputs.list_of(masks, "masks", "arrays of bool", (np.ndarray, torch.Tensor))]
     if len(masks) != n or any(mask.dtype != bool or mask.shape != (c.image_size,) * 2 for mask in masks):
         raise ValueError(f"masks must be {n} arrays of bool, {c.image_size} x {c.image_size}, one for each "
                          "picture.")

@@ -9,6 +9,8 @@ import time
 
 import ipywidgets as widgets
 
+from .. import inputs  # noqa: E402
+
 STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
 WIDE = {"description_width": "initial"}
 FITTING = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}     # a picture in its own size
@@ -28,30 +30,40 @@ def named(control):
     return control
 
 
+def options(name, values, start):
+    """The values of a control as a list, `start` among them: a widget's own words for it are not for a reader."""
+    values = inputs.list_of(list(values) if isinstance(values, dict) else values, f"The values of {name!r}", "values", object, least=1)
+    if not any(one is start or one == start for one in values):
+        raise ValueError(f"{name!r} must begin at one of its values, {', '.join(map(inputs.shown, values[:12]))}, not "
+                         f"{inputs.shown(start)}.")
+    return values
+
+
 def slider(name, values, start, live=True, width="420px"):
     """A slider that stops at the given values only, so that a frame can wait for each stop.
 
     live=False: it acts when it is let go, for frames that take longer than a glance.
     """
-    return named(widgets.SelectionSlider(options=list(values), value=start, description=name, style=WIDE,
+    return named(widgets.SelectionSlider(options=options(name, values, start), value=start, description=name, style=WIDE,
                                          continuous_update=live, layout=widgets.Layout(width=width)))
 
 
 def menu(name, values, start):
     """A drop-down list of a few values."""
-    return named(widgets.Dropdown(options=list(values), value=start, description=name, style=WIDE,
+    return named(widgets.Dropdown(options=options(name, values, start), value=start, description=name, style=WIDE,
                                   layout=widgets.Layout(width="220px")))
 
 
 def buttons(name, values, start):
     """A row of buttons of which one is down, its name before it on the same line."""
     layout = widgets.Layout(display="flex", flex_flow="row wrap", grid_gap="4px")
-    return named(widgets.ToggleButtons(options=list(values), value=start, description=name, layout=layout,
+    return named(widgets.ToggleButtons(options=options(name, values, start), value=start, description=name, layout=layout,
                                        style={**WIDE, "button_width": "auto"}))
 
 
 def text(name, start):
     """A line to type into; it counts when Enter is pressed. For panels that draw when asked (ahead=False)."""
+    inputs.text(start, name)
     return named(widgets.Text(value=start, description=name, continuous_update=False, style=WIDE,
                               layout=widgets.Layout(width="640px", max_width="100%")))
 
@@ -110,6 +122,10 @@ class Question(Still):
     ASK = "Choose before you run the next cell."
 
     def __init__(self, options):
+        options = inputs.texts(options, "options")
+        if len(options) < 2 or len({"choose", *options}) <= len(options):
+            raise ValueError("predict takes at least two different answers, such as predict(\"sky\", \"boat\"), none of "
+                             f"them \"choose\", not {inputs.shown(options)}.")
         self.answers, self.line = buttons("", ["choose", *options], "choose"), widgets.HTML(self.ASK)
         super().__init__([self.answers, self.line])
         self.answers.observe(self.note, "value")
@@ -136,15 +152,17 @@ def predict(*options):
 
 
 class Progress(Still):
-    """A bar and a line for a long cell: `display` it, then call `update` as often as you like."""
+    """A bar and a line for a long cell: `display` it, then call `update` as often as you like. total: 1 to 10**9."""
 
     def __init__(self, total):
+        inputs.whole_number(total, "total", 1, 10**9)
         self.bar = widgets.IntProgress(min=0, max=total, layout=widgets.Layout(width="420px"))
         self.line, self.begun, self.shown = widgets.HTML(), time.monotonic(), 0.0
         super().__init__([self.bar, self.line])
 
     def update(self, done, text=""):
-        """Show how far it is: at most four times a second, and always at the end. text: plain words."""
+        """Show how far it is, 0 to total: at most four times a second, and always at the end. text: plain words."""
+        inputs.whole_number(done, "done", 0, self.bar.max), inputs.text(text, "text")
         now = time.monotonic()
         if now - self.shown < 0.25 and done < self.bar.max:
             return

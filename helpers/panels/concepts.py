@@ -4,6 +4,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from .. import inputs
 from ..concepts import Concept, read_concept
 from ..concepts.loading import with_concepts
 from ..conditioning import too_long
@@ -35,6 +36,7 @@ def life_panel(life):
 
 def moved_panel(trained):
     """F24 with a menu of ranks and a slider over strengths. trained: {rank: (Moved, {strength: PIL})}."""
+    inputs.table(trained, "trained", "{rank: (Moved, {strength: PIL})}")
     strengths = list(next(iter(trained.values()))[1])
 
     def frame(rank, strength):
@@ -53,6 +55,8 @@ def moved_panel(trained):
 
 def teachers_panel(wishes):
     """F25, a button for each concept. wishes: {concept: (pictures, contexts, measured)}, see `teachers`."""
+    inputs.table(wishes, "wishes", "{concept: (pictures, contexts, measured)}")
+
     def frame(concept):
         return figures.teachers(*wishes[concept], f"The wish: {concept}", dpi=style.PANEL_DPI).png
 
@@ -70,7 +74,8 @@ def teachers_panel(wishes):
 
 def find_concepts(c, folder=LIBRARY):
     """{name: folder} of the concepts in a folder that fit a model: vectors and LoRAs, sorted by name."""
-    folders = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    folder = inputs.path(inputs.components(c) and folder, "folder")
+    folders = sorted(folder.iterdir()) if folder.is_dir() else []
     files = [[one / kind for kind in KINDS if (one / kind).is_file()] for one in folders]
     return {one.name: one for one, there in zip(folders, files) if there and fits(c, there[0])}
 
@@ -151,7 +156,12 @@ class ConceptStudio(Studio):
     WORDS = Studio.WORDS | {"picture": "with, and beside it without"}
 
     def __init__(self, c, library=None, **settings):
-        self.library = dict(find_concepts(c) if library is None else library)
+        self.library = find_concepts(c) if library is None else dict(
+            inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}"))
+        for name, source in self.library.items():
+            inputs.text(name, "A name in library")
+            if not isinstance(source, Concept):
+                inputs.path(source, f"library[{name!r}]", "a Concept, a folder, a file, or an id on the Hub")
         super().__init__(c, **settings)
         for name in ("concept", "second"):
             self.controls[name].observe(self.show_call, "value")
@@ -161,14 +171,14 @@ class ConceptStudio(Studio):
         """{name: widget}: those of the studio that are used, and the concepts."""
         start = {"concept": NONE, "second": NONE, "strength": 1.0} | start
         for name in ("concept", "second"):
-            if start[name] not in (NONE, *self.library):
-                known = ", ".join([NONE, *self.library])
-                raise ValueError(f"There is no concept {start[name]!r}: use one of {known}.")
+            known = ", ".join([NONE, *self.library])
+            if inputs.text(start[name], name, f"one of {known}") not in (NONE, *self.library):
+                raise ValueError(f"There is no {name} {inputs.shown(start[name])}: use one of {known}.")
         usual = super().make_controls(start)
         mine = {name: menu(label, [NONE, *self.library], start[name])
                 for name, label in (("concept", "concept"), ("second", "and"))}
         if self.c.text_encoder.config.hidden_size == HUB_WIDTH:
-            mine["hub"] = text(f"{ON_HUB}/", "")
+            mine["hub"] = text(f"{ON_HUB}/", start.get("hub", ""))
         mine["strength"] = number("strength of LoRAs", start["strength"], -1, 2, 0.25)
         mine["strength"].layout.width = "420px"
         return mine | {name: usual[name] for name in ("prompt", "steps", "guidance", "seed")}

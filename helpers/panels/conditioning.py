@@ -1,6 +1,8 @@
 """The panels of lesson 03. Cheap frames are drawn when asked, pictures that a model drew wait ready."""
 import numpy as np
 
+from .. import inputs
+from ..attention import AttentionRecord
 from ..conditioning import encode_prompts, split_prompt, token_positions
 from ..figures import attention as maps
 from ..figures import conditioning as figures
@@ -15,6 +17,8 @@ BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two t
 
 def inspector_panel(c, prompt):
     """F11 with a line to type a prompt into, and a menu of examples. c: Components."""
+    inputs.components(c)
+
     def chosen(prompt, example):
         return prompt if EXAMPLES[example] is None else EXAMPLES[example]
 
@@ -37,6 +41,11 @@ def inspector_panel(c, prompt):
 
 def thermostat_panel(images, captions, cosines, learnt, brackets=()):
     """F12 with a slider over the scale; arguments as figures.conditioning.thermostat."""
+    inputs.number(learnt, "learnt", "the learnt scale, a number above 0.5", lambda learnt: learnt > 0.5)
+    images, captions = inputs.pictures(images, "images", least=1), inputs.texts(captions, "captions", least=1)
+    if np.shape(cosines) != (len(images), len(captions)):
+        raise ValueError(f"cosines must be of shape {(len(images), len(captions))}, a number for each image and caption, "
+                         f"not {inputs.shown(cosines)}.")
     scales = sorted({1, 3, 10, 50, 100, round(learnt)})
 
     def readout(scale):
@@ -49,6 +58,9 @@ def thermostat_panel(images, captions, cosines, learnt, brackets=()):
 
 def subtraction_panel(difference, values):
     """F13 for one attribute and its values. difference(first, second): a row for figures.subtraction."""
+    inputs.function(difference, "difference", "a function of two values")
+    values = inputs.list_of(values, "values", "values", object, least=1)
+
     def frame(first, second):
         return figures.subtraction([difference(first, second)], dpi=style.PANEL_DPI).png
 
@@ -57,10 +69,20 @@ def subtraction_panel(difference, values):
                  ahead=False)
 
 
+def recorded(attention):
+    """TypeError for what is no AttentionRecord."""
+    if not isinstance(attention, AttentionRecord):
+        raise TypeError(f"attention must be what record_attention gives, not {inputs.shown(attention)}.")
+    return attention
+
+
 def places_panel(image, points, attention, tokens, budgets):
     """F14 with layer, head, step and top share. attention: recorded with heads=True."""
-    names = {short_name(layer.name): layer.name for layer in attention.layers}
-    heads = attention.probabilities(attention.layers[-1].name, 0).shape[0]
+    names = {short_name(layer.name): layer.name for layer in recorded(attention).layers}
+    maps_of_heads = attention.probabilities(attention.layers[-1].name, 0)
+    if maps_of_heads.ndim != 4:
+        raise ValueError("attention holds no single heads: record it with record_attention(unet, heads=True).")
+    heads = maps_of_heads.shape[0]
 
     def frame(layer, head, step, top):
         probabilities = attention.probabilities(names[layer], step)             # (heads, h, w, T)
@@ -80,7 +102,8 @@ def places_panel(image, points, attention, tokens, budgets):
 
 def explorer_panel(image, attention, c, prompt):
     """Every token, start, end and padding too, in every layer, at every step, over the picture."""
-    tokens = split_prompt(c.tokenizer, prompt)[:c.max_tokens]
+    recorded(attention), inputs.picture(image, "image")
+    tokens = split_prompt(inputs.components(c).tokenizer, prompt)[:c.max_tokens]
     pieces = token_positions(c.tokenizer, prompt)
     end = pieces[-1] + 1 if pieces else 1
     places = {f"{i} {tokens[i].text}": [i] for i in pieces}
@@ -107,6 +130,8 @@ def dial_panel(weights, dials, before, mask):
     dials: {word: (inside, outside, pictures)}: mean changes (weights, cards), and a picture for each weight.
     before: the picture as it is. mask: of its thing, (H, W) bool.
     """
+    inputs.table(dials, "dials", "{word: (inside, outside, pictures)}")
+
     def frame(word, weight):
         return maps.dial_frame(before, dials[word][2][weights.index(weight)], mask)
 
@@ -121,7 +146,12 @@ def dial_panel(weights, dials, before, mask):
 
 def walk_panel(ways, shares):
     """Pictures between two prompts. ways: {name: PIL images, one a share}. shares: 0..1."""
-    rounded = [round(share, 2) for share in shares]
+    inputs.table(ways, "ways", "{name: PIL pictures, one a share}")
+    rounded = [round(inputs.number(share, "A share", "a number from 0 to 1", lambda share: 0 <= share <= 1), 2)
+               for share in inputs.list_of(shares, "shares", "numbers from 0 to 1", object, least=1)]
+    for name, drawn in ways.items():
+        if len(inputs.pictures(drawn, f"ways[{name!r}]")) != len(rounded):
+            raise ValueError(f"ways[{name!r}] holds {len(drawn)} pictures for {len(rounded)} shares: give one a share.")
 
     def frame(way, share):
         return style.encode(np.asarray(ways[way][rounded.index(share)].resize((384, 384), 0).convert("RGB")))

@@ -1,5 +1,5 @@
 """The panels of lesson 01: every frame is drawn ahead, a slider only looks it up."""
-from .. import diffusion
+from .. import diffusion, inputs
 from ..figures import diffusion as figures
 from .base import Panel, buttons, menu, sentence, slider
 
@@ -8,6 +8,7 @@ EVERY_T = sorted({*range(0, 1000, 27), 354})        # both ends, and where SD's 
 
 def noise_panel(picture, noise):
     """Noise over one picture (3, H, H), a slider over t and a menu of schedules; noise: like picture."""
+    inputs.tensor(picture, "picture", 3, "H", "H"), inputs.tensor(noise, "noise", *picture.shape)
     tide = figures.Tide(picture, noise)
     schedules = {name: diffusion.make_alphas_cumprod(name) for name in diffusion.SCHEDULES}
 
@@ -23,7 +24,11 @@ def noise_panel(picture, noise):
 
 def exam_panel(pictures, noises, timesteps, alphas_cumprod):
     """Pages of four exam questions: pictures and noises (4 * pages, 3, H, H), as many timesteps."""
+    inputs.tensor(pictures, "pictures", "4 * pages", 3, "H", "H"), inputs.tensor(noises, "noises", *pictures.shape)
     pages = len(pictures) // 4
+    if len(pictures) % 4 or len(timesteps) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures and {len(timesteps)} timesteps make no pages of four questions: give "
+                         "as many of both, 4, 8, 12 or so.")
 
     def frame(page):
         rows = slice(4 * page - 4, 4 * page)
@@ -46,6 +51,8 @@ def field_panel(fields):
 
 def steps_panel(world, truth, walks, alphas_cumprod, gaps):
     """F05 with a slider over the number of steps; arguments as figures.diffusion.one_step_many."""
+    inputs.table(walks, "walks", "{number of steps: walk}")
+
     def frame(steps):
         return figures.steps_frame(world, truth, steps, walks[steps], alphas_cumprod, gaps[steps])
 
@@ -61,6 +68,8 @@ def memory_panel(table):
 
 def floor_panel(levels, floor, losses):
     """F06 with buttons for the moment of training; arguments as figures.diffusion.loss_floor."""
+    inputs.table(losses, "losses", "{moment: losses}")
+
     def readout(moment):
         above = sum(losses[moment]) / sum(floor) - 1
         return sentence(f"{moment}: the loss is {above:.0%} above the best possible")

@@ -1,6 +1,7 @@
 """The panels of lesson 02. Those that decode act when a control is let go; the others only look frames up."""
 import torch
 
+from .. import inputs
 from .. import latents as codec
 from ..figures import latents as figures
 from .base import Panel, buttons, menu, sentence, slider
@@ -56,6 +57,8 @@ def cloud_panel(cloud):
 
 def beta_panel(moments):
     """F10 at several moments of training: {moment: columns of figures.latents.beta_dial}."""
+    inputs.table(moments, "moments", "{moment: columns}")
+
     def readout(moment):
         said = [f"beta {beta:g}: KL {float(column['kl'].sum()):.1f} nats"
                 for beta, column in moments[moment].items()]
@@ -72,6 +75,8 @@ def rate_panel(pictures, qualities):
 
     pictures: {name: (original, decoded, bytes of the latents)}, PIL pictures.
     """
+    inputs.table(pictures, "pictures", "{name: (original, decoded, bytes of the latents)}")
+    qualities = inputs.list_of(qualities, "qualities", "whole numbers from 1 to 95", object, least=1)
     after = {(name, quality): codec.jpeg(original, quality)
              for name, (original, _, _) in pictures.items() for quality in qualities}
 
@@ -98,6 +103,9 @@ def rate_panel(pictures, qualities):
 
 def walk_panel(in_pixels, in_latents, shares):
     """Two walks between two pictures, (n, 3, H, W) each, at n shares: a slider over how far they are."""
+    shares = inputs.list_of(shares, "shares", "numbers from 0 to 1", object, least=1)
+    for walk, name in ((in_pixels, "in_pixels"), (in_latents, "in_latents")):
+        inputs.tensor(walk, name, len(shares), 3, "H", "W")
     pairs = dict(zip(shares, zip(in_pixels, in_latents)))
     differ = {share: (a - b).abs().mean(0) for share, (a, b) in pairs.items()}              # (H, W) each
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import ipywidgets as widgets
 from PIL import Image, PngImagePlugin
 
+from .. import inputs
 from ..conditioning import too_long
 from ..files import save_picture, write_atomic
 from ..latents import decode_latents, preview_of
@@ -46,7 +47,8 @@ class Studio(Still):
     """Prompt, negative prompt, steps, guidance, scheduler, seed; Generate, Cancel, Save; the last pictures.
 
     c: Components. settings: what the controls show at first, by the names of `denoise`'s arguments. At every
-    step the latents are shown by the linear preview of lesson 02.
+    step the latents are shown by the linear preview of lesson 02. TypeError or ValueError for a setting that
+    there is none of, or that its control cannot show.
     """
 
     ROWS = ("prompt",), ("negative_prompt",), ("steps", "guidance"), ("scheduler", "seed")
@@ -54,6 +56,9 @@ class Studio(Still):
              "picture": "the picture"}
 
     def __init__(self, c, **settings):
+        known = [name for names in self.ROWS for name in names]
+        for name in settings:
+            inputs.one_of(name, "A setting", known)
         self.c, self.preview, self.history, self.shown = c, preview_of(c), [], None
         self.controls = self.make_controls({
             "prompt": "", "negative_prompt": "", "steps": 25, "guidance": c.guidance, "scheduler": "ddim",
@@ -187,6 +192,10 @@ def beside(pictures):
 
 def number(name, start, low, high, step=None, digits=".2f"):
     """A slider over numbers from low to high: whole ones, or in steps that are not. digits: as Python formats them."""
+    if step is None:
+        inputs.whole_number(start, name, low, high)
+    else:
+        start = inputs.number(start, name, f"a number from {low} to {high}", lambda start: low <= start <= high)
     common = {"min": low, "max": high, "description": name, "style": WIDE, "layout": widgets.Layout(width="300px")}
     if step is None:
         return named(widgets.IntSlider(start, **common))
