@@ -58,7 +58,11 @@ def write(figures):
     """The card (Markdown), from figures as in metrics.json; what is missing is called not measured."""
     vae, speed, size = figures.get("vae"), figures.get("speed"), figures["parameters"]
     steps, guidance = figures["steps"], f"{figures['guidance']:g}"
-    quality = f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f} over {vae['n']} fresh renders" if vae else UNKNOWN
+    kept = f", {percent(vae['edges'])} of the edges" if vae and "edges" in vae else ""
+    quality = f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f}{kept} over {vae['n']} fresh renders" if vae else UNKNOWN
+    edges = figures.get("edges")
+    sharp = (f"Sharpness: drawn pictures have {percent(edges['kept'])} of the edges (mean difference of neighbouring pixels) of {edges['n']} "
+             "renders with the same captions.\n\n") if edges else ""
     pace = (f"{speed['seconds']:.2f} s a picture ({steps} steps with guidance, batch 1) on {speed['device']}, "
             f"{speed['threads']} threads, median of {speed['repeats']}") if speed else UNKNOWN
     return f"""---
@@ -113,7 +117,7 @@ How far the judge can be trusted, and what the VAE leaves of a picture ({quality
 
 {judge_table(figures)}
 
-{attention_lines(figures)}
+{sharp}{attention_lines(figures)}
 
 Speed: {pace}.
 

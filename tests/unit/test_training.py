@@ -416,6 +416,9 @@ def test_the_card_says_what_was_not_measured_and_types_no_number():
     score = dict(right=0.931, n=77)
     full = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3, fidelity={"sky": score},
                            vae=dict(n=5, psnr=33.333, ssim=0.97, judge={"sky": 0.99})))
+    sharp = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3, edges=dict(n=9, kept=0.952),
+                            vae=dict(n=5, psnr=33.333, ssim=0.97, edges=0.966, judge={"sky": 0.99})))
+    assert "SSIM 0.970, 96.6 % of the edges over 5" in sharp and "have 95.2 % of the edges" in sharp and "of 9 renders" in sharp
     assert "93.1 % (of 77)" in full and "33.33 dB" in full and "99.0 %" in full
 
 
