@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from benchmarks.measure import PROMPT
 
 from helpers import denoise, generate
+from helpers.attention.record import AttentionRecord, reading_layers
 from helpers.components import MODELS, Components
 from helpers.runtime import seeded_noise
 
@@ -23,6 +24,7 @@ SD15 = {  # as the configuration files of Stable Diffusion 1.5 have it
     "unet": {"sample_size": 64, "block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2,
              "attention_head_dim": 8, "cross_attention_dim": 768},
 }
+ORDER = "down", "mid", "up"  # blocks, as the U-Net calls them
 TINY = {  # to try the script
     "text": {"vocab_size": 49408, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
              "num_attention_heads": 2},
@@ -60,6 +62,19 @@ def networks(shape, device, tokenizer):
             "unet": UNet2DConditionModel(down_block_types=[one.format("Down") for one in blocks],
                                          up_block_types=[one.format("Up") for one in reversed(blocks)],
                                          **shape["unet"])}
+
+
+def random_record(unet, size, steps, heads):
+    """An AttentionRecord of one picture, as if the U-Net had drawn it, with maps at random. size: (h, w) of latents."""
+    record, draw = AttentionRecord(heads, guidance=False), torch.Generator().manual_seed(0)
+    layers = reading_layers(unet, *size)
+    record.layer_count = len(layers)
+    for _ in range(steps):
+        record.begin_step(unet, (torch.zeros(1, 4, *size), 0, torch.zeros(1, 77, 1)), {})
+        for name in sorted(layers, key=lambda name: (ORDER.index(name.split("_")[0]), name)):
+            query, key = (torch.randn(1, layers[name][1], n, 2, generator=draw) for n in (layers[name][0], 77))
+            record.look(name, query, key, 1.0, None)
+    return record
 
 
 # The ways to draw a picture with it

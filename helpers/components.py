@@ -36,6 +36,8 @@ MOST = {  # numbers by which something is built or counted: a thousand times too
     "num_train_timesteps": 10_000, "sample_size": 4096, "num_hidden_layers": 500, "layers_per_block": 100,
     "transformer_layers_per_block": 100, "steps_offset": 1000}
 SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
+PIXELS_AT_ONCE = 2**20  # of all pictures that are worked on together: 4 of 512 x 512, 64 postcards
+LARGE = 256  # pixels a side: the autoencoder's tensors for one picture take 0.1 GB and more above that
 
 kernel.settle()
 
@@ -46,7 +48,9 @@ class Components:
 
     name: what it was loaded as. path: its folder.
     guidance: its own default guidance scale. trained: False for random weights, whose pictures mean nothing.
-        Both are read from course.json in the folder, if there is one.
+    world: what its pictures show, where the course can check that: "postcards", which the judge reads and whose
+        masks are known. "" for every other model, Stable Diffusion 1.5 too: nothing is claimed of its pictures.
+        All three are read from course.json in the folder, if there is one.
     """
 
     tokenizer: CLIPTokenizer
@@ -58,6 +62,7 @@ class Components:
     path: Path
     guidance: float = 7.5
     trained: bool = True
+    world: str = ""
 
     @property
     def device(self):
@@ -82,6 +87,12 @@ class Components:
     def image_size(self):
         """Width and height of a picture in pixels: it is square."""
         return self.latent_shape[-1] * self.vae_scale_factor
+
+    @property
+    def at_once(self):
+        """How many pictures to draw, encode or train on together, so that memory suffices: as many as hold a million
+        pixels, and one at least. 4 in Stable Diffusion 1.5, 64 postcards."""
+        return max(1, PIXELS_AT_ONCE // self.image_size**2)
 
     @property
     def max_tokens(self):
@@ -139,7 +150,8 @@ def load_components(name=None, device=None, dtype=None):
     c = Components(
         name=name, path=folder, tokenizer=_load_tokenizer(folder / "tokenizer"),
         scheduler=_load_scheduler(folder / "scheduler"), **networks,
-        guidance=float(card.get("guidance", 7.5)), trained=bool(card.get("trained", True)))
+        guidance=float(card.get("guidance", 7.5)), trained=bool(card.get("trained", True)),
+        world=str(card.get("world", "")))
     _check_fit(c)
 
     if device.type == "cuda":
@@ -149,6 +161,8 @@ def load_components(name=None, device=None, dtype=None):
         # Channels last: pixels of all channels side by side in memory, which convolutions read faster.
         network.to(device, memory_format=torch.channels_last)
         network.eval().requires_grad_(False)  # a lesson that trains says what it trains
+    if c.image_size > LARGE:
+        c.vae.enable_slicing()  # pictures of a batch are encoded and decoded one after the other
     if device.type == "cuda" and name == "postcard" and torch.cuda.mem_get_info(device)[0] > SD15_BYTES:
         print('This GPU has room for Stable Diffusion 1.5 too: load_components("sd15").')
     return c

@@ -144,11 +144,13 @@ class Towers:
     """A text tower and an image tower that were trained together: both end in the same space.
 
     clip: a transformers CLIPModel, pixels in -1..1. tokenizer: its own. name: of the model it belongs to.
+    world: what they were shown, as Components.world.
     """
 
     clip: CLIPModel
     tokenizer: CLIPTokenizer
     name: str
+    world: str
 
     @property
     def scale(self):
@@ -190,15 +192,15 @@ def load_towers(c):
     They lie in the folder clip/ of the model. Stable Diffusion ships its text encoder only; then the towers
     of the bundled model are taken, and one printed line says so. Raises ValueError where they are unreadable.
     """
-    folder, name = inputs.components(c).path, c.name
+    folder, name, world = inputs.components(c).path, c.name, c.world
     if not (folder / "clip" / "config.json").is_file():
-        folder, name = MODELS["postcard"], "postcard"
+        folder, name, world = MODELS["postcard"], "postcard", "postcards"
         print("This model comes without an image tower: pictures and words are compared by the bundled "
-              "model's two towers.")
+              "model's two towers, so what is measured holds for them and for postcards.")
     try:
         clip = CLIPModel.from_pretrained(folder / "clip", local_files_only=True).float().eval()
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except Exception as problem:  # whatever a library makes of a damaged file
         first = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
         raise ValueError(f"The towers in {folder / 'clip'} are damaged: {first}") from None
-    return Towers(clip.requires_grad_(False), tokenizer, name)
+    return Towers(clip.requires_grad_(False), tokenizer, name, world)

@@ -21,7 +21,8 @@ from PIL import Image
 from helpers.files import save_picture
 from helpers.pictures import prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
 
-PREVIEW_POSTCARDS = 32      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
+PREVIEW_POSTCARDS = 16      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
+PREVIEW_SIZE = 128          # their sides at most: all together as much work as one picture of 512 x 512
 
 
 # There and back
@@ -144,11 +145,17 @@ _previews = weakref.WeakKeyDictionary()     # vae -> Preview, forgotten with it
 
 
 def preview_of(c):
-    """The Preview of a model, fitted on some postcards the first time it is asked for, then remembered."""
+    """The Preview of a model, fitted on some postcards the first time it is asked for, then remembered.
+
+    A cell stands for the same few pixels in a picture of any size, so small pictures will do, and many small ones show
+    more colours than a few large ones. Measured on the bundled model, as R^2 on 100 fresh postcards of 128 x 128:
+    0.92 from 16 postcards of 128 x 128, of 64 x 64 and of 256 x 256 alike, 0.83 from 2 of 256 x 256.
+    """
     if inputs.components(c).vae not in _previews:
         from helpers.postcards import render, sample_scene      # the world is only needed here
         rng = random.Random(0)
-        cards = [render(sample_scene(rng), size=c.image_size).image for _ in range(PREVIEW_POSTCARDS)]
+        size = min(c.image_size, PREVIEW_SIZE)
+        cards = [render(sample_scene(rng), size=size).image for _ in range(PREVIEW_POSTCARDS)]
         latents = torch.cat([encode_image(c, card) for card in cards]).cpu()            # (B, C, h, w)
         _previews[c.vae] = fit_preview(latents, shrink(to_pixels(cards), c.vae_scale_factor))
     return _previews[c.vae]

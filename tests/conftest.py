@@ -38,6 +38,24 @@ def model_folders(tmp_path_factory):
     return {shape: build_model(tmp_path_factory.mktemp("models") / shape, shape) for shape in SHAPES}
 
 
+@pytest.fixture(scope="session")
+def stranger_folder(tmp_path_factory):
+    """A tiny SD-1.5-shaped model without a course.json, as it would come from the Hub. Do not change it."""
+    from models import build_model
+
+    return build_model(tmp_path_factory.mktemp("stranger") / "sd15", "sd15", trained=True)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory):
+    """The Components of a model that draws 512 x 512, with 4096 places at its finest level, like Stable Diffusion 1.5;
+    its networks are thin. Do not change them."""
+    from helpers import load_components
+    from models import build_model
+
+    return load_components(build_model(tmp_path_factory.mktemp("large") / "sd15", "sd15", trained=True, latent=64), device="cpu")
+
+
 @pytest.fixture(scope="session", params=["postcard", "sd15"])
 def tiny(request, model_folders):
     """The Components of both tiny models, one after the other, on the CPU. Do not change them."""

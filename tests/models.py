@@ -79,12 +79,13 @@ def save_tokenizer(folder, merges=None):
     return vocab
 
 
-def build_model(folder, shape="postcard", merges=None):
+def build_model(folder, shape="postcard", merges=None, trained=False, latent=None):
     """Write a model to `folder`, in fp16 like the bundle, and return the folder. Same weights every time.
 
-    merges: of the tokenizer; None: learnt from WORDS.
+    merges: of the tokenizer; None: learnt from WORDS. trained: without a course.json, as models from the Hub come, and so
+    taken for a trained one. latent: another side of the latents than the shape's.
     """
-    folder, size = Path(folder), SHAPES[shape]
+    folder, size = Path(folder), SHAPES[shape] | ({"latent": latent} if latent else {})
     vocab = save_tokenizer(folder / "tokenizer", merges)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -123,8 +124,8 @@ def build_model(folder, shape="postcard", merges=None):
              "safety_checker": [None, None], "feature_extractor": [None, None],
              "requires_safety_checker": False}
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
-    card = {"guidance": size["guidance"], "trained": False, "world": "none"}
-    (folder / "course.json").write_text(json.dumps(card))
+    if not trained:
+        (folder / "course.json").write_text(json.dumps({"guidance": size["guidance"], "trained": False}))
     return folder
 
 

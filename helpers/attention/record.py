@@ -17,6 +17,9 @@ from helpers.interrupts import block
 from helpers.runtime import whole_number
 
 
+LARGE = 20e6  # bytes a step: a record that takes more says so before it does
+
+
 class Layer(NamedTuple):
     """A cross-attention layer: its path in the U-Net, and the grid of places that read the words there."""
 
@@ -31,7 +34,8 @@ def record_attention(unet, heads=False, guidance=None):
 
     unet: a UNet2DConditionModel of the Stable Diffusion 1.x or 2.x layout. What it computes stays the same;
         when the block ends, by an error too, its attention processors are those it had before.
-    heads: keep the maps of every head and not only their mean: as many times the memory as there are heads.
+    heads: keep the maps of every head and not only their mean: as many times the memory as there are heads. A record
+        that takes more than 20 MB a step says how much before the first step, see `record_bytes`.
     guidance: whether a batch is (unconditional, conditional), of which only the second half is kept. None:
         found out from the latents, which are the same in both halves of such a batch, call after call. Say
         False for several prompts on the same latents in one single call.
@@ -44,6 +48,26 @@ def record_attention(unet, heads=False, guidance=None):
         inputs.flag(guidance, "guidance")
     with watch_attention(unet, AttentionRecord(heads, guidance)) as record:
         yield record
+
+
+def record_bytes(unet, height, width, tokens=77, heads=False):
+    """Bytes that `record_attention` keeps of one picture at one step, found out from the U-Net's plan.
+
+    height, width: of the latents. Stable Diffusion 1.5 at 64 x 64: 4 MB in float16, 33 MB with heads=True.
+    """
+    plan = reading_layers(unet, height, width).values()
+    return sum(places * (count if heads else 1) for places, count in plan) * tokens * unet.dtype.itemsize
+
+
+def reading_layers(unet, height, width):
+    """{name: (places, heads)} of a U-Net's cross-attention layers, for latents of that height and width."""
+    lowest, found = len(unet.config.block_out_channels) - 1, {}
+    for name, module in unet.named_modules():
+        if name.endswith(".attn2"):
+            kind, block = name.split(".")[:2]  # "down_blocks", "0", of full size; "mid_block", "attentions"
+            halved = {"down_blocks": int, "up_blocks": lambda i: lowest - int(i)}.get(kind, lambda i: lowest)(block)
+            found[name] = -(-height // 2**halved) * -(-width // 2**halved), module.heads
+    return found
 
 
 class AttentionRecord:
@@ -60,6 +84,7 @@ class AttentionRecord:
         self._heads, self._guided = heads, guidance
         self._shape = None  # of the latents, (B, C, h, w), both halves of a guided batch counted
         self._cells = {}  # layer name -> n, in the order in which the U-Net calls them
+        self._sums = {}  # (layer name, steps, picture) -> the sum of its maps
         self._calls = []  # {layer name: (B, n, T) or (B, heads, n, T)} for each; the last may have broken off
 
     # Written by the U-Net
@@ -74,13 +99,27 @@ class AttentionRecord:
         if self._guided and batch % 2:
             raise ValueError(f"A batch of {batch} has no halves: use record_attention(unet, guidance=False).")
         del self._calls[self.steps:]
+        self._sums.clear()
         if self._guided is None:  # asked at the first call and, where that leaves it open, at the second
             if batch % 2 or not torch.equal(*latents.chunk(2)):
                 self._guided = False
             elif self._calls:
                 self._guided = True  # two prompts on the same noise have parted by now
+                self._calls[0] = {name: maps[batch // 2:].clone() for name, maps in self._calls[0].items()}
         self._shape = latents.shape
+        if not self._calls:
+            words = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]  # (B, T, d)
+            self._say_how_much(unet, words.shape[1])
         self._calls.append({})
+
+    def _say_how_much(self, unet, tokens):
+        """One sentence, before the first step, on a record that will be large."""
+        rows, _, height, width = self._shape
+        pictures = rows if self._guided is False else rows // 2
+        whole, small = (pictures * record_bytes(unet, height, width, tokens, one) for one in (self._heads, False))
+        if whole > LARGE:
+            less = f", {small / 1e6:.0f} MB without heads=True" if self._heads else ""
+            print(f"This record will take {whole / 1e6:.0f} MB a step{less}: {25 * whole / 1e9:.1f} GB in 25 steps.")
 
     @torch.no_grad()
     def look(self, name, query, key, scale, mask):
@@ -152,7 +191,7 @@ class AttentionRecord:
 
         heat = 0
         for layer in chosen:
-            words = sum(self._maps(layer, step, picture).float() for step in steps)  # (n, T)
+            words = self._sum(layer, tuple(steps), picture)  # (n, T), or (heads, n, T)
             if self._heads:
                 words = words.mean(0) if head is None else words[_indices(head, "head", len(words))[0]]
             maps = words[:, tokens].sum(-1)  # (n,)
@@ -177,6 +216,17 @@ class AttentionRecord:
     def _maps(self, layer, step, picture):
         """(n, T), or (heads, n, T), of one layer, step and picture, on the device it was computed on."""
         return self._calls[step][layer.name][picture - self.pictures]  # unconditional rows come first
+
+    def _sum(self, layer, steps, picture):
+        """The maps of one layer and picture added up over steps, float32. That over all steps is remembered: at 4096
+        places with all heads it takes a second, and every word of a picture needs it."""
+        key = layer.name, steps, picture
+        if key in self._sums:
+            return self._sums[key]
+        words = sum(self._maps(layer, step, picture).float() for step in steps)
+        if len(steps) == self.steps > 1:
+            self._sums[key] = words
+        return words
 
     def _grid(self, cells):
         """(height, width) of a layer with so many places: the latents', halved and rounded up some times."""

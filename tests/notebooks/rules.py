@@ -9,7 +9,7 @@ from tools.setup_cell import ANY_COLAB_LINK, badge, colab_prefix, setup_cell
 
 CODE_LINES = 16
 PROSE_WORDS = 120  # between two code cells: tables, formulas, headings and folded parts not counted
-ALL_WORDS = 120  # in a row, everything counted, also before the first code cell and after the last
+ALL_WORDS = 200  # in a row, everything counted, also before the first code cell and after the last
 PICTURES, PICTURE_TYPES = 5, {"image/png", "image/jpeg"}
 MODEL_LINE = 'MODEL = "postcard"  # @param ["postcard", "sd15", "sd14"]'
 BANNED = re.compile(r"\b(simply|just|obviously|clearly|magic(?:al|ally)?|hacks?|powerful|amazing(?:ly)?"

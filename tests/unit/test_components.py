@@ -25,7 +25,7 @@ def test_facts_are_computed_from_the_parts(model_folders, shape, image_size, lat
     c = load_components(model_folders[shape], device="cpu")
     assert (c.image_size, c.latent_shape) == (image_size, latent_shape)
     assert (c.vae_scale_factor, c.max_tokens) == (8, 77)
-    assert (c.guidance, c.trained) == (guidance, False)
+    assert (c.guidance, c.trained, c.world) == (guidance, False, "")
     assert (c.name, c.path) == (str(model_folders[shape]), model_folders[shape])
     assert repr(c).startswith("Components(") and "on cpu in float32" in repr(c)
 
@@ -87,7 +87,7 @@ def test_a_course_model_that_is_not_there_is_named(monkeypatch, capsys):
 def test_without_a_card_guidance_is_the_fields_default(folder):
     (folder / "course.json").unlink()
     c = load_components(folder, device="cpu")
-    assert (c.guidance, c.trained) == (7.5, True)
+    assert (c.guidance, c.trained, c.world) == (7.5, True, "")
 
 
 def test_pipeline_is_silent_and_shares_all_but_the_scheduler(tiny, capfd):

@@ -129,7 +129,7 @@ def test_the_text_tower_is_the_models_text_encoder(towers):
 
 def test_a_model_without_an_image_tower_says_so(tiny, capsys):
     towers = load_towers(tiny)
-    assert towers.name == "postcard"
+    assert (towers.name, towers.world) == ("postcard", "postcards")
     said = capsys.readouterr().out
     assert "without an image tower" in said and len(said.splitlines()) == 1
 

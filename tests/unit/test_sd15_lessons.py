@@ -1,0 +1,55 @@
+"""The table of docs/sd15.md: what it counts is counted right, and every cell of every lesson fits a card and a notebook."""
+
+import pytest
+import torch
+from benchmarks import sd15_lessons as bill
+from diffusers import UNet2DConditionModel
+
+LARGEST = [  # rows at once, learning, what else is kept in GB: the largest calls of the lessons, counted in their cells
+    (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance
+    (16, False, 0.93),  # 03: the walk between two prompts, beside the maps of 28 steps
+    (24, False, 1.8),  # 05: the fixed batch on which a LoRA's loss is watched
+    (5, True, 1.8)]  # 05: the loss of five postcards and its backward
+
+
+@pytest.fixture(scope="module")
+def prices():
+    return bill.Prices()
+
+
+@pytest.mark.parametrize("rows, learns, kept", LARGEST)
+def test_the_largest_calls_fit_a_card(prices, rows, learns, kept):
+    whole = sum(prices.weights.values()) + kept * 1e9
+    assert whole + prices.call("unet", rows, 1, 1, learns)[1] <= 12e9
+    assert whole + prices.weights["unet"] + prices.call("unet", 5, 1, 1, False)[1] <= 12e9  # lesson 05 copies a U-Net once
+    assert bill.BESIDE <= 10e9
+
+
+def test_bytes_alive_are_those_of_tensors_that_live_at_once():
+    weight = torch.empty(50, 1000, device="meta")
+
+    def act():
+        one = torch.empty(1000, device="meta")      # 4000 bytes
+        two = torch.cat([one, one])                 # 8000 more
+        del one
+        three = two[:10] + 1                        # a view costs nothing, a sum does: 40
+        return weight.t(), three
+
+    assert bill.priced(act, [weight])[1] == 12_000
+
+
+def test_work_is_what_is_published(prices):
+    """0.8 TFLOP for one call of the U-Net at 64 x 64, 2.5 for a decoding."""
+    assert prices.weights["unet"] == 2 * 859_520_964
+    work, alive = bill.priced(lambda: prices.act("unet", 1, 1, 1, False), prices.all)
+    assert work == pytest.approx(0.80e12, rel=0.01) and 30e6 < alive < 200e6
+    assert bill.priced(lambda: prices.act("decoder", 1, 1, 1, False), prices.all)[0] == pytest.approx(2.5e12, rel=0.01)
+
+
+def test_attention_never_holds_a_table_of_places_by_places():
+    unet = UNet2DConditionModel(sample_size=64, block_out_channels=(8, 8), norm_num_groups=4, attention_head_dim=2,
+                                cross_attention_dim=8, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+                                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=1).to("meta")
+    given = torch.empty(1, 4, 64, 64, device="meta"), torch.zeros(1, device="meta"), torch.empty(1, 77, 8, device="meta")
+    with torch.no_grad():
+        assert bill.priced(lambda: unet(*given), unet.parameters())[1] < 4096 * 4096 * 4
