@@ -5,7 +5,7 @@ VENV ?= .venv
 ARGS ?=
 REPO ?=
 TAG ?= main
-WHAT ?= test test-colab test-newest test-hard test-browser
+WHAT ?= test test-gpu test-colab test-newest test-hard test-browser
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -14,6 +14,8 @@ LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
 TESTS := $(wildcard tests/notebooks/test_other_model.py) $(LONGEST_FIRST) $(wildcard tests/notebooks tests/faults tests/unit)
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STRICT := $(NBVAL) --nbval-current-env
+ON_A_CARD := tests/gpu $(patsubst %,tests/unit/test_%.py,latents concepts sampling lora attention attention_reweight \
+             conditioning figures_latents figures_concepts panels_conditioning panels_latents panels_concepts panels_sampling)
 STAGES := data vae decoder judge clip unet export evaluate
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 # One process a core, each with one thread and whole files, the longest first: models this small gain little from a
@@ -21,7 +23,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-colab test-newest test-hard test-browser verify notebooks links bench train concepts clean
+.PHONY: help env lab test test-gpu test-colab test-newest test-hard test-browser verify notebooks links bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +53,10 @@ lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)
+
+# worksteal and not loadfile: the lessons are tests of one file. ARGS=--cut ends trainings after a few steps.
+test-gpu: $(READY)  ## run the lessons and units on a graphics card, else a pretend one; ARGS=--float32
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu $(ON_A_CARD) $(ARGS)
 
 test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's Python and versions
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions

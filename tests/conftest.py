@@ -30,6 +30,20 @@ def _connect_here_only(self, address):
 socket.socket.connect = _connect_here_only
 
 
+def pytest_addoption(parser):
+    course = parser.getgroup("course")
+    course.addoption("--gpu", action="store_true", help="load models onto a graphics card, in float16 (tests/card.py)")
+    course.addoption("--float32", action="store_true", help="with --gpu: in float32")
+    course.addoption("--cut", action="store_true", help="with --gpu: trainings of a few steps (tests/gpu)")
+
+
+def pytest_configure(config):
+    if config.getoption("--gpu"):
+        import card
+
+        card.begin("float32" if config.getoption("--float32") else "float16")
+
+
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory):
     """{"postcard": folder, "sd15": folder} of tiny random models, written once a run. Do not change them."""
@@ -58,18 +72,21 @@ def large(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=["postcard", "sd15"])
 def tiny(request, model_folders):
-    """The Components of both tiny models, one after the other, on the CPU. Do not change them."""
+    """The Components of both tiny models, one after the other, on the CPU, or the card. Do not change them.
+    """
+    from card import place
     from helpers import load_components
 
-    return load_components(model_folders[request.param], device="cpu")
+    return load_components(model_folders[request.param], device=place())
 
 
 @pytest.fixture(scope="session")
 def tiny_postcard(model_folders):
     """The Components of the tiny postcard-shaped model only, for tests that need not run twice."""
+    from card import place
     from helpers import load_components
 
-    return load_components(model_folders["postcard"], device="cpu")
+    return load_components(model_folders["postcard"], device=place())
 
 
 @pytest.fixture

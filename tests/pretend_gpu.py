@@ -32,16 +32,17 @@ WIDENED = {"addmm", "addmv", "addbmm", "baddbmm", "bmm", "mm", "mv", "dot", "con
            "native_group_norm", "native_group_norm_backward", "native_layer_norm", "native_layer_norm_backward",
            "native_batch_norm", "native_batch_norm_backward", "_softmax", "_safe_softmax", "_softmax_backward_data",
            "_log_softmax", "_log_softmax_backward_data", "mean", "sum", "var", "std", "var_mean", "std_mean",
-           "linalg_vector_norm", "norm", "cumsum", "logsumexp", "mse_loss", "mse_loss_backward", "avg_pool2d", "avg_pool2d_backward", "_adaptive_avg_pool2d",
+           "linalg_vector_norm", "norm", "cumsum", "logsumexp", "mse_loss", "mse_loss_backward", "avg_pool2d",
+           "avg_pool2d_backward", "_adaptive_avg_pool2d",
            "_adaptive_avg_pool2d_backward", "upsample_bilinear2d", "upsample_bilinear2d_backward",
            "_upsample_bilinear2d_aa", "upsample_bicubic2d"}
 ONE_DTYPE = {"native_group_norm", "native_layer_norm"}  # the CPU's kernels mix float16 and float32, a card's do not
 JOINING = {"cat", "stack"}  # the two whose 0-dimensional tensors have to be on the card too
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
-MAKERS = ("arange", "arange.start", "arange.start_step", "empty.memory_format", "empty_strided", "eye", "eye.m", "full",
-          "linspace", "ones", "rand", "rand.generator", "randint", "randint.low", "randint.generator",
-          "randint.low_generator", "randn", "randn.generator", "randperm", "randperm.generator", "scalar_tensor",
-          "tril_indices", "triu_indices", "zeros")
+MAKERS = ("arange", "arange.start", "arange.start_step", "empty.memory_format", "empty_strided", "eye", "eye.m",
+          "fft_fftfreq", "full", "hann_window", "hann_window.periodic", "linspace", "ones", "rand", "rand.generator",
+          "randint", "randint.low", "randint.generator", "randint.low_generator", "randn", "randn.generator",
+          "randperm", "randperm.generator", "scalar_tensor", "tril_indices", "triu_indices", "zeros")
 CAST_DOWN = ("addmm", "baddbmm", "bmm", "conv1d", "conv2d", "linear", "matmul", "mm", "scaled_dot_product_attention")
 CAST_UP = ("layer_norm", "group_norm", "mse_loss", "softmax.int", "log_softmax.int", "sum", "sum.dim_IntList",
            "exp", "log", "pow.Tensor_Scalar")
@@ -224,6 +225,8 @@ def run(op, *args, **kwargs):
     given = [*tensors_in(args), *tensors_in(kwargs.values())]
     if len(given) > 1:
         refuse_mixed(name, args, given)
+    if kwargs.get("generator") is not None:
+        raise RuntimeError(f"Expected a '{NAME}' device type for generator but found '{kwargs['generator'].device}'")
     raw, options = unwrapped(args), {key: unwrapped(value) for key, value in kwargs.items()}
     if options.get("device") is not None:
         options["device"] = torch.device("cpu")
@@ -330,8 +333,8 @@ class Attention(torch.autograd.Function):
         given = [one for one in (query, key, value, mask) if one is not None]
         refuse_mixed("scaled_dot_product_attention", given, given)
         if not query.dtype == key.dtype == value.dtype:
-            raise RuntimeError(f"Expected query, key, and value to have the same dtype, but got {query.dtype}, {key.dtype} "
-                               f"and {value.dtype}")
+            raise RuntimeError("Expected query, key, and value to have the same dtype, but got "
+                               f"{query.dtype}, {key.dtype} and {value.dtype}")
         q, k, v = (one.raw.float().contiguous() for one in (query, key, value))
         if mask is not None:
             mask = mask.raw if isinstance(mask, PretendTensor) else mask
@@ -345,8 +348,8 @@ class Attention(torch.autograd.Function):
     def backward(ctx, grad):
         query, key, value, out, sums = (one.raw for one in ctx.saved_tensors)
         grads = aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            grad.raw.float().contiguous(), query.float().contiguous(), key.float().contiguous(), value.float().contiguous(),
-            out, sums, 0.0, ctx.causal, attn_mask=ctx.mask, scale=ctx.scale)
+            *(one.float().contiguous() for one in (grad.raw, query, key, value)), out, sums, 0.0,
+            ctx.causal, attn_mask=ctx.mask, scale=ctx.scale)
         return *(PretendTensor(one.to(query.dtype)) for one in grads), None, None, None
 
 
@@ -370,7 +373,8 @@ def _attention(op, *args, **options):
 
 
 SPECIAL = {"_to_copy": _to_copy, "copy_": _copy_, "_copy_from": _copy_from, "_copy_from_and_resize": _copy_from,
-           "_local_scalar_dense": _item_of, "_has_compatible_shallow_copy_type": _same_kind, "set_data": _set_data, "scaled_dot_product_attention": _attention}
+           "_local_scalar_dense": _item_of, "_has_compatible_shallow_copy_type": _same_kind, "set_data": _set_data,
+           "scaled_dot_product_attention": _attention}
 
 
 # How torch is told of it
@@ -385,7 +389,8 @@ class Backend:
     _is_in_bad_fork = is_bf16_supported = staticmethod(lambda: False)  # as a T4
     manual_seed_all = synchronize = empty_cache = staticmethod(lambda *ignored: None)
     get_amp_supported_dtype = staticmethod(lambda: [torch.float16])
-    memory_allocated, max_memory_allocated = staticmethod(lambda *device: Place.used), staticmethod(lambda *device: Place.peak)
+    memory_allocated = staticmethod(lambda *device: Place.used)
+    max_memory_allocated = staticmethod(lambda *device: Place.peak)
     reset_peak_memory_stats = staticmethod(lambda *device: reset_peak())
 
 

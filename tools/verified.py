@@ -17,6 +17,7 @@ from tools.setup_cell import save_text
 README = Path(__file__).resolve().parent.parent / "README.md"
 PLATFORMS = {
     "test": "the pinned versions, `constraints.txt`",
+    "test-gpu": "the lessons in float16 on a graphics card, or on the tests' pretend one",
     "test-colab": "Python and versions of a Google Colab runtime",
     "test-newest": "the newest versions that `environment.yml` admits",
     "test-hard": "the pinned versions, every trial at its full count",
@@ -29,7 +30,7 @@ ASK = ("import importlib.metadata, json, platform, sys; print(json.dumps([platfo
 
 def python_of(name: str) -> str:
     """The Python that a test runs notebooks with: this one, or that of an environment beside this one."""
-    if name in ("test", "test-hard", "test-browser"):
+    if name in ("test", "test-gpu", "test-hard", "test-browser"):
         return sys.executable
     own = Path(sys.prefix + name.removeprefix("test")) / "bin" / "python"
     if not own.exists():
@@ -41,10 +42,19 @@ def held(name: str) -> str:
     """What a test runs notebooks with, in words: "Python 3.12.1, torch 2.13.0, ..."."""
     done = subprocess.run([python_of(name), "-c", ASK, *SHOWN], check=True, capture_output=True, text=True)
     words = [" ".join(pair) for pair in zip(("Python", *SHOWN), json.loads(done.stdout), strict=True)]
+    if name == "test-gpu":
+        words.append(card())
     if name == "test-browser" and (browser := found_browser()):
         said = subprocess.run([browser, "--version"], capture_output=True, text=True).stdout
         words.append(said.split(" built")[0].strip())
     return ", ".join(words)
+
+
+def card() -> str:
+    """The graphics card of this machine, by name; without one the tests run on a pretend one."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "a pretend card"
 
 
 def with_row(text: str, name: str, date: str, versions: str) -> str:

@@ -42,9 +42,11 @@ MIXED = {
     "index of a card in the CPU's": lambda here: torch.ones(4)[torch.tensor([0], device=here.device)],
     "assignment by index": lambda here: here.index_put_((torch.tensor([0]),), torch.ones(4)),
     "in place": lambda here: here.add_(torch.ones(4, 4)),
-    "attention": lambda here: F.scaled_dot_product_attention(here[None, None], here[None, None], torch.ones(1, 1, 4, 4)),
+    "attention": lambda here: F.scaled_dot_product_attention(*[here[None, None]] * 2, torch.ones(1, 1, 4, 4)),
     "loss": lambda here: F.mse_loss(here, torch.zeros(4, 4)),
     "norm": lambda here: F.layer_norm(here, (4,), torch.ones(4)),
+    "generator of the CPU": lambda here: here.normal_(generator=torch.Generator()),
+    "generator of the CPU, in randn": lambda here: torch.randn(4, generator=torch.Generator(), device=here.device),
 }
 
 
@@ -98,7 +100,8 @@ def test_numbers_and_indices_of_the_cpu_are_taken(card):
     for index in ([0, 2], torch.tensor([0, 2]), torch.tensor([0, 2], device=card), np.array([0, 2]),
                   torch.tensor([True, False, True]), [True, False, True]):
         assert here[index].tolist() == [[0, 1, 2, 3], [8, 9, 10, 11]]
-    assert here[:, [1, 3]].tolist() == [[1, 3], [5, 7], [9, 11]] and here[1, 2] == 6 and here[here > 10].tolist() == [11]
+    assert here[:, [1, 3]].tolist() == [[1, 3], [5, 7], [9, 11]]
+    assert here[1, 2] == 6 and here[here > 10].tolist() == [11]
     here[[0]] = 7.0
     here[1] = torch.ones(4)  # a copy, and copies may cross
     assert here[:2].tolist() == [[7] * 4, [1] * 4]

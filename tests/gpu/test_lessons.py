@@ -1,0 +1,78 @@
+"""Every code cell of every lesson on a graphics card, a pretend one where there is none: `make test-gpu`.
+
+With --cut the live trainings of helpers/ end after STEPS steps, so that the pretend card, four times slower than the
+CPU and with no speed to show, is done in minutes. What a lesson asserts of a finished training is then not asserted:
+NOT_ASSERTED names each of them. All else is, and every cell has to run to its end.
+"""
+import re
+from pathlib import Path
+
+import card
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+STEPS = 3
+TESTS = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((TESTS.parent / "notebooks").glob("*.ipynb"))
+NOT_ASSERTED = {  # lesson: what it asserts, line for line, after trainings that --cut breaks off
+    "05": ["assert not c.trained or life.cosines[-1].max() < 0.8",
+           'assert not c.trained or all(hits / of >= 0.8 for hits, of in found_teal["vector"].values())',
+           "assert not c.trained or hits / of >= 0.7"],
+}
+
+
+@pytest.fixture
+def options(request):
+    if not request.config.getoption("--gpu"):
+        pytest.skip("for make test-gpu, which starts the card")
+    return request.config.getoption("--float32"), request.config.getoption("--cut")
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_every_cell_runs_on_the_card(file, options):
+    float32, cut = options
+    failed = run(file, "float32" if float32 else "float16", cut)
+    assert not failed, "\n\n".join(failed)
+
+
+def run(file, dtype, cut, change=""):
+    """Run a lesson on the card and return what its failed cells say. change: code to run before it."""
+    lesson = nbformat.read(file, as_version=4)
+    if cut:
+        leave_out(lesson, NOT_ASSERTED.get(file.stem[:2], []))
+    begin = [f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]", "import card",
+             f"on = card.begin({dtype!r})", f"card.cut_trainings({STEPS})" * cut, change]
+    end = ["import torch", f"assert c.device == on and c.dtype == torch.{dtype}, f'{{c}} is not on {{on}}'"]
+    lesson.cells.insert(0, nbformat.v4.new_code_cell("\n".join(begin)))
+    lesson.cells.append(nbformat.v4.new_code_cell("\n".join(end)))
+    NotebookClient(lesson, timeout=3600, kernel_name="python3", allow_errors=True,
+                   resources={"metadata": {"path": str(file.parent)}}).execute()
+    return [f"cell {i - 1}: {plain(output)}" for i, cell in enumerate(lesson.cells) if cell.cell_type == "code"
+            for output in cell.outputs if output.output_type == "error"]
+
+
+def leave_out(lesson, asserted):
+    """Turn assertions into nothing. ValueError for one that the lesson does not make, exactly once."""
+    for line in asserted:
+        cells = [cell for cell in lesson.cells if cell.cell_type == "code" and line in cell.source.splitlines()]
+        if len(cells) != 1 or not line.lstrip().startswith("assert "):
+            raise ValueError(f"{len(cells)} cells hold the line {line!r}, not one: NOT_ASSERTED is out of date.")
+        indent = line[:len(line) - len(line.lstrip())]
+        cells[0].source = "\n".join(f"{indent}pass" if one == line else one for one in cells[0].source.splitlines())
+
+
+def plain(error):
+    """An error of a kernel without colours, its last lines only."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)[-1500:])
+
+
+def test_what_is_not_asserted_is_what_a_lesson_asserts():
+    for number, asserted in NOT_ASSERTED.items():
+        (file,) = (file for file in NOTEBOOKS if file.stem.startswith(number))
+        leave_out(nbformat.read(file, as_version=4), asserted)
+    lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("if True:\n    assert 1 == 2\nx = 3")])
+    leave_out(lesson, ["    assert 1 == 2"])
+    assert lesson.cells[0].source == "if True:\n    pass\nx = 3"
+    with pytest.raises(ValueError, match="out of date"):
+        leave_out(lesson, ["assert 1 == 2"])
