@@ -14,8 +14,6 @@ LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
 TESTS := $(wildcard tests/notebooks/test_other_model.py) $(LONGEST_FIRST) $(wildcard tests/notebooks tests/faults tests/unit)
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STRICT := $(NBVAL) --nbval-current-env
-ON_A_CARD := tests/gpu $(patsubst %,tests/unit/test_%.py,latents concepts sampling lora attention attention_reweight \
-             conditioning figures_latents figures_concepts panels_conditioning panels_latents panels_concepts panels_sampling)
 STAGES := data vae decoder judge clip unet export evaluate
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 # One process a core, each with one thread and whole files, the longest first: models this small gain little from a
@@ -55,8 +53,8 @@ test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebo
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)
 
 # worksteal and not loadfile: the lessons are tests of one file. ARGS=--cut ends trainings after a few steps.
-test-gpu: $(READY)  ## run the lessons and units on a graphics card, else a pretend one; ARGS=--float32
-	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu $(ON_A_CARD) $(ARGS)
+test-gpu: $(READY)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
 
 test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's Python and versions
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
