@@ -83,10 +83,10 @@ def write(fig, left, top, text, **kwargs):
     """Text at a place given in inches from the top left. Returns the artist."""
     total_w, total_h = fig.get_size_inches()
     kwargs = {"fontsize": 9, "va": "center", "ha": "left", "color": INK, **kwargs}
-    return fig.text(left / total_w, 1 - top / total_h, drawable(text), **kwargs)
+    return fig.text(left / total_w, 1 - top / total_h, numbered(text), **kwargs)
 
 
-def drawable(text):
+def numbered(text):
     """The text with every letter that the figures' font lacks (Chinese, emoji) as its number in Unicode, "U+1F680"."""
     return "".join(one if ord(one) in font_letters() or one.isspace() else f"U+{ord(one):04X}" for one in text)
 

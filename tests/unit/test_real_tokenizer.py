@@ -136,7 +136,7 @@ def test_the_inspector_draws_any_letters_without_a_word_on_stderr(c, prompt):
 
 
 def test_letters_that_the_font_lacks_are_numbers():
-    assert style.drawable(f"café {ROCKET} ж 日\n") == "café U+1F680 ж U+65E5\n"
+    assert style.numbered(f"café {ROCKET} ж 日\n") == "café U+1F680 ж U+65E5\n"
 
 
 # --- maps
