@@ -14,7 +14,6 @@ import unicodedata
 from dataclasses import dataclass
 
 import matplotlib
-import matplotlib.font_manager
 import numpy as np
 from matplotlib import font_manager, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -83,19 +82,7 @@ def write(fig, left, top, text, **kwargs):
     """Text at a place given in inches from the top left. Returns the artist."""
     total_w, total_h = fig.get_size_inches()
     kwargs = {"fontsize": 9, "va": "center", "ha": "left", "color": INK, **kwargs}
-    return fig.text(left / total_w, 1 - top / total_h, numbered(text), **kwargs)
-
-
-def numbered(text):
-    """The text with every letter that the figures' font lacks (Chinese, emoji) as its number in Unicode, "U+1F680"."""
-    return "".join(one if ord(one) in font_letters() or one.isspace() else f"U+{ord(one):04X}" for one in text)
-
-
-@functools.cache
-def font_letters():
-    """The numbers of the letters that the figures' font has."""
-    fonts = matplotlib.font_manager
-    return frozenset(fonts.get_font(fonts.findfont(fonts.FontProperties())).get_charmap())
+    return fig.text(left / total_w, 1 - top / total_h, text, **kwargs)
 
 
 @functools.cache
