@@ -129,11 +129,11 @@ def texts(value, name, least=0):
     return list_of(value, name, "strings", str, least)
 
 
-def table(value, name, takes):
-    """A dict with at least one entry, from names to whatever. takes: what the sentence asks for."""
-    if not isinstance(value, Mapping) or not value:
+def table(value, name, takes, least=1):
+    """A dict with at least `least` entries, from names to whatever. takes: what the sentence asks for."""
+    if not isinstance(value, Mapping) or len(value) < least:
         raise (ValueError if isinstance(value, Mapping) else TypeError)(
-            f"{name} must be {takes}, with at least one entry, not {shown(value)}.")
+            f"{name} must be {takes}{', with at least one entry' * (least > 0)}, not {shown(value)}.")
     return value
 
 

@@ -455,7 +455,7 @@ panel("Studio setting", ("stepz", "image", "strength", "concept"), lambda w, bad
 panel("Studio c", NOT_MODEL, lambda w, bad: sampling_panels.Studio(bad))
 settings("panels", "ConceptStudio", {
     "concept": (None, 5, "taupe", ["teal"]), "second": (None, 5, "taupe"), "strength": (*NOT_NUMBER, -2, 3),
-    "library": (5, "teal", ["teal"], {}, {"teal": None}, {"teal": 5}, {5: "teal"}), "steps": (0, 1000, "9"), "seed": (-1, 10**6)},
+    "library": (5, "teal", ["teal"], {"teal": None}, {"teal": 5}, {5: "teal"}), "steps": (0, 1000, "9"), "seed": (-1, 10**6)},
     lambda w, **wrong: concept_panels.ConceptStudio(w.c, **{"library": {"teal": w.concept}} | wrong))
 panel("ConceptStudio setting", ("negative_prompt", "scheduler", "stepz"), lambda w, bad: concept_panels.ConceptStudio(
     w.c, {"teal": w.concept}, **{bad: 1}))

@@ -157,7 +157,7 @@ class ConceptStudio(Studio):
 
     def __init__(self, c, library=None, **settings):
         self.library = find_concepts(c) if library is None else dict(
-            inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}"))
+            inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}", least=0))
         for name, source in self.library.items():
             inputs.text(name, "A name in library")
             if not isinstance(source, Concept):

@@ -435,7 +435,7 @@ def test_any_scene_on_any_model(tiny):
 
 
 def test_nothing_to_score(tiny_postcard):
-    with pytest.raises(ValueError, match="nothing to score"):
+    with pytest.raises(ValueError, match="scenes must be a list of at least 1"):
         score_maps(tiny_postcard, [])
     with pytest.raises(ValueError, match="words='verbs' is unknown"):
         score_maps(tiny_postcard, [SCENE], words="verbs")

@@ -163,7 +163,7 @@ def test_several_vectors_are_written_as_one_word(tiny):
 
 
 @pytest.mark.parametrize("make, error, words", [
-    (lambda c: ["<teal>"], TypeError, "as read_concept returns them, not str"),
+    (lambda c: ["<teal>"], TypeError, "as read_concept returns them, not '<teal>'"),
     (lambda c: [Concept("<a>", torch.ones(7))], ValueError, "vectors of 7 numbers, and the text encoder"),
     (lambda c: [Concept("boat", vectors_like(c))], ValueError, "The token boat is in the vocabulary already"),
     (lambda c: [Concept("Boat", vectors_like(c))], ValueError, "The token Boat is in the vocabulary already"),
