@@ -108,6 +108,8 @@ def pictured(cells):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers.panels"):
                 known |= {one.asname or one.name: imported(node.module, one.name) for one in node.names}
         last = tree.body[-1] if tree.body else None
-        if shows_panel(cell) and isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
-            found |= {i: thing for thing in called(last.value.func, known)}
+        shown = getattr(last, "value", None) if isinstance(last, ast.Expr) else None
+        shown = shown.body if isinstance(shown, ast.IfExp) else shown  # a panel for postcards, something else for others
+        if shows_panel(cell) and isinstance(shown, ast.Call):
+            found |= {i: thing for thing in called(shown.func, known)}
     return found

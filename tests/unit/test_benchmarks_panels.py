@@ -77,7 +77,7 @@ def test_every_move_changes_one_control_and_is_timed(monkeypatch):
         drawn.append(state)
         return bytes(len(drawn))
 
-    controls = {"a": base.slider("a", range(5), 0), "b": base.menu("b", "xy", "x"), "c": base.text("c", ""),
+    controls = {"a": base.slider("a", range(5), 0), "b": base.menu("b", ["x", "y"], "x"), "c": base.text("c", ""),
                 "alone": base.menu("alone", [1], 1)}
     panel = base.Panel(controls, frame, lambda **state: "", ahead=False)
     times, sizes = panels.moved(panel, 40)
