@@ -165,6 +165,7 @@ class Lora:
         for name, layer in self.layers.items():
             _take(self.unet, name, layer)
 
+    @whole
     def __enter__(self):
         return self
 

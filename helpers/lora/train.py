@@ -15,9 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .layers import Lora
-
-from .layers import unet_without
+from .layers import Lora, unet_without
 
 WATCHED, EVERY = 24, 10  # rows of the fixed batch, and every how many steps its loss is measured
 WARMUP = 10

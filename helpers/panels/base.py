@@ -9,7 +9,7 @@ import time
 
 import ipywidgets as widgets
 
-from .. import inputs  # noqa: E402
+from .. import inputs
 
 STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
 WIDE = {"description_width": "initial"}

@@ -17,8 +17,7 @@ from helpers.conditioning import encode_prompts
 from helpers.latents import encode_image
 from helpers.lora import ATTENTION, EVERYWHERE, LoraLinear, add_lora, load_lora, save_lora, train_lora
 from helpers.lora.files import FILE
-from helpers.lora.layers import lora_layer
-from helpers.lora.layers import unet_without
+from helpers.lora.layers import lora_layer, unet_without
 from helpers.lora.train import FOCUS, change_of, place_weights
 
 PROMPT = "a red boat on a lake"
