@@ -6,7 +6,7 @@ from .. import diffusion
 from .base import NotFinite, Sheet, close, random
 
 sheet = Sheet()
-progress = sheet.progress
+progress, yours_else = sheet.progress, sheet.yours_else
 
 
 @sheet.exercise(1, lambda x0, eps, abar: x0.shape)

@@ -1,4 +1,4 @@
-"""Exercises 5 to 7, lesson 02. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 3, lesson 02. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import math
 
@@ -9,10 +9,10 @@ from .. import latents as codec
 from .base import Refused, Sheet, close, random
 
 sheet = Sheet()
-progress = sheet.progress
+progress, yours_else = sheet.progress, sheet.yours_else
 
 
-@sheet.exercise(5, lambda mean, logvar: mean.shape[:1])
+@sheet.exercise(1, lambda mean, logvar: mean.shape[:1])
 def kl_to_prior(answer):
     """kl_to_prior(mean, logvar): both (B, C, h, w) -> (B,), in nats."""
     zeros = torch.zeros(3, 4, 2, 4)                                     # 32 numbers a picture
@@ -51,7 +51,7 @@ def kl_to_prior(answer):
         return "right on simple inputs, but random ones differ from the library's posterior.kl()"
 
 
-@sheet.exercise(6, lambda mean, logvar, eps: mean.shape)
+@sheet.exercise(2, lambda mean, logvar, eps: mean.shape)
 def sample_latent(answer):
     """sample_latent(mean, logvar, eps): all (B, C, h, w) -> (B, C, h, w)."""
     mean, logvar, eps = random(2, 4, 3, 3), random(2, 4, 3, 3, seed=1), random(2, 4, 3, 3, seed=2)
@@ -76,7 +76,7 @@ def sample_latent(answer):
         return "no gradient reaches logvar: stay with tensors, without no_grad, detach or item"
 
 
-@sheet.exercise(7, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})
+@sheet.exercise(3, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})
 def fit_preview(answer):
     """fit_preview(latents, rgb): (B, C, h, w), (B, 3, h, w) -> W (C, 3), b (3,)."""
     latents, weight, bias = random(20, 4, 6, 5), random(4, 3, seed=1), torch.tensor([0.5, -1.0, 0.2])

@@ -1,4 +1,4 @@
-"""Exercises 12 to 15, lesson 04. A check tries properties from the most telling to the least, and stops at
+"""Exercises 1 to 4, lesson 04. A check tries properties from the most telling to the least, and stops at
 the first that fails."""
 import torch
 from diffusers import DDIMScheduler
@@ -7,14 +7,14 @@ from .. import diffusion
 from .base import Sheet, close, random
 
 sheet = Sheet()
-progress = sheet.progress
+progress, yours_else = sheet.progress, sheet.yours_else
 
 # Stable Diffusion's own settings: the last step ends at abar[0], not at 1.
 LIBRARY = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False,
            "set_alpha_to_one": False, "steps_offset": 1}
 
 
-@sheet.exercise(12, lambda eps_uncond, eps_cond, scale: eps_uncond.shape)
+@sheet.exercise(1, lambda eps_uncond, eps_cond, scale: eps_uncond.shape)
 def guide(answer):
     """guide(eps_uncond, eps_cond, scale): eps_uncond, eps_cond (B, C, h, w), scale one number."""
     ones, zeros = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
@@ -41,7 +41,7 @@ def guide(answer):
                     "also beyond 1")
 
 
-@sheet.exercise(13, lambda x_t, eps, abar_t, abar_prev: x_t.shape)
+@sheet.exercise(2, lambda x_t, eps, abar_t, abar_prev: x_t.shape)
 def ddim_step(answer):
     """ddim_step(x_t, eps, abar_t, abar_prev): x_t, eps (B, C, h, w), abars one number each, as tensors."""
     ones, zeros = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
@@ -68,7 +68,7 @@ def _ddim_weights(weights):
         return ("a step to abar_prev = 1 must be the x_0 estimate, without noise: put noise back at the new "
                 "level, not at the old one")
     if not close(end, (2, -(3**0.5)), 1e-5):
-        return (f"a step to abar_prev = 1 must be the x_0 estimate of exercise 3: at abar_t = 0.25 you weigh "
+        return (f"a step to abar_prev = 1 must be the x_0 estimate of lesson 01, exercise 3: at abar_t = 0.25 you weigh "
                 f"x_t by {end[0]:.2f} and eps by {end[1]:.2f}, expected 2.00 and -1.73")
     if close(still, (2, -(3**0.5)), 1e-5):
         return "that is the estimate of x_0: now go on to the new noise level"
@@ -103,7 +103,7 @@ def _ddim_paths(answer):
             return f"right on simple inputs, but not what DDIMScheduler.step gives at t = {t}"
 
 
-@sheet.exercise(14, int, "the index of a step")
+@sheet.exercise(3, int, "the index of a step")
 def first_step(answer):
     """first_step(num_steps, strength) -> int: the index of the step where image-to-image starts."""
     whole, rounded = answer(20, 1.0), answer(10, 0.35)
@@ -130,7 +130,7 @@ def first_step(answer):
                         f"{answer(num_steps, k / 32)}")
 
 
-@sheet.exercise(15, lambda x, known, eps, mask, abar: x.shape)
+@sheet.exercise(4, lambda x, known, eps, mask, abar: x.shape)
 def keep_known(answer):
     """keep_known(x, known, eps, mask, abar): x, known, eps (B, C, h, w), mask (B, 1, h, w) of 0.0 and 1.0,
     abar one number as a tensor: the level of the next step."""
@@ -176,7 +176,7 @@ def _outside(outside, known, eps, x):
         if close(weights, (0.6, 0.8, 0), 1e-5):
             return "the two weights of add_noise are swapped: sqrt(abar) goes with the known part"
         if close(weights, (0.64, 0.36, 0), 1e-5):
-            return "weights abar and 1 - abar: take square roots, as in exercise 1"
+            return "weights abar and 1 - abar: take square roots, as in exercise 1 of lesson 01"
         if close(weights, (1, 0.6, 0), 1e-5) or close(weights, (1, 1, 0), 1e-5):
             return "the known part sits at another noise level than x: shrink it by sqrt(abar) as well"
         if weights[2].abs() > 1e-3:

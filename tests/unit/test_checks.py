@@ -24,8 +24,9 @@ def cases(which):
 
 
 def test_every_exercise_is_numbered_and_has_answers_to_try():
-    numbers = sorted(number for module in LESSONS.values() for number in module.sheet.right)
-    assert len(LESSONS) == 5 and numbers == list(range(1, len(EXERCISES) + 1))
+    numbered = [sorted(module.sheet.right) for module in LESSONS.values()]
+    assert len(LESSONS) == 5 and all(numbers == list(range(1, len(numbers) + 1)) for numbers in numbered)
+    assert sum(map(len, numbered)) == len(EXERCISES)
     assert all(len(one.right) >= 2 and len(one.wrong) >= 3 for one in EXERCISES.values())
 
 
@@ -190,3 +191,31 @@ def test_progress_counts_own_right_answers_only(capsys):
         "1 of 2 exercises are right.",
         "Exercise 1 (double): not yet: that is not twice as much.",
         "0 of 2 exercises are right."]
+
+
+def test_the_cells_below_use_the_readers_function_only_where_this_very_one_is_right(capsys):
+    sheet = Sheet()
+
+    @sheet.exercise(1, int)
+    def double(answer):
+        return None if answer(2) == 4 else "that is not twice as much"
+
+    def double_solution(x):
+        return 2 * x
+
+    def own(x):
+        return x + x
+
+    def chosen(answer):
+        found = sheet.yours_else(answer, double_solution)
+        return found, capsys.readouterr().out.splitlines()[-1]
+
+    worked = double_solution, "From here on, double is the worked solution."
+    assert chosen(own) == worked                                # not checked yet
+    double(own, counts=False)
+    assert chosen(own) == worked                                # checked, but not as the reader's
+    double(own)
+    assert chosen(own) == (own, "From here on, double is yours.")
+    assert chosen(lambda x: x + x) == worked                    # written anew since, and not checked again
+    double(lambda x: x)
+    assert chosen(own) == worked                                # the check has seen a wrong one last
