@@ -21,19 +21,22 @@ ANY_COLAB_LINK = re.compile(re.escape(COLAB) + r"/[^/\s)]+/[^/\s)]+/blob/[^/\s)]
 # What pyproject.toml holds until `make links` writes an address. Somebody else may own it: nothing is fetched from it.
 PLACEHOLDER = "owner/stable-diffusion-from-the-inside"
 
-# Silent, at most 12 lines, nothing but the standard library: it runs before anything is known to be there. It
-# stops with one sentence without the course; helpers/ready.py does so where the kernel lacks what it needs.
+# Silent, short, at most 88 columns, nothing but the standard library: it runs before anything is known to be there.
+# It stops with one sentence without the course; helpers/ready.py does so where the kernel lacks what it needs.
 # A kernel would write under that sentence how to leave an IPython shell: the filter, set only then, keeps it quiet.
 TEXT = '''\
 # @title Setup: find the course (on Colab: fetch it)
 import pathlib, subprocess, sys, warnings
 COURSE, TAG, here = "https://github.com/{repo}", "{tag}", pathlib.Path.cwd()
-found = [p for p in (here, *here.parents, here / "course") if (p / "helpers" / "components.py").is_file()]
+places = here, *here.parents, here / "course"
+found = [p for p in places if (p / "helpers" / "components.py").is_file()]
 why = f"No course in {{here}} or above: open a notebook inside it, or git clone {{COURSE}}."
 if not found and "google.colab" in sys.modules:
-    failed, said = subprocess.getstatusoutput(f"git clone -q --depth=1 -b {{TAG}} {{COURSE}} course")
+    clone = f"git clone -q --depth=1 -b {{TAG}} {{COURSE}} course"
+    failed, said = subprocess.getstatusoutput(clone)
     found = [] if failed else [here / "course"]
-    why = f"No course came ({{said.split(chr(10))[0]}}): check network and folder, then run this cell again."
+    why = (f"No course came ({{said.split(chr(10))[0]}}): "
+           "check network and folder, then run this cell again.")
 found or warnings.filterwarnings("ignore", "To exit: use") or sys.exit(why)
 sys.path.insert(0, str(found[0]))
 from helpers import ready; ready.check_kernel()'''
@@ -43,12 +46,14 @@ UNPUBLISHED = '''\
 # @title Setup: find the course (on Colab: fetch it)
 import pathlib, sys, warnings
 here = pathlib.Path.cwd()
-found = [p for p in (here, *here.parents, here / "course") if (p / "helpers" / "components.py").is_file()]
-if not found:
-    warnings.filterwarnings("ignore", "To exit: use")
-    sys.exit("This copy of the course has no address to be fetched from ({repo} is a placeholder): whoever "
-             "publishes it runs `make links REPO=owner/name` first." if "google.colab" in sys.modules else
-             f"No course in {{here}} or above: open a notebook inside it.")
+places = here, *here.parents, here / "course"
+found = [p for p in places if (p / "helpers" / "components.py").is_file()]
+why = f"No course in {{here}} or above: open a notebook inside it."
+if not found and "google.colab" in sys.modules:
+    why = ("This copy of the course has no address to be fetched from "
+           "({repo} is a placeholder): "
+           "whoever publishes it runs `make links REPO=owner/name` first.")
+found or warnings.filterwarnings("ignore", "To exit: use") or sys.exit(why)
 sys.path.insert(0, str(found[0]))
 from helpers import ready; ready.check_kernel()'''
 

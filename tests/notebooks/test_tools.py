@@ -78,7 +78,7 @@ def test_setup_on_colab_fetches_nothing_while_the_address_is_a_placeholder(tmp_p
     """Somebody may own what the placeholder names: no program is started, and the sentence says what is missing."""
     monkeypatch.setattr(setup_cell, "address", lambda: (setup_cell.PLACEHOLDER, "main"))
     text = setup_cell.setup_cell()
-    assert "subprocess" not in text and "http" not in text and len(text.splitlines()) <= 12
+    assert "subprocess" not in text and "http" not in text and len(text.splitlines()) <= 16
     done = run_setup(tmp_path, text, before=COLAB)
     assert_stops(done, f"{setup_cell.PLACEHOLDER} is a placeholder", "`make links REPO=owner/name` first")
     assert list(tmp_path.iterdir()) == []
@@ -88,6 +88,7 @@ def test_setup_on_colab_fetches_nothing_while_the_address_is_a_placeholder(tmp_p
 def test_setup_leaves_no_warning_filter_behind(tmp_path):
     course = make_course(tmp_path / "course")
     for text in (PUBLISHED, setup_cell.UNPUBLISHED.format(repo="x/y")):
+        assert max(map(len, text.splitlines())) <= 88
         before = "import warnings; before = list(warnings.filters)"
         assert run_setup(course, text + "\nassert warnings.filters == before", before=before).returncode == 0
 
