@@ -5,18 +5,24 @@ interrupt between two of them would leave a model that is half changed, and nobo
 `whole` (a function) or `block` (both ends of a with block) is therefore finished first.
 
 How: while such code is anywhere on the stack, Python's own handler of Ctrl-C is not called, and the signal is sent
-again a few milliseconds later. So the interrupt is late, but never lost. Only the main thread is ever interrupted.
+again a few milliseconds later. So the interrupt is late, but not lost, not even where Python itself loses one: what is
+raised inside a destructor or a weak reference's callback is dropped with a note, and is sent again too. Only the main
+thread is ever interrupted. COURSE_PLAIN=1 leaves Python's handlers alone (docs/kernel.md).
 """
 
 import contextlib
 import functools
 import signal
+import sys
 import threading
+
+from helpers.kernel import plain
 
 AGAIN = 0.005  # seconds until an interrupt that came in the middle is sent again
 
 _codes = set()  # the code objects that are finished first
 _before = None  # the handler of Ctrl-C that was there, called for every interrupt that may be heard
+_dropped_before = None  # likewise, the hook for exceptions that nothing can catch
 
 
 def whole(function):
@@ -60,23 +66,42 @@ _codes.update((_Block.__enter__.__code__, _Block.__exit__.__code__))
 
 
 def _listen():
-    """Stand before the handler of Ctrl-C. Jupyter puts its own back for every cell, so it is done anew each time."""
-    global _before
-    if threading.current_thread() is not threading.main_thread():
+    """Stand before both handlers. Jupyter puts its own back for every cell, so it is done anew each time."""
+    global _before, _dropped_before
+    if plain() or threading.current_thread() is not threading.main_thread():
         return
     now = signal.getsignal(signal.SIGINT)
     if now is not _on_interrupt and callable(now):  # neither switched off nor the system's own
         _before = now
         signal.signal(signal.SIGINT, _on_interrupt)
+    if sys.unraisablehook is not _on_dropped:
+        _dropped_before = sys.unraisablehook
+        sys.unraisablehook = _on_dropped
 
 
 def _on_interrupt(number, frame):
     here = frame
     while here is not None:
         if here.f_code in _codes:
-            later = threading.Timer(AGAIN, signal.raise_signal, (number,))
-            later.daemon = True
-            later.start()
-            return
+            return _send_again()
         here = here.f_back
     _before(number, frame)
+
+
+def _on_dropped(dropped):
+    if issubclass(dropped.exc_type, KeyboardInterrupt):
+        return _send_again()
+    _dropped_before(dropped)
+
+
+def _send_again():
+    later = threading.Timer(AGAIN, _interrupt)
+    later.daemon = True
+    later.start()
+
+
+def _interrupt():
+    if hasattr(signal, "pthread_kill"):  # to the main thread itself, so that it also wakes from a sleep
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:  # Windows
+        signal.raise_signal(signal.SIGINT)

@@ -28,9 +28,10 @@ PROMPT = "a red boat on a lake"
 @pytest.fixture(autouse=True)
 def pythons_own_handler():
     """As a notebook has it when a cell begins."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), sys.unraisablehook
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    sys.unraisablehook = before[1]
 
 
 def lines_of(operation, at=None):
@@ -179,6 +180,37 @@ def test_a_block_hears_it_between_its_ends_only():
         time.sleep(2)
         done.append("never")
     assert done == ["seated", "left"]
+
+
+def test_an_interrupt_that_a_destructor_swallows_is_heard_after_it():
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(2)
+
+    interrupts.whole(lambda: None)()
+    with pytest.raises(KeyboardInterrupt):
+        Dying()
+        time.sleep(2)
+
+
+def test_other_errors_of_destructors_are_reported_as_ever(monkeypatch):
+    class Dying:
+        def __del__(self):
+            raise ValueError("no")
+
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: reported.append(dropped.exc_type))
+    interrupts.whole(lambda: None)()
+    Dying()
+    assert reported == [ValueError]
+
+
+def test_a_plain_kernel_keeps_its_handlers(monkeypatch):
+    monkeypatch.setenv("COURSE_PLAIN", "1")
+    hook = sys.unraisablehook
+    interrupts.whole(lambda: None)()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and sys.unraisablehook is hook
 
 
 def test_the_handler_of_others_is_called_and_one_that_is_switched_off_stays_so():
