@@ -8,20 +8,25 @@ word, the constant answer. A lesson's are in lesson_NN.py:
 
 A rival runs after the claim's cell, in a copy of its names, and may call whatever the lesson has defined; then the
 statement that holds the `assert` runs once more in that copy, and has to fail. A rival therefore binds names anew and
-writes on no tensor. A loop that asserts at every turn has failed when one turn does.
+writes on no tensor; a function of the lesson goes on seeing the lesson's names. A loop that asserts at every turn has
+failed when one turn does.
+
+This file is also a plugin of pytest: with `-p tests.claims.claims`, wherever nbval has run a cell that claims
+something, its rivals are tried in the same kernel. So the lessons run once for both. `make test` does that.
 """
 
 import ast
-import re
+import json
+import random
 from importlib import import_module
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
+import pytest
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = {file.stem[:2]: file for file in sorted((HERE.parents[1] / "notebooks").glob("*.ipynb"))}
-LESSONS = {file.stem[-2:]: import_module(file.stem).RIVALS for file in sorted(HERE.glob("lesson_*.py"))}
+LESSONS = {file.stem[-2:]: import_module(f"tests.claims.{file.stem}").RIVALS for file in sorted(HERE.glob("lesson_*.py"))}
+SECONDS = 300  # for the rivals of one claim
 
 
 def claims_of(source):
@@ -39,44 +44,74 @@ def claims_of(source):
 
 def code_of(lesson):
     """The sources of a lesson's code cells, in order."""
-    notebook = nbformat.read(NOTEBOOKS[lesson], as_version=4)
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    cells = json.loads(NOTEBOOKS[lesson].read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 def tried(statement, rivals, names):
-    """What is wrong with the rivals of one claim: those that pass, and those that stop for another reason."""
+    """What is wrong with the rivals of one claim: those that pass, and those that stop for another reason.
+
+    Runs in the lesson's kernel. Whatever a rival draws, the lesson's random numbers go on as if it had not.
+    """
+    complaints, restore = [], remember(names)
     for rival, code in rivals.items():
-        world = dict(names)
+        world, part = dict(names), "its own code"
         try:
             exec(code, world)
-        except Exception as problem:
-            yield f"{rival}: its own code stopped with {type(problem).__name__}: {problem}"
-            continue
-        try:
+            part = "the claim"
             exec(statement, world)
-        except AssertionError:
-            continue
+        except AssertionError as problem:
+            if part == "the claim":
+                continue
+            complaints.append(f"{rival}: its own code stopped with AssertionError: {problem}")
         except Exception as problem:
-            yield f"{rival}: the claim stopped with {type(problem).__name__}: {problem}"
-            continue
-        yield f"{rival}: passes, so the claim says nothing"
+            complaints.append(f"{rival}: {part} stopped with {type(problem).__name__}: {problem}")
+        else:
+            complaints.append(f"{rival}: passes, so the claim says nothing")
+        finally:
+            restore()
+    return complaints
 
 
-def run(lesson, rivals, change=lambda source: source):
-    """Run a lesson in a kernel and try every rival after its claim's cell. Returns complaints, a line each."""
-    notebook, number = nbformat.read(NOTEBOOKS[lesson], as_version=4), 0
-    cells = [nbformat.v4.new_code_cell(f"import sys; sys.path.insert(0, {str(HERE)!r}); import claims")]
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.source = change(cell.source)
-            cells.append(cell)
-            number += 1
-            for condition, statement in claims_of(cell.source).items():
-                cells.append(nbformat.v4.new_code_cell(
-                    f"for line in claims.tried({statement!r}, {rivals[condition]!r}, globals()):\n"
-                    f"    print('RIVAL', {f'code cell {number}, assert {condition}'!r} + ':', line)"))
-    notebook.cells = cells
-    NotebookClient(notebook, timeout=900, kernel_name="python3",
-                   resources={"metadata": {"path": str(NOTEBOOKS[lesson].parent)}}).execute()
-    printed = "".join(out.get("text", "") for cell in cells for out in cell.get("outputs", []))
-    return re.findall(r"(?m)^RIVAL (.*)$", printed)
+def remember(names):
+    """A function that puts all random states back: torch's, NumPy's, Python's, and those of the lesson's generators."""
+    import numpy as np
+    import torch
+
+    set_states = [(torch.set_rng_state, torch.get_rng_state()), (np.random.set_state, np.random.get_state()),
+                  (random.setstate, random.getstate())]
+    for thing in names.values():
+        if isinstance(thing, torch.Generator):
+            set_states.append((thing.set_state, thing.get_state()))
+        elif isinstance(thing, random.Random):
+            set_states.append((thing.setstate, thing.getstate()))
+
+    def restore():
+        for put_back, state in set_states:
+            put_back(state)
+    return restore
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Try the rivals of a cell that nbval has run and found right."""
+    result = yield
+    lesson = LESSONS.get(item.path.stem[:2]) if item.path.suffix == ".ipynb" else None
+    if lesson:
+        claims = claims_of(item.cell.source)
+        complaints = [f"assert {condition}: {line}" for condition, statement in claims.items()
+                      for line in in_kernel(item.parent.kernel.kc, statement, lesson.get(condition, {}))]
+        assert not complaints, "\n".join(complaints)
+    return result
+
+
+def in_kernel(client, statement, rivals):
+    """`tried`, in the kernel behind a client of jupyter_client."""
+    where = str(HERE.parents[1])
+    code = (f"import sys; sys.path.append({where!r}); from tests.claims.claims import tried as _tried; sys.path.pop()\n"
+            f"_complaints = _tried({statement!r}, {rivals!r}, globals())")
+    reply = client.execute_interactive(code, silent=True, allow_stdin=False, timeout=SECONDS, output_hook=lambda _: None,
+                                       user_expressions={"complaints": "_complaints"})["content"]
+    if reply["status"] != "ok":
+        return [f"the rivals could not be tried: {reply.get('ename')}: {reply.get('evalue')}"]
+    return ast.literal_eval(reply["user_expressions"]["complaints"]["data"]["text/plain"])
