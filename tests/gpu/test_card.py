@@ -246,7 +246,14 @@ def test_peak_memory_counts_every_storage_once(card):
     assert pretend_gpu.bytes_in_use() == begun
 
 
-@only_pretend
-def test_what_it_can_not_follow_it_says(card):
-    with pytest.raises(NotImplementedError, match="changes a tensor's shape in place"):
-        ones(card, 2, 3).t_()
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_shapes_change_in_place_too(card, mode):
+    x = torch.randn(5, 7)
+    with mode():
+        there, row = x.to(card), torch.zeros(1, 3, 1).to(card)
+        assert torch.equal(there.quantile(0.5, dim=1).cpu(), x.quantile(0.5, dim=1))  # it squeezes in place inside
+        assert row.squeeze_().shape == row.cpu().shape == (row + 1).shape == (3,)
+        assert row.unsqueeze_(0).t_().shape == row.cpu().shape == (3, 1)
+    there = x.to(card).requires_grad_()
+    there.quantile(0.3, dim=1).sum().backward()
+    assert (there.grad.cpu() != 0).sum() == 2 * 5  # two neighbours in each row

@@ -233,5 +233,5 @@ def test_panels_draw(both, tmp_path, monkeypatch):
         Image.open(io.BytesIO(panel.picture.value)).load()
     assert split_prompt(c.tokenizer, PROMPT)
     for studio in (Studio(c, prompt=PROMPT, steps=2),
-                   ConceptStudio(c, {"teal": vectors}, prompt="a <teal> boat", steps=2)):
+                   ConceptStudio(c, {"teal": vectors}, prompt="a <teal> boat", concept="teal", steps=2)):
         assert draw(studio) == "Done.", studio.line.value
