@@ -2,12 +2,14 @@
 
 import ast
 import re
+import symtable
 from pathlib import Path
 
 from tools.execute_notebooks import MAX_BYTES, METADATA, WIDGET
 from tools.setup_cell import ANY_COLAB_LINK, badge, colab_prefix, setup_cell
 
 CODE_LINES = 16
+COLUMNS, CORE_LINES, FURTHER = 88, 260, "## Further: "  # of lessons of the second edition
 PROSE_WORDS = 120  # between two code cells: tables, formulas, headings and folded parts not counted
 ALL_WORDS = 200  # in a row, everything counted, also before the first code cell and after the last
 PICTURES, PICTURE_TYPES = 5, {"image/png", "image/jpeg"}
@@ -205,6 +207,89 @@ def has_small_file(nb, file: Path):
         yield f"is {file.stat().st_size / 1e6:.2f} MB, at most {MAX_BYTES / 1e6}"
 
 
+# --- lessons of the second edition
+
+def is_further(nb):
+    """For each cell whether it lies in a part that may be skipped: from a heading "## Further: ..." to the next "## "."""
+    further = False
+    for cell in nb["cells"]:
+        for line in source(cell).splitlines() if cell["cell_type"] == "markdown" else ():
+            if line.startswith("## "):
+                further = line.startswith(FURTHER)
+        yield further
+
+
+def core_and_further(nb):
+    """The code cells with whether they may be skipped, in order: (number, source, further)."""
+    both = [(source(c), f) for c, f in zip(nb["cells"], is_further(nb)) if c["cell_type"] == "code" and source(c).strip()]
+    return [(number, text, further) for number, (text, further) in enumerate(both, 1)]
+
+
+def _names(node, kind):
+    """Names that a piece of code reads (ast.Load) or binds (ast.Store) outside of its functions' own scopes."""
+    table = symtable.symtable(ast.unparse(node), "cell", "exec")
+    inner, found = [table], set()
+    while inner:
+        scope = inner.pop()
+        inner += scope.get_children()
+        for symbol in scope.get_symbols():
+            if kind is ast.Load and symbol.is_referenced() and (scope is table or symbol.is_global()):
+                found.add(symbol.get_name())
+            if kind is ast.Store and scope is table and (symbol.is_assigned() or symbol.is_imported()):
+                found.add(symbol.get_name())
+    return found
+
+
+def read_and_bound(text):
+    """The names that a code cell takes from the cells above it, and those that it binds."""
+    read, bound = set(), set()
+    for statement in ast.parse(text).body:
+        binds, early = _names(statement, ast.Store), None
+        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):  # its right side comes first
+            early = statement.value
+        elif isinstance(statement, ast.For):
+            early = statement.iter
+        needs = _names(statement, ast.Load) - binds
+        if early is not None:
+            needs |= _names(ast.Expr(early), ast.Load)
+        if isinstance(statement, ast.AugAssign):
+            needs |= binds
+        read |= needs - bound
+        bound |= binds
+    return read, bound
+
+
+def can_skip_further(nb):
+    """No core cell reads a name whose last value comes out of a part marked Further; the first cell lists these parts."""
+    last = {}
+    for number, text, further in core_and_further(nb):
+        read, bound = read_and_bound(text)
+        for name in sorted(read) if not further else ():
+            if last.get(name, (0, False))[1]:
+                yield f"code cell {number}, core, reads {name!r}, which code cell {last[name][0]}, Further, binds"
+        last.update(dict.fromkeys(bound, (number, further)))
+    first = " ".join(source(nb["cells"][0]).split())
+    for cell in markdown_cells(nb):
+        for title in re.findall(rf"(?m)^{FURTHER}(.*)$", source(cell)):
+            if title.strip() not in first:
+                yield f"the first cell does not list the part {title.strip()!r}"
+
+
+def has_short_core(nb):
+    lines = [line for number, text, further in core_and_further(nb) if number > 2 and not further
+             for line in text.splitlines() if line.strip()]
+    if len(lines) > CORE_LINES:
+        yield f"the core path holds {len(lines)} lines of code, at most {CORE_LINES}"
+
+
+def has_narrow_code(nb):
+    for number, text, _ in core_and_further(nb):
+        for line in text.splitlines():
+            if len(line) > COLUMNS:
+                yield f"code cell {number} has a line of {len(line)} columns, at most {COLUMNS}: {line.strip()[:40]!r}"
+
+
+SECOND_EDITION = [can_skip_further, has_short_core, has_narrow_code]
 RULES = [is_executed, has_pictures, has_clean_outputs, has_short_cells, has_short_prose, has_course_metadata,
          has_alt_text, has_plain_code, has_setup, has_progress, has_plain_words]
 FILE_RULES = [has_live_links, has_small_file]  # these also look at where the notebook lies

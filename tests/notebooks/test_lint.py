@@ -10,11 +10,22 @@ from tools.execute_notebooks import METADATA
 from tools.setup_cell import badge, setup_cell
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+SECOND_EDITION = {
+    "01",
+}
 
 
 @pytest.mark.parametrize("rule", rules.RULES + rules.FILE_RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_notebook(file, rule):
+    complaints = complaints_of(rule, json.loads(file.read_text(encoding="utf-8")), file)
+    assert not complaints, f"{file.name}:\n- " + "\n- ".join(complaints)
+
+
+@pytest.mark.parametrize("rule", rules.SECOND_EDITION, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("lesson", sorted(SECOND_EDITION))
+def test_lesson_of_the_second_edition(lesson, rule):
+    (file,) = [file for file in NOTEBOOKS if file.stem[:2] == lesson]
     complaints = complaints_of(rule, json.loads(file.read_text(encoding="utf-8")), file)
     assert not complaints, f"{file.name}:\n- " + "\n- ".join(complaints)
 
@@ -136,3 +147,37 @@ def test_broken_rule_is_noticed(rule, cells, change, file):
     elif change:
         change(nb)
     assert complaints_of(rule, nb, file)
+
+
+FURTHER = prose(rules.FURTHER + "more of it")
+
+
+@pytest.mark.parametrize("cells", [
+    [FURTHER, code("more = 1\nmore"), prose("## Core again"), code("more = 2\nmore")],
+    [code("t = 1"), FURTHER, code("for k in range(3):\n    print(k, t)"), prose("## Core"), code("[k for k in range(t)]")],
+    [FURTHER, code("more = 1"), prose("### A smaller heading, further still"), code("more")],
+    [FURTHER, code("x = 1"), prose("## Core"), code("def f(x):\n    return x\nf(2)")],
+    [FURTHER, code("line = 1\n" * 16)] + [code("line = 1\n" * 16)] * 30,
+])
+def test_a_lesson_whose_parts_can_be_skipped_passes(cells):
+    nb = notebook(*cells)
+    nb["cells"][0]["source"] += "\n\nFurther: more of it."
+    nb["cells"][-2]["source"] = "## Last, look at the lake"
+    assert [complaint for rule in rules.SECOND_EDITION for complaint in rule(nb)] == []
+
+
+@pytest.mark.parametrize("rule, cells, words", [
+    (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("print(more)")], "core, reads 'more'"),
+    (rules.can_skip_further, [code("t = 1"), FURTHER, code("for t in (1, 2):\n    pass"), prose("## Core"), code("t")], "reads 't'"),
+    (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("more = more + 1")], "reads 'more'"),
+    (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("more += 1")], "reads 'more'"),
+    (rules.can_skip_further, [FURTHER, code("import math"), prose("## Core"), code("def f(x):\n    return math.pi")], "reads 'math'"),
+    (rules.can_skip_further, [FURTHER, code("def f():\n    pass"), prose("## Core"), code("[f() for k in (1, 2)]")], "reads 'f'"),
+    (rules.can_skip_further, [prose(rules.FURTHER + "what is not listed")], "does not list the part 'what is not listed'"),
+    (rules.has_short_core, [code("line = 1\n" * 16)] * 17, "274"),
+    (rules.has_narrow_code, [code("x = " + "1" * rules.COLUMNS)], "a line of 92 columns"),
+])
+def test_a_broken_rule_of_the_second_edition_is_noticed(rule, cells, words):
+    nb = notebook(*cells)
+    nb["cells"][0]["source"] += "\n\nFurther: more of it."
+    assert any(words in complaint for complaint in rule(nb))
