@@ -486,9 +486,6 @@ panel("walk_panel ways", (None, {}, {"straight": [5]}, {"straight": []}), lambda
 panel("walk_panel shares", (None, [], "ab"), lambda w, bad: conditioning_panels.walk_panel({"straight": [w.image]}, bad))
 panel("noise_panel picture", (*NOT_TENSOR[:5], torch.zeros(1, 8, 8)), lambda w, bad: diffusion_panels.noise_panel(bad, w.pixels[0]))
 panel("noise_panel noise", (None, torch.zeros(3, 8, 8)), lambda w, bad: diffusion_panels.noise_panel(w.pixels[0], bad))
-panel("exam_panel pictures", (None, torch.zeros(3, 8, 8), torch.zeros(3, 3, 8, 8)), lambda w, bad: diffusion_panels.exam_panel(
-    bad, bad, [1, 2, 3], w.alphas))
-panel("floor_panel losses", (None, {}, []), lambda w, bad: diffusion_panels.floor_panel([1], [1.0], bad))
 panel("beta_panel moments", (None, {}, []), lambda w, bad: latents_panels.beta_panel(bad))
 panel("rate_panel pictures", (None, {}, []), lambda w, bad: latents_panels.rate_panel(bad, [5]))
 panel("rate_panel quality", ([], None, [0], [101], ["9"]), lambda w, bad: latents_panels.rate_panel({"a": (w.image, w.image, 9)}, bad),

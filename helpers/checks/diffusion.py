@@ -9,75 +9,185 @@ sheet = Sheet()
 progress, yours_else = sheet.progress, sheet.yours_else
 
 
-@sheet.exercise(1, lambda x0, eps, abar: x0.shape)
-def add_noise(answer):
-    """add_noise(x0, eps, abar): x0, eps (B, C, H, W), abar (B,)."""
-    ones, zeros, abar = torch.ones(3, 4, 3, 3), torch.zeros(3, 4, 3, 3), torch.tensor([1.0, 0.25, 0.0])
-    picture, noise = answer(ones, zeros, abar), answer(zeros, ones, abar)
-    if not close(picture, answer(ones, zeros, abar), 0):
-        return "two calls differ: use the eps you are given, draw none yourself"
-    if picture.flatten(1).std(1).max() > 1e-6:
-        return "one abar per picture: reshape it to (B, 1, 1, 1)"
-    if close(picture[0], picture[1], 1e-6) and close(picture[1], picture[2], 1e-6):
-        return "all pictures get the same mix: each has its own abar"
-    weights = picture[1].mean().item(), noise[1].mean().item()
-    if close(weights, (0.75**0.5, 0.5), 1e-5):
-        return "at abar = 1 you return noise: the two weights are swapped"
-    if close(weights, (0.25, 0.75), 1e-5):
-        return "your weights add to 1, but their squares must: take square roots"
-    if not close(weights, (0.5, 0.75**0.5), 1e-5):
-        return f"at abar = 0.25 the weights are {weights[0]:.2f} and {weights[1]:.2f}, expected 0.50 and 0.87"
-    schedule, t = diffusion.make_alphas_cumprod(), torch.tensor([0, 100, 500, 900, 999])
-    x_0, eps = random(5, 4, 8, 8), random(5, 4, 8, 8, seed=1)
-    if not close(answer(x_0, eps, schedule[t]), diffusion.add_noise(x_0, eps, t, schedule), 1e-5):
-        return "right on simple inputs, but random pictures at t = 0 to 999 come out differently"
+class Examined(torch.nn.Module):
+    """A network with one weight that keeps what it was asked: its answer is weight * x_t. A copy of it is itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.asked = torch.nn.Parameter(torch.tensor(0.5)), []
+
+    def forward(self, x_t, t):
+        self.asked.append((x_t.detach().double(), torch.as_tensor(t).detach().clone()))
+        return self.weight * x_t
+
+    def __deepcopy__(self, memo):
+        return self
 
 
-@sheet.exercise(2, int, "the step")
-def half_signal_step(answer):
-    """half_signal_step(abars, share=0.5) -> int: the first t with abar below share."""
-    schedule = diffusion.make_alphas_cumprod("scaled_linear")
-    found = answer(schedule, 0.5)
-    if found == 500:
-        return "half of the time is not half of the signal: look it up in abars"
-    if found == int((schedule.sqrt() >= 0.5).sum()):
-        return "you compared the amplitude sqrt(abar); the share of the variance is abar itself"
-    if found == 353:
-        return "353 is the last step that still holds one half; the first step below it is one further"
-    if found != 354:
-        return f"on the scaled_linear schedule you found {found}, expected 354"
-    if answer(diffusion.make_alphas_cumprod("linear"), 0.5) != 259:
-        return "right on one schedule only: use the abars you are given"
-    falling = torch.rand(50, generator=torch.Generator().manual_seed(0)).sort(descending=True).values
-    for share in (0.9, 0.5, 0.1):
-        if answer(falling, share) != int((falling >= share).sum()):
-            return f"wrong for share = {share} on a random schedule: use the share you are given"
+class Plain(torch.optim.SGD):
+    """Plain gradient descent on the network above, which a copy of it goes on serving."""
+
+    def __deepcopy__(self, memo):
+        return self
 
 
-@sheet.exercise(3, lambda x_t, eps, abar: x_t.shape)
-def predict_x0(answer):
-    """predict_x0(x_t, eps, abar): x_t, eps (B, C, H, W), abar one number as a tensor."""
-    ones, zeros, abar = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8), torch.tensor(0.25)
-    picture, noise = answer(ones, zeros, abar), answer(zeros, ones, abar)
-    weights = picture.mean().item(), noise.mean().item()
-    if close(weights, (1, -1), 1e-5):
-        return "you subtract all of eps, but only sqrt(1 - abar) of it is in x_t"
-    if close(weights, (1, -(0.75**0.5)), 1e-5):
-        return "the noise is gone, but the picture is still shrunk: divide by sqrt(abar)"
-    if close(weights[0], 4, 1e-5):
-        return "x_t holds sqrt(abar) of the picture: divide by the root, not by abar"
-    if weights[1] > 0:
-        return "the noise was added to x_t, so it has to be taken away"
-    if not close(weights, (2, -(3**0.5)), 1e-4):
-        return (f"at abar = 0.25 you weigh x_t by {weights[0]:.2f} and eps by {weights[1]:.2f}, expected "
-                "2.00 and -1.73")
-    schedule, x_0, eps = diffusion.make_alphas_cumprod(), random(2, 4, 8, 8), random(2, 4, 8, 8, seed=1)
-    for t in (0, 500, 999):
-        if not close(answer(diffusion.add_noise(x_0, eps, t, schedule), eps, schedule[t]), x_0, 2e-4):
-            return f"noising and then estimating at t = {t} does not give the picture back"
+def _noise_hint(x_t, x_0, signal, noise):
+    """What is wrong with the noisy points x_t, or nothing; and the noise in them."""
+    def like_noise(eps):
+        return abs(eps.mean()) < 0.08 and abs(eps.var() - 1) < 0.1
+
+    eps = (x_t - signal * x_0) / noise
+    if close(x_t, x_0, 1e-6):
+        return "the network gets the clean points: give it x_t, the points with their noise", eps
+    if eps.std(0).max() < 1e-3:
+        return "all points get one and the same noise: draw it in the shape of x_0", eps
+    if like_noise(eps):
+        both = torch.corrcoef(eps.T)[0, 1].abs()
+        return ("both numbers of a point get the same noise: draw it in the shape of x_0" if both > 0.2 else None), eps
+    if like_noise((x_t - signal**2 * x_0) / noise**2):
+        return "the weights of points and noise add to 1, but their squares must: take square roots", eps
+    if like_noise((x_t - noise * x_0) / signal):
+        return "the two weights are swapped: at the smallest t nearly all of x_t must be the clean point", eps
+    if abs(eps.mean() - 0.5) < 0.05 and abs(eps.var() - 1 / 12) < 0.02:
+        return "the noise has mean 0.5: torch.randn_like gives mean 0 and variance 1, torch.rand_like does not", eps
+    return "x_t is not the mixture of the formula: x_0 and noise, each times its weight for this point's t", eps
 
 
-@sheet.exercise(4, lambda x_t, data, abar: x_t.shape)
+def _step_hint(answer, net, x_0, arguments, seed, levels, target, last=None):
+    """One call of a training step: a hint or None, and the noise that was drawn.
+
+    levels(t): a hint on the t drawn, or the two weights (n, 1). target(x_0, eps): what the network ought to answer.
+    last: the gradient of the call before, to recognise one that was not cleared.
+    """
+    torch.manual_seed(seed)
+    net.asked.clear()
+    before, rate = net.weight.item(), 0.1
+    loss = answer(net, *arguments)
+    if not net.asked:
+        return "the network is never asked: call net(x_t, t)", None, None
+    if len(net.asked) > 1:
+        return f"the network is asked {len(net.asked)} times in one step: once is enough", None, None
+    (x_t, t), clean = net.asked[0], x_0.double()
+    if x_t.shape != x_0.shape:
+        return f"the network gets x_t of shape {tuple(x_t.shape)}, expected that of x_0, {tuple(x_0.shape)}", None, None
+    if t.shape != x_0.shape[:1]:
+        return f"the network gets t of shape {tuple(t.shape)}: draw one t for each point, {tuple(x_0.shape[:1])}", None, None
+    if t.unique().numel() < 50:
+        return "all points get the same t, or nearly: draw one for each", None, None
+    weights = levels(t)
+    if isinstance(weights, str):
+        return weights, None, None
+    hint, eps = _noise_hint(x_t, clean, *weights)
+    if hint:
+        return hint, None, None
+    wanted, guess = target(clean, eps), before * x_t
+    expected, gradient = ((guess - wanted) ** 2).mean(), (2 * (guess - wanted) * x_t).mean()
+    if not close(loss, expected, 1e-4 * (1 + expected.item())):
+        return _loss_hint(loss, guess, wanted, clean, x_t, eps, expected.item()), None, None
+    moved = net.weight.item() - before
+    if moved == 0:
+        return "the network is the same afterwards: loss.backward(), and then optimizer.step()", None, None
+    if not close(moved, -rate * gradient, 1e-4 * (1 + abs(rate * gradient.item()))):
+        if last is not None and close(moved, -rate * (gradient + last), 1e-3 * (1 + abs(rate * gradient.item()))):
+            return "the gradient of the step before is still there: optimizer.zero_grad() before loss.backward()", None, None
+        return "the network moves, but not by one step along the gradient of the loss", None, None
+    return None, eps, gradient.item()
+
+
+def _loss_hint(loss, guess, wanted, x_0, x_t, eps, expected):
+    def is_mean(square):
+        return close(loss, square.mean(), 1e-4 * (1 + square.mean().item()))
+
+    if close(loss, expected * guess.numel(), 1e-3 * expected * guess.numel()) or close(loss, 2 * expected, 1e-4):
+        return "the loss is a sum: take the mean, so that it does not grow with the number of points"
+    if is_mean((guess - x_0) ** 2):
+        return "the loss compares the answer with the clean points, and these are not the target"
+    if is_mean((guess - x_t) ** 2):
+        return "the loss compares the answer with the noisy points that were given, and these are not the target"
+    if is_mean((guess - eps) ** 2):
+        return "the loss compares the answer with the noise: the target here is the velocity, eps - x_0"
+    if is_mean((guess + wanted) ** 2):
+        return "the target has the wrong sign"
+    if is_mean((guess - wanted).abs()):
+        return "the loss is the mean of absolute values: square the differences"
+    if close(loss, expected**0.5, 1e-4):
+        return "the loss is a root: leave the mean of the squares as it is"
+    return f"the loss is {loss:.3f}, and the mean squared error of that answer is {expected:.3f}"
+
+
+@sheet.exercise(1, float, "the loss")
+def train_step(answer):
+    """train_step(net, optimizer, x_0, alphas_cumprod) -> loss: one training step on clean points x_0 (n, 2)."""
+    net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)
+    optimizer, noises, gradient = Plain(net.parameters(), lr=0.1), [], None
+    for seed, name in ((1, "scaled_linear"), (2, "linear")):
+        schedule = diffusion.make_alphas_cumprod(name)
+
+        def levels(t, schedule=schedule):
+            if t.is_floating_point():
+                return "t is a whole number from 0 to 999: torch.randint draws them"
+            if t.min() < 0 or abs(t.double().mean() - 499.5) > 25 or t.max() < 950:
+                return f"your t lie between {t.min()} and {t.max()}: draw them evenly from 0 to 999"
+            abar = schedule[t].double()[:, None]
+            return abar.sqrt(), (1 - abar).sqrt()
+
+        hint, eps, gradient = _step_hint(answer, net, x_0, (optimizer, x_0, schedule), seed, levels,
+                                         lambda x_0, eps: eps, gradient)
+        if hint and noises and "gradient" not in hint:
+            return f"right with one schedule, wrong with another: use the alphas_cumprod you are given ({hint})"
+        if hint:
+            return hint
+        noises.append(eps)
+    if close(*noises, 1e-3):
+        return "two steps draw the same noise: do not seed inside the function"
+
+
+@sheet.exercise(2, lambda noise_pred, x, timesteps, alphas_cumprod: (len(timesteps) + 1, *x.shape))
+def sample(answer):
+    """sample(noise_pred, x, timesteps, alphas_cumprod) -> (steps + 1, *x.shape): x and every stop on its way to t = 0."""
+    schedule, x = diffusion.make_alphas_cumprod(), random(5, 2)
+    asked, places = [], []
+
+    def one(x, t):
+        asked.append(int(t)), places.append(x.clone())
+        return torch.ones_like(x)
+
+    path = answer(one, x, [900, 300], schedule)
+    if not close(path, answer(one, x, [900, 300], schedule), 0):
+        return "two calls differ: put the guessed noise back, and draw none"
+    if not close(path[0], x, 1e-6):
+        return "the path begins with the x that was given: put it in first"
+    if asked[:2] != [900, 300] or len(asked) != 4:
+        return f"the noise is asked for at t = {asked[:len(asked) // 2]}, expected at each of timesteps once, [900, 300]"
+    if not close(places[1], path[1], 1e-6):
+        return "at the second step the noise is asked for in another x than the one reached: ask about the x of this step"
+    abar, after = schedule[900], schedule[300]
+    x_0 = (x - (1 - abar).sqrt()) / abar.sqrt()
+    if close(path[1], x_0, 1e-4):
+        return "after the first of two steps the noise is all gone: put it back, with the weight of the next t"
+    if close(path[1], after.sqrt() * x_0 + (1 - abar).sqrt(), 1e-4):
+        return "you put noise back with the weight of this t: use that of the next, sqrt(1 - abar_next)"
+    if close(path[1], x_0 + (1 - after).sqrt(), 1e-4):
+        return "noise is back, but the estimate keeps its full size: weigh it by sqrt(abar_next)"
+    if close(path[1], x - 1, 1e-4) or close(path[1], x - (1 - abar).sqrt(), 1e-4):
+        return "the guess is taken off x, and no x_0 is estimated: solve the formula for x_0 first"
+    if not close(path[1], after.sqrt() * x_0 + (1 - after).sqrt(), 1e-4):
+        return "the first of two steps goes elsewhere: estimate x_0, then mix it and the guess with the weights of the next t"
+    x_0 = (path[1] - (1 - after).sqrt()) / after.sqrt()
+    if close(path[2], schedule[0].sqrt() * x_0 + (1 - schedule[0]).sqrt(), 1e-5):
+        return "the last stop still holds the noise of t = 0: there is no next t, so abar_next is 1"
+    if not close(path[2], x_0, 1e-4):
+        return "the last step must end on the estimate of x_0 itself: there abar_next is 1"
+    for shape, timesteps, name in (((3, 1), [999], "scaled_linear"), ((2, 4, 8, 8), [900, 600, 300, 100], "linear"),
+                                   ((4, 2), diffusion.spaced_timesteps(7), "scaled_linear")):
+        x, schedule = random(*shape), diffusion.make_alphas_cumprod(name)
+        bent = lambda x, t: 0.3 * x + 0.001 * int(t)  # noqa: E731
+        if not close(answer(bent, x, timesteps, schedule), diffusion.ddim_path(bent, x, timesteps, schedule), 1e-3):
+            return (f"right on points and two steps, wrong on x of shape {shape} and {len(timesteps)} on another schedule: use "
+                    "what is given, the schedule too")
+
+
+@sheet.exercise(3, lambda x_t, data, abar: x_t.shape)
 def ideal_denoiser(answer):
     """ideal_denoiser(x_t, data, abar): x_t (n, d), data (N, d), abar one number as a tensor -> (n, d)."""
     data, x_t = random(40, 2), random(6, 2, seed=1)
@@ -97,3 +207,27 @@ def ideal_denoiser(answer):
     slope = torch.autograd.grad(log_p.sum(), at)[0]
     if not close((abar**0.5 * answer(x_t, data, torch.tensor(abar)) - x_t) / (1 - abar), slope, 1e-4):
         return "the score that follows is not the slope of log p: look at the width, 2 (1 - abar)"
+
+
+@sheet.exercise(4, float, "the loss")
+def flow_step(answer):
+    """flow_step(net, optimizer, x_0) -> loss: one training step of flow matching on clean points x_0 (n, 2)."""
+    net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)
+    optimizer, noises, gradient = Plain(net.parameters(), lr=0.1), [], None
+
+    def levels(t):
+        if not t.is_floating_point():
+            return "t is any number from 0 to 1 here: torch.rand draws them"
+        if t.min() < 0 or t.max() > 1 or abs(t.double().mean() - 0.5) > 0.03 or t.max() < 0.95:
+            return f"your t lie between {t.min():.2f} and {t.max():.2f}: draw them evenly from 0 to 1"
+        t = t.double()[:, None].clamp(min=1e-6)
+        return 1 - t, t
+
+    for seed in (1, 2):
+        hint, eps, gradient = _step_hint(answer, net, x_0, (optimizer, x_0), seed, levels,
+                                         lambda x_0, eps: eps - x_0, gradient)
+        if hint:
+            return hint
+        noises.append(eps)
+    if close(*noises, 1e-3):
+        return "two steps draw the same noise: do not seed inside the function"

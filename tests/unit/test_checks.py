@@ -140,26 +140,26 @@ def test_many_answers_are_made_up():
 
 
 def test_an_interrupt_passes_through_and_counts_as_wrong():
-    exercise = EXERCISES["add_noise"]
+    exercise = EXERCISES["ideal_denoiser"]
 
     def waits(*arguments):
         raise KeyboardInterrupt
 
     exercise.check(exercise.right[0])
-    assert exercise.sheet.right[1]
+    assert exercise.sheet.right[3]
     with pytest.raises(KeyboardInterrupt):
         exercise.check(waits)
-    assert not exercise.sheet.right[1]
+    assert not exercise.sheet.right[3]
 
 
 @pytest.mark.parametrize("answer, words", [
-    (lambda x0, eps, abar: x0, "; you return x0 as it came in"),
-    (lambda x0, eps, abar: x0.mul_(abar.view(-1, 1, 1, 1)) + eps, "; your function also changes x0 itself: work on a copy"),
-    (lambda x0, eps, abar: __import__("sys").exit(3), "sys.exit() (line 1 of your function): leave it out"),
-    (lambda x0, eps, abar: x0 * float("nan"), "NaN or infinity in 108 of 108 places"),
+    (lambda x_t, data, abar: x_t, "; you return x_t as it came in"),
+    (lambda x_t, data, abar: x_t.mul_(abar) + data[:6], "; your function also changes x_t itself: work on a copy"),
+    (lambda x_t, data, abar: __import__("sys").exit(3), "sys.exit() (line 1 of your function): leave it out"),
+    (lambda x_t, data, abar: x_t * float("nan"), "NaN or infinity in 12 of 12 places"),
 ])
 def test_answers_that_do_nothing_are_told_so(answer, words):
-    assert words in EXERCISES["add_noise"].check.hint(answer)
+    assert words in EXERCISES["ideal_denoiser"].check.hint(answer)
 
 
 @pytest.mark.hard

@@ -2,11 +2,8 @@
 
 import pytest
 import torch
+from helpers import diffusion
 from helpers.checks import diffusion as checks
-
-
-def column(a):
-    return a.reshape(-1, 1, 1, 1)
 
 
 def ideal(x, data, abar, shrink=True, width=2.0, stable=True, axis=1):
@@ -27,61 +24,168 @@ def one_by_one(x, data, abar):
     return torch.stack(rows)
 
 
-def half_by_loop(abars, share=0.5):
-    t = 0
-    while abars[t] >= share:
-        t += 1
-    return t
+def learn(optimizer, loss):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def step(weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt()), draw_t=lambda n: torch.randint(1000, (n,)),
+         noise=torch.randn_like, loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).mean(), learn=learn, clean=False):
+    """A training step with one part of it exchanged."""
+    def train_step(net, optimizer, x_0, alphas_cumprod):
+        t = draw_t(len(x_0))
+        eps = noise(x_0)
+        signal, rest = weights(alphas_cumprod[t.long()].reshape(-1, 1))
+        x_t = signal * x_0 + rest * eps
+        return learn(optimizer, loss(net(x_0 if clean else x_t, t), eps, x_0, x_t))
+    return train_step
+
+
+def step_of_helpers(net, optimizer, x_0, alphas_cumprod):
+    optimizer.zero_grad(set_to_none=False)
+    t, eps = torch.randint(len(alphas_cumprod), x_0.shape[:1]), torch.randn(x_0.shape)
+    loss = torch.nn.functional.mse_loss(net(diffusion.add_noise(x_0, eps, t, alphas_cumprod), t), eps)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def one_noise_for_both(x_0):
+    return torch.randn(len(x_0), 1).expand(-1, 2)
+
+
+def seeded(x_0):
+    return torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0))
+
+
+def no_step(optimizer, loss):
+    return loss.item()
+
+
+def no_clearing(optimizer, loss):
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+def upwards(optimizer, loss):
+    optimizer.zero_grad()
+    (-loss).backward()
+    optimizer.step()
+    return loss.item()
+
+
+def never_asks(net, optimizer, x_0, alphas_cumprod):
+    return 1.0
+
+
+OWN = diffusion.make_alphas_cumprod()
+
+
+def path_of(move, last=1.0, first=True, fresh=False, start=False):
+    """A sampler with one part of it exchanged. move(x_0, guess, x, abar, abar_next): the next stop."""
+    def sample(noise_pred, x, timesteps, alphas_cumprod):
+        begun, path = x, [x] * first
+        for t, t_next in zip(timesteps, [*timesteps[1:], None]):
+            abar = alphas_cumprod[t]
+            abar_next = torch.tensor(last) if t_next is None else alphas_cumprod[t_next]
+            guess = noise_pred(begun if start else x, t)
+            x_0 = (x - (1 - abar).sqrt() * guess) / abar.sqrt()
+            x = move(x_0, torch.randn_like(x) if fresh else guess, x, abar, abar_next)
+            path.append(x)
+        return torch.stack(path if first else [*path, x])
+    return sample
+
+
+def ddim(x_0, guess, x, abar, abar_next):
+    return abar_next.sqrt() * x_0 + (1 - abar_next).sqrt() * guess
+
+
+def by_index(noise_pred, x, timesteps, alphas_cumprod):
+    abars = [alphas_cumprod[t].item() for t in timesteps] + [1.0]
+    path = torch.empty(len(timesteps) + 1, *x.shape)
+    path[0] = x
+    for k, t in enumerate(timesteps):
+        guess = noise_pred(path[k], t)
+        estimate = path[k] / abars[k] ** 0.5 - (1 / abars[k] - 1) ** 0.5 * guess
+        path[k + 1] = abars[k + 1] ** 0.5 * estimate + (1 - abars[k + 1]) ** 0.5 * guess
+    return path
+
+
+def flow(draw_t=lambda n: torch.rand(n), target=lambda x_0, eps: eps - x_0, mix=lambda t: (1 - t, t), learn=learn):
+    """A training step of flow matching with one part of it exchanged."""
+    def flow_step(net, optimizer, x_0):
+        t, eps = draw_t(len(x_0)), torch.randn_like(x_0)
+        signal, rest = mix(t[:, None])
+        return learn(optimizer, ((net(signal * x_0 + rest * eps, t) - target(x_0, eps)) ** 2).mean())
+    return flow_step
+
+
+def flow_with_lerp(net, optimizer, x_0):
+    eps, t = torch.randn(x_0.shape), torch.rand(x_0.shape[:1])
+    loss = torch.nn.functional.mse_loss(net(torch.lerp(x_0, eps, t[:, None]), t), eps - x_0)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 RIGHT = {
-    "add_noise": [
-        lambda x, e, a: column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * e,
-        lambda x, e, a: torch.einsum("b,bchw->bchw", a**0.5, x) + (1 - a.view(-1, 1, 1, 1)).sqrt().mul(e),
-        lambda x, e, a: torch.stack([s.sqrt() * p + (1 - s).sqrt() * n for p, n, s in zip(x, e, a)]),
-    ],
-    "half_signal_step": [
-        lambda a, share=0.5: int((a >= share).sum()),
-        lambda a, share=0.5: (a < share).nonzero()[0, 0],
-        half_by_loop,
-    ],
-    "predict_x0": [
-        lambda x, e, a: (x - (1 - a).sqrt() * e) / a.sqrt(),
-        lambda x, e, a: x / a**0.5 - ((1 - a) / a) ** 0.5 * e,
-    ],
+    "train_step": [step(), step_of_helpers],
+    "sample": [path_of(ddim), by_index,
+               lambda noise_pred, x, timesteps, abars: diffusion.ddim_path(noise_pred, x, timesteps, abars)],
     "ideal_denoiser": [
         ideal,
         one_by_one,
         lambda x, d, a: torch.softmax(-torch.cdist(x, a.sqrt() * d) ** 2 / (2 - 2 * a), dim=-1) @ d,
     ],
+    "flow_step": [flow(), flow_with_lerp],
 }
 
 WRONG = {
-    "add_noise": [
-        (lambda x, e, a: column(a) * x + (1 - column(a)) * e, "their squares must"),
-        (lambda x, e, a: (1 - column(a)) ** 0.5 * x + column(a) ** 0.5 * e, "swapped"),
-        (lambda x, e, a: a**0.5 * x + (1 - a) ** 0.5 * e, "one abar per picture"),
-        (lambda x, e, a: column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * torch.randn_like(e), "you are given"),
-        (lambda x, e, a: a[1] ** 0.5 * x + (1 - a[1]) ** 0.5 * e, "each has its own abar"),
-        (lambda x, e, a: column(a) ** 0.5 * x + e, "expected 0.50 and 0.87"),
-        (lambda x, e, a: (column(a) ** 0.5 * x + (1 - column(a)) ** 0.5 * e)[0], "has shape (4, 3, 3)"),
-        (lambda x, e, a: 3.0, "return a tensor, not float"),
+    "train_step": [
+        (never_asks, "never asked"),
+        (step(clean=True), "gets the clean points"),
+        (step(weights=lambda abar: (abar, 1 - abar)), "take square roots"),
+        (step(weights=lambda abar: ((1 - abar).sqrt(), abar.sqrt())), "swapped"),
+        (step(noise=torch.rand_like), "has mean 0.5"),
+        (step(noise=lambda x_0: torch.randn(2).expand_as(x_0)), "one and the same noise"),
+        (step(noise=one_noise_for_both), "both numbers"),
+        (step(noise=seeded), "do not seed"),
+        (step(draw_t=lambda n: torch.full((n,), int(torch.randint(1000, (1,))))), "all points get the same t"),
+        (step(draw_t=lambda n: torch.randint(500, (n,))), "evenly from 0 to 999"),
+        (step(draw_t=lambda n: 999 * torch.rand(n)), "whole number"),
+        (step(draw_t=lambda n: torch.randint(1000, (n, 1)), weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt())),
+         "one t for each point"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).sum()), "a sum"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess - x_0) ** 2).mean()), "clean points, and these"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess - x_t) ** 2).mean()), "noisy points that were given"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess + eps) ** 2).mean()), "wrong sign"),
+        (step(loss=lambda guess, eps, x_0, x_t: (guess - eps).abs().mean()), "absolute values"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).mean().sqrt()), "a root"),
+        (step(learn=no_step), "the same afterwards"),
+        (step(learn=no_clearing), "zero_grad()"),
+        (step(learn=upwards), "not by one step"),
+        (lambda net, optimizer, x_0, abars: step()(net, optimizer, x_0, OWN), "with one schedule"),
+        (lambda net, optimizer, x_0, abars: (step()(net, optimizer, x_0, abars), 1), "one number, the loss"),
     ],
-    "half_signal_step": [
-        (lambda a, share=0.5: len(a) // 2, "half of the time"),
-        (lambda a, share=0.5: int((a.sqrt() >= share).sum()), "amplitude"),
-        (lambda a, share=0.5: int((a >= share).sum()) - 1, "one further"),
-        (lambda a, share=0.5: 354, "one schedule only"),
-        (lambda a, share=0.5: int((a >= 0.5).sum()), "use the share"),
-        (lambda a, share=0.5: 7, "expected 354"),
-        (lambda a, share=0.5: (a < share).float().mean(), "one whole number"),
-    ],
-    "predict_x0": [
-        (lambda x, e, a: x - e, "all of eps"),
-        (lambda x, e, a: x - (1 - a).sqrt() * e, "still shrunk"),
-        (lambda x, e, a: (x - (1 - a).sqrt() * e) / a, "not by abar"),
-        (lambda x, e, a: (x + (1 - a).sqrt() * e) / a.sqrt(), "taken away"),
-        (lambda x, e, a: (x - (1 - a) * e) / a.sqrt(), "expected 2.00 and -1.73"),
+    "sample": [
+        (path_of(ddim, fresh=True), "two calls differ"),
+        (path_of(ddim, first=False), "begins with the x"),
+        (path_of(lambda x_0, guess, x, abar, abar_next: x_0), "all gone"),
+        (path_of(lambda x_0, guess, x, abar, abar_next: abar_next.sqrt() * x_0 + (1 - abar).sqrt() * guess), "weight of this t"),
+        (path_of(lambda x_0, guess, x, abar, abar_next: x_0 + (1 - abar_next).sqrt() * guess), "full size"),
+        (path_of(lambda x_0, guess, x, abar, abar_next: x - guess), "no x_0 is estimated"),
+        (path_of(lambda x_0, guess, x, abar, abar_next: abar_next * x_0 + (1 - abar_next) * guess), "goes elsewhere"),
+        (path_of(ddim, last=OWN[0].item()), "still holds the noise"),
+        (path_of(ddim, last=0.9), "must end on the estimate"),
+        (path_of(ddim, start=True), "ask about the x of this step"),
+        (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, OWN), "use what is given, the schedule too"),
+        (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps[::-1], abars), "is asked for at t = [300, 900]"),
+        (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, abars)[-1], "has shape (5, 2)"),
+        (lambda noise_pred, x, timesteps, abars: list(path_of(ddim)(noise_pred, x, timesteps, abars)), "return a tensor, not list"),
     ],
     "ideal_denoiser": [
         (lambda x, d, a: ideal(x, d, a, shrink=False), "shrink the data"),
@@ -91,39 +195,50 @@ WRONG = {
         (lambda x, d, a: d.mean(0).expand_as(x), "nearest training point"),
         (lambda x, d, a: ideal(x, d, a)[:, 0], "has shape (6,), expected (6, 2)"),
     ],
+    "flow_step": [
+        (flow(target=lambda x_0, eps: eps), "the target here is the velocity"),
+        (flow(target=lambda x_0, eps: x_0), "clean points, and these"),
+        (flow(target=lambda x_0, eps: x_0 - eps), "wrong sign"),
+        (flow(mix=lambda t: (t, 1 - t)), "swapped"),
+        (flow(mix=lambda t: ((1 - t).sqrt(), t.sqrt())), "not the mixture"),
+        (flow(draw_t=lambda n: torch.randint(1000, (n,))), "any number from 0 to 1"),
+        (flow(draw_t=lambda n: 0.5 * torch.rand(n)), "evenly from 0 to 1"),
+        (flow(learn=no_step), "the same afterwards"),
+        (flow(learn=no_clearing), "zero_grad()"),
+    ],
 }
 
 
-def stub(x0, eps, abar):
+def stub(x_t, data, abar):
     ...
 
 
-def forgot_return(x0, eps, abar):
-    mixed = x0 + eps
+def forgot_return(x_t, data, abar):
+    mixed = x_t + data[:6]
     mixed * abar
 
 
-def crashes(x0, eps, abar):
-    wide = x0.flatten(1)
-    return wide + eps
+def crashes(x_t, data, abar):
+    wide = x_t.flatten()
+    return wide + data
 
 
-def in_place(x0, eps, abar):
-    return x0.mul_(column(abar) ** 0.5).add_((1 - column(abar)) ** 0.5 * eps)
+def in_place(x_t, data, abar):
+    return x_t.copy_(ideal(x_t, data, abar))
 
 
 @pytest.mark.parametrize("answer, verdict", [
     (stub, "not answered yet"),
-    (lambda x0, eps, abar: ..., "not answered yet"),
+    (lambda x_t, data, abar: ..., "not answered yet"),
     (forgot_return, "not yet: your function returns None, is a return missing?"),
     (3, "not yet: give the function itself, not int"),
     (in_place, "right"),
 ])
 def test_odd_answers(answer, verdict):
-    assert checks.add_noise.hint(answer) == verdict
+    assert checks.ideal_denoiser.hint(answer) == verdict
 
 
 def test_an_exception_is_one_line():
-    verdict = checks.add_noise.hint(crashes)
+    verdict = checks.ideal_denoiser.hint(crashes)
     assert verdict.startswith("not yet: your function stopped with RuntimeError: The size of tensor")
     assert verdict.endswith("(line 3 of your function)") and "\n" not in verdict

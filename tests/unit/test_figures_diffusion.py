@@ -82,7 +82,21 @@ def test_every_figure_is_drawn_and_described():
         figures.score_table(line, [(500, ABAR[500].item(), np.array([0.0, 1.0]), np.array([0.0, 1.0]))]),
         figures.one_step_many(line, walk, {1: walk, 2: walk}, ABAR, {1: 1.0, 2: 0.004}),
         figures.loss_floor([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.6, 0.3, 0.2]}),
+        figures.clouds({"one\n5 % near": draw(30, 2), "two": draw(30, 2, seed=1)}, "A claim", "Clouds of points, " * 5,
+                       "small print", dots=draw(4, 2)),
+        figures.paths_compared({"lines\n1.00 times": draw(2, 50, 2), "paths": draw(5, 50, 2)}, "A claim", "Paths, " * 12),
+        figures.steps_race({"one": {1: 0.5, 50: 0.01}, "two": {1: 0.4, 50: 0.02}}, {"one": {1: 0.9, 50: 0.1},
+                           "two": {1: 0.8, 50: 0.05}}, 0.005, "A claim", "Distance over steps, " * 5, "small print"),
     ]
     for picture in drawn:
         assert picture.image().width == 9 * style.DPI and len(picture.alt) > 60
         assert np.asarray(picture.image()).std() > 5                        # not an empty page
+
+
+@pytest.mark.parametrize("call", [
+    lambda: figures.clouds({}, "A claim", "alt"), lambda: figures.paths_compared([], "A claim", "alt"),
+    lambda: figures.steps_race({}, {}, 0.1, "A claim", "alt"), lambda: figures.loss_floor([1], [1.0], {}),
+])
+def test_figures_of_nothing_say_so(call):
+    with pytest.raises((TypeError, ValueError), match="must be {"):
+        call()

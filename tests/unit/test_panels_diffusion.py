@@ -143,13 +143,6 @@ def test_slider_reaches_both_ends_and_the_halfway_step():
     assert {0, 354, 999} <= set(panels.EVERY_T) and len(panels.EVERY_T) < 45
 
 
-def test_exam_panel():
-    pictures, noises = draw(8, 3, 16, 16).clamp(-1, 1), draw(8, 3, 16, 16, seed=1)
-    panel = panels.exam_panel(pictures, noises, [1, 300, 600, 999] * 2, ABAR)
-    assert panel.controls["page"].options == (1, 2) and is_png(panel.frames[(2,)])
-    assert panel.frames[(1,)] != panel.frames[(2,)]
-
-
 def test_field_panel():
     world = diffusion.make_shape("two Gaussians")
     exact = lambda x, t: world.noise_pred(x, ABAR[t].item())  # noqa: E731
@@ -161,13 +154,6 @@ def test_field_panel():
     assert {0, 999} <= set(panel.controls["t"].options) and all(map(is_png, panel.frames.values()))
 
 
-def test_steps_panel():
-    world = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)
-    walks = {n: (diffusion.spaced_timesteps(n), draw(n + 1, 60, 1)) for n in (1, 5)}
-    panel = panels.steps_panel(world, walks[5], walks, ABAR, {1: 1.0, 5: 0.12})
-    assert is_png(panel.picture.value) and panel.line.value == "steps: 1, ends in the gap: 100.0%"
-
-
 def test_memory_panel():
     data = draw(12, 3, 8, 8)
     table = figures.MemoryTable(data, draw(3, 8, 8, seed=1), draw(3, 8, 8, seed=2), ABAR)
@@ -175,11 +161,3 @@ def test_memory_panel():
     assert all(map(is_png, panel.frames.values())) and "of 12 training pictures" in panel.line.value
     panel.controls["t"].value = 999
     assert panel.picture.value == table.frame(999)
-
-
-def test_floor_panel():
-    panel = panels.floor_panel([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.5, 0.3, 0.19]})
-    assert panel.line.value == "late: the loss is 10% above the best possible"
-    panel.controls["moment"].value = "early"
-    assert is_png(panel.picture.value) and panel.frames[("early",)] != panel.frames[("late",)]
-    assert Image.open(io.BytesIO(panel.picture.value)).width == 9 * 96                  # as wide as other panels

@@ -3,6 +3,7 @@ import matplotlib
 import numpy as np
 import torch
 
+from ... import inputs
 from .. import style
 from ..style import BLUES, ESTIMATE, FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, tidy, write
 
@@ -98,53 +99,72 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
     style.arrow(fig, (8.75, top - 0.52), (7.6, top - 0.52))
     write(fig, 7.5, top - 0.52, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
     style.claim(fig, "One step lands on the average of all pictures, where there is no picture",
-                "Blue: exact ways and true density. Vermilion: the same starts, n steps of the exact "
+                "Blue: exact paths and true density. Vermilion: the same starts, n steps of the exact "
                 "denoiser, every fourth drawn. Grey: the gap, |value| < 0.5.")
     return style.finish(
         fig,
-        "Four columns for 1, 2, 5 and 20 steps. Thin blue ways split towards two peaks. With one step the "
-        "vermilion ways run straight to the middle between the peaks; with twenty they follow the blue "
-        "ways, and the end points match the two peaks.", palette=64)
+        "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
+        "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
+        "paths, and the end points match the two peaks.", palette=64)
 
 
-def steps_frame(world, truth, n, walk, alphas_cumprod, gap):
-    """PNG bytes of one column of the figure above, large, for the panel."""
-    fig = style.new_figure(3.5, dpi=style.PANEL_DPI)
-    background = density_over_t(world, alphas_cumprod, 60)
-    draw_walks(fig, 0.2, 0.35, 7.9, 2.75, world, background, truth, walk)
-    write(fig, 0.74, 0.18, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=11)
-    write(fig, 1.75, 0.18, f"{share(gap)} land in the gap, where there is no data", color=GUIDED)
-    return style.finish(fig, "").png
-
-
-def loss_floor(levels, floor, losses, shown=None):
+def loss_floor(levels, floor, losses):
     """The loss of a network during training over the best possible loss. Returns a Picture.
 
     levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, early to late.
-    shown: draw one moment strongly and the others faintly.
     """
-    dpi, top = style.PANEL_DPI if shown else style.DPI, TITLE + 0.15
-    fig = style.new_figure(top + 2.7 + 0.42 + NOTE, dpi=dpi)
+    inputs.table(losses, "losses", "{moment: losses}")
+    top = TITLE + 0.15
+    fig = style.new_figure(top + 2.7 + 0.42 + NOTE)
     ax, width = place(fig, 0.7, top, 7.0, 2.7), 0.8 * (levels[1] - levels[0])
     ax.bar(levels, floor, width=width, color=NOISE, alpha=0.55, lw=0)
     shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.45, 0.85, len(losses)))
     highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
     heights = np.maximum.accumulate([0] + [0.06 * highest] * (len(losses) - 1)).cumsum()[::-1]
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
-        strong = shown in (None, moment)
-        ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, alpha=1 if strong else 0.2, mec="white",
-                mew=0.5)
-        ax.text(levels[-1] + 0.7 * width, height, moment, color=shade if strong else FAINT, fontsize=8.5,
-                fontweight="bold" if moment == shown else "normal")
+        ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
+        ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
     ax.text(levels[1], 0.5 * floor[1], "the best\npossible", ha="center", va="center", fontsize=8.5)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
-    style.claim(fig, "The loss has a floor that no network can pass, and the floor is not zero",
+    style.claim(fig, "The loss has a floor, and the floor is not zero",
                 "Grey bars: the exact denoiser of this shape. Orange: the network during training. Same "
                 "fresh points and noise for all.")
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
-        "with t. Orange lines of the network at three moments of training come down to the bars and stay "
-        "above them.",
+        "with t. Orange lines of the network at three moments of training come down to the bars; at t = 0 "
+        "even the last one is well above its bar.",
         palette=64)
+
+
+def steps_race(distances, shares, scale, title, alt, note=None):
+    """How near to the shape few and many steps end, for several samplers. Returns a Picture.
+
+    distances, shares: {label: {number of steps: value}}, the energy distance and the share of points off the shape.
+    scale: the largest distance of two true sets, drawn as a band.
+    """
+    inputs.table(distances, "distances", "{label: {steps: distance}}")
+    inputs.table(shares, "shares", "{label: {steps: share}}")
+    top, colours = TITLE + 0.3, (SIGNAL, GUIDED, DARK_ORANGE)
+    fig = style.new_figure(top + 2.3 + 0.42 + (NOTE if note else 0.04))
+    for left, lines, words in ((0.62, distances, "distance to true points"), (4.75, shares, "share of points off the shape")):
+        ax = place(fig, left, top, 2.9, 2.3)
+        for (label, values), colour, look in zip(lines.items(), colours, ("-o", "-o", ":s")):
+            ax.plot(list(values), list(values.values()), look, color=colour, lw=1.5, ms=4)
+        tidy(ax)
+        ax.set(xscale="log", xlim=(0.9, 60))
+        ax.set_xticks(list(values), [str(n) for n in values])
+        ax.minorticks_off()
+        ax.set_xlabel("steps", labelpad=2)
+        write(fig, left, top - 0.14, words, fontweight="bold")
+        if lines is distances:
+            ax.set_yscale("log")
+            ax.axhspan(ax.get_ylim()[0], scale, color=NOISE, alpha=0.25, lw=0)
+            ax.text(1, scale * 0.97, "two true sets", color=FAINT, fontsize=8, va="top")
+        else:
+            ax.set_ylim(0, 1.03)
+    for k, (label, colour) in enumerate(zip(distances, colours)):
+        write(fig, 7.72, top + 0.2 + 0.42 * k, label, color=colour, fontsize=8)
+    style.claim(fig, title, note)
+    return style.finish(fig, alt, palette=64)

@@ -89,7 +89,7 @@ class MemoryTable:
         show_picture(fig, self.new, 7.92, low)
         write(fig, 8.42, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
               fontsize=8, **style.MATH)
-        style.claim(fig, "A perfect denoiser can only copy: it blends memories, and ends at a single one",
+        style.claim(fig, "The memoriser can only copy: it blends memories, and ends at a single one",
                     f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
                     "postcard under the noise is not one of them. Memories at work: exp(entropy of the "
                     "weights).")
@@ -121,8 +121,8 @@ def copies(samples, data, count=8):
     picks = picks[:count]
     return style.picture_grid(
         [list(samples[picks]), [data[nearest[i]] for i in picks]],
-        "Sampled to the end, the perfect denoiser returns its training pictures",
-        "Above, pictures sampled with the ideal denoiser; below, the training postcard nearest to each: "
+        "Sampled to the end, the memoriser returns its training pictures",
+        "Above, pictures sampled with the memoriser; below, the training postcard nearest to each: "
         "the same.",
         row_labels=["sampled", "nearest in\ntraining set"],
         note=f"{len(picks)} of {len(samples)} samples, each from other noise; {len(data)} training "

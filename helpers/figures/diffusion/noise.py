@@ -145,8 +145,9 @@ def brightness_plot(pictures, last, abar):
         show_picture(fig, last[which], 2.12, y)
         write(fig, 0.9, y + 0.5, word, ha="right")
         ax.plot(true[which], found[which], "o", color=GUIDED, ms=5)
-        ax.annotate(word, (true[which], found[which]), (4, -9), textcoords="offset points", color=GUIDED,
-                    fontsize=8)
+        ax.annotate(word, (true[which], found[which]), (9, -22) if word == "darkest" else (-9, 18), color=GUIDED,
+                    textcoords="offset points", ha="left" if word == "darkest" else "right", fontsize=8,
+                    arrowprops={"arrowstyle": "-", "color": GUIDED, "lw": 0.7})
     write(fig, 1.5, TITLE + 0.08, "$x_0$", ha="center", **style.MATH)
     write(fig, 2.62, TITLE + 0.08, "$x_{999}$", ha="center", **style.MATH)
     tidy(ax, r"true mean brightness of $x_0$", r"read off $x_{999}$", math=True)
@@ -162,7 +163,7 @@ def brightness_plot(pictures, last, abar):
         palette=256)
 
 
-def exam_paper(pictures, noises, timesteps, alphas_cumprod, page=None):
+def exam_paper(pictures, noises, timesteps, alphas_cumprod):
     """Training data as a table: clean picture, noise, amount, noisy picture. Returns a Picture."""
     size, gap, bar = 1.0, 0.16, 1.4
     x_clean, x_noise, x_amount, x_given = 1.0, 3.0, 4.9, 6.9
@@ -181,7 +182,7 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod, page=None):
         show_picture(fig, noise / 2, x_noise, y, size)
         show_picture(fig, diffusion.add_noise(picture, noise, t, alphas_cumprod), x_given, y, size)
         for x, text, points in (((x_clean + x_noise + size) / 2, "+", 13),
-                                ((x_noise + size + x_amount) / 2, "in these\nshares", 7.5),
+                                ((x_noise + size + x_amount) / 2, "with these\nweights", 7.5),
                                 ((x_amount + bar + x_given) / 2, "=", 13)):
             write(fig, x, y + size / 2, text, ha="center", fontsize=points)
         write(fig, x_amount, y + 0.19, f"t = {t}", fontsize=8.5)
@@ -193,11 +194,10 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod, page=None):
     style.box(fig, x_noise - 0.1, top - 0.1, size + 0.2, height + 0.04, ESTIMATE)
     style.box(fig, x_amount - 0.12, top - 0.1, x_given + size - x_amount + 0.24, height + 0.04, PROMPT)
     style.claim(fig, "The exam paper: the answer key is the noise itself, and it costs nothing to make",
-                "Noise is drawn at half strength so that it fits the brightness range."
-                + ("" if page is None else f" Page {page}."))
+                "Noise is drawn at half strength so that it fits the brightness range.")
     return style.finish(
         fig,
         "A table of four postcards: clean picture, noise, the amount of each, and the noisy mix. A green "
         "box around amount and mix is what the network is given; an orange box around the noise is the "
         "answer.",
-        palette=0 if page else 128)
+        palette=128)

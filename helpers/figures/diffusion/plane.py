@@ -1,8 +1,8 @@
-"""Shapes in the plane: fields of arrows, and the ways from noise to the shape."""
+"""Shapes in the plane: fields of arrows, clouds of points, and the paths from noise to the shape."""
 import numpy as np
 import torch
 
-from ... import diffusion
+from ... import diffusion, inputs
 from .. import style
 from ..style import BLUES, FAINT, GUIDED, INK, NOTE, SEQUENTIAL, SIGNAL, TITLE, place, write
 
@@ -93,13 +93,13 @@ class ScoreFields:
             self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
         style.claim(fig, "Much noise: all arrows point at the middle. Little noise: they point at the shape",
-                    "Blue: density of the noisy data. Arrow length is clipped; darker = longer. Third row: "
-                    "bright = large error, dots = noisy data. Two dimensions flatter.")
+                    "Blue: density of the noisy data. Arrow length is clipped; darker = longer. Third row: distance between "
+                    "the two noises, 0 (dark) to 0.6 or more (bright); dots: noisy data.")
         return style.finish(
             fig,
             "Arrow fields at five noise levels. With much noise every arrow points to the centre, with "
-            "little noise to the nearest part of the shape. The learnt field looks like the true one; the "
-            "error map is bright only away from the dots that are noisy data.", palette=64)
+            "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
+            "how far they are apart, with the noisy data as dots.", palette=64)
 
     def frame(self, t):
         """PNG bytes for one timestep."""
@@ -143,13 +143,13 @@ def flow(path, timesteps, show_at, paths=14):
         write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, f"t = {levels[stop]}", ha="center")
     style.arrow(fig, (8.9, 0.2), (8.2, 0.2))
     write(fig, 8.12, 0.2, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
-    style.claim(fig, "The arrows carry noise to the shape; the last steps draw it",
+    style.claim(fig, "The arrows carry noise to the shape",
                 f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {paths} "
-                "of them and the ways they came.")
+                "of them and the paths they took.")
     return style.finish(
         fig,
         "Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
-        "into the shape at t = 0; lines show the ways of some points.", palette=64)
+        "into the shape at t = 0; lines show the paths of some points.", palette=64)
 
 
 def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
@@ -157,7 +157,7 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
     generator = torch.Generator().manual_seed(seed)
     fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
     image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
-    for left, eta, text in ((0.6, 0.0, "without fresh noise (DDIM): one way from each start"),
+    for left, eta, text in ((0.6, 0.0, "without fresh noise (DDIM): one path from each start"),
                             (4.9, 1.0, "with fresh noise (DDPM): a step, then a random kick")):
         (ax, _), x = square(fig, left, top, size, image), start
         write(fig, left, top - 0.12, text, fontweight="bold")
@@ -172,11 +172,54 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
                 ax.plot(*zip(b, c), color=INK, lw=0.7)
             x = after
         ax.plot(*x.T.numpy(), "o", color=GUIDED, ms=5)
-    style.claim(fig, "Two ways down from the same start, and both end on the shape",
+    style.claim(fig, "Two samplers from the same starts: smooth paths, and paths with fresh noise",
                 f"Exact score, {len(timesteps)} steps. Black dots: start. Vermilion: the step towards the "
                 "guess. Black lines: the kicks.")
     return style.finish(
         fig,
-        "Two squares with the shape in blue. Left, smooth vermilion ways from black start dots to the "
-        "shape. Right, from the same starts, jagged ways of vermilion steps and black random kicks that "
-        "end elsewhere on the shape.", palette=64)
+        "Two squares with the shape in blue. Left, smooth vermilion paths from black start dots to the "
+        "shape. Right, from the same starts, jagged paths of vermilion steps and black random kicks that "
+        "end elsewhere.", palette=64)
+
+
+def clouds(sets, title, alt, note=None, dots=None):
+    """Up to five sets of points side by side. Returns a Picture.
+
+    sets: {label: points (n, 2)}; a second line of a label is printed small. dots: points (m, 2) drawn over each set.
+    """
+    inputs.table(sets, "sets", "{label: points}")
+    size, gap, top = 1.68, 0.1, TITLE + 0.4
+    fig = style.new_figure(top + size + 0.1 + (NOTE if note else 0.04))
+    for i, (label, points) in enumerate(sets.items()):
+        x = 0.1 + i * (size + gap)
+        ax, _ = square(fig, x, top, size, np.zeros((1, 1)))
+        ax.plot(*points.T.numpy(), "o", color=SIGNAL, ms=1.5, mew=0, alpha=0.55)
+        if dots is not None:
+            ax.plot(*dots.T.numpy(), "o", color=GUIDED, ms=1.6, mew=0)
+        name, _, more = label.partition("\n")
+        write(fig, x + size / 2, top - (0.28 if more else 0.12), name, ha="center", fontweight="bold")
+        write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
+    style.claim(fig, title, note)
+    return style.finish(fig, alt, palette=64)
+
+
+def paths_compared(sets, title, alt, note=None, shown=40):
+    """Paths of points side by side, three squares. Returns a Picture.
+
+    sets: {label: path (stops, n, 2)}, of which the first `shown` points are drawn; labels as in `clouds`.
+    """
+    inputs.table(sets, "sets", "{label: path}")
+    size, gap, top = 2.84, 0.12, TITLE + 0.4
+    fig = style.new_figure(top + size + 0.1 + (NOTE if note else 0.04))
+    for i, (label, path) in enumerate(sets.items()):
+        x = 0.1 + i * (size + gap)
+        ax, _ = square(fig, x, top, size, np.zeros((1, 1)))
+        for k in range(shown):
+            ax.plot(*path[:, k].T.numpy(), color=GUIDED, lw=0.8, alpha=0.7)
+        ax.plot(*path[0, :shown].T.numpy(), "o", color=INK, ms=2.4, mew=0)
+        ax.plot(*path[-1, :shown].T.numpy(), "o", color=SIGNAL, ms=3.2, mew=0)
+        name, _, more = label.partition("\n")
+        write(fig, x + size / 2, top - (0.28 if more else 0.12), name, ha="center", fontweight="bold")
+        write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
+    style.claim(fig, title, note)
+    return style.finish(fig, alt, palette=64)

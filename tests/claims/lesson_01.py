@@ -1,0 +1,131 @@
+"""The controls of lesson 01: for each claim what must fail it. How: claims.py."""
+
+RIVALS = {
+    # Adding noise
+    "torch.allclose(add_noise(x_0, eps, 700), theirs, atol=1e-5)": {
+        "the weights without their roots":
+            "add_noise = lambda x_0, eps, t: alphas_cumprod[t] * x_0 + (1 - alphas_cumprod[t]) * eps",
+        "the step before": "before = add_noise; add_noise = lambda x_0, eps, t: before(x_0, eps, t - 1)",
+    },
+    "torch.allclose(helper, theirs, atol=1e-5)": {
+        "another schedule": "helper = diffusion.add_noise(x_0, eps, 700, diffusion.make_alphas_cumprod('linear'))",
+    },
+    "off < 4 and abs(x.var() / (1 - abar) - 1) < 4 * (2 / n) ** 0.5": {
+        "the weights without their roots": "off = rootless",
+        "shares that add up instead of multiplying": "abar = 1 - betas[:400].sum()",
+        "one step fewer": "x = pixel.repeat(n)",
+    },
+    # What drowns first?
+    "large - fine > 400": {
+        "a picture of noise": "large, fine = of_noise",
+        "everything at once": "fine = large",
+    },
+    # The score
+    "share > 0.85": {
+        "an untrained network": "net = untrained",
+        "always 0": "noise_pred = lambda x, t, net: torch.zeros_like(x)",
+        "the score of points that were shuffled":
+            "right = noise_pred; noise_pred = lambda x, t, net: right(x.flip(0), t, net)",
+    },
+    # The sampler
+    "torch.allclose(path, helper, atol=1e-3)": {
+        "a sampler that stops before the last step":
+            "path = torch.cat([path[:-1], path[-2:-1]])",
+        "another network": "path = sample(lambda x, t: noise_pred(x, t, untrained), start, timesteps, alphas_cumprod)",
+    },
+    "of_samples < 4 * two_true": {
+        "the noise they came from": "of_samples = distance(start)",
+        "an untrained network": "of_samples = distance(sample(lambda x, t: noise_pred(x, t, untrained), start, "
+                                "timesteps, alphas_cumprod)[-1])",
+        "one step": "of_samples = distance(sample(noise_pred, start, [999], alphas_cumprod)[-1])",
+        "one Gaussian of the same mean and spread":
+            "of_samples = distance(clean.mean(0) + clean.std(0) * torch.randn(1000, 2, generator=draw))",
+    },
+    # Why so many steps?
+    "gaps[1] > 0.9 > 0.02 > gaps[20]": {
+        "all on a peak": "gaps = {1: 0.0, 20: 0.0}",
+        "twenty steps no better than one": "gaps = {1: gaps[1], 20: gaps[1]}",
+        "noise that was never denoised":
+            "gaps = dict.fromkeys(gaps, (line.abs() < 0.5).float().mean().item())",
+    },
+    # Memoriser and oracle
+    "copied > 60": {
+        "64 new postcards": "copied = by_chance",
+        "postcards with a little noise":
+            "copied = int((nearest(small[:64] + 0.1 * noises, small) < 0.3).sum())",
+    },
+    'near["network"] < 0.2 and far["network"] < 4 * two_true': {
+        "the memoriser": "near = {'network': near['memoriser']}; far = {'network': far['memoriser']}",
+        "always 0": "near = {'network': near['always 0']}; far = {'network': far['always 0']}",
+        "the training points themselves":
+            "near = {'network': (nearest(clean, clean) < limit).float().mean().item()}; far = {'network': distance(clean)}",
+    },
+    # Back to pictures
+    "torch.allclose(alphas_cumprod, c.scheduler.alphas_cumprod.cpu(), atol=1e-5)": {
+        "another schedule": "alphas_cumprod = diffusion.make_alphas_cumprod('linear')",
+    },
+    'a_mean or c.world != "postcards"': {
+        "the boat under the noise": "a_mean = away['the boat itself'] < 2 * by_error",
+        "all zeros": "a_mean = away['all zeros'] < 2 * by_error",
+        "white noise": "a_mean = away['white noise'] < 2 * by_error",
+        "one of the samples": "a_mean = (samples.mean(0) - samples[0]).norm().item() < 2 * by_error",
+    },
+    # Further: the last step leaks
+    "correlation > 0.8": {
+        "another postcard's x_999": "correlation = of_others",
+        "noise without a picture":
+            "correlation = torch.corrcoef(torch.stack([true, torch.randn(300, generator=own)]))[0, 1].item()",
+    },
+    'follows["from x_999"] > 0.8': {
+        "pure noise": "follows = {'from x_999': follows['pure noise']}",
+    },
+    # Further: the score without a network
+    "right > 0.99": {
+        "the averages in reverse order":
+            "forward = averaged_score; averaged_score = lambda t: (lambda p, a: (p, a[::-1]))(*forward(t))",
+        "the averages without their scale":
+            "forward = averaged_score; averaged_score = lambda t: (lambda p, a: (p, a * (1 - alphas_cumprod[t].item()) ** 0.5))(*forward(t))",
+    },
+    # Further: the memoriser, written by you
+    "torch.allclose(answer, helper, atol=1e-3)": {
+        "the mean of all": "answer = small.flatten(1).mean(0, keepdim=True)",
+        "the nearest one": "answer = small.flatten(1)[torch.cdist(at_500, small.flatten(1)).argmin()][None] + 0.01",
+    },
+    # Further: what the loss can tell
+    "min(gained[1:]) > 0.85": {
+        "an untrained network": "gained = [0.0] * len(levels)",
+        "the first level, t = 0, counted too": "gained = [1.0, *gained]",
+    },
+    # Further: other targets
+    "torch.allclose(x_0_of_v, x_0, atol=1e-4)": {
+        "the noise in the picture's place": "keep = x_0; x_0 = eps",
+    },
+    "torch.allclose(eps_of_v, eps, atol=1e-4)": {
+        "other noise": "eps = torch.randn(eps.shape, generator=own)",
+    },
+    # Further: flow matching
+    "torch.allclose(x_t - t * v, points, atol=1e-5)": {
+        "the velocity of the other direction": "v = -v",
+        "the noise as velocity": "v = e",
+    },
+    "torch.allclose(x_t + (1 - t) * v, e, atol=1e-5)": {
+        "the velocity of the other direction": "v = -v",
+        "the noise as velocity": "v = e",
+    },
+    "flow_bend > 1.35": {
+        "the lines of the training": "flow_bend = bends['lines of the training']",
+        "the score network's paths": "flow_bend = bends['paths of the score network']",
+    },
+    "flow_own[5] < 0.7 * score_own[5] and score_flow[5] < 0.7 * score_own[5]": {
+        "the score network on its own path": "flow_own = score_flow = score_own",
+        "50 steps, where no path is better": "flow_own, score_own = ({5: one[50]} for one in (flow_own, score_own))",
+    },
+    "abs(flow_own[50] - score_own[50]) < 2 * scale": {
+        "two steps": "flow_own, score_own = ({50: one[2]} for one in (flow_own, score_own))",
+        "five steps": "flow_own, score_own = ({50: one[5]} for one in (flow_own, score_own))",
+    },
+    "min(flow_own[1], score_own[1], score_flow[1]) > 10 * scale": {
+        "fifty steps": "flow_own = {1: flow_own[50]}",
+        "two true sets": "score_own = {1: scale}",
+    },
+}
