@@ -10,10 +10,10 @@ RIVALS = {
     "torch.allclose(helper, theirs, atol=1e-5)": {
         "another schedule": "helper = diffusion.add_noise(x_0, eps, 700, diffusion.make_alphas_cumprod('linear'))",
     },
-    "off < 4 and abs(x.var() / (1 - abar) - 1) < 4 * (2 / n) ** 0.5": {
-        "the weights without their roots": "off = rootless",
+    "apart < 4 and abs(x.var() / (1 - abar) - 1) < 4 * (2 / n) ** 0.5": {
+        "the weights without their roots": "apart = rootless",
         "shares that add up instead of multiplying": "abar = 1 - betas[:400].sum()",
-        "one step fewer": "x = pixel.repeat(n)",
+        "no step at all": "x = pixel.repeat(n)",
     },
     # What drowns first?
     "large - fine > 400": {
@@ -21,7 +21,7 @@ RIVALS = {
         "everything at once": "fine = large",
     },
     # The score
-    "share > 0.85": {
+    "explained > 0.85": {
         "an untrained network": "net = untrained",
         "always 0": "noise_pred = lambda x, t, net: torch.zeros_like(x)",
         "the score of points that were shuffled":
@@ -33,13 +33,14 @@ RIVALS = {
             "path = torch.cat([path[:-1], path[-2:-1]])",
         "another network": "path = sample(lambda x, t: noise_pred(x, t, untrained), start, timesteps, alphas_cumprod)",
     },
-    "of_samples < 4 * two_true": {
-        "the noise they came from": "of_samples = distance(start)",
-        "an untrained network": "of_samples = distance(sample(lambda x, t: noise_pred(x, t, untrained), start, "
+    "of_samples[0] < 0.2 and of_samples[1] < 0.7 * of_noise[1]": {
+        "the noise they came from": "of_samples = of_noise",
+        "an untrained network": "of_samples = measured('untrained', sample(lambda x, t: noise_pred(x, t, untrained), start, "
                                 "timesteps, alphas_cumprod)[-1])",
-        "one step": "of_samples = distance(sample(noise_pred, start, [999], alphas_cumprod)[-1])",
+        "one step": "of_samples = measured('one step', sample(noise_pred, start, [999], alphas_cumprod)[-1])",
         "one Gaussian of the same mean and spread":
-            "of_samples = distance(clean.mean(0) + clean.std(0) * torch.randn(1000, 2, generator=draw))",
+            "of_samples = measured('Gaussian', clean.mean(0) + clean.std(0) * torch.randn(2000, 2, generator=draw))",
+        "one training point, again and again": "of_samples = measured('one point', clean[:1].repeat(2000, 1))",
     },
     # Why so many steps?
     "gaps[1] > 0.9 > 0.02 > gaps[20]": {
@@ -54,11 +55,10 @@ RIVALS = {
         "postcards with a little noise":
             "copied = int((nearest(small[:64] + 0.1 * noises, small) < 0.3).sum())",
     },
-    'near["network"] < 0.2 and far["network"] < 4 * two_true': {
-        "the memoriser": "near = {'network': near['memoriser']}; far = {'network': far['memoriser']}",
-        "always 0": "near = {'network': near['always 0']}; far = {'network': far['always 0']}",
-        "the training points themselves":
-            "near = {'network': (nearest(clean, clean) < limit).float().mean().item()}; far = {'network': distance(clean)}",
+    'near["network"] < 0.2 and off["network"] < 0.2': {
+        "the memoriser": "near = {'network': near['memoriser']}; off = {'network': off['memoriser']}",
+        "always 0": "near = {'network': near['always 0']}; off = {'network': off['always 0']}",
+        "the noise": "near = {'network': (nearest(start, clean) < limit).float().mean().item()}; off = {'network': off_shape(start)}",
     },
     # Back to pictures
     "torch.allclose(alphas_cumprod, c.scheduler.alphas_cumprod.cpu(), atol=1e-5)": {
@@ -98,10 +98,12 @@ RIVALS = {
     },
     # Further: other targets
     "torch.allclose(x_0_of_v, x_0, atol=1e-4)": {
-        "the noise in the picture's place": "keep = x_0; x_0 = eps",
+        "the two weights swapped": "right_way = diffusion_weights; diffusion_weights = lambda t: right_way(t)[::-1]",
+        "the noise as velocity": "right_way = diffusion_weights; diffusion_weights = lambda t: (right_way(t)[0], 0 * t)",
     },
     "torch.allclose(eps_of_v, eps, atol=1e-4)": {
-        "other noise": "eps = torch.randn(eps.shape, generator=own)",
+        "the two weights swapped": "right_way = diffusion_weights; diffusion_weights = lambda t: right_way(t)[::-1]",
+        "the noise as velocity": "right_way = diffusion_weights; diffusion_weights = lambda t: (right_way(t)[0], 0 * t)",
     },
     # Further: flow matching
     "torch.allclose(x_t - t * v, points, atol=1e-5)": {
@@ -124,7 +126,7 @@ RIVALS = {
         "two steps": "flow_own, score_own = ({50: one[2]} for one in (flow_own, score_own))",
         "five steps": "flow_own, score_own = ({50: one[5]} for one in (flow_own, score_own))",
     },
-    "min(flow_own[1], score_own[1], score_flow[1]) > 10 * scale": {
+    "min(flow_own[1], score_own[1], score_flow[1]) > 2 * noise_apart": {
         "fifty steps": "flow_own = {1: flow_own[50]}",
         "two true sets": "score_own = {1: scale}",
     },

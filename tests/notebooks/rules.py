@@ -210,17 +210,17 @@ def has_small_file(nb, file: Path):
 # --- lessons of the second edition
 
 def is_further(nb):
-    """For each cell whether it lies in a part that may be skipped: from a heading "## Further: ..." to the next "## "."""
-    further = False
+    """For each cell the part to be skipped that it lies in, from a heading "## Further: ..." to the next "## "; or ""."""
+    further = ""
     for cell in nb["cells"]:
         for line in source(cell).splitlines() if cell["cell_type"] == "markdown" else ():
             if line.startswith("## "):
-                further = line.startswith(FURTHER)
+                further = line.removeprefix(FURTHER) if line.startswith(FURTHER) else ""
         yield further
 
 
 def core_and_further(nb):
-    """The code cells with whether they may be skipped, in order: (number, source, further)."""
+    """The code cells in order: (number, source, the part to be skipped or "")."""
     both = [(source(c), f) for c, f in zip(nb["cells"], is_further(nb)) if c["cell_type"] == "code" and source(c).strip()]
     return [(number, text, further) for number, (text, further) in enumerate(both, 1)]
 
@@ -260,13 +260,15 @@ def read_and_bound(text):
 
 
 def can_skip_further(nb):
-    """No core cell reads a name whose last value comes out of a part marked Further; the first cell lists these parts."""
+    """No cell reads a name whose last value comes out of a part marked Further that it is no part of; the first cell
+    lists these parts."""
     last = {}
     for number, text, further in core_and_further(nb):
         read, bound = read_and_bound(text)
-        for name in sorted(read) if not further else ():
-            if last.get(name, (0, False))[1]:
-                yield f"code cell {number}, core, reads {name!r}, which code cell {last[name][0]}, Further, binds"
+        for name in sorted(read & last.keys()):
+            if last[name][1] not in ("", further):
+                yield (f"code cell {number}, {further or 'core'}, reads {name!r}, which code cell {last[name][0]} of the part "
+                       f"{last[name][1]!r} binds")
         last.update(dict.fromkeys(bound, (number, further)))
     first = " ".join(source(nb["cells"][0]).split())
     for cell in markdown_cells(nb):

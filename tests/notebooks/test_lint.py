@@ -173,6 +173,7 @@ def test_a_lesson_whose_parts_can_be_skipped_passes(cells):
     (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("more += 1")], "reads 'more'"),
     (rules.can_skip_further, [FURTHER, code("import math"), prose("## Core"), code("def f(x):\n    return math.pi")], "reads 'math'"),
     (rules.can_skip_further, [FURTHER, code("def f():\n    pass"), prose("## Core"), code("[f() for k in (1, 2)]")], "reads 'f'"),
+    (rules.can_skip_further, [FURTHER, code("own = 1"), prose(rules.FURTHER + "of it"), code("own")], "code cell 4, of it, reads 'own'"),
     (rules.can_skip_further, [prose(rules.FURTHER + "what is not listed")], "does not list the part 'what is not listed'"),
     (rules.has_short_core, [code("line = 1\n" * 16)] * 17, "274"),
     (rules.has_narrow_code, [code("x = " + "1" * rules.COLUMNS)], "a line of 92 columns"),

@@ -37,8 +37,7 @@ def score_table(world, panels):
     ax.text(0.02, 0.04, "density", color=SIGNAL, transform=ax.transAxes, fontsize=8, alpha=0.7)
     write(fig, 0.2, top + 1.1, "score", rotation=90, ha="center")
     style.claim(fig, "Averaging the noise gives the slope of the density: two names for one thing",
-                "No network: the noise of a million points is averaged in bins of x_t, divided by -sqrt(1 "
-                "- abar).")
+                "No network: the true noise is averaged in bins of x_t, and divided by -sqrt(1 - abar).")
     return style.finish(
         fig,
         "Score over x_t at three noise levels. Orange dots, averages of the true noise in bins, lie on the "
@@ -98,7 +97,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
     write(fig, 0.2, top + 1.25, "value", rotation=90, ha="center")
     style.arrow(fig, (8.75, top - 0.52), (7.6, top - 0.52))
     write(fig, 7.5, top - 0.52, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
-    style.claim(fig, "One step lands on the average of all pictures, where there is no picture",
+    style.claim(fig, "One step lands on the mean of the data, where there are no data",
                 "Blue: exact paths and true density. Vermilion: the same starts, n steps of the exact "
                 "denoiser, every fourth drawn. Grey: the gap, |value| < 0.5.")
     return style.finish(
@@ -128,21 +127,21 @@ def loss_floor(levels, floor, losses):
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
     style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Grey bars: the exact denoiser of this shape. Orange: the network during training. Same "
+                "Grey bars: the exact denoiser of this shape. Orange: the network, early and late. Same "
                 "fresh points and noise for all.")
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
-        "with t. Orange lines of the network at three moments of training come down to the bars; at t = 0 "
-        "even the last one is well above its bar.",
+        "with t. Orange lines of the network, from early to late in its training: the last comes down to the "
+        "bars, but at t = 0 it stays above its bar.",
         palette=64)
 
 
-def steps_race(distances, shares, scale, title, alt, note=None):
+def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
     """How near to the shape few and many steps end, for several samplers. Returns a Picture.
 
     distances, shares: {label: {number of steps: value}}, the energy distance and the share of points off the shape.
-    scale: the largest distance of two true sets, drawn as a band.
+    scale: the largest distance of two true sets, drawn as a band. noise: the distance of the noise, as a line.
     """
     inputs.table(distances, "distances", "{label: {steps: distance}}")
     inputs.table(shares, "shares", "{label: {steps: share}}")
@@ -160,8 +159,12 @@ def steps_race(distances, shares, scale, title, alt, note=None):
         write(fig, left, top - 0.14, words, fontweight="bold")
         if lines is distances:
             ax.set_yscale("log")
-            ax.axhspan(ax.get_ylim()[0], scale, color=NOISE, alpha=0.25, lw=0)
-            ax.text(1, scale * 0.97, "two true sets", color=FAINT, fontsize=8, va="top")
+            ax.set_ylim(bottom=scale / 2)
+            ax.axhspan(scale / 2, scale, color=NOISE, alpha=0.25, lw=0)
+            ax.text(1, scale * 0.7, "two true sets", color=FAINT, fontsize=8, va="center")
+            if noise is not None:
+                ax.axhline(noise, color=NOISE, lw=1, ls="--")
+                ax.text(58, noise * 1.06, "the noise itself", color=FAINT, fontsize=8, ha="right", va="bottom")
         else:
             ax.set_ylim(0, 1.03)
     for k, (label, colour) in enumerate(zip(distances, colours)):

@@ -145,7 +145,7 @@ def brightness_plot(pictures, last, abar):
         show_picture(fig, last[which], 2.12, y)
         write(fig, 0.9, y + 0.5, word, ha="right")
         ax.plot(true[which], found[which], "o", color=GUIDED, ms=5)
-        ax.annotate(word, (true[which], found[which]), (9, -22) if word == "darkest" else (-9, 18), color=GUIDED,
+        ax.annotate(word, (true[which], found[which]), (-4, 14) if word == "darkest" else (-12, 3), color=GUIDED,
                     textcoords="offset points", ha="left" if word == "darkest" else "right", fontsize=8,
                     arrowprops={"arrowstyle": "-", "color": GUIDED, "lw": 0.7})
     write(fig, 1.5, TITLE + 0.08, "$x_0$", ha="center", **style.MATH)

@@ -188,7 +188,8 @@ def clouds(sets, title, alt, note=None, dots=None):
     sets: {label: points (n, 2)}; a second line of a label is printed small. dots: points (m, 2) drawn over each set.
     """
     inputs.table(sets, "sets", "{label: points}")
-    size, gap, top = 1.68, 0.1, TITLE + 0.4
+    gap, top = 0.1, TITLE + 0.4
+    size = min(2.12, (8.8 - gap * (len(sets) - 1)) / len(sets))
     fig = style.new_figure(top + size + 0.1 + (NOTE if note else 0.04))
     for i, (label, points) in enumerate(sets.items()):
         x = 0.1 + i * (size + gap)
