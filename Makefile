@@ -14,7 +14,7 @@ LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
 TESTS := $(wildcard tests/notebooks/test_other_model.py) $(LONGEST_FIRST) $(wildcard tests/claims tests/notebooks tests/faults tests/unit)
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STRICT := $(NBVAL) --nbval-current-env -p tests.claims.claims
-STAGES := data vae decoder judge clip unet export evaluate
+STAGES := data vae decoder judge clip unet export fast export evaluate
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 # One process a core, each with one thread and whole files, the longest first: models this small gain little from a
 # second thread, and processes of several threads each get in each other's way. ARGS=-n0: one after the other.
@@ -86,7 +86,7 @@ bench: $(READY)  ## measure speed and memory, write the README's table; ARGS="pi
 	$(OFFLINE) $(PY) -m benchmarks $(ARGS)
 
 train: $(READY)  ## train the postcard model from nothing, for hours; goes on where it was stopped. ARGS: --preset gpu
-	@set -e; for stage in $(STAGES); do $(PY) -m training.$$stage $(ARGS); done
+	@set -e; for stage in $(STAGES) "evaluate --variant fast"; do $(PY) -m training.$$stage $(ARGS); done
 
 concepts: $(READY)  ## train the concept library anew, some minutes; ARGS="teal windmill": only these
 	$(OFFLINE) $(PY) -m tools.make_concepts $(ARGS)

@@ -25,10 +25,14 @@ MODELS = {  # name -> folder, or id on the Hub
     "postcard": Path(__file__).parent / "models" / "postcard",
     "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "sd14": "CompVis/stable-diffusion-v1-4",
+    "postcard-fast": Path(__file__).parent / "models" / "postcard",
 }
+VARIANTS = {"postcard-fast": "fast"}  # name -> which of the weights in that folder, where they are not the plain ones
 NETWORKS = {"text_encoder": CLIPTextModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
 OPENRAIL = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
             "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
+WEIGHTS_OF = "diffusion_pytorch_model.{}.safetensors"  # of a variant, as diffusers calls them
+VARIANT = re.compile("[a-z0-9_]+")
 HEADER_BYTES = 100e6  # the most that the safetensors library reads
 JSON_BYTES = 10e6  # settings have some thousands
 LARGEST_NUMBER = 10**7  # in settings, where nothing smaller is known: a vocabulary has 49,408 entries
@@ -50,7 +54,9 @@ class Components:
     guidance: its own default guidance scale. trained: False for random weights, whose pictures mean nothing.
     world: what its pictures show, where the course can check that: "postcards", which the judge reads and whose
         masks are known. "" for every other model, Stable Diffusion 1.5 too: nothing is claimed of its pictures.
-        All three are read from course.json in the folder, if there is one.
+    steps: how many it draws in by default. distilled_guidance: the scale that was folded into its U-Net, which is
+        then called for the prompt alone (its guidance is 1) and draws with no other; None: a U-Net as usual.
+        All five are read from course.json in the folder, if there is one.
     """
 
     tokenizer: CLIPTokenizer
@@ -63,6 +69,8 @@ class Components:
     guidance: float = 7.5
     trained: bool = True
     world: str = ""
+    steps: int = 25
+    distilled_guidance: float | None = None
 
     @property
     def device(self):
@@ -124,15 +132,17 @@ class Components:
                 f"{self.max_tokens} tokens, on {self.device.type} in {dtype})")
 
 
-def load_components(name=None, device=None, dtype=None):
+def load_components(name=None, device=None, dtype=None, variant=None):
     """Load a model: its tokenizer, text encoder, VAE, U-Net and scheduler, as `Components`.
 
     name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about
         2 GB the first time), a folder in the layout of diffusers, or the id "owner/name" of one on the Hub.
+        "postcard-fast": the bundled one with the U-Net that draws in few calls, its variant "fast".
         None: "postcard". Where the environment variable COURSE_MODEL is set, to any of these, it takes the
         place of "postcard", and a printed line says so.
     device: "cuda", "mps" or "cpu"; None: the best this machine has.
     dtype: a torch.dtype; None: float16 on cuda, else float32, which is all that mps and cpu are given.
+    variant: the name of other weights of its networks, as in diffusers, which course.json in the folder has to list.
 
     Raises ValueError (unknown name, device or dtype; damaged file), FileNotFoundError (no such folder, part
     or Hub model), PermissionError (the Hub wants a login), ConnectionError (the Hub is not reached) or
@@ -141,17 +151,19 @@ def load_components(name=None, device=None, dtype=None):
     if name is not None:
         inputs.path(name, "name", 'a model\'s name, a folder or an id such as "owner/name"')
     name = _course_model() if name in (None, "postcard") else os.fspath(name)
+    variant = VARIANTS.get(name) if variant is None else variant
     device = runtime.device(device)
     dtype = runtime.dtype(device, dtype)
     folder = _folder(name)
-    card = _card(folder / "course.json")
+    card = _card(folder / "course.json", variant)
     _check_settings(folder)
-    networks = {part: _load_network(folder / part, kind, dtype) for part, kind in NETWORKS.items()}
+    networks = {part: _load_network(folder / part, kind, dtype, variant) for part, kind in NETWORKS.items()}
     c = Components(
         name=name, path=folder, tokenizer=_load_tokenizer(folder / "tokenizer"),
         scheduler=_load_scheduler(folder / "scheduler"), **networks,
         guidance=float(card.get("guidance", 7.5)), trained=bool(card.get("trained", True)),
-        world=str(card.get("world", "")))
+        world=str(card.get("world", "")), steps=int(card.get("steps", 25)),
+        distilled_guidance=float(card["distilled_guidance"]) if "distilled_guidance" in card else None)
     _check_fit(c)
 
     if device.type == "cuda":
@@ -207,7 +219,7 @@ def _bundled():
 def _folder(name):
     """The folder of the model called `name`, whole; fetched first if it is on the Hub and not cached."""
     target = MODELS.get(name, name)
-    if name == "postcard" or Path(target).is_dir():
+    if isinstance(target, Path) or Path(target).is_dir():
         return _whole(Path(target))
     if hub.ID.fullmatch(target):
         return hub.folder(target, hub.model_files, _whole, public=name in MODELS,
@@ -234,9 +246,10 @@ def _whole(folder):
     return folder
 
 
-def _weights(folder):
-    """The path of the weights of one network, or FileNotFoundError."""
-    name = hub.weights_file(os.listdir(folder))
+def _weights(folder, variant=None):
+    """The path of the weights of one network, those of the variant if it has some, or FileNotFoundError."""
+    own = WEIGHTS_OF.format(variant)
+    name = own if (folder / own).is_file() else hub.weights_file(os.listdir(folder))
     if name is None:
         raise FileNotFoundError(f"{folder} has no weights in the safetensors format. (A .bin file is a "
                                 f"pickle, which can run code when it is opened: convert it first.)")
@@ -246,15 +259,17 @@ def _weights(folder):
 # From files to objects
 
 
-def _load_network(folder, kind, dtype):
+def _load_network(folder, kind, dtype, variant=None):
     """One network, on the CPU, in dtype. ValueError if it is unreadable, or weights would stay random."""
-    path = _weights(folder)
+    path = _weights(folder, variant)
+    _check_safetensors(path)
+    suffix = path.name.split(".")[1]  # diffusion_pytorch_model.fp16.safetensors, or without one
     # diffusers before 0.40 knows only torch_dtype, and says nothing about a dtype that it ignores.
     dtype_name = "torch_dtype" if kind is not CLIPTextModel and _version(diffusers) < (0, 40) else "dtype"
     try:
         with kernel.without_bars():
             network, report = kind.from_pretrained(
-                folder, variant="fp16" if ".fp16." in path.name else None, use_safetensors=True,
+                folder, variant=None if suffix == "safetensors" else suffix, use_safetensors=True,
                 local_files_only=True, output_loading_info=True, **{dtype_name: dtype})
     except Exception as error:  # whatever a library makes of a damaged config, or of weights of another shape
         raise _unreadable(folder, error) from None
@@ -312,14 +327,41 @@ def _load_scheduler(folder):
     return scheduler
 
 
-def _card(path):
-    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where that is no sense."""
+def _card(path, variant=None):
+    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where that is no sense.
+
+    variant: likewise of the variant of that name, whose own words come before those of the model.
+    """
     card = _read_json(path) if path.is_file() else {}
-    if "guidance" in card:
-        _number(card["guidance"], "guidance", path, "a number of 0 or more, such as 7.5", lambda number: number >= 0)
+    variants = card.pop("variants", {})
+    if not isinstance(variants, dict) or not all(
+            VARIANT.fullmatch(name) and isinstance(own, dict) for name, own in variants.items()):
+        raise ValueError(f'variants in {path} must be settings by name, such as {{"fast": {{"steps": 8}}}}, not '
+                         f"{inputs.shown(variants)}.")
+    for own in (card, *variants.values()):
+        _check_card(own, path)
+    if variant is None:
+        return card
+    if not isinstance(variant, str) or variant not in variants:
+        known = ", ".join(f'"{one}"' for one in variants) or "none"
+        raise ValueError(f"The model in {path.parent} has no variant called {inputs.shown(variant)}: it has {known}.")
+    parts = [part for part in NETWORKS if (path.parent / part / WEIGHTS_OF.format(variant)).is_file()]
+    if not parts:
+        raise FileNotFoundError(f"{path} lists a variant {inputs.shown(variant)}, and no network there has weights of that "
+                                f"name: the copy of the model is incomplete.")
+    return card | variants[variant]
+
+
+def _check_card(card, path):
+    """ValueError where the numbers and words of one model, or one variant, are no sense."""
+    for name in ("guidance", "distilled_guidance"):
+        if name in card:
+            _number(card[name], name, path, "a number of 0 or more, such as 7.5", lambda number: number >= 0)
+    if "steps" in card:
+        _number(card["steps"], "steps", path, "a whole number from 1 to 1000, such as 25",
+                lambda number: 1 <= number <= 1000 and number == int(number))
     if not isinstance(card.get("trained", True), bool):
         raise ValueError(f"trained in {path} must be true or false, not {inputs.shown(card['trained'])}.")
-    return card
 
 
 def _check_settings(folder):

@@ -16,6 +16,7 @@ from helpers.runtime import seeded_generator, seeded_noise, whole_number  # firs
 from helpers.latents import decode_latents, encode_image, require_finite
 from helpers.pictures import check_mask_fits, turned, upright
 from helpers.conditioning import encode_prompts
+from helpers.components import MODELS
 
 import diffusers
 import numpy as np
@@ -75,14 +76,15 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
     require_finite(latents, f"The latents after {len(timesteps)} steps hold")
 
 
-def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler="ddim", seed=0,
+def denoise(c, prompt, *, negative_prompt="", steps=None, guidance=None, scheduler="ddim", seed=0,
             image=None, mask=None, strength=None):
     """The denoising loop, one `Step` at a time. To cancel, stop asking for steps: nothing runs in between.
 
     c: Components. prompt: a string, or a list of B strings for a batch.
-    negative_prompt: likewise; what to steer away from. steps: 1 to 1000.
+    negative_prompt: likewise; what to steer away from. steps: 1 to 1000; None: c.steps.
     guidance: 0 or more; None: c.guidance. 1: none, the U-Net is called for the prompt alone and negative_prompt
-        is not used. 0: the prompt is not used. (A diffusers pipeline takes everything below 1 for 1.)
+        is not used. 0: the prompt is not used. (A diffusers pipeline takes everything below 1 for 1.) A model with
+        its guidance folded in (c.distilled_guidance) takes 1 only, and no negative_prompt.
     scheduler: a name in `SCHEDULERS`, which is given the model's noise schedule, or a scheduler of diffusers
         (it is copied).
     seed: a whole number, for a batch the first of B in a row, or a list of B. Same seed, same picture: on
@@ -103,8 +105,10 @@ def denoise(c, prompt, *, negative_prompt="", steps=25, guidance=None, scheduler
         raise ValueError(f"{len(negatives)} negative prompts for {len(prompts)} prompts: give one each.")
     generators = [seeded_generator(one) for one in _seeds(seed, len(prompts))]
     guidance = _check_guidance(c.guidance if guidance is None else guidance)
+    _check_given_up(c, guidance, negatives)
     scheduler = make_scheduler(c, scheduler)
-    scheduler.set_timesteps(whole_number(steps, "steps", 1, scheduler.config.num_train_timesteps))
+    steps = whole_number(c.steps if steps is None else steps, "steps", 1, scheduler.config.num_train_timesteps)
+    scheduler.set_timesteps(steps)
 
     check_mask_fits(image, mask)
     known = None if image is None else encode_image(c, image)  # (1, C, h, w)
@@ -266,6 +270,18 @@ def _seeds(seed, count):
 def _check_guidance(guidance):
     return inputs.number(guidance, "guidance", "a number of 0 or more (1 is none, 3 to 8 are usual)",
                          lambda guidance: guidance >= 0)
+
+
+def _check_given_up(c, guidance, negatives):
+    """ValueError where a model with its guidance folded in is asked for what that has cost."""
+    if c.distilled_guidance is None:
+        return
+    asked = f"guidance {guidance:g}" if guidance != 1 else "a negative prompt" if any(negatives) else None
+    if asked:
+        plain = next((name for name, target in MODELS.items() if target == c.path), c.path)
+        raise ValueError(f"{inputs.shown(c.name)} cannot draw with {asked}: its U-Net was trained to give in one call what "
+                         f"guidance {c.distilled_guidance:g} and an empty negative prompt give, so leave both out, or use "
+                         f'load_components("{plain}").')
 
 
 def _check_strength(strength, default):

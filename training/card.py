@@ -20,10 +20,14 @@ def table(head, rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def named_right(figures, part, key):
+    score = (figures.get(part) or {}).get(key)
+    return UNKNOWN if score is None else f"{percent(score['right'])} (of {score['n']})"
+
+
 def fidelity_table(figures):
     def cell(part, key):
-        score = (figures.get(part) or {}).get(key)
-        return UNKNOWN if score is None else f"{percent(score['right'])} (of {score['n']})"
+        return named_right(figures, part, key)
 
     return table(["what the prompt names", *PROMPTS.values()],
                  [[text, *(cell(part, key) for part in PROMPTS)] for key, text in (ATTRIBUTES | SUMS).items()])
@@ -60,6 +64,8 @@ def write(figures):
     steps, guidance = figures["steps"], f"{figures['guidance']:g}"
     kept = f", {percent(vae['edges'])} of the edges" if vae and "edges" in vae else ""
     quality = f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f}{kept} over {vae['n']} fresh renders" if vae else UNKNOWN
+    variants = "".join(f" `unet/` also holds the weights of the variant `{name}`, which has [a card of its own](README.{name}.md)."
+                       for name in figures.get("variants", ()))
     edges = figures.get("edges")
     sharp = (f"Sharpness: drawn pictures have {percent(edges['kept'])} of the edges (mean difference of neighbouring pixels) of {edges['n']} "
              "renders with the same captions.\n\n") if edges else ""
@@ -90,7 +96,7 @@ pipe(prompt, num_inference_steps={steps}, guidance_scale={guidance}).images[0]
 
 Beside them: `clip/`, the text encoder together with the image encoder it was trained with (a `CLIPModel`, pixels in
 -1..1); `judge/`, the network that reads pictures for the figures below; `course.json`, the guidance to use. All of it
-is {figures['megabytes']:.1f} MB, in float16.
+is {figures['megabytes']:.1f} MB, in float16.{variants}
 
 ## What it can draw
 
@@ -120,6 +126,71 @@ How far the judge can be trusted, and what the VAE leaves of a picture ({quality
 {sharp}{attention_lines(figures)}
 
 Speed: {pace}.
+
+## Licence
+
+CC BY 4.0 (see LICENSE). The pictures it was trained on were all drawn by the course's own program.
+"""
+
+
+def write_variant(figures, plain):
+    """The card (Markdown) of the fast U-Net, from figures as in metrics.fast.json, those of the plain one beside them."""
+    steps, scale, beside = figures["steps"], f"{figures['distilled_guidance']:g}", figures.get("beside")
+    rows = [[text, *(named_right(one, "fidelity", key) for one in (figures, plain))] for key, text in (ATTRIBUTES | SUMS).items()]
+    rows += [[f"{text}: all of these together", *(named_right(one, part, "mean") for one in (figures, plain))]
+             for part, text in PROMPTS.items() if part != "fidelity"]
+    edges = [percent((one.get("edges") or {}).get("kept")) for one in (figures, plain)]
+    points = [percent((one.get("attention") or {}).get("nouns", {}).get("default", {}).get("pointing")) for one in (figures, plain)]
+    pace = (f"{beside['seconds']:.2f} s a picture where the plain U-Net takes {beside['plain_seconds']:.2f} s ({beside['plain_steps']} "
+            f"steps, guidance {beside['plain_guidance']:g}): {percent(beside['ratio'])} of its time (batch 1, {beside['device']}, "
+            f"{beside['threads']} threads, both in turn, medians of {beside['repeats']}). From the same noise its pictures are "
+            f"{beside['psnr']:.1f} dB from the plain one's (PSNR, median of {beside['n']})") if beside else f"Speed: {UNKNOWN}"
+    return f"""---
+license: cc-by-4.0
+pipeline_tag: text-to-image
+library_name: diffusers
+---
+# The postcard model, fast
+
+A second U-Net for [the postcard model](README.md), of the same shape, which draws in {steps} calls what the first draws in
+{2 * (beside['plain_steps'] if beside else 25)}. All other parts are the same files. In the course:
+
+```python
+c = load_components("postcard-fast")
+generate(c, "a red boat on a lake below snowy mountains at sunset")
+```
+
+and in the library alone:
+
+```python
+from diffusers import StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained("helpers/models/postcard", variant="fast")
+prompt = "a red boat on a lake below snowy mountains at sunset"
+pipe(prompt, num_inference_steps={steps}, guidance_scale=1).images[0]
+```
+
+## How it was made
+
+By `python -m training.fast`, from the first U-Net as its teacher: one call of it was trained to arrive where the teacher
+arrives after some steps of two calls each, with guidance {scale} and an empty negative prompt (Meng et al. 2023; Salimans and Ho 2022).
+It still predicts noise and is used with the same scheduler. Its weights are {figures['megabytes']:.1f} MB, in float16.
+
+## What it gave up
+
+- Another guidance scale, and a negative prompt: guidance {scale} is in its weights, and the library is to be told
+  `guidance_scale=1`. `generate` says so where either is asked for.
+- Other numbers of steps, and other schedulers: it was trained for {steps} steps of DDIM.
+- Training: it does not answer with the mean of the noise any more, so a LoRA or a concept is to be trained on the first.
+
+## Measured
+
+By `python -m training.evaluate --variant fast`, on the prompts of the plain model's card, {steps} DDIM steps:
+
+{table(["what the prompt names", "fast", "plain"], rows)}
+
+{table(["", "fast", "plain"], [["edges of drawn pictures, of renders with the same captions", *edges], ["pointing game, nouns", *points]])}
+
+{pace}.
 
 ## Licence
 

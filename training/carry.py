@@ -1,6 +1,6 @@
 """Keep what a run has reached, where git sees it: `python -m training.carry --vae <runs>/decoder/model --unet <runs>/unet/latest`.
 
-Writes training/carried/vae and training/carried/unet in float16, only what is named. `python -m training.restore --carried`
+Writes training/carried/vae, training/carried/unet and training/carried/fast in float16, only what is named. `python -m training.restore --carried`
 goes on from them on another machine. They are no release: helpers/models/postcard stays as it is.
 """
 import argparse
@@ -12,17 +12,19 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from .export import tidy
 
 CARRIED = Path(__file__).parent / "carried"
-KINDS = {"vae": AutoencoderKL, "unet": UNet2DConditionModel}
+KINDS = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "fast": UNet2DConditionModel}
 
 
 def carry(folders, target=CARRIED):
-    """Write the networks of `folders`, {"vae" or "unet": folder}, into target/<part>. Returns the size of each in MB."""
+    """Write the networks of `folders`, {"vae", "unet" or "fast": folder}, into target/<part>. Returns the size of each in MB."""
     sizes = {}
     for part, folder in folders.items():
         network, place = KINDS[part].from_pretrained(folder), Path(target) / part
         shutil.rmtree(place, ignore_errors=True)
         network.half().save_pretrained(place)
         tidy(place)
+        if part == "fast":  # what it was made from, and how it is to be used
+            shutil.copy(Path(folder) / "course.json", place)
         sizes[part] = sum(file.stat().st_size for file in place.iterdir()) / 1e6
     return sizes
 
@@ -33,7 +35,7 @@ def main(argv=None):
         parser.add_argument(f"--{part}", help=f"folder of the {part} to keep")
     folders = {part: folder for part, folder in vars(parser.parse_args(argv)).items() if folder}
     if not folders:
-        parser.error("name at least one of --vae and --unet")
+        parser.error("name at least one of --vae, --unet and --fast")
     for part, size in carry(folders).items():
         print(f"carry: {CARRIED / part}, {size:.1f} MB")
 

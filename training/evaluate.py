@@ -4,8 +4,10 @@ Writes metrics.json into the model's folder, with a hash of the weights that wer
 there; `card.py` has its text. The floors that a release has to reach are in tests/unit/test_bundle.py.
 Scenes are fresh: no stage of the training has seen their seeds.
 
+`--variant fast` measures the fast U-Net in the same way, beside the plain one: metrics.fast.json and README.fast.md.
+
 What is still in training is measured in the model's place with `--vae runs/decoder/latest --unet runs/unet/latest
---only vae,edges --captions 100`: the same scenes and the same noise, and the model's folder stays as it is.
+--only vae,edges --captions 100` (`--unet runs/fast/latest --steps 8 --guidance 1`): the same scenes and the same noise, and the model's folder stays as it is.
 """
 import json
 import statistics
@@ -150,6 +152,27 @@ def device_name(device):
     return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
+def measure_beside(c, judge, chosen, repeats=5):
+    """A variant beside the plain model, from the same noise: how like its pictures are, and how long one takes.
+
+    psnr: in dB, the median, since a few drawings take another turn. seconds: of both in turn, text to pixels, batch 1.
+    """
+    plain = load_components(c.path, device=c.device)
+    texts = [full_caption(scene) for scene in fresh_scenes("edges", max(1, chosen.captions // 10))]
+    pairs = zip(*(np.stack(draw(one, texts, replace(chosen, steps=one.steps, guidance=one.guidance), "beside")) for one in (c, plain)))
+    alike = [psnr(pixels_of(a[None]), pixels_of(b[None])) for a, b in pairs]
+    seconds = {"fast": [], "plain": []}
+    for i in range(repeats + 1):
+        for name, one in (("fast", c), ("plain", plain)):
+            started = time.perf_counter()
+            generate(one, PROMPT, seed=i)
+            seconds[name].append(time.perf_counter() - started)
+    fast, slow = (statistics.median(some[1:]) for some in seconds.values())  # the first warms up
+    return dict(n=len(alike), psnr=statistics.median(alike), seconds=fast, plain_seconds=slow, ratio=fast / slow,
+                plain_steps=plain.steps, plain_guidance=plain.guidance, device=device_name(c.device),
+                threads=torch.get_num_threads(), repeats=repeats)
+
+
 def measure_attention(c, judge, chosen):
     """Do the cross-attention maps of words lie on the things they name? See `helpers.attention.score_maps`."""
     scenes = fresh_scenes("attention", max(1, 2 * chosen.captions // 5))
@@ -159,48 +182,74 @@ def measure_attention(c, judge, chosen):
 
 PARTS = {"judge": measure_judge, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
          "binding": measure_binding, "edges": measure_edges, "speed": measure_speed, "attention": measure_attention}
+OF_VARIANTS = {name: PARTS[name] for name in ("fidelity", "heldout", "binding", "edges", "attention")} | {"beside": measure_beside}
 
 
-def weights_hash(folder):
+def weight_files(folder, variant=None):
+    """The weights that a model, or one of its variants, is made of; sorted."""
+    files = sorted(Path(folder).rglob("*.safetensors"))
+    own = [file for file in files if variant and file.name.endswith(f".{variant}.safetensors")]
+    replaced = {file.parent for file in own}
+    return sorted(own + [file for file in files if "." not in file.stem and file.parent not in replaced])
+
+
+def weights_hash(folder, variant=None):
     """What was measured: one hash for all weights of the bundle."""
-    return "-".join(file_hash(path)[:6] for path in sorted(Path(folder).rglob("*.safetensors")))
+    return "-".join(file_hash(path)[:6] for path in weight_files(folder, variant))
 
 
 def main(argv=None):
-    chosen, options = settings("evaluate", argv, only=("", "parts to measure, with commas: " + ", ".join(PARTS)),
+    chosen, options = settings("evaluate", argv, only=("", "parts to measure, with commas: " + ", ".join(PARTS | OF_VARIANTS)),
                                model=(str(BUNDLE), "the folder to measure"),
+                               variant=("", "which of its variants to measure, such as fast"),
                                vae=("", "folder of a VAE to measure in the place of the model's"),
                                unet=("", "folder of a U-Net, likewise"))
-    wanted = [part for part in options.only.split(",") if part] or list(PARTS)
-    unknown = [part for part in wanted if part not in PARTS]
+    variant, parts = options.variant or None, OF_VARIANTS if options.variant else PARTS
+    wanted = [part for part in options.only.split(",") if part] or list(parts)
+    unknown = [part for part in wanted if part not in parts]
     if unknown:
-        raise SystemExit(f"evaluate: no part called {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    c, judge = load_components(options.model), load_judge(Path(options.model) / "judge")
+        raise SystemExit(f"evaluate: no part called {', '.join(unknown)}: choose from {', '.join(parts)}")
+    c, judge = load_components(options.model, variant=variant), load_judge(Path(options.model) / "judge")
+    chosen = replace(chosen, steps=chosen.steps or c.steps, guidance=c.guidance if chosen.guidance < 0 else chosen.guidance)
     others = {part: load_in_place(kind, getattr(options, part), getattr(c, part))
               for part, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)) if getattr(options, part)}
     c = replace(c, **others)
-    path, found = (runs("evaluate") if others else Path(options.model)) / "metrics.json", {}
+    of = f".{variant}" if variant else ""
+    path, found = (runs("evaluate") if others else Path(options.model)) / f"metrics{of}.json", {}
     if path.exists() and not others:
         found = json.loads(path.read_text())
-        if found.get("weights") != weights_hash(options.model):
+        if found.get("weights") != weights_hash(options.model, variant):
             found = {}  # figures of other weights
     nets = ("text_encoder", "vae", "unet")
     files = [file for file in Path(options.model).rglob("*") if file.is_file()]
-    found |= dict(weights=weights_hash(options.model), steps=chosen.steps, guidance=chosen.guidance,
+    files = [file for file in weight_files(options.model, variant) if of + "." in file.name] if variant else files
+    found |= dict(weights=weights_hash(options.model, variant), steps=chosen.steps, guidance=chosen.guidance,
                   parameters={net: sum(p.numel() for p in getattr(c, net).parameters()) for net in nets},
                   megabytes=sum(file.stat().st_size for file in files) / 1e6)
+    if variant:
+        found |= dict(distilled_guidance=c.distilled_guidance)
+    elif variants := json.loads((Path(options.model) / "course.json").read_text()).get("variants"):
+        found |= dict(variants=sorted(variants))
     if others:
         found |= {"in_place": {part: getattr(options, part) for part in others}}
     for part in wanted:
         started = time.perf_counter()
-        found[part] = PARTS[part](c, judge, chosen)
+        found[part] = parts[part](c, judge, chosen)
         write_atomic(path, lambda file: file.write_text(json.dumps(found, indent=1) + "\n"))
         print(f"evaluate: {part} ({clock(time.perf_counter() - started)}): {summary(found[part])}", flush=True)
     if others:
         print(f"evaluate: wrote {path}; {options.model} stays as it is")
         return
-    write_atomic(Path(options.model) / "README.md", lambda file: file.write_text(card.write(found)))
-    print(f"evaluate: wrote {path} and {options.model}/README.md")
+    text = card.write_variant(found, plain_figures(options.model)) if variant else card.write(found)
+    write_atomic(Path(options.model) / f"README{of}.md", lambda file: file.write_text(text))
+    print(f"evaluate: wrote {path} and {options.model}/README{of}.md")
+
+
+def plain_figures(folder):
+    """What was measured of the plain weights that lie in the folder now; {} where nothing was."""
+    path = Path(folder) / "metrics.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found if found.get("weights") == weights_hash(folder) else {}
 
 
 def load_in_place(kind, folder, old):

@@ -1,7 +1,8 @@
 """Put the trained parts together: `python -m training.export` writes helpers/models/postcard, which the course loads.
 
 The layout is that of diffusers' StableDiffusionPipeline, the weights are in float16. Beside its parts lie clip/ (both
-towers, a CLIPModel), judge/ and course.json.
+towers, a CLIPModel), judge/ and course.json. The fast U-Net, where there is one that was made from the U-Net shipped, lies
+beside it as the variant "fast".
 """
 import json
 import os
@@ -17,7 +18,7 @@ from helpers.postcards.judge import load_judge
 from .common import runs
 from .judge import save_judge
 from .settings import settings
-from .unet import make_scheduler
+from .unet import make_scheduler, shipped_hash
 
 BUNDLE = Path(__file__).resolve().parents[1] / "helpers" / "models" / "postcard"
 MOST_MB = 40
@@ -42,6 +43,23 @@ def final_vae():
     return longer if (longer / "config.json").is_file() else runs("vae") / "model"
 
 
+def add_fast(folder, unet):
+    """Put the fast U-Net of runs/fast into the bundle as a variant; what course.json is to say of its variants, a dict.
+
+    {}, and a printed line, where it was made from other weights than those of `unet`, which the bundle holds.
+    """
+    source = runs() / "fast" / "model"
+    if not (source / "course.json").is_file():
+        return {}
+    own = json.loads((source / "course.json").read_text())
+    if own["of"] != shipped_hash(unet):
+        print(f"export: without a fast U-Net: {source} was made from another U-Net than the one exported. "
+              "Run `python -m training.fast`, then export again")
+        return {}
+    UNet2DConditionModel.from_pretrained(source).half().save_pretrained(folder / "unet", variant="fast")
+    return {"variants": {"fast": own}}
+
+
 def write_bundle(folder, guidance):
     """Write the whole bundle into an empty folder."""
     vae = AutoencoderKL.from_pretrained(final_vae())
@@ -60,7 +78,7 @@ def write_bundle(folder, guidance):
     save_judge(load_judge(runs("judge") / "model").reader, folder / "judge", torch.float16)
     scheduler = folder / "scheduler" / "scheduler_config.json"
     scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"skip_prk_steps": True}))  # for PNDM, as in SD 1.5
-    course = {"guidance": guidance, "trained": True, "world": "postcards"}
+    course = {"guidance": guidance, "trained": True, "world": "postcards"} | add_fast(folder, unet)
     (folder / "course.json").write_text(json.dumps(course) + "\n")
     tidy(folder)
 
@@ -91,7 +109,7 @@ def export(target, guidance):
 
 
 def main(argv=None):
-    chosen, options = settings("evaluate", argv, out=(str(BUNDLE), "where to write the bundle"))
+    chosen, options = settings("unet", argv, out=(str(BUNDLE), "where to write the bundle"))
     size = export(Path(options.out), chosen.guidance)
     print(f"export: {options.out}, {size:.1f} MB")
 

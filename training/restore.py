@@ -1,10 +1,11 @@
 """Go on from the released weights: `python -m training.restore` puts the bundle's parts where training looks for them.
 
 With `--carried` the parts that were trained on since, in training/carried, take the place of the bundle's: its VAE goes to
-runs/decoder/model, its U-Net to runs/unet/model. Without the checkpoints of the run that made them (they are not in the
+runs/decoder/model, its U-Net to runs/unet/model, its fast U-Net to runs/fast/model. Without the checkpoints of the run that made them (they are not in the
 repository) the optimisers begin anew; the weights come from float16.
 """
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from transformers import CLIPModel
 
 from helpers.postcards.judge import load_judge
 
-from .carry import CARRIED
+from .carry import CARRIED, KINDS
 from .common import runs
 from .decoder import check_latents
 from .export import BUNDLE
@@ -27,6 +28,9 @@ def restore(bundle, stages=("vae", "clip", "judge", "unet")):
         raise FileExistsError(f"{runs()} already holds a run of {', '.join(taken)}: choose another $POSTCARD_RUNS, "
                               "or remove it first")
     bundle = Path(bundle)
+    variants = json.loads((bundle / "course.json").read_text()).get("variants", {})
+    if "fast" in variants and not (runs() / "fast").exists():
+        put_fast(UNet2DConditionModel.from_pretrained(bundle / "unet", variant="fast"), variants["fast"])
     for stage in stages:
         folder = runs(stage) / "model"
         if stage == "vae":
@@ -40,16 +44,23 @@ def restore(bundle, stages=("vae", "clip", "judge", "unet")):
             save_judge(load_judge(bundle / "judge").reader, folder)
 
 
+def put_fast(unet, own):
+    """A fast U-Net, and what course.json says of it, as `training.fast` leaves them."""
+    folder = runs("fast") / "model"
+    unet.float().save_pretrained(folder)
+    (folder / "course.json").write_text(json.dumps(own) + "\n")
+
+
 def restore_carried(bundle, carried):
-    """As `restore`, then the parts in the folder `carried` ("vae", "unet", or one of them) in place of the bundle's.
+    """As `restore`, then the parts in the folder `carried` (some of "vae", "unet", "fast") in place of the bundle's.
 
     Returns the names of these parts. FileNotFoundError if there are none; ValueError if the VAE writes other latents than the
     bundle's, which the U-Net was trained on.
     """
     parts = {part: kind.from_pretrained(Path(carried) / part).float()
-             for part, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)) if (Path(carried) / part).is_dir()}
+             for part, kind in KINDS.items() if (Path(carried) / part).is_dir()}
     if not parts:
-        raise FileNotFoundError(f"{carried} holds no vae and no unet: run `python -m training.restore` without --carried")
+        raise FileNotFoundError(f"{carried} holds no vae, unet or fast: run `python -m training.restore` without --carried")
     if "vae" in parts:
         released = AutoencoderKL.from_pretrained(Path(bundle) / "vae").float()
         check_latents(parts["vae"], released, (Path(carried) / "vae", Path(bundle) / "vae"))
@@ -57,6 +68,9 @@ def restore_carried(bundle, carried):
             raise FileExistsError(f"{runs()} already holds a run of decoder: choose another $POSTCARD_RUNS, or remove it first")
     restore(bundle)
     for part, network in parts.items():
+        if part == "fast":
+            put_fast(network, json.loads((Path(carried) / part / "course.json").read_text()))
+            continue
         network.save_pretrained(runs("decoder" if part == "vae" else part) / "model")
     return list(parts)
 

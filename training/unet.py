@@ -152,6 +152,14 @@ def file_hash(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
+def shipped_hash(network):
+    """A name for a network's weights as they are shipped, in float16: the same for the folder of a run and the bundle's."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.half().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def main(argv=None):
     chosen, options = settings("unet", argv, fresh=(False, "begin anew"),
                                start=("", "folder of a U-Net whose weights to begin with, of the shape set here"))

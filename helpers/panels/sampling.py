@@ -61,7 +61,7 @@ class Studio(Still):
             inputs.one_of(name, "A setting", known)
         self.c, self.preview, self.history, self.shown = c, preview_of(c), [], None
         self.controls = self.make_controls({
-            "prompt": "", "negative_prompt": "", "steps": 25, "guidance": c.guidance, "scheduler": "ddim",
+            "prompt": "", "negative_prompt": "", "steps": c.steps, "guidance": c.guidance, "scheduler": "ddim",
             "seed": 0} | settings)
         self.generate, self.cancel, self.save = (widgets.Button(description=word) for word in ("Generate", "Cancel", "Save"))
         self.generate.button_style, self.cancel.disabled, self.save.disabled = "primary", True, True
