@@ -108,6 +108,11 @@ class Components:
         text = getattr(self.text_encoder, "text_model", self.text_encoder)  # flat since transformers 5.6
         return min(self.tokenizer.model_max_length, text.config.max_position_embeddings)
 
+    @property
+    def plain(self):
+        """What load_components takes for this model without its variant: a name, or the folder."""
+        return next((name for name, target in MODELS.items() if target == self.path), str(self.path))
+
     def pipeline(self):
         """A diffusers.StableDiffusionPipeline over these same parts, silent, with a scheduler of its own."""
         pipe = diffusers.StableDiffusionPipeline(

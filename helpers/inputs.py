@@ -199,6 +199,14 @@ def components(c):
     return c
 
 
+def trainable(c):
+    """What load_components returns, of a model that something can be taught to."""
+    if components(c).distilled_guidance is not None:
+        raise ValueError(f"{shown(c.name)} cannot be taught anything: with its guidance folded in, its U-Net does not predict the "
+                         f'noise that was added, so train with load_components("{c.plain}") and load the result here.')
+    return c
+
+
 def tokenizer(value):
     """A tokenizer."""
     if not hasattr(value, "model_max_length"):

@@ -16,7 +16,6 @@ from helpers.runtime import seeded_generator, seeded_noise, whole_number  # firs
 from helpers.latents import decode_latents, encode_image, require_finite
 from helpers.pictures import check_mask_fits, turned, upright
 from helpers.conditioning import encode_prompts
-from helpers.components import MODELS
 
 import diffusers
 import numpy as np
@@ -278,10 +277,9 @@ def _check_given_up(c, guidance, negatives):
         return
     asked = f"guidance {guidance:g}" if guidance != 1 else "a negative prompt" if any(negatives) else None
     if asked:
-        plain = next((name for name, target in MODELS.items() if target == c.path), c.path)
         raise ValueError(f"{inputs.shown(c.name)} cannot draw with {asked}: its U-Net was trained to give in one call what "
                          f"guidance {c.distilled_guidance:g} and an empty negative prompt give, so leave both out, or use "
-                         f'load_components("{plain}").')
+                         f'load_components("{c.plain}").')
 
 
 def _check_strength(strength, default):

@@ -89,6 +89,23 @@ def tiny_postcard(model_folders):
     return load_components(model_folders["postcard"], device=place())
 
 
+@pytest.fixture(scope="session")
+def fast_folder(tmp_path_factory):
+    """A tiny postcard-shaped model with a variant "fast", into which guidance 3 is folded. Do not change it."""
+    from models import add_variant, build_model
+
+    return add_variant(build_model(tmp_path_factory.mktemp("fast") / "postcard"))
+
+
+@pytest.fixture(scope="session")
+def tiny_fast(fast_folder):
+    """The Components of that variant. Do not change them."""
+    from card import place
+    from helpers import load_components
+
+    return load_components(fast_folder, device=place(), variant="fast")
+
+
 @pytest.fixture
 def hub_cache(monkeypatch, tmp_path):
     """An empty cache of the Hub, and a client that may ask a stand-in (tests/standin_hub.py).

@@ -88,7 +88,7 @@ def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, l
 def _start_vectors(c, start):
     """The rows of the pieces of a word, or of several, (n, d) float32."""
     inputs.text(start, "start", 'a word to start from, such as "blue"')
-    pieces = inputs.components(c).tokenizer(start, verbose=False).input_ids[1:-1]
+    pieces = inputs.trainable(c).tokenizer(start, verbose=False).input_ids[1:-1]
     if not pieces:
         raise ValueError(f'start must be a word to start from, such as "blue", not {start!r}.')
     return c.text_encoder.get_input_embeddings().weight.detach()[pieces].float()

@@ -57,7 +57,7 @@ def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, ba
     whole_number(steps, "steps", 1, 100_000)
     whole_number(batch, "batch", 1, 4096)
     lr = inputs.number(lr, "lr", "a number between 0 and 1, such as 0.006", lambda lr: 0 < lr < 1)
-    inputs.components(c)
+    inputs.trainable(c)
     if not isinstance(lora, Lora):
         raise TypeError(f"lora must be what add_lora or load_lora returns, not {inputs.shown(lora)}.")
     if lora.unet is not c.unet:

@@ -2,6 +2,7 @@
 
 import shutil
 
+import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -48,6 +49,58 @@ def test_half_precision_files_are_preferred(folder):
     plain.rename(plain.with_name("diffusion_pytorch_model.fp16.safetensors"))
     plain.write_bytes(b"not read")
     assert load_components(folder, device="cpu").dtype == torch.float32
+
+
+# Variants
+
+
+def test_a_variant_brings_its_own_weights_and_card_and_shares_the_rest(fast_folder):
+    plain, fast = (load_components(fast_folder, device="cpu", variant=one) for one in (None, "fast"))
+    assert (plain.guidance, plain.steps, plain.distilled_guidance) == (3.0, 25, None)
+    assert (fast.guidance, fast.steps, fast.distilled_guidance) == (1.0, 2, 3.0)
+    assert torch.equal(fast.unet.conv_out.weight, -plain.unet.conv_out.weight)
+    assert all(torch.equal(a, b) for a, b in zip(fast.vae.parameters(), plain.vae.parameters()))
+    assert fast.trained is plain.trained is False and fast.path == fast_folder
+
+
+def test_the_library_loads_the_variant_by_itself(fast_folder, tiny_fast):
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(fast_folder, variant="fast")
+    assert all(torch.equal(a, b.cpu()) for a, b in zip(pipe.unet.parameters(), tiny_fast.unet.parameters()))
+    assert all(torch.equal(a, b.cpu()) for a, b in zip(pipe.text_encoder.parameters(), tiny_fast.text_encoder.parameters()))
+
+
+def test_the_fast_model_has_a_name_that_wins_over_course_model(fast_folder, model_folders, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_MODEL", str(model_folders["sd15"]))
+    monkeypatch.setitem(components.MODELS, "postcard-fast", fast_folder)
+    c = load_components("postcard-fast", device="cpu")
+    assert (c.name, c.path, c.distilled_guidance) == ("postcard-fast", fast_folder, 3.0) and capsys.readouterr().out == ""
+
+
+def test_the_fast_model_can_take_the_place_of_the_bundled_one(fast_folder, monkeypatch, capsys):
+    monkeypatch.setitem(components.MODELS, "postcard-fast", fast_folder)
+    monkeypatch.setenv("COURSE_MODEL", "postcard-fast")
+    assert load_components(device="cpu").steps == 2
+    assert capsys.readouterr().out == 'COURSE_MODEL is set: postcard-fast takes the place of "postcard".\n'
+
+
+@pytest.mark.parametrize("variant", ["slow", "", "../fast", 7])
+def test_an_unknown_variant_is_named_and_the_known_ones_are_listed(fast_folder, model_folders, variant):
+    with pytest.raises(ValueError, match=r'has no variant called .*: it has "fast"\.$'):
+        load_components(fast_folder, device="cpu", variant=variant)
+    with pytest.raises(ValueError, match=r"has no variant called .*: it has none\.$"):
+        load_components(model_folders["sd15"], device="cpu", variant="fast")
+
+
+def test_a_variant_without_its_weights_or_with_half_of_them_is_named(fast_folder, tmp_path):
+    folder = shutil.copytree(fast_folder, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.fast.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="fast.safetensors is damaged: its header promises"):
+        load_components(folder, device="cpu", variant="fast")
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match="lists a variant 'fast', and no network there has weights of that name"):
+        load_components(folder, device="cpu", variant="fast")
+    assert load_components(folder, device="cpu").steps == 25
 
 
 # COURSE_MODEL

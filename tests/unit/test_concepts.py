@@ -268,6 +268,11 @@ def test_bad_training_settings_are_refused_at_once(tiny_postcard, settings, erro
         train(tiny_postcard, **settings)
 
 
+def test_a_fast_model_is_not_trained_on(tiny_fast):
+    with pytest.raises(ValueError, match="cannot be taught anything: .* train with load_components.* and load the result here"):
+        train(tiny_fast)
+
+
 def test_bad_pictures_are_refused_at_once(tiny_postcard):
     with pytest.raises(ValueError, match="no picture to learn from"):
         train_concept(tiny_postcard, [], "<teal>", "blue")

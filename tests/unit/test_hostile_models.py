@@ -38,7 +38,11 @@ SETTINGS = [
     (TEXT, "hidden_size", 10**12), (TEXT, "max_position_embeddings", 10**9),
     *[(WORDS, "model_max_length", value) for value in ("x", -1, 0, [77])],
     *[(CARD, "guidance", value) for value in ("x", [1], None, -1, float("nan"), float("inf"), True, {}, 10**400)],
-    *[(CARD, "trained", value) for value in ("false", 0, None, [])]]
+    *[(CARD, "trained", value) for value in ("false", 0, None, [])],
+    *[(CARD, "steps", value) for value in ("x", None, 0, -1, 1001, 2.5, True, float("nan"))],
+    *[(CARD, "distilled_guidance", value) for value in ("x", None, -1, float("inf"), [3])],
+    *[(CARD, "variants", value) for value in ("fast", ["fast"], None, 7, {"fast": 8}, {"../fast": {}}, {"a.b": {}}, {"": {}},
+                                              {"fast": {"steps": 0}}, {"fast": {"distilled_guidance": "x"}})]]
 
 
 @pytest.mark.parametrize("file, name, value", SETTINGS)

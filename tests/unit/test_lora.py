@@ -284,6 +284,12 @@ def test_what_is_no_network_or_no_strength_is_named(small):
 
 # Training
 
+def test_a_fast_model_takes_a_lora_and_is_not_trained_on(tiny_fast):
+    model = tiny_fast.snapshot()
+    with add_lora(model.unet, rank=2) as lora, pytest.raises(ValueError, match="cannot be taught anything"):
+        train_lora(model, lora, [], [])
+
+
 def test_training_changes_a_and_b_alone_and_learns(c):
     before = weights_of(c.unet)
     lora = add_lora(c.unet, rank=4)

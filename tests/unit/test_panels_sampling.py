@@ -37,6 +37,16 @@ def test_the_bar_grows_with_schedulers_that_call_more_often(studio, scheduler):
     assert studio.line.value == "Done." and studio.bar.value == studio.bar.max > 3
 
 
+def test_a_fast_models_studio_begins_with_its_steps_and_says_what_it_gave_up(tiny_fast):
+    studio = Studio(tiny_fast, prompt=PROMPT)
+    assert (studio.controls["steps"].value, studio.controls["guidance"].value) == (2, 1)
+    assert draw(studio) == "Done."
+    for control, value in (("guidance", 3.0), ("negative_prompt", "night")):
+        before, studio.controls[control].value = studio.controls[control].value, value
+        assert "cannot draw with" in draw(studio) and len(studio.history) == 1
+        studio.controls[control].value = before
+
+
 def test_cancel_stops_and_the_next_picture_is_the_same(studio, tiny_postcard, tmp_path):
     begun, go_on = begin_slowly(studio)
     assert begun.wait(30) and not studio.cancel.disabled

@@ -49,6 +49,32 @@ def photo(tiny):
     return Image.fromarray(pixels.astype("uint8"))
 
 
+# A model into which guidance has been folded
+
+
+def test_a_fast_model_draws_in_its_own_steps_without_guidance(tiny_fast):
+    steps = list(denoise(tiny_fast, PROMPT, seed=3))
+    assert len(steps) == tiny_fast.steps == 2
+    expected = by_library(tiny_fast, PROMPT, "ddim", seed=3, steps=2, guidance=1)[0]
+    assert difference(generate(tiny_fast, PROMPT, seed=3), expected) <= 1
+    assert difference(generate(tiny_fast, PROMPT, seed=3, steps=4, guidance=1), expected) > 10  # other steps are not refused
+
+
+@pytest.mark.parametrize("settings, asked", [
+    ({"guidance": 3}, "guidance 3"), ({"guidance": 0}, "guidance 0"), ({"guidance": 7.5}, "guidance 7.5"),
+    ({"negative_prompt": "night"}, "a negative prompt"), ({"negative_prompt": ["", "night"]}, "a negative prompt")])
+def test_what_a_fast_model_gave_up_is_said_in_one_sentence(tiny_fast, settings, asked):
+    prompt = [PROMPT] * 2 if isinstance(settings.get("negative_prompt"), list) else PROMPT
+    for draw in (denoise, generate):
+        with pytest.raises(ValueError, match=f"cannot draw with {asked}: .*guidance 3 and an empty negative prompt") as caught:
+            draw(tiny_fast, prompt, **settings)
+        assert str(caught.value).count(". ") == 0 and str(caught.value).endswith(").")
+
+
+def test_an_ordinary_model_gave_nothing_up(tiny_postcard):
+    assert generate(tiny_postcard, PROMPT, steps=1, guidance=1, negative_prompt="night").size == (128, 128)
+
+
 # The same picture as the library
 
 

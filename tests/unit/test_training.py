@@ -658,3 +658,205 @@ def test_what_is_in_training_is_measured_without_touching_the_model(folder, tmp_
     found = json.loads((folder / "evaluate" / "metrics.json").read_text())
     assert 0.5 < found["vae"]["edges"] < 1 and found["in_place"] == {"vae": str(BUNDLE / "vae")}
     assert card_before == ((BUNDLE / "README.md").read_bytes(), (BUNDLE / "metrics.json").read_bytes())
+
+
+# The fast U-Net
+
+
+@pytest.fixture
+def fast_parts(tokenizer):
+    """A tiny objective of the stage, a teacher whose answer depends on the words, and a batch."""
+    from training import fast, unet
+    torch.manual_seed(0)
+    text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
+    teacher = unet.make_unet((16, 16), 1, 2, 8, 16)
+    with torch.no_grad():
+        torch.nn.init.normal_(teacher.conv_out.weight, std=0.2)
+        for name, weight in teacher.named_parameters():
+            if "attn2" in name and weight.ndim == 2:
+                weight.mul_(4)
+    chosen = replace(PRESETS["cpu"]["fast"], batch=8, calls=4, substeps=2, guidance=3.0)
+    no_words = tokenizer("", padding="max_length", return_tensors="pt").input_ids
+    batch = fast.Batches(torch.randn(6, 4, 16, 16), SomePictures(6), tokenizer, chosen)(Random(0), 0, 1)
+
+    def objective(student=None, **changed):
+        import copy
+        return fast.Objective(copy.deepcopy(student or teacher), copy.deepcopy(teacher), text_encoder, no_words,
+                              replace(chosen, **changed))
+    return objective, batch
+
+
+@pytest.mark.parametrize("calls", [1, 3, 4, 7, 8, 25])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_a_call_ends_where_the_schedulers_step_does(calls, spacing):
+    """A chain of `ddim_step` along the levels is the library's own drawing, bar rounding."""
+    from training import fast, unet
+    scheduler = unet.make_scheduler()
+    scheduler = scheduler.from_config(scheduler.config, timestep_spacing=spacing)
+    told, ways = fast.call_levels(scheduler, calls, 2, 25)
+    scheduler.set_timesteps(25)
+    assert ways[0, 0] == scheduler.timesteps[0]                        # the teacher begins where its own drawings do
+    assert torch.equal(ways[1:, 0], told[1:]) and ways[-1, -1] == -1 and (ways.diff(dim=1) <= 0).all()
+    scheduler.set_timesteps(calls)
+    assert torch.equal(told, scheduler.timesteps)
+    levels = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod.view(1)])
+    torch.manual_seed(0)
+    theirs = ours = torch.randn(1, 4, 16, 16)
+    for i, t in enumerate(scheduler.timesteps):
+        noise_pred = torch.randn(1, 4, 16, 16)
+        theirs = scheduler.step(noise_pred, t, theirs).prev_sample
+        ours = fast.ddim_step(ours, noise_pred, levels[told[i]], levels[ways[i, -1]])
+    assert torch.allclose(ours, theirs, atol=1e-3)
+
+
+def test_the_teacher_guides(fast_parts):
+    """Two substeps of `teach` are two of the course's own guided steps."""
+    objective, batch = fast_parts
+    o, latents = objective(), torch.randn(2, 4, 16, 16)
+    way, teacher = o.ways[[1, 2]], o.frozen[0]
+    ids = torch.cat([o.no_words.expand(2, -1), batch["ids"][:2]])
+    prompt_embeds = o.frozen[1](ids).last_hidden_state
+    arrived = o.teach(latents, way, prompt_embeds)
+    for i in range(2):
+        x = latents[i:i + 1]
+        for begin, end in zip(way[i, :-1], way[i, 1:]):
+            uncond, text = (teacher(x, begin, encoder_hidden_states=prompt_embeds[k:k + 1]).sample for k in (i, i + 2))
+            assert (text - uncond).abs().mean() > 0.01
+            x = fast.ddim_step(x, uncond + 3 * (text - uncond), o.abar(begin), o.abar(end))
+        assert torch.allclose(x, arrived[i:i + 1], atol=1e-4)
+
+
+def test_a_student_without_anything_to_learn_has_no_loss(fast_parts):
+    """One substep without guidance, and the teacher's own first level: the student is the teacher."""
+    objective, batch = fast_parts
+    assert objective(guidance=1.0, substeps=1, teacher_steps=4)(**batch)["loss"] < 1e-9
+    assert objective(guidance=1.0, substeps=2, teacher_steps=4)(**batch)["loss"] > 1e-6
+    assert objective(guidance=3.0, substeps=1, teacher_steps=4)(**batch)["loss"] > 1e-6
+    assert objective(guidance=1.0, substeps=1, teacher_steps=25)(**batch)["first"] > 1e-6
+
+
+def test_the_fast_unet_learns_and_only_it(fast_parts):
+    objective, batch = fast_parts
+    o = objective()
+    assert {name.split(".")[0] for name, p in o.named_parameters()} == {"unet"} and not any("frozen" in k for k in o.state_dict())
+    before, optimizer, losses = weights(o.frozen[0]), torch.optim.Adam(o.parameters(), 2e-3), []
+    for _ in range(30):
+        torch.manual_seed(1)
+        loss = o(**batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0] and torch.equal(before, weights(o.frozen[0]))
+
+
+@pytest.fixture
+def fast_runs(folder, tokenizer, monkeypatch):
+    """runs/ with tiny parts, so that the stage itself can be run: main(steps, *words)."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from training import fast, unet
+    torch.manual_seed(0)
+    AutoencoderKL(block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4, norm_num_groups=4,
+                  up_block_types=("UpDecoderBlock2D",) * 4, sample_size=128).save_pretrained(folder / "vae" / "model")
+    clip.make_clip(tokenizer, 16, 1, 2, 32).text_model.save_pretrained(folder / "clip" / "model")
+    tokenizer.save_pretrained(folder / "clip" / "tokenizer")
+    for seed, name in enumerate(("teacher", "other")):
+        torch.manual_seed(seed)
+        net = unet.make_unet((16, 16), 1, 2, 8, 16)
+        torch.nn.init.normal_(net.conv_out.weight, std=0.2)
+        net.save_pretrained(folder / name)
+    monkeypatch.setattr(fast, "Pictures", lambda split, n=0: SomePictures(6))
+    monkeypatch.setattr(fast, "cached_latents", lambda pictures, vae, name: torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(0)))
+
+    def run(steps, *words, teacher="teacher"):
+        fast.main(["--steps", str(steps), "--batch", "4", "--calls", "2", "--warmup", "1", "--log-every", "1", "--watch-captions", "1",
+                   "--teacher-steps", "2", "--teacher", str(folder / teacher), *words])
+        return UNet2DConditionModel.from_pretrained(folder / "fast" / "model")
+    return run
+
+
+def test_a_fast_run_that_was_stopped_ends_in_the_same_bits(fast_runs, folder, monkeypatch):
+    from training import fast
+    whole = weights(fast_runs(4))
+    os.replace(folder / "fast", folder / "whole")
+    drawn = fast.Batches.__call__
+
+    def stopping(self, rng, step, steps):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return drawn(self, rng, step, steps)
+
+    monkeypatch.setattr(fast.Batches, "__call__", stopping)
+    with pytest.raises(SystemExit):
+        fast_runs(4)
+    monkeypatch.setattr(fast.Batches, "__call__", drawn)
+    assert torch.equal(whole, weights(fast_runs(4)))
+    own = json.loads((folder / "fast" / "model" / "course.json").read_text())
+    assert (own["guidance"], own["steps"], own["distilled_guidance"]) == (1.0, 2, 3.0)
+    assert (folder / "fast" / "samples.png").is_file() and "psnr" in (folder / "fast" / "metrics.jsonl").read_text()
+
+
+def test_the_same_command_begins_anew_where_the_teacher_has_changed(fast_runs, folder, capsys):
+    first = fast_runs(2)
+    before = json.loads((folder / "fast" / "model" / "course.json").read_text())["of"]
+    second = fast_runs(2, teacher="other")
+    assert "begins anew" in capsys.readouterr().out and not torch.equal(weights(first), weights(second))
+    assert (folder / f"fast-{before}" / "last.pt").is_file()        # the run before is kept
+    assert json.loads((folder / "fast" / "model" / "course.json").read_text())["of"] != before
+
+
+def test_a_fast_unet_is_exported_beside_the_unet_it_was_made_from_and_no_other(folder, capsys):
+    from diffusers import UNet2DConditionModel
+    from helpers.components import load_components
+    from training import export, restore
+    from training.unet import shipped_hash
+    restore.restore(export.BUNDLE)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet" / "model")
+    own = dict(guidance=1.0, steps=8, distilled_guidance=3.0, of=shipped_hash(unet))
+    with torch.no_grad():
+        unet.conv_out.bias.add_(0.5)
+    restore.put_fast(unet, own)
+    export.main(["--out", str(folder / "bundle")])
+    plain, fast = (load_components(folder / "bundle", device="cpu", variant=one) for one in (None, "fast"))
+    assert torch.allclose(fast.unet.conv_out.bias, plain.unet.conv_out.bias + 0.5, atol=1e-3) and (fast.steps, plain.steps) == (8, 25)
+    os.environ["POSTCARD_RUNS"] = str(folder / "again")
+    restore.restore(folder / "bundle")                              # and comes back out of the bundle
+    assert json.loads((folder / "again" / "fast" / "model" / "course.json").read_text()) == own
+
+    restore.put_fast(unet, own | {"of": "another"})
+    export.main(["--out", str(folder / "bundle")])
+    assert "made from another U-Net than the one exported" in capsys.readouterr().out
+    assert load_components(folder / "bundle", device="cpu").steps == 25
+    with pytest.raises(ValueError, match="it has none"):
+        load_components(folder / "bundle", device="cpu", variant="fast")
+
+
+def test_a_carried_fast_unet_is_gone_on_from(folder, tmp_path):
+    from diffusers import UNet2DConditionModel
+    from training import carry, restore
+    from training.export import BUNDLE
+    own = dict(guidance=1.0, steps=8, distilled_guidance=3.0, of="0" * 12)
+    restore.put_fast(UNet2DConditionModel.from_pretrained(BUNDLE / "unet"), own)
+    carry.carry({"fast": folder / "fast" / "model"}, tmp_path / "carried")
+    os.replace(folder / "fast", folder / "before")
+    assert restore.restore_carried(BUNDLE, tmp_path / "carried") == ["fast"]
+    assert json.loads((folder / "fast" / "model" / "course.json").read_text()) == own
+    assert UNet2DConditionModel.from_pretrained(folder / "fast" / "model").dtype == torch.float32
+
+
+def test_a_variants_weights_are_told_from_the_plain_ones(tmp_path, fast_folder):
+    from training.evaluate import weight_files
+    plain, fast = weight_files(fast_folder), weight_files(fast_folder, "fast")
+    assert {file.parent.name for file in plain} == {file.parent.name for file in fast} == {"text_encoder", "vae", "unet"}
+    assert set(fast) - set(plain) == {fast_folder / "unet" / "diffusion_pytorch_model.fast.safetensors"}
+
+
+def test_the_fast_card_says_what_was_not_measured():
+    bare = card.write_variant(dict(steps=8, distilled_guidance=3.0, megabytes=8.6), {})
+    assert bare.count("not measured") > 20 and "8.6 MB" in bare and 'variant="fast"' in bare and "guidance 3" in bare
+    score = dict(right=0.931, n=77)
+    beside = dict(n=5, psnr=31.26, seconds=0.12, plain_seconds=0.5, ratio=0.24, plain_steps=25, plain_guidance=3.0, device="a chip",
+                  threads=2, repeats=5)
+    full = card.write_variant(dict(steps=8, distilled_guidance=3.0, megabytes=8.6, fidelity={"sky": score}, beside=beside),
+                              dict(fidelity={"sky": score | {"right": 0.5}}))
+    assert "93.1 % (of 77) | 50.0 % (of 77)" in full and "24.0 % of its time" in full and "31.3 dB" in full and "draws in 8 calls" in full
