@@ -10,10 +10,12 @@ The teacher is the bundle's U-Net. Where that has changed since the last run, th
 import copy
 import json
 import os
+from itertools import count
 from random import Random
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -50,7 +52,7 @@ def call_levels(scheduler, calls, substeps, teacher_steps):
 
 
 def ddim_step(latents, noise_pred, begin, end):
-    """Latents (n, 4, h, w) at abar `begin` -> at `end`, both (n, 1, 1, 1)."""
+    """Latents at abar `begin` -> at abar `end`, tensors that broadcast."""
     x0 = (latents - (1 - begin).sqrt() * noise_pred) / begin.sqrt()
     return end.sqrt() * x0 + (1 - end).sqrt() * noise_pred
 
@@ -58,6 +60,7 @@ def ddim_step(latents, noise_pred, begin, end):
 class Objective(torch.nn.Module):
     """How far from the teacher one call of `unet` arrives, squared, for latents (n, 4, h, w) under captions ids (n, 77).
 
+    The mean over all calls of a drawing; those whose answer moves the latents far are drawn more often, and weighed less.
     no_words: (1, 77), the empty caption's ids. settings: a settings.Fast.
     """
 
@@ -71,6 +74,9 @@ class Objective(torch.nn.Module):
         scheduler = make_scheduler()
         told, ways = call_levels(scheduler, settings.calls, settings.substeps, settings.teacher_steps)
         alphas_cumprod = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod.view(1)])  # the last one at -1
+        begin, end = alphas_cumprod[told], alphas_cumprod[ways[:, -1]]
+        moved = ddim_step(torch.zeros(len(told)), torch.ones(len(told)), begin, end).abs()  # by noise_pred = 1
+        self.register_buffer("often", moved / moved.sum(), persistent=False)
         for name, tensor in dict(told=told, ways=ways, alphas_cumprod=alphas_cumprod, no_words=no_words).items():
             self.register_buffer(name, tensor, persistent=False)
 
@@ -92,8 +98,9 @@ class Objective(torch.nn.Module):
 
     def forward(self, latents, ids):
         n, device = len(latents), latents.device
-        # One call from each n-th part of a drawing: every batch sees all of them.
-        call = ((torch.randperm(n, device=device) + torch.rand(n, device=device)) / n * len(self.told)).long()
+        # One from each n-th part of the calls: every batch sees all that count.
+        place = (torch.randperm(n, device=device) + torch.rand(n, device=device)) / n
+        call = torch.bucketize(place, self.often.cumsum(0)).clamp(max=len(self.told) - 1)
         told, way, noise = self.told[call], self.ways[call], torch.randn_like(latents)
         a = self.abar(told)
         noisy = a.sqrt() * latents + (1 - a).sqrt() * noise
@@ -104,7 +111,8 @@ class Objective(torch.nn.Module):
         noise_pred = self.unet(noisy, told, encoder_hidden_states=prompt_embeds[n:]).sample.float()
         arrived = ddim_step(noisy, noise_pred, a, self.abar(way[:, -1]))
         error = (arrived - wanted).square().mean((1, 2, 3))
-        return dict(loss=error.mean()) | ({"first": error[call == 0].mean()} if (call == 0).any() else {})
+        weight = 1 / (len(self.told) * self.often[call])
+        return dict(loss=(weight * error).mean()) | ({"first": error[call == 0].mean()} if (call == 0).any() else {})
 
 
 class Batches(UnetBatches):
@@ -121,12 +129,13 @@ class Batches(UnetBatches):
 
 
 def make_room(given):
-    """Put a run that stands on other parts aside, as runs/fast-<its U-Net's name>, so that one on `given` can begin."""
+    """Put a run that stands on other parts aside, so that one on `given` can begin: nothing is lost, the command is the same."""
     state = read_checkpoint(runs("fast") / "last.pt")
     if state and state["given"] != given:
-        aside = runs() / f"fast-{state['given'].get('unet', 'other')}"
+        changed = ", ".join(key for key in given if state["given"].get(key) != given[key])
+        aside = next(path for path in (runs() / f"fast-before-{n}" for n in count(1)) if not path.exists())
         os.replace(runs("fast"), aside)
-        print(f"fast: the U-Net has changed, so this begins anew; the run on the one before is now {aside}")
+        print(f"fast: begins anew, for what it stands on has changed since ({changed}); the run until now is {aside}")
 
 
 def save(unet, folder, given):
@@ -149,7 +158,8 @@ def main(argv=None):
     vae_hash = file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors")
     given = dict(unet=shipped_hash(teacher), calls=chosen.calls, guidance=chosen.guidance,
                  text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"))
-    make_room(given)
+    with PartialState().main_process_first():
+        make_room(given)
     pictures, validation = Pictures("train", chosen.pictures), Pictures("validation")
     latents = cached_latents(pictures, vae, vae_hash)
     no_words = tokenizer("", padding="max_length", return_tensors="pt").input_ids

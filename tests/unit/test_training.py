@@ -1,4 +1,5 @@
 """The training loop goes on exactly where it was stopped; its parts do what they claim."""
+import copy
 import json
 import os
 import signal
@@ -679,10 +680,8 @@ def fast_parts(tokenizer):
     no_words = tokenizer("", padding="max_length", return_tensors="pt").input_ids
     batch = fast.Batches(torch.randn(6, 4, 16, 16), SomePictures(6), tokenizer, chosen)(Random(0), 0, 1)
 
-    def objective(student=None, **changed):
-        import copy
-        return fast.Objective(copy.deepcopy(student or teacher), copy.deepcopy(teacher), text_encoder, no_words,
-                              replace(chosen, **changed))
+    def objective(**changed):
+        return fast.Objective(copy.deepcopy(teacher), copy.deepcopy(teacher), text_encoder, no_words, replace(chosen, **changed))
     return objective, batch
 
 
@@ -711,6 +710,7 @@ def test_a_call_ends_where_the_schedulers_step_does(calls, spacing):
 
 def test_the_teacher_guides(fast_parts):
     """Two substeps of `teach` are two of the course's own guided steps."""
+    from training import fast
     objective, batch = fast_parts
     o, latents = objective(), torch.randn(2, 4, 16, 16)
     way, teacher = o.ways[[1, 2]], o.frozen[0]
@@ -758,7 +758,7 @@ def fast_runs(folder, tokenizer, monkeypatch):
     torch.manual_seed(0)
     AutoencoderKL(block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4, norm_num_groups=4,
                   up_block_types=("UpDecoderBlock2D",) * 4, sample_size=128).save_pretrained(folder / "vae" / "model")
-    clip.make_clip(tokenizer, 16, 1, 2, 32).text_model.save_pretrained(folder / "clip" / "model")
+    clip.make_clip(tokenizer, 16, 1, 2, 32).save_pretrained(folder / "clip" / "model")
     tokenizer.save_pretrained(folder / "clip" / "tokenizer")
     for seed, name in enumerate(("teacher", "other")):
         torch.manual_seed(seed)
@@ -800,8 +800,8 @@ def test_the_same_command_begins_anew_where_the_teacher_has_changed(fast_runs, f
     first = fast_runs(2)
     before = json.loads((folder / "fast" / "model" / "course.json").read_text())["of"]
     second = fast_runs(2, teacher="other")
-    assert "begins anew" in capsys.readouterr().out and not torch.equal(weights(first), weights(second))
-    assert (folder / f"fast-{before}" / "last.pt").is_file()        # the run before is kept
+    assert "has changed since (unet)" in capsys.readouterr().out and not torch.equal(weights(first), weights(second))
+    assert json.loads((folder / "fast-before-1" / "model" / "course.json").read_text())["of"] == before   # and is kept
     assert json.loads((folder / "fast" / "model" / "course.json").read_text())["of"] != before
 
 
