@@ -123,7 +123,7 @@ PRESETS = {
                        watch_minutes=2),
         "clip": Clip(steps=900, batch=128, lr=2e-3, warmup=50, decay=0.4, ema=0.99, weight_decay=0.01, log_every=25),
         "unet": Unet(steps=11_000, batch=32, lr=2e-3, warmup=100, decay=0.3, ema=0.999, watch_minutes=10),
-        "fast": Fast(steps=1600, batch=32, lr=5e-4, warmup=50, decay=0.5, ema=0.99, log_every=25, watch_minutes=10),
+        "fast": Fast(steps=1000, batch=16, lr=1e-3, warmup=50, decay=0.5, ema=0.99, log_every=25, watch_minutes=10),
         "evaluate": Evaluate(),
     },
     "gpu": {
@@ -138,7 +138,7 @@ PRESETS = {
                      watch_minutes=2, width=192),
         "unet": Unet(steps=25_000, batch=256, lr=2e-3, warmup=200, decay=0.3, ema=0.9995, workers=12, watch_minutes=3,
                      channels="96,160", pictures=100_000),
-        "fast": Fast(steps=6000, batch=256, lr=5e-4, warmup=100, decay=0.5, ema=0.998, workers=4, watch_minutes=3,
+        "fast": Fast(steps=6000, batch=256, lr=1e-3, warmup=100, decay=0.5, ema=0.998, workers=4, watch_minutes=3,
                      pictures=100_000),
         "evaluate": Evaluate(captions=1000, batch=128),
     },
