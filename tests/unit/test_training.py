@@ -747,7 +747,7 @@ def test_the_fast_unet_learns_and_only_it(fast_parts):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0] and torch.equal(before, weights(o.frozen[0]))
+    assert losses[-1] < 0.5 * losses[0] and torch.equal(before, weights(o.frozen[0]))
 
 
 @pytest.fixture
