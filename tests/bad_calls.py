@@ -373,7 +373,7 @@ low_rank("train_lora lora", (None, 5, "lora", SOMETHING), lambda w, bad: lora.tr
 
 settings("generate", "generate", {
     "prompt": (None, 5, 2.5, b"boat", [], [5], [None], (), {"a boat"}, {"a": 1}, [["a boat"]], SOMETHING, Shy()),
-    "negative_prompt": (None, 5, b"boat", [], [5], {"blur"}), "steps": (*NOT_WHOLE, 0, -1, 1001, torch.tensor(True), Shy()),
+    "negative_prompt": (None, 5, b"boat", [], [5], {"blur"}), "steps": (*NOT_WHOLE[1:], 0, -1, 1001, torch.tensor(True), Shy()),
     "guidance": ("high", True, [7.5], 1j, NAN, INF, -1, torch.tensor(7.5), SOMETHING, -INF, Decimal(7), 10**400),
     "scheduler": (None, 5, "fast", "", ["ddim"], diffusers.DDIMScheduler, SOMETHING, b"ddim", "ddim "),
     "seed": (*NOT_WHOLE[:4], NAN, -1, 2**63, [], [1, 2], ["a"], [None], torch.tensor(2.5), np.random.default_rng(0)),
