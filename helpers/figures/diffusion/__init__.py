@@ -1,4 +1,4 @@
-"""Lesson 01 in pictures: noise over a postcard, the denoiser that can only copy, arrows, ways down."""
+"""Lesson 01 in pictures: noise over a postcard, the denoiser that remembers, arrows, ways down."""
 from .line import loss_floor, one_step_many, score_table, steps_race
 from .memory import MemoryTable, copies
 from .noise import Tide, brightness_plot, exam_paper, noising_table, rising_tide

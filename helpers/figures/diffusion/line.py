@@ -110,7 +110,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
 def loss_floor(levels, floor, losses):
     """The loss of a network during training over the best possible loss. Returns a Picture.
 
-    levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, early to late.
+    levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, from high to low.
     """
     inputs.table(losses, "losses", "{moment: losses}")
     top = TITLE + 0.15
@@ -119,7 +119,8 @@ def loss_floor(levels, floor, losses):
     ax.bar(levels, floor, width=width, color=NOISE, alpha=0.55, lw=0)
     shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.45, 0.85, len(losses)))
     highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
-    heights = np.maximum.accumulate([0] + [0.06 * highest] * (len(losses) - 1)).cumsum()[::-1]
+    ends = np.array([values[-1] for values in losses.values()])
+    heights = ends + 0.06 * highest * np.array([(ends[i + 1:] - ends[i] < 0.06 * highest).sum() for i in range(len(ends))])
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
         ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
         ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
@@ -127,12 +128,12 @@ def loss_floor(levels, floor, losses):
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
     style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Grey bars: the exact denoiser of this shape. Orange: the network, early and late. Same "
+                "Grey bars: the exact denoiser of this shape. Orange: the network, before and after. Same "
                 "fresh points and noise for all.")
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
-        "with t. Orange lines of the network, from early to late in its training: the last comes down to the "
+        "with t. Orange lines of the network, before and after its training: the last comes down to the "
         "bars, but at t = 0 it stays above its bar.",
         palette=64)
 

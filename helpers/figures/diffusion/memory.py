@@ -1,4 +1,4 @@
-"""The denoiser that fits a finite training set perfectly, and why it can only copy."""
+"""The denoiser that fits a finite training set perfectly: it blends what it remembers."""
 import numpy as np
 import torch
 
@@ -89,7 +89,7 @@ class MemoryTable:
         show_picture(fig, self.new, 7.92, low)
         write(fig, 8.42, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
               fontsize=8, **style.MATH)
-        style.claim(fig, "The memoriser can only copy: it blends memories, and ends at a single one",
+        style.claim(fig, "The memoriser blends its memories, and with little noise answers with one",
                     f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
                     "postcard under the noise is not one of them. Memories at work: exp(entropy of the "
                     "weights).")

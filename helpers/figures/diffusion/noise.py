@@ -19,12 +19,12 @@ def noising_table(picture, noise, timesteps):
         rows.append([diffusion.add_noise(picture, noise, t, alphas_cumprod) for t in timesteps])
         captions.append([f"{round(decibels[t].item())} dB" for t in timesteps])
     return style.picture_grid(
-        rows, "The same t is another amount of noise on every schedule",
-        "One postcard at eight timesteps, one row for each of the schedules linear, scaled_linear and "
+        rows, "The same t means different amounts of noise on different schedules",
+        "One postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
         "cosine; under each picture its signal-to-noise ratio. The same timestep shows different amounts "
         "of noise.",
         [f"t = {t}" for t in timesteps], list(diffusion.SCHEDULES), captions, palette=128,
-        note="Same picture, same noise everywhere. Decibels: signal-to-noise ratio of that step; 0 dB is "
+        note="Same picture, same noise everywhere. Decibels: signal-to-noise ratio for a picture of variance 1; 0 dB is "
              "half and half. Stable Diffusion uses scaled_linear.")
 
 

@@ -143,7 +143,7 @@ def flow(path, timesteps, show_at, paths=14):
         write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, f"t = {levels[stop]}", ha="center")
     style.arrow(fig, (8.9, 0.2), (8.2, 0.2))
     write(fig, 8.12, 0.2, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
-    style.claim(fig, "The arrows carry noise to the shape",
+    style.claim(fig, "Along the arrows noise turns into the shape",
                 f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {paths} "
                 "of them and the paths they took.")
     return style.finish(
