@@ -436,6 +436,12 @@ look("iou mask", (None, 5, "mask", np.zeros((128, 128)), np.zeros(4, bool)), lam
 look("iou threshold", (*NOT_NUMBER, -1, 2), lambda w, bad: attention.iou(np.zeros((128, 128)), w.mask, bad))
 look("pointing_hit heat", (None, "heat", np.zeros(4), np.zeros((0, 0))), lambda w, bad: attention.pointing_hit(bad, w.mask))
 look("pointing_hit mask", (None, np.zeros((128, 128)), np.zeros(4, bool)), lambda w, bad: attention.pointing_hit(np.ones((4, 4)), bad))
+look("spent layers", (5, "attn", []), lambda w, bad: w.record.spent(bad))
+look("spent step", ("first", 9, -1), lambda w, bad: w.record.spent(steps=bad))
+look("six_ways layers", (None, 5, [], ["up"]), lambda w, bad: attention.six_ways(bad))
+look("each_layer layers", (None, 5, [], ["up"]), lambda w, bad: attention.each_layer(bad, (700,)))
+look("each_layer timesteps", (None, 5, [], ["up"]), lambda w, bad: attention.each_layer(w.record.layers, bad))
+look("caught layers", (None, 5, "attn2", SOMETHING), lambda w, bad: attention.caught(bad).__enter__())
 look("centre_prior size", (*NOT_WHOLE, 0, 1, 10**6), lambda w, bad: attention.centre_prior(bad))
 settings("attention", "score_maps", {
     "scenes": (None, 5, [], ["a boat"], Scene(**LAKE)), "timesteps": (None, 5, [], ["a"], [1000], [-1], [2.5]),
@@ -481,7 +487,6 @@ panel("places_panel attention", (None, {}), lambda w, bad: conditioning_panels.p
 panel("places_panel heads", (None,), lambda w, bad: conditioning_panels.places_panel(w.image, [], w.record, [], []))
 panel("explorer_panel attention", (None, {}), lambda w, bad: conditioning_panels.explorer_panel(w.image, bad, w.c, PROMPT))
 panel("explorer_panel prompt", NOT_TEXT, lambda w, bad: conditioning_panels.explorer_panel(w.image, w.record, w.c, bad))
-panel("dial_panel dials", (None, {}, []), lambda w, bad: conditioning_panels.dial_panel([1], bad, w.image, w.mask))
 panel("walk_panel ways", (None, {}, {"straight": [5]}, {"straight": []}), lambda w, bad: conditioning_panels.walk_panel(bad, [0.0]))
 panel("walk_panel shares", (None, [], "ab"), lambda w, bad: conditioning_panels.walk_panel({"straight": [w.image]}, bad))
 panel("noise_panel picture", (*NOT_TENSOR[:5], torch.zeros(1, 8, 8)), lambda w, bad: diffusion_panels.noise_panel(bad, w.pixels[0]))

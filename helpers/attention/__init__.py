@@ -8,9 +8,10 @@
         without = generate(c, prompt, seed=0)
 """
 
+from .caught import caught
 from .record import AttentionRecord, Layer, record_attention
 from .reweight import reweight_attention
-from .score import MapScore, centre_prior, iou, pointing_hit, score_maps, word_map
+from .score import MapScore, centre_prior, each_layer, iou, pointing_hit, score_maps, six_ways, word_map
 
-__all__ = ["AttentionRecord", "Layer", "MapScore", "centre_prior", "iou", "pointing_hit", "record_attention",
-           "reweight_attention", "score_maps", "word_map"]
+__all__ = ["AttentionRecord", "Layer", "MapScore", "caught", "centre_prior", "each_layer", "iou", "pointing_hit",
+           "record_attention", "reweight_attention", "score_maps", "six_ways", "word_map"]

@@ -202,6 +202,18 @@ class AttentionRecord:
         heat = heat[0, 0] - heat.min()  # (1, 1, size, size) -> (size, size)
         return (heat / heat.max().clamp(min=torch.finfo().tiny)).numpy()
 
+    def spent(self, layers=None, steps=None, picture=0):
+        """How a place shares out its 1 over the tokens, on average: (T,) float32 that sums to 1.
+
+        Over all places, heads, steps and layers, each layer with the same weight; arguments as in `heatmap`. A heat map
+        says where a word is read, this says how much.
+        """
+        chosen = self._choose_layers(layers)
+        steps = range(self.steps) if steps is None else _indices(steps, "step", self.steps)
+        (picture,) = _indices(picture, "picture", self.pictures)
+        sums = [self._sum(layer, tuple(steps), picture) for layer in chosen]  # (n, T), or (heads, n, T)
+        return (sum(one.flatten(0, -2).mean(0).cpu() for one in sums) / len(sums) / len(steps)).numpy()
+
     @property
     def default_layers(self):
         """The layers that `heatmap` pools where none are named: all those of the two finest resolutions."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from helpers import inputs
-from helpers.attention.record import AttentionRecord, record_attention
+from helpers.attention.record import AttentionRecord, Layer, record_attention
 from helpers.conditioning import encode_prompts, token_positions
 from helpers.diffusion import add_noise
 from helpers.latents import encode_image
@@ -95,6 +95,23 @@ def word_map(attention, tokenizer, prompt, word, **pooling):
     inputs.text(word, "word", "a word of the prompt, a string")
     pooling = {"against": token_positions(tokenizer, prompt), **pooling}
     return attention.heatmap(token_positions(tokenizer, prompt, word), **pooling)
+
+
+def six_ways(layers):
+    """Six usual ways to pool the maps of a word: {name: arguments of `heatmap`}, for the `layers` of a record."""
+    layers = inputs.list_of(layers, "layers", "layers of a record, attention.layers", Layer, least=1)
+    lowest, names = min(one.height for one in layers), [one.name for one in layers]
+    return {"against the others": {}, "nothing taken away": {"against": None},
+            "way up only": {"layers": [name for name in names if name.startswith("up_blocks")]},
+            "coarsest layers": {"layers": [one.name for one in layers if one.height == lowest]},
+            "last layer": {"layers": names[-1]}, "noisiest step": {"steps": 0}}
+
+
+def each_layer(layers, timesteps):
+    """Every layer of a record alone at every noise level: {"<its name> at t = 700": arguments of `heatmap`}."""
+    layers = inputs.list_of(layers, "layers", "layers of a record, attention.layers", Layer, least=1)
+    timesteps = inputs.list_of(timesteps, "timesteps", "whole numbers", int, least=1)
+    return {f"{one.name} at t = {t}": {"layers": one.name, "steps": k} for one in layers for k, t in enumerate(timesteps)}
 
 
 def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="nouns", seed=0, batch=16):

@@ -73,41 +73,18 @@ def cross_attention(answer):
     order = torch.tensor([3, 1, 4, 0, 2])
     if not close(answer(x, text[:, order], w_q, w_k, w_v, heads)[0], out, 1e-4):
         return "the output depends on the order of the words: it must not"
+    for count in (1, 2):                                        # self-attention, and a single head
+        if not close(answer(x, x, w_q, w_q, w_q, count)[0], reference(x, x, w_q, w_q, w_q, count)[0], 1e-5):
+            return f"right for 4 heads, but with heads = {count}, where x reads itself, the output differs"
 
 
 def _split(y, heads):
     return y.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-@sheet.exercise(3, list)
-def word_positions(answer):
-    """word_positions(prompt_ids, word_ids) -> list of int: prompt_ids with start and end."""
-    start, end, a, red, boat, lake, piece = 1, 2, 10, 11, 12, 13, 14
-    asked = [start, a, red, boat, end]
-    found = answer(asked, [boat])
-    if found == [2]:
-        return "off by one: the start token is position 0, so the first word stands at 1"
-    if found != [3]:
-        return f"in \"start a red boat end\" the boat stands at [3], you return {found}"
-    twice = answer([start, a, red, boat, lake, a, red, end], [red])
-    if twice == [2]:
-        return "every occurrence counts: \"red\" stands at 2 and at 6"
-    if twice != [2, 6]:
-        return f"\"red\" stands at [2, 6], you return {twice}"
-    pieces = answer([start, a, piece, lake, boat, end], [piece, lake])
-    if pieces == [2]:
-        return "a word can be several pieces: list all of them, here [2, 3]"
-    if pieces != [2, 3]:
-        return f"a word of two pieces stands at [2, 3], you return {pieces}"
-    if answer([start, a, piece, boat, end], [piece, lake]) != []:
-        return "half a word is no word: all of its pieces must follow each other"
-    if answer(asked, [lake]) != []:
-        return "a word that is not there must give an empty list"
-
-
-@sheet.exercise(4, bool, "one answer for the whole map")
+@sheet.exercise(3, bool, "one answer for the whole map")
 def pointing_hit(answer):
-    """pointing_hit(heat, mask) -> bool: (16, 16) numbers and (128, 128) bools."""
+    """pointing_hit(heat, mask) -> bool: (16, 16) numbers or more, and 8 times as many bools a side."""
     mask = torch.zeros(128, 128, dtype=torch.bool)
     mask[0:16, 96:128] = True                                   # top right, cells (0..1, 12..15)
     heat = torch.zeros(16, 16)
@@ -133,3 +110,32 @@ def pointing_hit(answer):
         heat, cells = random(16, 16, seed=seed), random(16, 16, seed=seed + 100) > 0
         if answer(heat, cells.repeat_interleave(8, 0).repeat_interleave(8, 1)) != cells.flatten()[heat.argmax()]:
             return "right on simple maps, but a random map and a random mask come out differently"
+    heat, cells = random(32, 32, seed=1), random(32, 32, seed=2) > 0
+    if answer(heat, cells.repeat_interleave(8, 0).repeat_interleave(8, 1)) != cells.flatten()[heat.argmax()]:
+        return "right for 16 x 16 cells, but a finer map of 32 x 32 comes out differently: take the sizes from heat and mask"
+
+
+@sheet.exercise(4, list)
+def word_positions(answer):
+    """word_positions(prompt_ids, word_ids) -> list of int: prompt_ids with start and end."""
+    start, end, a, red, boat, lake, piece = 1, 2, 10, 11, 12, 13, 14
+    asked = [start, a, red, boat, end]
+    found = answer(asked, [boat])
+    if found == [2]:
+        return "off by one: the start token is position 0, so the first word stands at 1"
+    if found != [3]:
+        return f"in \"start a red boat end\" the boat stands at [3], you return {found}"
+    twice = answer([start, a, red, boat, lake, a, red, end], [red])
+    if twice == [2]:
+        return "every occurrence counts: \"red\" stands at 2 and at 6"
+    if twice != [2, 6]:
+        return f"\"red\" stands at [2, 6], you return {twice}"
+    pieces = answer([start, a, piece, lake, boat, end], [piece, lake])
+    if pieces == [2]:
+        return "a word can be several pieces: list all of them, here [2, 3]"
+    if pieces != [2, 3]:
+        return f"a word of two pieces stands at [2, 3], you return {pieces}"
+    if answer([start, a, piece, boat, end], [piece, lake]) != []:
+        return "half a word is no word: all of its pieces must follow each other"
+    if answer(asked, [lake]) != []:
+        return "a word that is not there must give an empty list"

@@ -157,7 +157,9 @@ def subtraction(rows, note=None, dpi=style.DPI):
             ax.text(value + 0.01, i, f"{value:.2f}", va="center", fontsize=7.5, color=FAINT)
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
-    style.claim(fig, "The difference of two postcards is a word", note)
+    first = sum(next(iter(near)) in word.split() for _, _, word, _, near in rows)
+    style.claim(fig, "The difference of two postcards is a word" if first == len(rows) else
+                f"In {first} of {len(rows)} rows the difference of two postcards is the changed word", note)
     return style.finish(fig, "Rows of two postcards that differ in one attribute, their difference, and the "
                              "words nearest to the difference of their vectors, the changed word green.", 256)
 

@@ -12,3 +12,9 @@ def interval(hits, of):
     middle = (share + z * z / (2 * of)) / (1 + z * z / of)
     half = z / (1 + z * z / of) * (share * (1 - share) / of + z * z / (4 * of * of)) ** 0.5
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def counted(hits, of):
+    """A share in words, "≈83 % of 12 (95 %: ≈55 to ≈95)", from `hits` among `of` readings; see `interval`."""
+    low, high = interval(hits, of)
+    return f"≈{100 * hits / of:.0f} % of {of} (95 %: ≈{100 * low:.0f} to ≈{100 * high:.0f})"

@@ -7,10 +7,12 @@ from ..conditioning import encode_prompts, split_prompt, token_positions
 from ..figures import attention as maps
 from ..figures import conditioning as figures
 from ..figures import style
+from ..figures.attention import short_name
 from .base import Panel, buttons, menu, sentence, slider, text
 
 EXAMPLES = {"your own": None, "a rare word": "a red zebra beside a skateboard",
             "90 words": " ".join(["a red boat on a lake"] * 15), "empty": ""}
+SPACE = "\N{ZERO WIDTH SPACE}"
 BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two to four: where they lie in several pieces, "
           "the letter is shown with the number of the piece, such as 1/2 and 2/2.")
 
@@ -101,47 +103,49 @@ def places_panel(image, points, attention, tokens, budgets):
 
 
 def explorer_panel(image, attention, c, prompt):
-    """Every token, start, end and padding too, in every layer, at every step, over the picture."""
+    """The prompt itself, a button for every word: the one that is down is mapped over the picture.
+
+    Start, end and padding are buttons too. Layer, step, and what is taken away can be chosen below the prompt.
+    """
     recorded(attention), inputs.picture(image, "image")
     tokens = split_prompt(inputs.components(c).tokenizer, prompt)[:c.max_tokens]
-    pieces = token_positions(c.tokenizer, prompt)
-    end = pieces[-1] + 1 if pieces else 1
-    places = {f"{i} {tokens[i].text}": [i] for i in pieces}
-    places |= {"start": [0], "end": [end], "padding": list(range(end + 1, c.max_tokens))}
+    places, pieces = words_of(tokens), token_positions(c.tokenizer, prompt)
     layers = {"pooled": None} | {short_name(layer.name): layer.name for layer in attention.layers}
     size = max(layer.height for layer in attention.layers)
 
-    def heat(token, layer, step, against):
-        return attention.heatmap(places[token], layers[layer], None if step == "all" else step, size,
+    def frame(word, layer, step, against):
+        heat = attention.heatmap(places[word], layers[layer], None if step == "all" else step, size,
                                  against=pieces if against == "the other words" else None)
+        return maps.explorer_frame(image, heat)
 
-    controls = {"token": menu("token", places, list(places)[min(2, len(places) - 1)]),
+    def readout(word, layer, step, against):
+        spent = attention.spent(layers[layer], None if step == "all" else step)[places[word]].sum()
+        where = f"place {places[word][0]}" if len(places[word]) == 1 else f"{len(places[word])} places"
+        return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read most. On average a "
+                        f"place of the picture spends {spent:.1%} of its attention on it.")
+
+    controls = {"word": buttons("", places, list(places)[min(3, len(places) - 1)]),
                 "layer": menu("layer", layers, "pooled"),
                 "step": slider("step", ["all", *range(attention.steps)], "all"),
                 "against": menu("against", ["the other words", "nothing"], "the other words")}
-    return Panel(controls, lambda **state: maps.explorer_frame(image, heat(**state)),
-                 lambda token, layer, step, against: sentence(
-                     f"{token}: {layer}, step {step}. Yellow is where it was read most."), ahead=False)
+    return Panel(controls, frame, readout, ahead=False)
 
 
-def dial_panel(weights, dials, before, mask):
-    """One card with a word turned down or up; every frame waits ready.
+def words_of(tokens):
+    """{word as it stands in the prompt: its places}, in order, start, end and padding among them.
 
-    dials: {word: (inside, outside, pictures)}: mean changes (weights, cards), and a picture for each weight.
-    before: the picture as it is. mask: of its thing, (H, W) bool.
+    A word that stands there twice has two entries: the second ends in a space of no width, so that the browser, which
+    tells buttons apart by what is written on them, marks the right one.
     """
-    inputs.table(dials, "dials", "{word: (inside, outside, pictures)}")
-
-    def frame(word, weight):
-        return maps.dial_frame(before, dials[word][2][weights.index(weight)], mask)
-
-    def readout(word, weight):
-        inside, outside = (np.mean(dials[word][k][weights.index(weight)]) for k in (0, 1))
-        return sentence(f"{word} x {weight:g}, all cards: a pixel changes by {inside:.1f} inside the mask "
-                        f"and by {outside:.1f} outside. Shown: as it is, turned, the change (64 is yellow).")
-
-    return Panel({"word": menu("word", dials, next(iter(dials))),
-                  "weight": slider("weight", weights, weights[0])}, frame, readout)
+    found, words = {}, {}
+    for place, one in enumerate(tokens):
+        words.setdefault(one.kind if one.word is None else one.word, []).append(place)
+    for places in words.values():
+        name = "".join(tokens[place].text for place in places) or tokens[places[0]].kind
+        while name in found:
+            name += SPACE
+        found[name] = places
+    return found
 
 
 def walk_panel(ways, shares):
@@ -160,12 +164,5 @@ def walk_panel(ways, shares):
                  frame, lambda way, share: sentence(f"{way}: {share:.0%} of the way to the second prompt"))
 
 
-def short_name(path):
-    """The path of a layer without what all of them have: "up_blocks.1.attentions.0..." -> "up 1.0"."""
-    parts = path.split(".")
-    numbers = [part for part in parts[:4] if part.isdigit()]
-    return f"{parts[0].removesuffix('_blocks').removesuffix('_block')} {'.'.join(numbers)}"
-
-
-__all__ = ["dial_panel", "explorer_panel", "inspector_panel", "places_panel", "short_name",
+__all__ = ["explorer_panel", "inspector_panel", "places_panel", "short_name",
            "subtraction_panel", "thermostat_panel", "walk_panel"]

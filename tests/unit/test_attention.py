@@ -9,7 +9,8 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from helpers import denoise
-from helpers.attention import centre_prior, iou, pointing_hit, record_attention, reweight_attention, score_maps
+from helpers.attention import (caught, centre_prior, each_layer, iou, pointing_hit, record_attention, reweight_attention,
+                               score_maps, six_ways)
 from helpers.conditioning import token_positions
 from helpers.postcards import Scene, Subject, sample_scene
 from helpers.conditioning import encode_prompts
@@ -439,3 +440,58 @@ def test_nothing_to_score(tiny_postcard):
         score_maps(tiny_postcard, [])
     with pytest.raises(ValueError, match="words='verbs' is unknown"):
         score_maps(tiny_postcard, [SCENE], words="verbs")
+
+
+# What goes into a layer, and the poolings of the lesson
+
+
+def test_what_is_caught_is_what_the_layer_computes_with(tiny_postcard):
+    with record_attention(tiny_postcard.unet) as attention:
+        call(tiny_postcard, [PROMPT])
+    cross = tiny_postcard.unet.get_submodule(attention.layers[-1].name)
+    itself = tiny_postcard.unet.get_submodule(attention.layers[-1].name.replace("attn2", "attn1"))
+    with pytest.raises(RuntimeError, match="accident"), torch.no_grad(), caught(cross, itself) as seen:
+        call(tiny_postcard, [PROMPT])
+        raise RuntimeError("an accident inside the block")
+    x, text, out = seen[cross]
+    assert torch.equal(text, encode_prompts(tiny_postcard, [PROMPT])) and torch.equal(cross(x, text), out)
+    assert seen[itself][0] is seen[itself][1] and torch.equal(itself(seen[itself][0]), seen[itself][2])
+    before = dict(seen)
+    call(tiny_postcard, ["the blue house"])
+    assert all(seen[layer] is before[layer] for layer in before)  # the hooks are gone, after an error too
+
+
+def test_the_text_encoder_is_caught_likewise(tiny_postcard):
+    encoder = tiny_postcard.text_encoder
+    first = next(module for name, module in encoder.named_modules() if name.endswith("layers.0.self_attn"))
+    with caught(first) as seen:
+        encode_prompts(tiny_postcard, [PROMPT])
+    x, text, out = seen[first]
+    assert x is text and x.shape == out.shape == (1, 77, encoder.config.hidden_size)
+
+
+def test_poolings_name_layers_that_were_recorded(tiny_postcard):
+    with record_attention(tiny_postcard.unet) as attention:
+        for _ in range(2):
+            call(tiny_postcard, [PROMPT])
+    ways, each = six_ways(attention.layers), each_layer(attention.layers, (700, 100))
+    assert len(ways) == 6 and len(each) == 2 * len(attention.layers)
+    maps = [attention.heatmap(3, size=16, **{"against": None, **pooling}) for pooling in (ways | each).values()]
+    assert all(heat.shape == (16, 16) for heat in maps)
+    last = attention.layers[-1].name
+    assert each[f"{last} at t = 100"] == {"layers": last, "steps": 1} and ways["last layer"] == {"layers": last}
+    assert {attention.layers[-1].height} != {one.height for one in attention.layers if one.name in ways["coarsest layers"]["layers"]}
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_what_is_spent_is_the_mean_of_the_probabilities(tiny_postcard, heads):
+    with record_attention(tiny_postcard.unet, heads=heads) as attention:
+        for prompt in (PROMPT, "the blue house"):
+            call(tiny_postcard, [prompt])
+    names = [one.name for one in attention.default_layers]
+    by_hand = np.mean([attention.probabilities(name, step).reshape(-1, 77).mean(0) for name in names for step in (0, 1)], 0)
+    assert np.allclose(attention.spent(), by_hand, atol=1e-6) and attention.spent().sum() == pytest.approx(1, abs=1e-5)
+    alone = attention.probabilities(names[0], 1).reshape(-1, 77).mean(0)
+    assert np.allclose(attention.spent(names[0], 1), alone, atol=1e-6)
+    with pytest.raises(ValueError, match="step"):
+        attention.spent(steps=2)

@@ -97,6 +97,7 @@ WRONG = {
         (lambda *a: attention(*a, mix=True), "changing head 2"),
         (lambda *a: attention(*a)[0], "return two tensors"),
         (lambda *a: attention(*a, plain=True), "the output is not"),
+        (lambda x, t, q, k, v, h: attention(x, t, q, k, v, 4), "shape"),
     ],
     "word_positions": [
         (lambda p, w: [i - 1 for i in positions(p, w)], "off by one"),
@@ -111,6 +112,7 @@ WRONG = {
         (lambda h, m: hit(h, m, swap=True), "exchanged"),
         (lambda h, m: mean_inside_is_higher(h, F.avg_pool2d(1.0 * m[None], 8)[0] > 0.5), "single highest cell"),
         (lambda h, m: m, "True or False"),
+        (lambda h, m: hit(h[:16, :16], m), "32 x 32"),
     ],
 }
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.attention import MapScore
+from helpers.attention import Layer, MapScore, each_layer
 from helpers.conditioning import split_prompt
 from helpers.figures import attention as maps
 from helpers.figures import conditioning as figures
@@ -63,7 +63,13 @@ def test_places(tiny_postcard):
     tokens = split_prompt(tiny_postcard.tokenizer, "a red boat")
     good(maps.dot_grid(CARD.image, points, grid, tokens, {"up 0": (0.5, 0.3, 0.2)}, "a note", 0.9))
     stages = {name: np.random.default_rng(1).normal(size=(len(points), 5)) for name in "abcd"}
-    good(maps.six_lines(points, ["start", "a", "red", "boat", "end"], stages, np.zeros((len(points), 5))))
+    good(maps.four_stages(points, ["start", "a", "red", "boat", "end"], stages))
+
+
+def test_the_drawing_of_attention_names_the_shapes_of_a_layer():
+    alt = good(maps.attention_plan(256, 64, 77, 128, 4)).alt
+    assert "256 places become queries" in alt and "77 tokens keys" in alt
+    good(maps.attention_plan(4096, 320, 77, 768, 8))  # Stable Diffusion 1.5's finest
 
 
 def test_the_top_share():
@@ -74,8 +80,11 @@ def test_the_top_share():
 
 
 def test_report_card():
-    dots = {name: MapScore(0.5, 0.3, 40) for name in ("nouns", "shuffled words", "centre prior")}
-    good(maps.report_card([[0.1, 0.2], [0.8, 0.9]], ["down", "up"], ["t = 1", "t = 2"], dots))
+    layers = [Layer("mid_block.attentions.0.attn2", 8, 8), Layer("up_blocks.1.attentions.0.attn2", 16, 16)]
+    names = ["default", "shuffled words", "centre prior", *each_layer(layers, (700, 100))]
+    scores = {"nouns": {name: MapScore(0.5, 0.3, 40) for name in names}, "sky": {"default": MapScore(0.9, 0.3, 40)}}
+    good(maps.report_card(scores, layers, (700, 100)))
+    assert maps.short_name(layers[1].name) == "up 1.0"
     assert layers_differ_more([[0.1, 0.2], [0.8, 0.9]]) and not layers_differ_more([[0.1, 0.9], [0.2, 0.8]])
 
 
@@ -83,4 +92,3 @@ def test_the_dial():
     inside = np.array([[5, 6], [0, 0], [7, 8]])
     for changes in (inside, np.zeros((3, 2))):
         good(maps.cause_dial([0, 0.5, 4], {"a word": (changes, changes / 4, [CARD.image] * 3)}, CARD.image))
-    assert maps.dial_frame(CARD.image, CARD.image, CARD.masks["boat"]).startswith(b"\x89PNG")

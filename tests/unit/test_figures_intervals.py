@@ -1,6 +1,6 @@
 """The interval of a share is Wilson's, and what is no share is refused."""
 import pytest
-from helpers.figures.intervals import interval
+from helpers.figures.intervals import counted, interval
 
 
 @pytest.mark.parametrize("hits, of, low, high", [(0, 20, 0, 0.161), (20, 20, 0.839, 1), (10, 20, 0.299, 0.701)])
@@ -12,3 +12,7 @@ def test_interval_is_wilsons(hits, of, low, high):
 def test_interval_refuses_what_is_no_share(hits, of):
     with pytest.raises(ValueError, match="is no share"):
         interval(hits, of)
+
+
+def test_a_count_in_words():
+    assert counted(10, 12) == "≈83 % of 12 (95 %: ≈55 to ≈95)" and counted(0, 4).startswith("≈0 % of 4 (95 %: ≈0 to")

@@ -3,7 +3,6 @@
 import io
 
 import ipywidgets as widgets
-import numpy as np
 import pytest
 import torch
 from helpers import record_attention
@@ -75,20 +74,25 @@ def test_places(attention, tiny_postcard):
 
 def test_explorer(attention, tiny_postcard):
     panel = panels.explorer_panel(CARD.image, attention, tiny_postcard, PROMPT)
-    names = list(panel.controls["token"].options)
-    assert names[-3:] == ["start", "end", "padding"] and len(names) == 5 + 3
-    moves(panel, token="start", layer="mid 0", step=1, against="nothing")
-    moves(panel, token="padding")
+    words = panel.controls["word"]
+    assert isinstance(words, widgets.ToggleButtons)
+    assert list(words.options) == ["start", *PROMPT.split(), "end", "padding"]  # the prompt itself
+    assert words.value == "boat" and "boat, place 3 of the prompt" in panel.line.value
+    moves(panel, word="start", layer="mid 0", step=1, against="nothing")
+    moves(panel, word="padding")
+    assert f"padding, {77 - 7} places" in panel.line.value
+    where = [layer.name for layer in attention.layers if panels.short_name(layer.name) == "mid 0"]
+    spent = attention.probabilities(where[0], 1)[..., 7:].sum(-1).mean()  # (heads, h, w, T) -> one number
+    assert f"{spent:.1%} of its attention" in panel.line.value
 
 
-def test_dial():
-    weights = [0, 1, 4]
-    dials = {"noun": (np.ones((3, 2)), np.ones((3, 2)), [CARD.image, OTHER.image, CARD.image]),
-             "colour": (np.ones((3, 2)), np.ones((3, 2)), [OTHER.image, CARD.image, OTHER.image])}
-    panel = moves(panels.dial_panel(weights, dials, CARD.image, CARD.masks["boat"]), weight=1, word="colour")
-    panel.frame = None  # all drawn ahead
-    moves(panel, weight=4)
-    assert "changes by 1.0 inside" in panel.line.value
+def test_every_word_has_a_button_of_its_own(tiny_postcard):
+    places = panels.words_of(split_prompt(tiny_postcard.tokenizer, "a red zebra and a red end"))
+    shown = [word.strip(panels.SPACE) for word in places]
+    assert shown == ["start", "a", "red", "zebra", "and", "a", "red", "end", "end", "padding"]
+    assert len(set(places)) == len(shown)  # told apart by what cannot be seen
+    assert [place for one in places.values() for place in one] == list(range(77))
+    assert len(places["zebra"]) > 1 and len(places["padding"]) > 50
 
 
 def test_walk():

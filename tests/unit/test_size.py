@@ -148,7 +148,7 @@ def test_figures_and_panels_of_a_large_record_read_the_maps_of_all_steps_once(la
     maps = attention._maps
     monkeypatch.setattr(attention, "_maps", lambda *given: made.append(given) or maps(*given))
     panel = panels.explorer_panel(card, attention, large, PROMPT)
-    for token in list(panel.controls["token"].options)[:3]:
-        panel.controls["token"].value = token[1] if isinstance(token, tuple) else token
+    for word in panel.controls["word"].options[:3]:
+        panel.controls["word"].value = word
     assert figures.word_sheet(card, {"boat": attention.heatmap(3, size=64)})
     assert len(made) <= 40  # one look a move, at how many words there are; sums would make hundreds

@@ -1,8 +1,8 @@
 """Lesson 03, second half: what a place reads, maps of words, their report card, the dial of causes."""
-from .dial import cause_dial, dial_frame
+from .dial import cause_dial
 from .maps import blend, explorer_frame, pooled_ways, word_sheet
-from .places import dot_grid, read_at, rings, six_lines
-from .report import report_card
+from .places import attention_plan, dot_grid, four_stages, read_at, rings
+from .report import report_card, short_name
 
-__all__ = ["blend", "cause_dial", "dial_frame", "dot_grid", "explorer_frame", "pooled_ways", "read_at",
-           "report_card", "rings", "six_lines", "word_sheet"]
+__all__ = ["attention_plan", "blend", "cause_dial", "dot_grid", "explorer_frame", "four_stages", "pooled_ways", "read_at",
+           "report_card", "rings", "short_name", "word_sheet"]

@@ -1,10 +1,8 @@
 """F17, the cause dial: what changes where, when one word is turned down or up."""
 import numpy as np
-from PIL import Image
 
 from .. import style
 from ..style import FAINT, NOTE, PROMPT, TITLE, place, show_picture, tidy, write
-from .maps import CIVIDIS
 
 
 def cause_dial(weights, dials, before):
@@ -34,9 +32,9 @@ def cause_dial(weights, dials, before):
     show_picture(fig, before, 0.1, low + size / 2 + 0.05, size)
     write(fig, 0.1 + size / 2, low + size / 2 - 0.08, "as it is", ha="center")
     cards = np.asarray(next(iter(dials.values()))[0]).shape[1]
-    style.claim(fig, "Turn words down or up: what changes is what they cause",
+    style.claim(fig, "Muted alone, a noun is hardly missed; with the words after it, it is",
                 f"{cards} cards, noised and drawn again from the same noise; only the attention to some "
-                "tokens differs. Root scale. Bands: standard error over cards. One card is shown.")
+                "tokens differs. Root scale; bands: standard error. Shown: the card that changes most.")
     return style.finish(fig, "For each kind of token a curve of how far subject and rest change over the "
                              "weight of that token, and below it the picture with it muted and boosted.", 256)
 
@@ -56,18 +54,3 @@ def draw_curves(ax, weights, inside, outside, highest):
 
 def label(weight):
     return {0: "muted", 1: "as it is"}.get(weight, f"x {weight:g}")
-
-
-def dial_frame(before, after, mask):
-    """PNG bytes: as it is, turned, and where they differ, each with the edge of the mask; (H, W) bool."""
-    side, mask = 288, np.asarray(mask)
-    moved = np.abs(np.asarray(after, float) - np.asarray(before, float)).mean(2)    # (H, W)
-    change = Image.fromarray((CIVIDIS(np.clip(moved / 64, 0, 1))[..., :3] * 255).astype(np.uint8))
-    big = np.asarray(Image.fromarray(mask).resize((side, side), Image.NEAREST))
-    edge = big & ~(np.roll(big, 2, 0) & np.roll(big, -2, 0) & np.roll(big, 2, 1) & np.roll(big, -2, 1))
-    sheet = np.full((side, 3 * side + 24, 3), 255, np.uint8)
-    for k, tile in enumerate((before, after, change)):
-        pixels = np.asarray(tile.convert("RGB").resize((side, side), Image.NEAREST)).copy()
-        pixels[edge] = 255 if k == 2 else 0
-        sheet[:, k * (side + 12):k * (side + 12) + side] = pixels
-    return style.encode(sheet, compress_level=1)

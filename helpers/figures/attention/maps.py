@@ -24,17 +24,17 @@ def blend(image, heat, share=0.6):
 
 
 def word_sheet(image, maps, title="Every word leaves a map", note=None):
-    """The picture and, over it, the map of each word. maps: {word: (H, W), 0..1}. Returns a Picture."""
-    columns, size, gap = 8, 1.0, 0.1
-    tiles = {"the picture": image} | {name: blend(image, heat) for name, heat in maps.items()}
-    rows = -(-len(tiles) // columns)
-    fig = style.new_figure(TITLE + 0.02 + rows * (size + 0.28) + NOTE)
-    for k, (name, tile) in enumerate(tiles.items()):
+    """A picture, large, and beside it the map of each word over it. maps: {word: (H, W), 0..1}. A Picture."""
+    columns = 3 if len(maps) <= 6 else 4
+    rows, size, gap, large = max(2, -(-len(maps) // columns)), 1.4 if columns == 3 else 1.2, 0.1, 3.0
+    left = large + 0.4
+    fig = style.new_figure(TITLE + 0.1 + max(large, rows * (size + 0.26)) + NOTE)
+    show_picture(fig, image, 0.12, TITLE + 0.12, large)
+    for k, (name, heat) in enumerate(maps.items()):
         row, column = divmod(k, columns)
-        x, y = 0.12 + column * (size + gap), TITLE + 0.2 + row * (size + 0.28)
-        show_picture(fig, tile, x, y, size)
-        write(fig, x + size / 2, y - 0.1, name, ha="center", fontsize=8.5, color=PROMPT if k else INK,
-              fontweight="bold")
+        x, y = left + column * (size + gap), TITLE + 0.2 + row * (size + 0.26)
+        show_picture(fig, blend(image, heat), x, y, size)
+        write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
     style.claim(fig, title, note or "Yellow: much read, blue: little. Each map has a range of its own.")
     return style.finish(fig, f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
 

@@ -3,7 +3,7 @@ import numpy as np
 from matplotlib.patheffects import withStroke
 
 from .. import style
-from ..style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture, write
+from ..style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture, write
 
 START = "#00573F"
 
@@ -73,7 +73,8 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     grid.spines[["left", "bottom"]].set_color("#DDDDDD")
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
-    style.claim(fig, "Every place spends exactly 1, and much of it on no word of yours", title_of)
+    elsewhere = 1 - np.mean([words for _, words, _ in budgets.values()])
+    style.claim(fig, "Every place spends exactly 1" + (", and most of it on no word" if elsewhere > 0.5 else ""), title_of)
     return style.finish(fig, "A postcard with numbered places and, for each, dots as large as what it "
                              "reads of each token; below, the share of start, words, padding in each layer.", 128)
 
@@ -106,35 +107,102 @@ def draw_budgets(fig, left, top, budgets):
     ax.spines[:].set_visible(False)
 
 
-def six_lines(points, names, stages, difference, shapes=("(n, T)", "(n, T)", "(n, T)", "(n, d)", "(n, C)")):
-    """F15: the stages of attention for a few places, and the difference to the library. A Picture.
+def attention_plan(places, channels, tokens, width, heads):
+    """One drawing of attention: x asks, the text answers, with the shapes of one layer. A Picture.
 
-    points: {name: (row, column)}. names: of the first tokens. stages: {code: (places, columns)}: two signed,
-    the softmax, the output. difference: (places, columns). shapes: a text for each panel.
+    places, channels: rows and columns of x. tokens, width: of the text. heads: how many share the channels. Beside
+    it who may read whom: words in cross-attention, places in self-attention, the text encoder under its causal mask.
     """
-    panels = {**stages, "library - ours": difference}
-    wide, high, gap, left, top = 1.5, 1.5, 0.17, 0.78, TITLE + 0.45
+    fig = style.new_figure(TITLE + 3.75 + NOTE)
+    top, each = TITLE + 0.2, channels // heads
+    matrix(fig, 0.55, top + 0.25, 0.62, 1.1, SIGNAL, "x", f"{places} places\n{channels} numbers each")
+    matrix(fig, 0.55, top + 2.2, 0.8, 0.7, PROMPT, "text", f"{tokens} tokens\n{width} numbers each")
+    for y, name, colour, start, said in ((0.25, "Q", SIGNAL, 0.8, "queries: what is asked"),
+                                         (1.75, "K", PROMPT, 2.5, "keys: what is offered"),
+                                         (2.75, "V", PROMPT, 2.6, "values: what is given")):
+        high = 1.1 if name == "Q" else 0.6
+        style.arrow(fig, (1.25 if name == "Q" else 1.42, top + start), (2.5, top + y + high / 2), colour)
+        write(fig, 1.86, top + (start + y + high / 2) / 2 - 0.14, f"W_{name.lower()}", ha="center", color=colour,
+              fontweight="bold")
+        stripes(fig, 2.55, top + y, 0.62, high, colour, heads)
+        write(fig, 2.86, top + y + high / 2, name, ha="center", fontweight="bold", fontsize=12, color="white",
+              path_effects=[withStroke(linewidth=2.5, foreground=INK)])
+        write(fig, 2.55, top + y - 0.1, said, fontsize=7.5, color=colour)
+    style.arrow(fig, (3.22, top + 0.8), (3.95, top + 0.95), SIGNAL)
+    style.arrow(fig, (3.22, top + 2.05), (3.95, top + 1.15), PROMPT)
+    matrix(fig, 4.0, top + 0.5, 0.75, 1.1, GUIDED, "map", f"{places} x {tokens} for each\nhead, rows sum to 1")
+    write(fig, 3.98, top + 0.17, "$\\mathrm{softmax}(Q K^\\top / \\sqrt{d})$", fontsize=9.5, color=GUIDED, **style.MATH)
+    write(fig, 3.98, top + 0.37, f"d = {channels} / {heads} = {each}", fontsize=7.5, color=FAINT)
+    style.arrow(fig, (4.8, top + 1.05), (5.4, top + 1.05), GUIDED)
+    style.arrow(fig, (3.22, top + 3.05), (5.7, top + 1.66), PROMPT)
+    stripes(fig, 5.45, top + 0.5, 0.62, 1.1, SIGNAL, heads)
+    write(fig, 5.76, top + 1.05, "out", ha="center", fontweight="bold", color="white",
+          path_effects=[withStroke(linewidth=2.5, foreground=INK)])
+    write(fig, 5.45, top + 0.27, f"map times V, {heads} heads\nside by side", fontsize=7.5, color=FAINT)
+    write(fig, 6.75, top - 0.02, "who may read whom", fontweight="bold")
+    for k, (name, said, mine, theirs, rows, columns) in enumerate((
+            ("cross-attention", "places read tokens", SIGNAL, PROMPT, 8, 5),
+            ("self-attention", "places read places", SIGNAL, SIGNAL, 8, 8),
+            ("causal self-attention", "tokens read themselves\nand those before", PROMPT, PROMPT, 6, 6))):
+        y = top + 0.2 + 1.2 * k
+        for i in range(rows):
+            for j in range(columns):
+                allowed = k < 2 or j <= i
+                style.block(fig, 6.75 + 0.11 * j, y + 0.11 * i, 0.095, 0.095, theirs if allowed else "#E4E4E4")
+            style.block(fig, 6.62, y + 0.11 * i, 0.06, 0.095, mine)
+        write(fig, 7.7, y + 0.2, name, fontsize=7.5, fontweight="bold")
+        write(fig, 7.7, y + 0.45, said, fontsize=7, color=FAINT)
+    style.claim(fig, "Attention: every row asks, every token answers, a softmax decides who is heard",
+                "Blue: the picture. Green: the text. Stripes: heads, each with its own share of the channels. "
+                "Grey: masked, read with weight 0.")
+    return style.finish(fig, f"A drawing of cross-attention: {places} places become queries, {tokens} tokens keys and "
+                             "values, their softmax a map for each head; beside it who may read whom, the text encoder "
+                             "only looking back.", 128)
+
+
+def matrix(fig, left, top, width, height, colour, name, said):
+    """A filled box with its name in it and its shape below."""
+    style.block(fig, left, top, width, height, colour)
+    write(fig, left + width / 2, top + height / 2, name, ha="center", fontweight="bold", color="white")
+    write(fig, left, top + height + 0.2, said, fontsize=7.5, color=FAINT)
+
+
+def stripes(fig, left, top, width, height, colour, count):
+    """A box cut into as many upright stripes as there are heads."""
+    each = width / count
+    for k in range(count):
+        bar = style.block(fig, left + k * each, top, 0.86 * each, height, colour)
+        bar.set_alpha(1 - 0.55 * (k % 2))
+
+
+def four_stages(points, names, stages, shapes=("(n, T)", "(n, T)", "(n, T)", "(n, d)")):
+    """F15: what attention computes on the way, for a few places and one head. A Picture.
+
+    points: {name: (row, column)}. names: of the first tokens. stages: {code: (places, columns)}: scores, the same
+    divided, their softmax, the output. shapes: a text for each panel.
+    """
+    wide, high, gap, left, top = 1.85, 1.6, 0.2, 0.78, TITLE + 0.45
     fig = style.new_figure(top + high + 1.05 + NOTE)
-    for k, (code, values) in enumerate(panels.items()):
-        x, signed, empty = left + k * (wide + gap), k != 2, k == len(panels) - 1
+    reach = max(np.abs(values).max() for values in list(stages.values())[:2])   # of both tables of scores
+    for k, (code, values) in enumerate(stages.items()):
+        x, signed = left + k * (wide + gap), k != 2
         ax = place(fig, x, top, wide, high)
-        reach = 1e-5 if empty else np.abs(values).max()
+        most = reach if k < 2 else np.abs(values).max()
         ax.imshow(values, aspect="auto", cmap=style.SIGNED if signed else style.SEQUENTIAL,
-                  vmin=-reach if signed else 0, vmax=reach, interpolation="nearest")
+                  vmin=-most if signed else 0, vmax=most, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         write(fig, x + wide / 2, top - 0.13, shapes[k], ha="center", fontsize=7.5, color=FAINT)
-        write(fig, x + wide / 2, top + high + 0.68, code, ha="center", fontsize=7.5, family="monospace")
-        if k < 3:
-            for j, name in enumerate(names):
-                write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=5.5,
-                      rotation=90, ha="center", va="top", color=PROMPT)
-        said = f"colours: +-{reach:.0e}" if empty else "each row sums to 1" if k == 2 else ""
-        write(fig, x + wide / 2, top + high + 0.85, said, ha="center", fontsize=7.5,
+        write(fig, x + wide / 2, top + high + 0.72, code, ha="center", fontsize=7.5, family="monospace")
+        for j, name in enumerate(names if k < 3 else ()):
+            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=6,
+                  rotation=90, ha="center", va="top", color=PROMPT)
+        said = "each row sums to 1" if k == 2 else f"from {values.min():.1f} to {values.max():.1f}"
+        write(fig, x + wide / 2, top + high + 0.9, said, ha="center", fontsize=7.5,
               color=GUIDED if k == 2 else FAINT)
     for i, name in enumerate(points):
         write(fig, left - 0.06, top + (i + 0.5) * high / len(points), name, ha="right", fontsize=8)
-    style.claim(fig, "Six lines of arithmetic are the whole of cross-attention",
-                f"{len(points)} places of the picture, one head. Purple: above 0, orange: below. The last "
-                "panel is empty: both ways give the same numbers.")
-    return style.finish(fig, "Small tables in a row: scores, scaled scores, their softmax, the output, and "
-                             "the difference to the library, which is empty.", 128)
+    style.claim(fig, "Scores, divided, shared out, handed over: one head at work",
+                f"{len(points)} places of the picture in rows, the words in columns. Purple: above 0, orange: below; "
+                "both tables of scores have the same colours.")
+    return style.finish(fig, "Four tables in a row, for a few places of the picture: scores against the words, the same "
+                             "divided and paler, their softmax, and the output.", 128)

@@ -1,6 +1,8 @@
 """F16, the report card of the maps: layers and steps, and how they compare with guessing."""
 import numpy as np
 
+from helpers.attention.score import each_layer
+
 from .. import style
 from ..intervals import interval
 from ..style import INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
@@ -9,11 +11,26 @@ COLOURS = {"nouns": PROMPT, "subjects": PROMPT, "colours": PROMPT, "shuffled wor
            "centre prior": NOISE}
 
 
-def report_card(table, layers, steps, dots, note=None):
+def short_name(path):
+    """The path of a layer without what all of them have: "up_blocks.1.attentions.0..." -> "up 1.0"."""
+    parts = path.split(".")
+    numbers = [part for part in parts[:4] if part.isdigit()]
+    return f"{parts[0].removesuffix('_blocks').removesuffix('_block')} {'.'.join(numbers)}"
+
+
+def report_card(scores, layers, timesteps):
     """Pointing game by layer (rows) and noise level (columns), and beside it the pooled map. A Picture.
 
-    table: (layers, steps), 0..1. layers: names. steps: labels. dots: {name: MapScore}.
+    scores: of `score_maps` for groups of words, "nouns" among them, with the poolings "default" and `each_layer`.
+    layers: of the record. timesteps: as they were scored.
     """
+    nouns = scores["nouns"]
+    table = [[nouns[name].pointing for name in each_layer([one], timesteps)] for one in layers]
+    dots = {group: marks["default"] for group, marks in scores.items()}
+    dots |= {cheat: nouns[cheat] for cheat in ("shuffled words", "centre prior")}
+    layers, steps = [short_name(one.name) for one in layers], [f"t = {t}" for t in timesteps]
+    note = (f"{nouns['default'].n} maps of nouns on fresh postcards. Colour words are marked on the thing they belong to. "
+            "Grey: cheats.")
     high = max(0.3 * len(layers), 0.34 * len(dots))
     left, top, wide = 1.75, TITLE + 0.55, 3.0
     fig = style.new_figure(top + high + 0.25 + NOTE)
