@@ -11,7 +11,7 @@ from tools.setup_cell import badge, setup_cell
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 SECOND_EDITION = {
-    "01",
+    "01", "03",
 }
 
 
