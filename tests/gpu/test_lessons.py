@@ -42,8 +42,8 @@ def run(file, dtype, cut, change=""):
     if cut:
         leave_out(lesson, NOT_ASSERTED.get(file.stem[:2], []))
     begin = [f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]", "import card",
-             f"on = card.begin({dtype!r})", f"card.cut_trainings({STEPS})" * cut, change]
-    end = ["import torch", f"assert c.device == on and c.dtype == torch.{dtype}, f'{{c}} is not on {{on}}'"]
+             f"_card_begun = card.begin({dtype!r})", f"card.cut_trainings({STEPS})" * cut, change]
+    end = ["import torch", f"assert c.device == _card_begun and c.dtype == torch.{dtype}, c"]
     lesson.cells.insert(0, nbformat.v4.new_code_cell("\n".join(begin)))
     lesson.cells.append(nbformat.v4.new_code_cell("\n".join(end)))
     NotebookClient(lesson, timeout=3600, kernel_name="python3", allow_errors=True,
