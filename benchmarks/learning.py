@@ -137,7 +137,7 @@ def tiny_vae(lesson, most=1):
         return {f"beta {lesson.names['beta']:g}": look_at(lesson.names["net"])["psnr"]}
 
     watch = Stopwatch(decibels, (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7), len(betas), most)
-    train(lesson, "progress.update(", watch)
+    train(lesson, "enumerate(BETAS)", watch)
     curves = {label: curve for run in range(len(betas)) if watch.curves[run]
               for label, curve in watch.by_label(run).items()}
     return Training("Lesson 02: a tiny VAE, at three betas", "PSNR of unseen, dB", curves)

@@ -218,3 +218,74 @@ def jpeg_within(image, limit, free_header=False):
         one = jpeg(image, middle)
         low, high = (middle, high) if one.size - free_header * one.header <= limit else (low, middle - 1)
     return jpeg(image, low)
+
+
+# A small world for a small autoencoder
+
+DAY, DUSK = ((70, 150, 225), (205, 230, 245), (255, 250, 215), (30, 100, 160)), \
+            ((60, 60, 130), (250, 130, 90), (255, 220, 120), (40, 45, 100))    # zenith, horizon, sun, sea
+DIALS = "where the sun is, left to right", "how high it stands", "how large it is", "how low the sea lies", "the hour: dusk to day"
+
+
+def small_world(dials, size=32):
+    """Pictures of a sun over the sea, (n, 3, size, size) in -1..1, each made of five numbers of 0 to 1: DIALS.
+
+    dials: (n, 5), float. size: 8 to 512 pixels a side. The same numbers give the same picture, and nothing else is in it.
+    """
+    inputs.tensor(dials, "dials", "n", 5), inputs.whole_number(size, "size", 8, 512)
+    if not 0 <= dials.min() <= dials.max() <= 1:
+        raise ValueError("dials must lie in 0..1: torch.rand(n, 5) draws some.")
+    x, y, radius, sea, hour = dials.T[:, :, None, None]                             # (n, 1, 1) each
+    x, radius, sea = 0.2 + 0.6 * x, 0.12 + 0.1 * radius, 0.55 + 0.25 * sea
+    y = 0.2 + (sea - 0.25) * y
+    places = torch.linspace(0, 1, size)
+    across, down, soft = places[None, None, :], places[None, :, None], 1.2 / size   # soft: the width of an edge
+    sun = ((radius - ((across - x) ** 2 + (down - y) ** 2).sqrt()) / soft + 0.5).clamp(0, 1)        # (n, size, size)
+    water = ((down - sea) / soft + 0.5).clamp(0, 1)                                 # (n, size, 1)
+    glitter = 0.7 * (1 - ((across - x) / (0.9 * radius)) ** 2).clamp(0) * (1 - (down - sea) / (1.02 - sea)).clamp(0, 1)
+
+    def mixed(a, b, share):                                                         # share 0: a, 1: b
+        return a + (b - a) * share[:, None]
+
+    zenith, horizon, light, deep = (mixed(*(torch.tensor(one).view(1, 3, 1, 1) / 127.5 - 1 for one in pair), hour)
+                                    for pair in zip(DUSK, DAY))                     # (n, 3, 1, 1) each
+    sky = mixed(mixed(zenith, horizon, (down / sea).clamp(0, 1)), light, sun)
+    return mixed(sky, mixed(deep, horizon, glitter), water)
+
+
+# What a network costs
+
+SD15 = {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768, "attention_head_dim": 8}  # its U-Net; all else: defaults
+
+
+def unet_work(config, channels, size):
+    """Operations of one call of a U-Net, one picture, no guidance: {"attention": FLOPs, "other": FLOPs}.
+
+    config: of a UNet2DConditionModel, or SD15. channels, size: of what it is built for, (1, channels, size, size). Counted by
+    PyTorch on tensors that have shapes and no numbers, so a network of any size will do.
+    """
+    inputs.whole_number(channels, "channels", 1, 1024), inputs.whole_number(size, "size", 8, 4096)
+    from diffusers import UNet2DConditionModel
+    from torch.utils.flop_counter import FlopCounterMode
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        net = UNet2DConditionModel.from_config(dict(config), in_channels=channels, out_channels=channels)
+        net(torch.empty(1, channels, size, size), 0, torch.empty(1, 77, net.config.cross_attention_dim))
+    flops = {str(kind): count for kind, count in counter.get_flop_counts()["Global"].items()}
+    attention = sum(count for kind, count in flops.items() if "bmm" in kind or "attention" in kind)
+    return {"attention": attention, "other": sum(flops.values()) - attention}
+
+
+class TinyVAE(torch.nn.Module):
+    """An autoencoder for pictures of 32 x 32 that trains in seconds: encoder (n, 3, 32, 32) -> (n, 2 d), means and then
+    logvars; decoder (n, d) -> (n, 3, 32, 32). d: numbers of a latent."""
+
+    def __init__(self, d=16):
+        inputs.whole_number(d, "d", 1, 1024)
+        super().__init__()
+        nn = torch.nn
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, 16, 4, 4), nn.SiLU(), nn.Conv2d(16, 32, 2, 2), nn.SiLU(), nn.Flatten(),    # (n, 512)
+            nn.Linear(512, 256), nn.SiLU(), nn.Linear(256, 2 * d))
+        self.decoder = nn.Sequential(
+            nn.Linear(d, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 1536), nn.SiLU(),
+            nn.Unflatten(1, (24, 8, 8)), nn.Conv2d(24, 48, 3, padding=1), nn.PixelShuffle(4))

@@ -173,6 +173,11 @@ latent("jpeg quality", (*NOT_WHOLE, 0, -1, 96, 101, 10**9), lambda w, bad: laten
 latent("jpeg image", NOT_PICTURE, lambda w, bad: latents.jpeg(bad, 50))
 latent("jpeg_within limit", (*NOT_WHOLE, 0, -5), lambda w, bad: latents.jpeg_within(w.image, bad))
 latent("jpeg_within free_header", NOT_FLAG, lambda w, bad: latents.jpeg_within(w.image, 500, bad))
+latent("small_world dials", (*NOT_TENSOR, torch.zeros(2, 4), torch.full((2, 5), 2.0), torch.full((2, 5), NAN)),
+       lambda w, bad: latents.small_world(bad))
+latent("small_world size", (*NOT_WHOLE, 0, 7, 10**6), lambda w, bad: latents.small_world(torch.zeros(2, 5), bad))
+latent("TinyVAE d", (*NOT_WHOLE, 0, -1), lambda w, bad: latents.TinyVAE(bad))
+latent("unet_work size", (*NOT_WHOLE, 0, -1, 7, 10**5), lambda w, bad: latents.unet_work(w.c.unet.config, 4, bad))
 latent("shrink factor", (*NOT_WHOLE, 0, -1, 7, 256), lambda w, bad: latents.shrink(w.pixels, bad))
 latent("shrink pixels", (*NOT_TENSOR[:5], torch.zeros(3, 8, 8)), lambda w, bad: latents.shrink(bad, 2))
 latent("preview latents", (*NOT_TENSOR, torch.zeros(4, 16, 16), torch.zeros(1, 3, 16, 16), torch.zeros(2, 4, 16, 16)),
@@ -491,12 +496,9 @@ panel("walk_panel ways", (None, {}, {"straight": [5]}, {"straight": []}), lambda
 panel("walk_panel shares", (None, [], "ab"), lambda w, bad: conditioning_panels.walk_panel({"straight": [w.image]}, bad))
 panel("noise_panel picture", (*NOT_TENSOR[:5], torch.zeros(1, 8, 8)), lambda w, bad: diffusion_panels.noise_panel(bad, w.pixels[0]))
 panel("noise_panel noise", (None, torch.zeros(3, 8, 8)), lambda w, bad: diffusion_panels.noise_panel(w.pixels[0], bad))
-panel("beta_panel moments", (None, {}, []), lambda w, bad: latents_panels.beta_panel(bad))
 panel("rate_panel pictures", (None, {}, []), lambda w, bad: latents_panels.rate_panel(bad, [5]))
 panel("rate_panel quality", ([], None, [0], [101], ["9"]), lambda w, bad: latents_panels.rate_panel({"a": (w.image, w.image, 9)}, bad),
       "qualit")
-panel("latents.walk_panel in_latents", (None, torch.zeros(1, 3, 8, 8)), lambda w, bad: latents_panels.walk_panel(
-    torch.zeros(2, 3, 8, 8), bad, [0.0, 1.0]))
 panel("mixer_panel image", (None, "boat.png", SQUARE), lambda w, bad: latents_panels.mixer_panel(w.c, bad))
 panel("moved_panel trained", (None, {}, []), lambda w, bad: concept_panels.moved_panel(bad))
 panel("teachers_panel wishes", (None, {}, []), lambda w, bad: concept_panels.teachers_panel(bad))

@@ -6,74 +6,136 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from .. import latents as codec
-from .base import Refused, Sheet, close, random
+from .base import NotFinite, Refused, Sheet, close, random
 
 sheet = Sheet()
 progress, yours_else = sheet.progress, sheet.yours_else
 
 
-@sheet.exercise(1, lambda mean, logvar: mean.shape[:1])
-def kl_to_prior(answer):
-    """kl_to_prior(mean, logvar): both (B, C, h, w) -> (B,), in nats."""
-    zeros = torch.zeros(3, 4, 2, 4)                                     # 32 numbers a picture
+@sheet.exercise(1, lambda encoder, decoder, batch, eps: {"decoded": batch.shape, "kl": batch.shape[:1]})
+def vae_forward(answer):
+    """vae_forward(encoder, decoder, batch, eps) -> decoded (n, 3, H, W), kl (n,) in nats.
+
+    encoder: (n, 3, H, W) -> (n, 2 d), mean and logvar. decoder: (n, d) -> (n, 3, H, W). eps: (n, d), noise.
+    """
+    zeros = torch.zeros(3, 3, 2, 4)                                     # 24 numbers a picture
+    still = torch.zeros(3, 24)
+
+    def coded(logvar):                                                  # the mean is the picture itself
+        return lambda pixels: torch.cat([pixels.flatten(1), logvar.expand(len(pixels), -1)], 1)
+
+    def decoder(z):
+        return z.unflatten(1, (3, 2, 4))
+
     try:
-        result = answer(zeros, zeros)
+        decoded, kl = answer(coded(torch.zeros(24)), decoder, zeros, still)
     except Refused as refused:
         shape = () if isinstance(refused.result, (int, float)) else getattr(refused.result, "shape", None)
-        if shape == zeros.shape:
-            return "that is one number for each latent: add them up, one sum per picture"
+        if shape == still.shape:
+            return "kl is one number for each latent: add them up, one sum per picture"
         if shape == ():
-            return "that is one number for the whole batch: keep the pictures apart, (B,)"
+            return "keep the pictures apart: kl is one number per picture, (n,)"
         raise
-    if not close(result, torch.zeros(3), 1e-6):
-        return (f"the prior itself (mean 0, logvar 0) must cost 0, yours costs {float(result[0]):.1f}: "
+    if not close(kl, torch.zeros(3), 1e-6):
+        return (f"the prior itself (mean 0, logvar 0) must cost 0, yours costs {float(kl[0]):.1f}: "
                 "logvar is the logarithm of the variance, which is then 1")
-    mean = zeros.clone()
-    mean[1, 2, 1, 3] = 2.0
-    cost = answer(mean, zeros)
-    if close(cost[1], 2 / 32, 1e-4) or close(cost[1], 4 / 32, 1e-4):
+    batch, logvar, eps = random(3, 3, 2, 4), random(24, seed=1), random(3, 24, seed=2)
+    (quiet, _), (drawn, _), (again, _) = (answer(coded(logvar), decoder, batch, one) for one in (still, eps, eps))
+    if not close(drawn, again, 0):
+        return "two calls differ: use the eps you are given, draw none yourself"
+    if close(quiet, decoder(logvar.expand(3, -1)), 1e-5):
+        return "you decoded logvar: the first half of the encoder's numbers is the mean, the second is logvar"
+    if not close(quiet, batch, 1e-5):
+        return "with eps = 0 the decoder must be given the mean"
+    if close(drawn, quiet, 1e-6):
+        return "eps has no effect: add it to the mean, times sigma"
+    width = (drawn - quiet).flatten(1) / eps
+    for wrong, hint in ((logvar.exp(), "you multiplied by the variance: sigma is its square root"),
+                        (logvar, "you multiplied by logvar: logvar 0 means variance 1, so take exp first"),
+                        (torch.ones(24), "eps comes in with width 1 everywhere: multiply it by sigma")):
+        if close(width, wrong.expand(3, -1), 1e-3):
+            return hint
+    if not close(drawn, decoder(batch.flatten(1) + (logvar / 2).exp() * eps), 1e-4):
+        return "(z - mean) / eps must be sigma = exp(logvar / 2), in every place"
+    far = zeros.clone()
+    far[1, 2, 1, 3] = 2.0
+    cost = answer(coded(torch.zeros(24)), decoder, far, eps)[1]
+    if close(cost[1], 2 / 24, 1e-4) or close(cost[1], 4 / 24, 1e-4):
         return "you averaged over the numbers of a picture: the KL is their sum"
     if close(cost[1], 4.0, 1e-4):
         return "one mean at 2 costs 4 nats, it should be 2: where is the half?"
     if not close(cost, [0.0, 2.0, 0.0], 1e-4):
         return ("one mean at 2, all else as the prior, must cost 2 nats in that picture, yours costs "
                 f"{float(cost[1]):.2f}")
-    narrow = answer(zeros, zeros - 2)
+    narrow = answer(coded(torch.full((24,), -2.0)), decoder, zeros, eps)[1]
     if float(narrow.min()) < 0:
         return ("a cloud narrower than the prior got a negative cost: a KL is never negative, look at the "
                 "signs")
-    if not close(narrow, torch.full((3,), 16 * (math.exp(-2) + 1)), 1e-3):
+    if not close(narrow, torch.full((3,), 12 * (math.exp(-2) + 1)), 1e-3):
         return ("right for the mean, wrong for the width: the variance is exp(logvar), and logvar itself "
                 "is subtracted")
-    mean, logvar = random(5, 3, 4, 4), random(5, 3, 4, 4, seed=1)
-    library = DiagonalGaussianDistribution(torch.cat([mean, logvar], 1)).kl()
-    if not close(answer(mean, logvar), library, 1e-2):
-        return "right on simple inputs, but random ones differ from the library's posterior.kl()"
-
-
-@sheet.exercise(2, lambda mean, logvar, eps: mean.shape)
-def sample_latent(answer):
-    """sample_latent(mean, logvar, eps): all (B, C, h, w) -> (B, C, h, w)."""
-    mean, logvar, eps = random(2, 4, 3, 3), random(2, 4, 3, 3, seed=1), random(2, 4, 3, 3, seed=2)
-    result = answer(mean, logvar, eps)
-    if not close(result, answer(mean, logvar, eps), 0):
-        return "two calls differ: use the eps you are given, draw none yourself"
-    if not close(answer(mean, logvar, torch.zeros_like(eps)), mean, 1e-6):
-        return "eps = 0 must give the mean"
-    if close(result, mean, 1e-6):
-        return "eps has no effect: add it, times sigma"
-    width = (result - mean) / eps
-    if close(width, logvar.exp(), 1e-3):
-        return "you multiplied by the variance: sigma is its square root"
-    if close(width, logvar, 1e-3):
-        return "you multiplied by logvar: logvar 0 means variance 1, so take exp first"
-    if close(width, torch.ones_like(width), 1e-3):
-        return "eps comes in with width 1 everywhere: multiply it by sigma"
-    if not close(result, mean + (logvar / 2).exp() * eps, 1e-4):
-        return "(z - mean) / eps must be sigma = exp(logvar / 2), in every place"
     wide = logvar.clone().requires_grad_()
-    if not answer(mean, wide, eps).requires_grad:
+    if not all(one.requires_grad for one in answer(coded(wide), decoder, batch, eps)):
         return "no gradient reaches logvar: stay with tensors, without no_grad, detach or item"
+    into, out = random(3072, 32, seed=3) / 50, random(16, 3072, seed=4)    # as large as the lesson's own
+    batch, eps = random(2, 3, 32, 32, seed=5), random(2, 16, seed=6)
+    mean, logvar = (batch.flatten(1) @ into).chunk(2, 1)
+    decoded, kl = answer(lambda x: x.flatten(1) @ into, lambda z: (z @ out).unflatten(1, (3, 32, 32)), batch, eps)
+    library = DiagonalGaussianDistribution(torch.cat([mean, logvar], 1)[:, :, None, None]).kl()
+    if not close(kl, library, 1e-2):
+        return "right on simple inputs, but random ones differ from the library's posterior.kl()"
+    if not close(decoded, ((mean + (logvar / 2).exp() * eps) @ out).unflatten(1, (3, 32, 32)), 1e-2):
+        return "right on small pictures, but not on 16 numbers for 32 x 32 pixels"
+
+
+@sheet.exercise(2, lambda a, b: a.shape[:1])
+def feature_distance(answer):
+    """feature_distance(a, b): features of two batches of pictures, (n, c, h, w) each -> (n,)."""
+    a = torch.zeros(2, 3, 2, 2)
+    b = a.clone()
+    a[:, 0], b[:, 0], b[1, 0, 0, 0], b[1, 1, 0, 0] = 1.0, 1.0, 0.0, 1.0   # one place of four differs, in picture 1
+    try:
+        result = answer(a, b)
+    except Refused as refused:
+        shape = () if isinstance(refused.result, (int, float)) else getattr(refused.result, "shape", None)
+        if shape == ():
+            return "that is one number for the whole batch: keep the pictures apart, (n,)"
+        raise
+    if not close(result[0], 0.0, 1e-4):
+        return "equal features must be at distance 0"
+    if not close(answer(2 * a, b)[0], 0.0, 1e-4):
+        return "features twice as strong are the same pattern, at distance 0: make every place's vector of length 1 first"
+    one = random(2, 5, 3, 3)
+    if not close(answer(one, random(2, 1, 3, 3, seed=1).exp() * one), torch.zeros(2), 1e-4):
+        return "each place has its own length: divide by the root of the sum of squares over the channels, dim 1, alone"
+    if close(result[1], 2.0, 1e-3):
+        return "sum over the channels, but take the mean over the places: yours grows with the size of the picture"
+    if close(result[1], 0.5 / 3, 1e-3):
+        return "take the mean over the places only: the squares of the channels are added up"
+    if close(result[1], 2**0.5 / 4, 1e-3):
+        return "leave the root out: LPIPS adds up squared differences"
+    if not close(result[1], 0.5, 1e-3):
+        return ("vectors at right angles are 2 apart (squared), in one place of four that is 0.5 on average; yours "
+                f"says {float(result[1]):.2f}")
+    blank, half = torch.zeros(1, 3, 2, 2, requires_grad=True), torch.ones(1, 3, 2, 2)
+    half[..., 1] = 0                                                    # two places are without features in both
+    try:
+        empty = answer(blank, half)
+    except NotFinite:
+        return "a place where every feature is 0 gives NaN: add something tiny, such as 1e-8, to the sum under the root"
+    if not close(empty, 0.5, 1e-3):
+        return ("a place where every feature is 0 in both is at distance 0, and at distance 1 from any other; yours says "
+                f"{float(empty.detach()):.2f} where half of the places are the one and half the other: add 1e-8 under the root")
+    if not empty.requires_grad:
+        return "no gradient reaches a: stay with tensors, without no_grad, detach or item"
+    if not torch.autograd.grad(empty.sum(), blank)[0].isfinite().all():
+        return ("right, but the gradient at a place where every feature is 0 is NaN, for a root is infinitely steep at 0: "
+                "add the 1e-8 under the root, to the sum of squares")
+    for shape in ((3, 24, 16, 16), (3, 48, 8, 8), (3, 96, 4, 4)):       # as the lesson's own
+        a, b = random(*shape), random(*shape, seed=1)
+        unit = [one / one.square().sum(1, keepdim=True).sqrt() for one in (a, b)]
+        if not close(answer(a, b), (unit[0] - unit[1]).square().sum(1).mean((1, 2)), 1e-3):
+            return f"right on small features, but not on random ones of shape {shape}"
 
 
 @sheet.exercise(3, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})

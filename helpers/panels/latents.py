@@ -55,21 +55,6 @@ def cloud_panel(cloud):
     return Panel({"k": slider("k", cloud.factors, cloud.factors[0])}, cloud.frame, readout)
 
 
-def beta_panel(moments):
-    """F10 at several moments of training: {moment: columns of figures.latents.beta_dial}."""
-    inputs.table(moments, "moments", "{moment: columns}")
-
-    def readout(moment):
-        said = [f"beta {beta:g}: KL {float(column['kl'].sum()):.1f} nats"
-                for beta, column in moments[moment].items()]
-        return sentence(f"{moment}: " + ", ".join(said))
-
-    def frame(moment):
-        return figures.beta_dial(moments[moment]).png
-
-    return Panel({"moment": buttons("", list(moments), list(moments)[-1])}, frame, readout)
-
-
 def rate_panel(pictures, qualities):
     """A picture, what the VAE made of it, what JPEG made of it at some quality.
 
@@ -99,21 +84,3 @@ def rate_panel(pictures, qualities):
     middle = qualities[len(qualities) // 2]
     return Panel({"picture": buttons("", list(pictures), next(iter(pictures))),
                   "quality": slider("JPEG quality", qualities, middle)}, frame, readout)
-
-
-def walk_panel(in_pixels, in_latents, shares):
-    """Two walks between two pictures, (n, 3, H, W) each, at n shares: a slider over how far they are."""
-    shares = inputs.list_of(shares, "shares", "numbers from 0 to 1", object, least=1)
-    for walk, name in ((in_pixels, "in_pixels"), (in_latents, "in_latents")):
-        inputs.tensor(walk, name, len(shares), 3, "H", "W")
-    pairs = dict(zip(shares, zip(in_pixels, in_latents)))
-    differ = {share: (a - b).abs().mean(0) for share, (a, b) in pairs.items()}              # (H, W) each
-
-    def frame(share):
-        return figures.walk_frame(*pairs[share], figures.unsigned(differ[share], figures.WRONG), share)
-
-    def readout(share):
-        return (f"(1 - {share:.2f}) &middot; first + {share:.2f} &middot; second: the two walks differ by "
-                f"{float(differ[share].mean()) / 2:.1%} of the brightness range")
-
-    return Panel({"share": slider("share", shares, shares[len(shares) // 2])}, frame, readout)

@@ -11,7 +11,9 @@ from tools.setup_cell import badge, setup_cell
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 SECOND_EDITION = {
-    "01", "03",
+    "01",
+    "02",
+    "03",
 }
 
 

@@ -1,8 +1,7 @@
 """Every check of lesson 02 accepts right answers, however written; each mistake gets its own hint."""
 
-import pytest
 import torch
-from helpers.checks import latents as checks
+import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
 
@@ -10,8 +9,41 @@ def kl(mean, logvar):
     return 0.5 * (mean**2 + logvar.exp() - 1 - logvar)
 
 
-def kl_by_loop(mean, logvar):
-    return torch.stack([sum(kl(m, v).flatten()) for m, v in zip(mean, logvar)])
+def forward(drawn=lambda m, v, e: m + (v / 2).exp() * e, cost=lambda m, v: kl(m, v).sum(1), swapped=False):
+    """An answer to exercise 1 that draws and counts as it is told."""
+    def vae_forward(encoder, decoder, batch, eps):
+        mean, logvar = encoder(batch).chunk(2, 1)[::-1 if swapped else 1]
+        return decoder(drawn(mean, logvar, eps)), cost(mean, logvar)
+    return vae_forward
+
+
+def forward_in_full(encoder, decoder, batch, eps):
+    numbers = encoder(batch)
+    half = numbers.shape[1] // 2
+    clouds = Normal(numbers[:, :half], numbers[:, half:].exp().sqrt())
+    return decoder(torch.addcmul(clouds.loc, clouds.scale, eps)), kl_divergence(clouds, Normal(0.0, 1.0)).sum(-1)
+
+
+def no_graph(encoder, decoder, batch, eps):
+    mean, logvar = encoder(batch).detach().chunk(2, 1)
+    return decoder(mean + (logvar / 2).exp() * eps), kl(mean, logvar).sum(1)
+
+
+def unit(a, dim=1, tiny=1e-8):
+    return a / (a.square().sum(dim, keepdim=True) + tiny).sqrt()
+
+
+def unit_outside(a):                                                            # the root of 0 is infinitely steep
+    return a / (a.square().sum(1, keepdim=True).sqrt() + 1e-8)
+
+
+def features_in_full(a, b):
+    u, v = unit(a), unit(b)
+    return (u.square().sum(1) + v.square().sum(1) - 2 * torch.einsum("nchw,nchw->nhw", u, v)).flatten(1).mean(1)
+
+
+def features_by_cosine(a, b):                                                   # 2, not 0, where both are 0
+    return (2 - 2 * F.cosine_similarity(a, b, dim=1, eps=1e-8)).flatten(1).mean(1)
 
 
 def fit(latents, rgb, ones=True, mixed=False):
@@ -39,47 +71,52 @@ def fit_backwards(latents, rgb):
     return W, grey - middle @ W
 
 
-def graph_cut(mean, logvar, eps):
-    return mean + (logvar / 2).exp().detach() * eps
-
-
 RIGHT = {
-    "kl_to_prior": [
-        lambda m, v: kl(m, v).sum((1, 2, 3)),
-        lambda m, v: kl_divergence(Normal(m, (v / 2).exp()), Normal(0.0, 1.0)).flatten(1).sum(1),
-        kl_by_loop,
-    ],
-    "sample_latent": [
-        lambda m, v, e: m + (v / 2).exp() * e,
-        lambda m, v, e: torch.addcmul(m, v.exp().sqrt(), e),
-        lambda m, v, e: Normal(m, v.exp() ** 0.5).loc + v.exp() ** 0.5 * e,
+    "vae_forward": [forward(), forward_in_full, forward(cost=lambda m, v: 0.5 * (m * m + v.exp() - v).sum(1) - m.shape[1] / 2)],
+    "feature_distance": [
+        lambda a, b: (unit(a) - unit(b)).square().sum(1).mean((1, 2)),
+        lambda a, b: (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum((1, 2, 3)) / a[0, 0].numel(),
+        features_in_full,
     ],
     "fit_preview": [fit, fit_centred],
 }
 
 WRONG = {
-    "kl_to_prior": [
-        (lambda m, v: kl(m, v), "add them up"),
-        (lambda m, v: kl(m, v).sum(), "keep the pictures apart"),
-        (lambda m, v: kl(m, v).sum((1, 2, 3)).item() if len(m) == 1 else 3.0, "keep the pictures apart"),
-        (lambda m, v: kl(m, v).mean((1, 2, 3)), "averaged"),
-        (lambda m, v: 2 * kl(m, v).sum((1, 2, 3)), "where is the half"),
-        (lambda m, v: 0.5 * (m**2 + v - 1 - v.abs().clamp(min=1e-9).log()).sum((1, 2, 3)), "must cost 0"),
-        (lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum((1, 2, 3)), "never negative"),
-        (lambda m, v: 0.5 * (m**2 + (v / 2).exp() - 1 - v).sum((1, 2, 3)), "wrong for the width"),
-        (lambda m, v: 0.5 * (m.abs() + v.exp() - 1 - v).sum((1, 2, 3)), "yours costs 1.00"),
-        (lambda m, v: kl(m, v).sum((2, 3)), "has shape (3, 4), expected (3,)"),
+    "vae_forward": [
+        (forward(cost=kl), "add them up"),
+        (forward(cost=lambda m, v: kl(m, v).sum()), "keep the pictures apart"),
+        (forward(cost=lambda m, v: kl(m, v).sum().item()), "keep the pictures apart"),
+        (forward(cost=lambda m, v: kl(m, v).mean(1)), "averaged"),
+        (forward(cost=lambda m, v: 2 * kl(m, v).sum(1)), "where is the half"),
+        (forward(cost=lambda m, v: 0.5 * (m**2 + v - 1 - v.abs().clamp(min=1e-9).log()).sum(1)), "must cost 0"),
+        (forward(cost=lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum(1)), "never negative"),
+        (forward(cost=lambda m, v: 0.5 * (m**2 + (v / 2).exp() - 1 - v).sum(1)), "wrong for the width"),
+        (forward(cost=lambda m, v: 0.5 * (m.abs() + v.exp() - 1 - v).sum(1)), "yours costs 1.00"),
+        (forward(swapped=True), "the first half"),
+        (forward(lambda m, v, e: m + v.exp() * e), "square root"),
+        (forward(lambda m, v, e: m + v * e), "exp first"),
+        (forward(lambda m, v, e: m + e), "multiply it by sigma"),
+        (forward(lambda m, v, e: m + (v / 2).exp() * torch.randn_like(e)), "you are given"),
+        (forward(lambda m, v, e: (v / 2).exp() * e), "must be given the mean"),
+        (forward(lambda m, v, e: m), "no effect"),
+        (forward(lambda m, v, e: m + (-v / 2).exp() * e), "must be sigma"),
+        (forward(lambda m, v, e: m + (v / 2).exp().detach() * e, lambda m, v: kl(m, v).sum(1).detach()), "no gradient"),
+        (no_graph, "no gradient"),
+        (lambda encoder, decoder, batch, eps: forward()(encoder, decoder, batch, eps)[0], "return two tensors"),
     ],
-    "sample_latent": [
-        (lambda m, v, e: m + v.exp() * e, "square root"),
-        (lambda m, v, e: m + v * e, "exp first"),
-        (lambda m, v, e: m + e, "multiply it by sigma"),
-        (lambda m, v, e: m + (v / 2).exp() * torch.randn_like(e), "you are given"),
-        (lambda m, v, e: (v / 2).exp() * e, "must give the mean"),
-        (lambda m, v, e: m * 1.0, "no effect"),
-        (lambda m, v, e: m + (-v / 2).exp() * e, "must be sigma"),
-        (graph_cut, "no gradient"),
-        (lambda m, v, e: (m + (v / 2).exp() * e)[0], "has shape (4, 3, 3)"),
+    "feature_distance": [
+        (lambda a, b: (a - b).square().sum(1).mean((1, 2)), "of length 1 first"),
+        (lambda a, b: (unit(a) - unit(b)).square().sum((1, 2, 3)), "grows with the size"),
+        (lambda a, b: (unit(a) - unit(b)).square().mean((1, 2, 3)), "the places only"),
+        (lambda a, b: (unit(a) - unit(b)).square().sum(1).sqrt().mean((1, 2)), "root out"),
+        (lambda a, b: (unit(a) - unit(b)).square().sum(1).mean(), "keep the pictures apart"),
+        (lambda a, b: (unit(a, (1, 2, 3)) - unit(b, (1, 2, 3))).square().sum(1).mean((1, 2)), "over the channels, dim 1"),
+        (lambda a, b: (unit(a) * unit(b)).sum(1).mean((1, 2)), "at distance 0"),
+        (lambda a, b: (unit(a, tiny=0) - unit(b, tiny=0)).square().sum(1).mean((1, 2)), "gives NaN"),
+        (lambda a, b: (unit_outside(a) - unit_outside(b)).square().sum(1).mean((1, 2)), "gradient at a place"),
+        (features_by_cosine, "in both is at distance 0"),
+        (lambda a, b: (unit(a).detach() - unit(b)).square().sum(1).mean((1, 2)), "no gradient"),
+        (lambda a, b: (unit(a) - unit(b)).square().sum(1), "has shape (2, 2, 2), expected (2,)"),
     ],
     "fit_preview": [
         (lambda z, y: fit(z, y, ones=False), "a column of ones"),

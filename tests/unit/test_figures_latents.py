@@ -60,6 +60,12 @@ def test_a_change_is_split_into_inside_and_outside(tiny, cell):
     assert outside == pytest.approx(1 - inside.item(), abs=1e-5) and change.max() > 0
 
 
+def test_reach_is_the_mean_of_what_falls_outside(cell, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cell, "change", lambda *state: asked.append(state) or (None, None, len(asked) % 2))
+    assert cell.reach() == 0.5 and len(set(asked)) == 16 and {state[3] for state in asked} == {4.0}
+
+
 def test_cell_figure_and_frames(cell):
     assert is_drawn(cell.figure(0, 0)) and is_drawn(cell.figure(cell.latents.shape[-1] - 1, 3))   # also at the rim
     first, other = cell.frame(1, 2, 0, 4.0), cell.frame(1, 2, 1, -4.0)
@@ -79,9 +85,9 @@ def test_cloud(tiny, image):
 
 
 def test_beta_dial():
-    column = {"inputs": draw(3, 3, 16, 16), "rebuilt": draw(3, 3, 16, 16), "samples": draw(3, 3, 16, 16), "psnr": 20.0,
-              "detail": 0.4, "kl": torch.tensor([0.5, 0.0, 3.0, 0.009])}
-    assert is_drawn(figures.beta_dial({0.1: column, 1.0: column, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}))
+    column = {"inputs": draw(6, 3, 16, 16), "rebuilt": draw(6, 3, 16, 16), "samples": draw(6, 3, 16, 16), "psnr": 20.0,
+              "apart": 0.4, "kl": torch.tensor([0.5, 0.0, 3.0, 0.009])}
+    assert is_drawn(figures.beta_dial({0.1: column, 1.0: column, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}, 0.1))
 
 
 def test_bytes_against_decibels():

@@ -219,3 +219,39 @@ def test_jpeg_within_is_the_best_that_fits():
     assert best.size == max(size for size in sizes if size <= 2000)
     assert codec.jpeg_within(image, 10).size == codec.jpeg(image, 1).size       # none is so small: the smallest
     assert codec.jpeg_within(image, 1000, free_header=True).size > codec.jpeg_within(image, 1000).size
+
+
+# the small world, its autoencoder, and what a U-Net costs
+
+def test_five_numbers_make_a_picture_and_each_of_them_shows():
+    dials = torch.full((6, 5), 0.5)
+    for k in range(5):
+        dials[k + 1, k] = 0.9
+    drawn = codec.small_world(dials)
+    assert drawn.shape == (6, 3, 32, 32) and -1 <= drawn.min() < drawn.max() <= 1
+    assert torch.equal(drawn, codec.small_world(dials))                             # and nothing else is in it
+    changed = (drawn[1:] - drawn[0]).abs().amax((1, 2, 3))
+    assert (changed > 0.2).all() and len(codec.DIALS) == 5
+    assert codec.small_world(dials, 64).shape == (6, 3, 64, 64)
+
+
+def test_the_sun_is_where_the_dials_say():
+    dials = torch.tensor([[0.0, 0.5, 0.5, 0.5, 0.0], [1.0, 0.5, 0.5, 0.5, 0.0]])
+    left, right = (codec.small_world(dials)[:, 1] > 0.5).float().mean(1)            # (2, 32): the columns of the sun
+    assert left.argmax() < 12 and right.argmax() > 20
+
+
+def test_the_small_vae_gives_means_and_logvars():
+    net = codec.TinyVAE(d=7)
+    numbers = net.encoder(torch.zeros(2, 3, 32, 32))
+    assert numbers.shape == (2, 14) and net.decoder(numbers[:, :7]).shape == (2, 3, 32, 32)
+
+
+def test_attention_grows_faster_than_the_rest():
+    small, large = (codec.unet_work(codec.SD15, 4, size) for size in (32, 64))
+    assert 3.8 < large["other"] / small["other"] < 4.2                              # four times as many places
+    assert large["attention"] / small["attention"] > 6
+
+
+def test_stable_diffusions_unet_takes_what_is_published():
+    assert sum(codec.unet_work(codec.SD15, 4, 64).values()) == pytest.approx(0.80e12, rel=0.01)

@@ -3,7 +3,7 @@ from .beta import beta_dial
 from .cloud import Cloud
 from .codec import WRONG, Cell, lost, mixed, round_trip, unsigned
 from .price import bill, bytes_against_decibels, rate_frame
-from .walks import noises, previews, walk_frame, walks
+from .walks import noises, previews, walks
 
 __all__ = ["WRONG", "Cell", "Cloud", "beta_dial", "bill", "bytes_against_decibels", "lost", "mixed", "noises",
-           "previews", "rate_frame", "round_trip", "unsigned", "walk_frame", "walks"]
+           "previews", "rate_frame", "round_trip", "unsigned", "walks"]

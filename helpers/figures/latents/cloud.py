@@ -3,7 +3,7 @@ import numpy as np
 
 from ... import latents as codec
 from .. import style
-from ..style import FAINT, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+from ..style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 
 class Cloud:
@@ -23,16 +23,16 @@ class Cloud:
         self.pictures = {k: codec.decode_latents(c, latents)[0] for k, latents in drawn.items()}
 
     def _histogram(self, ax, k, factor=1):
-        """The means of one channel in blue, the cloud of one of them in grey."""
+        """The means of one channel in blue, the cloud of one of them in vermilion."""
         values = self.means[k].numpy()
         limit = 3.5 * self.spread[k]
         height, edges = np.histogram(values.clip(-limit, limit), 60, (-limit, limit))
         ax.fill_between((edges[1:] + edges[:-1]) / 2, height / height.max(), color=SIGNAL, alpha=0.55, lw=0,
                         step="mid")
-        grey = ax.fill_between(*self._bell(k, factor), color=NOISE, alpha=0.9 if factor <= 1 else 0.6, lw=0.8)
+        cloud = ax.fill_between(*self._bell(k, factor), color=GUIDED, alpha=0.9 if factor <= 1 else 0.6, lw=0.8)
         tidy(ax, yticks=()).set(xlim=(-limit, limit), ylim=(0, 1.12))
         ax.spines["left"].set_visible(False)
-        return grey
+        return cloud
 
     def _bell(self, k, factor):
         x = np.linspace(-3.5 * self.spread[k], 3.5 * self.spread[k], 1201)
@@ -49,7 +49,7 @@ class Cloud:
             write(fig, x + wide / 2, top - 0.07, f"channel {k}: spread / sigma = "
                                                  f"{self.spread[k] / self.sigma[k]:.0f}",
                   ha="center", fontsize=8)
-        write(fig, 4.5, top + 1.55, "blue: means of many pictures.  grey: the cloud around one mean, so "
+        write(fig, 4.5, top + 1.55, "blue: means of many pictures.  vermilion: the cloud around one mean, so "
                                     "narrow that it is a line",
               ha="center", fontsize=8, color=FAINT)
         left = 4.5 - (len(shown) * (size + 0.12) - 0.12) / 2
@@ -58,10 +58,10 @@ class Cloud:
             show_picture(fig, self.pictures[factor], x, low, size)
             write(fig, x + size / 2, low - 0.1, f"mean + {factor:g} sigma eps" if factor else "mean",
                   ha="center", fontsize=8.5)
-        style.claim(fig, "The cloud around a mean hardly is one: sampling from it changes nothing you can "
-                         "see",
+        style.claim(fig, "The cloud around a mean is hardly a cloud: sampling from it changes nothing you "
+                         "can see",
                     "Raw latents, one noise eps for all pictures of the lower row.")
-        return style.finish(fig, "Above, for each channel a wide blue histogram of means and a grey spike, "
+        return style.finish(fig, "Above, for each channel a wide blue histogram of means and a thin spike, "
                                  "the cloud around one mean. Below, a postcard decoded from mean plus 0, "
                                  "1, 10 and 100 sigma of noise: the first two look the same, the last is "
                                  "spoiled.")
@@ -77,5 +77,5 @@ class Cloud:
             x, y = 2.75 + i % columns * (wide + 0.25), 0.45 + i // columns * 1.17
             self._histogram(place(fig, x, y, wide, 0.85), i, k)
             write(fig, x, y - 0.04, f"channel {i}", fontsize=7.5, color=FAINT)
-        write(fig, 2.75, 0.17, f"blue: all means, grey: the cloud of {k:g} sigma", fontweight="bold")
+        write(fig, 2.75, 0.17, f"blue: all means, vermilion: the cloud of {k:g} sigma", fontweight="bold")
         return style.Stage(fig, []).png()

@@ -100,6 +100,13 @@ class Cell:
             self.last = state, (picture, change, share)
         return self.last[1]
 
+    def reach(self, delta=4.0):
+        """The mean share of a change that falls outside the patch: 16 places all over the picture, the channels in turn."""
+        channels, size = self.latents.shape[1:3]
+        places = range(size // 8, size, size // 4)
+        shares = [self.change(i, k, (i + k) % channels, delta)[2] for i in places for k in places]
+        return sum(shares) / len(shares)
+
     def outline(self, ax, row, column, picture_size, cells=None):
         """Frame a cell on axes of picture_size pixels that show `cells` cells a row (None: all)."""
         step = picture_size / (cells or self.latents.shape[-1])

@@ -15,17 +15,6 @@ def walks(in_pixels, in_latents, shares, title, note=None):
         size=min(1.0, 8.4 / len(shares) - 0.06))
 
 
-def walk_frame(in_pixels, in_latents, difference, share):
-    """PNG bytes for the panel: one stop of both walks, and how they differ (H, W, 3)."""
-    fig, size = style.new_figure(3.3, dpi=style.PANEL_DPI), 2.85
-    for i, (picture, word) in enumerate(((in_pixels, "mixed as pixels"), (in_latents, "mixed as latents"),
-                                         (difference, "where they differ"))):
-        x = 0.08 + i * (size + 0.13)
-        show_picture(fig, picture, x, 0.36, size)
-        write(fig, x, 0.18, f"{word}, {share:.0%}" if i < 2 else word, fontweight="bold")
-    return style.Stage(fig, []).png()
-
-
 def noises(rows, shares, spectra):
     """The same share of noise in pixels and in latents, and the spectrum of the damage. Returns a Picture.
 
@@ -56,7 +45,7 @@ def noises(rows, shares, spectra):
     ax.set_yticks([])
     ax.minorticks_off()
     write(fig, left, top - 0.1, "power of the damage", fontsize=8.5)
-    style.claim(fig, "As much noise in latents does larger damage: whole patches change, not single pixels",
+    style.claim(fig, "The same share of noise does coarser damage in latents: patches change, not single pixels",
                 "Same abar in both rows; latents are scaled to a spread of 1 first. Right: power of the "
                 "damage, left large shapes, right fine grain.")
     return style.finish(fig, "Two rows of one postcard with rising noise: grain in pixels above, blots of "

@@ -1,0 +1,103 @@
+"""What fails the claims of lesson 02 in the place of what was measured. How: claims.py."""
+
+RIVALS = {
+    'times["attention"] > 10 * times["other"] or c.world != "postcards"': {
+        "attention that grows with the number of places, as all the rest does":
+            "bills = {name: {'attention': parts['other'], 'other': parts['other']} for name, parts in bills.items()}\n"
+            "small, large, small15, large15 = bills.values()",
+    },
+    "factor == 3 * side**2 / channels": {
+        "a plan in which every block halves the sides": "side = 2 ** len(c.vae.config.block_out_channels)",
+        "the picture itself as its latents": "factor = x.numel() / x.numel()",
+    },
+    'share["steepest"] > 0.3 or c.world != "postcards"': {
+        "a tenth of the pixels chosen at random": "share = {**share, 'steepest': share['random']}",
+        "an error that is the same everywhere, noise":
+            "wrong = torch.randn(5, 3, H * H, generator=torch.Generator().manual_seed(1)).square().mean(1)\n"
+            "tenth = steep.topk(steep.shape[1] // 10).indices\n"
+            "share = {'steepest': (wrong.gather(1, tenth).sum(1) / wrong.sum(1)).mean().item()}",
+    },
+    'reach > 0.3 or c.world != "postcards"': {
+        "a small picture, in which a number is the colour of its own patch":
+            "from helpers.latents import preview_of\n"
+            "small = preview_of(c)\n"
+            "moved = latents.clone()\n"
+            "moved[0, 0, row, column] += 4\n"
+            "change = (small.rgb(moved) - small.rgb(latents)).abs().mean(1)[0]\n"
+            "reach = 1 - (change[row, column] / change.sum()).item()",
+    },
+    'breaks or c.world != "postcards"': {
+        "small pictures, which can be mirrored":
+            "from helpers.latents import shrink\n"
+            "tiny = shrink(world, side)\n"
+            "breaks = psnr(tiny, tiny.flip(-1).flip(-1) + 1e-3).mean() < psnr(tiny, tiny.roll(2, -1).roll(-2, -1) + 1e-3).mean() - 2",
+        "the same test with the shift twice": "breaks = quality['shifted'] < quality['shifted'] - 2",
+    },
+    "torch.equal(mode, mean)": {"a point drawn from the cloud": "mode = posterior.sample().float().cpu()"},
+    "torch.allclose(ours, charged, rtol=1e-2)": {
+        "a KL without its one half": "ours = 2 * ours",
+        "standard deviations taken for variances": "ours = kl_divergence(Normal(mean, logvar.exp()), prior).sum()",
+    },
+    'columns[0.02]["psnr"] > columns[3.0]["psnr"] + 1 > columns[3000.0]["psnr"] + 5': {
+        "three networks with one beta": "columns = {beta: columns[3.0] for beta in BETAS}",
+        "three untrained networks": "columns = {beta: look_at(TinyVAE()) for beta in BETAS}",
+    },
+    "3 * far[3.0] < min(far[0.02], far[3000.0])": {
+        "an untrained network in the middle": "far = {**far, 3.0: look_at(TinyVAE())['apart']}",
+        "the mean picture 400 times": "far = {**far, 3.0: apart(unseen.mean(0, keepdim=True).expand(400, -1, -1, -1))}",
+        "grain of the brightness of true pictures":
+            "far = {**far, 3.0: apart(unseen.mean() + unseen.std() * torch.randn(unseen.shape))}",
+    },
+    "few == 16 and many == 0 and 3 <= middle <= 7": {
+        "the network with the tiny beta in the middle": "middle = few",
+        "the collapsed one in the middle": "middle = many",
+        "untrained networks": "few, middle, many = [int((look_at(TinyVAE())['kl'] > 0.01).sum())] * 3",
+    },
+    'kept["+ trained"][0] > kept["squared error"][0] + 0.04': {
+        "the features of a judge that was never trained": "kept = {**kept, '+ trained': kept['+ untrained']}",
+        "squared error alone": "kept = {**kept, '+ trained': kept['squared error']}",
+        "steps that fit the original's in the place of strong ones": "kept = {name: (own, own) for name, (_, own) in kept.items()}",
+    },
+    'sharper["+ trained"]["psnr"] < sharper["squared error"]["psnr"]': {
+        "squared error twice": "sharper = {**sharper, '+ trained': sharper['squared error']}",
+        "the other way round: squared error drawn with the grain of the perceptual term":
+            "sharper = {**sharper, '+ trained': sharper['squared error'], 'squared error': sharper['+ trained']}",
+    },
+    'levels < 2 or c.world != "postcards"': {
+        "another postcard": "levels = (other - still).abs().mean().item() * 127.5",
+        "a hundred standard deviations": "levels = (to_pixels([cloud.pictures[100]]) - still).abs().mean().item() * 127.5",
+    },
+    'abs(spread * scale - 1) < 0.3 or c.world != "postcards"': {
+        "no factor": "scale = 1.0",
+        "the factor of another autoencoder, Stable Diffusion's": "scale = 0.18215",
+    },
+    'r2 > 0.5 or c.world != "postcards"': {
+        "a matrix fitted to the colours of the wrong cards": "r2 = r2_shuffled",
+        "the mean colour everywhere": "r2 = Preview(torch.zeros(channels, 3), rgb[:80].mean((0, 2, 3))).explains(scaled[80:], rgb[80:])",
+    },
+    'all(a == b for a, b in calls["U-Net"])': {"the decoder, which does change the size": "calls = {**calls, 'U-Net': calls['VAE decoder']}"},
+    "[len(shapes) for shapes in calls.values()] == [0, 10, 1]": {
+        "a belief: the encoder is called too, and all once": "calls = {name: [((), ())] for name in calls}",
+    },
+    'left["latents"] > 2 * left["pixels"] or c.world != "postcards"': {
+        "grain of the same strength": "left = {**left, 'latents': left['pixels']}",
+        "as much damage as in latents, pixel by pixel, without any shape":
+            "one = damage['latents'].flatten()[torch.randperm(damage['latents'].numel())].view(3, H, H)\n"
+            "left = {**left, 'latents': (shrink(one[None], side).std() / one.std()).item()}",
+    },
+    'between > ends + 10 or c.world != "postcards"': {
+        "a middle and the postcard at its end": "between = psnr(in_pixels[4:5], x).item()",
+        "a middle and a third postcard": "between = psnr(in_pixels[4:5], to_pixels(cards[1:2])).item()",
+        "the two postcards themselves": "between = ends",
+    },
+    "lost[3.0][2] < 0.5 < min(lost[3.0][:2] + lost[3.0][3:])": {
+        "copies that keep every dial alike": "lost = {**lost, 3.0: [1.0] * 5}",
+        "an untrained network": "lost = {**lost, 3.0: [arrives(TinyVAE(), dial) for dial in range(5)]}",
+        "the collapsed network": "lost = {**lost, 3.0: lost[3000.0]}",
+    },
+    "abs(mine - usual) < 1e-3": {"decibels of a range of 1": "mine = mine - 20 * torch.tensor(2.0).log10().item()"},
+    'slow > 10 * fast and much > 10 * little or c.world != "postcards"': {
+        "networks whose price does not depend on the size": "price = lambda channels, size: (1.0, 1.0)",
+    },
+    'costs[1] > 10 * costs[0] or c.world != "postcards"': {"a decoding for a preview": "costs = [costs[1], costs[1]]"},
+}
