@@ -9,7 +9,6 @@ import copy
 import json
 import os
 import re
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from helpers.files import open_file, what_came_instead
 import diffusers
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
 MODELS = {  # name -> folder, or id on the Hub
@@ -33,7 +33,6 @@ OPENRAIL = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive
             "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
 WEIGHTS_OF = "diffusion_pytorch_model.{}.safetensors"  # of a variant, as diffusers calls them
 VARIANT = re.compile("[a-z0-9_]+")
-HEADER_BYTES = 100e6  # the most that the safetensors library reads
 JSON_BYTES = 10e6  # settings have some thousands
 LARGEST_NUMBER = 10**7  # in settings, where nothing smaller is known: a vocabulary has 49,408 entries
 MOST = {  # numbers by which something is built or counted: a thousand times too large, and loading would never end
@@ -105,8 +104,12 @@ class Components:
     @property
     def max_tokens(self):
         """How many tokens the text encoder reads, with the start and the end mark: 77 in CLIP."""
-        text = getattr(self.text_encoder, "text_model", self.text_encoder)  # flat since transformers 5.6
-        return min(self.tokenizer.model_max_length, text.config.max_position_embeddings)
+        return min(self.tokenizer.model_max_length, self.text_layers.config.max_position_embeddings)
+
+    @property
+    def text_layers(self):
+        """The module that holds the layers of the text encoder: itself since transformers 5.6."""
+        return getattr(self.text_encoder, "text_model", self.text_encoder)
 
     @property
     def plain(self):
@@ -123,13 +126,13 @@ class Components:
         return pipe
 
     def snapshot(self):
-        """The model as it is now, with a U-Net of its own: `Components`.
+        """The model as it is now, with a U-Net and a text encoder of its own: `Components`.
 
         What happens to this one afterwards (a LoRA, its strength, a merge, training, a hook, attention that is
         recorded) does not reach the snapshot, and the other way round. So work on another thread draws from one.
         It costs no memory to speak of: frozen weights are shared, see `copy_of`.
         """
-        return replace(self, unet=copy_of(self.unet))
+        return replace(self, unet=copy_of(self.unet), text_encoder=copy_of(self.text_encoder))
 
     def __repr__(self):
         latents, dtype = "x".join(map(str, self.latent_shape)), str(self.dtype).removeprefix("torch.")
@@ -287,24 +290,13 @@ def _load_network(folder, kind, dtype, variant=None):
 
 
 def _check_safetensors(path):
-    """ValueError that names the file, unless it is as long as its own header says.
-
-    Its layout (safetensors): 8 bytes with the length of the header, the header in JSON, then the numbers.
-    """
-    size = path.stat().st_size
+    """ValueError that names the file, unless its header can be read and is true of what follows. No numbers are read."""
     try:
-        with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length) if length < min(size, HEADER_BYTES) else b"")
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        whole = 8 + length + max(ends, default=0)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
-        if what_came_instead(path):
-            raise ValueError(what_came_instead(path)) from None
-        raise ValueError(f"The weight file {path} is damaged: it has no header. Fetch it again.") from None
-    if size != whole:
-        raise ValueError(f"The weight file {path} is damaged: its header promises {whole} bytes, and it has "
-                         f"{size}. Fetch it again.")
+        with safe_open(path, "pt"):
+            return
+    except Exception as error:  # the library's own errors, which change by version
+        raise ValueError(what_came_instead(path)
+                         or f"The weight file {path} is damaged ({str(error)[:120]}). Fetch it again.") from None
 
 
 def _load_tokenizer(folder):

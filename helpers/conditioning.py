@@ -3,6 +3,7 @@
 Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2021 (CLIP: two towers, one space).
 """
 import itertools
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,6 +54,82 @@ def encode_prompts(c, prompts, warns=True):
             warn(said)
     tokens = c.tokenizer(prompts, padding="max_length", max_length=c.max_tokens, truncation=True)
     return c.text_encoder(torch.tensor(tokens.input_ids, device=c.device))[0]  # (B, 77) -> (B, 77, d)
+
+
+# Prompt weights, as A1111's webui writes them
+
+
+MARK = re.compile(r"\\[()\[\]\\]?|[()\[\]]|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)")
+OTHER_MARK = re.compile(r"(?<!\\)\[[^\[\]]*(?::\s*[\d.]+\s*|\|[^\[\]]*)\]|\b(?:BREAK|AND)\b")  # what A1111 reads besides weights
+
+
+def weighted_parts(prompt):
+    """[(text, weight), ...] of a prompt with weights: texts of one weight that follow each other are one.
+
+    (word) counts 1.1 times, [word] 1 / 1.1, (word:1.2) 1.2 times; nested they multiply. A bracket that is not closed holds
+    to the end, and one that was not opened is a letter; so is one behind a backslash; two backslashes are one, and any other is left out.
+    ValueError for what A1111 reads besides: [a:b:0.5], [a|b], AND, BREAK. Source: parse_prompt_attention of A1111's webui.
+    """
+    if other := OTHER_MARK.search(inputs.text(prompt, "prompt")):
+        raise ValueError(f"The prompt holds {inputs.shown(other[0])}, and of A1111's marks weights alone are read, such as "
+                         "(word:1.2): leave the others out.")
+    parts, opened, place = [], {"(": [], "[": []}, 0  # opened: the number of the first part in each open bracket
+
+    def multiply(first, weight):
+        for part in parts[first:]:
+            part[1] *= weight
+
+    for mark in MARK.finditer(prompt):
+        parts.append([prompt[place:mark.start()], 1.0])
+        place, said = mark.end(), mark[0]
+        kind = "[" if said == "]" else "("
+        if said in opened:
+            opened[said].append(len(parts))
+        elif said[0] == "\\" or not opened[kind]:
+            parts.append([said[1:] if said[0] == "\\" else said, 1.0])
+        else:
+            multiply(opened[kind].pop(), float(mark[1]) if mark[1] else 1 / 1.1 if kind == "[" else 1.1)
+    parts.append([prompt[place:], 1.0])
+    for first in opened["("]:
+        multiply(first, 1.1)
+    for first in opened["["]:
+        multiply(first, 1 / 1.1)
+    groups = itertools.groupby([part for part in parts if part[0]], lambda part: part[1])
+    return [("".join(text for text, _ in group), weight) for weight, group in groups]
+
+
+@torch.inference_mode()
+def encode_weighted(c, prompts, restore_mean=False):
+    """What `encode_prompts` gives, (B, 77, d), with the vectors of every piece of a prompt times its weight.
+
+    A weight is no instruction that the model was taught: the text encoder reads the prompt without it, and then the vectors
+    where the piece stands are made longer or shorter. Start, end and padding, which know the whole prompt, stay.
+    restore_mean: True scales all of a prompt's numbers together until their mean is the one without weights, as A1111 does
+        by default "to prevent artifacts" (sd_emphasis.py), in the bundled model by 0.97 to 1.03 for one or two words of weight
+        0.5 to 2. False, the weights alone, is A1111's "No norm": a mean near 0 would make any factor of them.
+    The parts of `weighted_parts` become pieces one by one, as in A1111, so a weight inside a word splits it. TypeError and
+    ValueError as there; FloatingPointError where a mean is 0 but for rounding, and cannot be restored.
+    """
+    rows, weights = [], []
+    for prompt in inputs.texts(prompts, "prompts", least=1):
+        texts, counts = zip(*weighted_parts(prompt) or [("", 1.0)])
+        pieces = [row[1:-1] for row in c.tokenizer(list(texts), verbose=False).input_ids]  # without start and end
+        room, said = c.max_tokens - 2, too_long(c, "".join(texts))
+        ids = list(itertools.chain(*pieces))
+        if said or len(ids) > room:
+            warn(said or f"The weights split words of the prompt into {len(ids)} tokens, and the model reads the first {room}.")
+        scale = [count for count, row in zip(counts, pieces) for _ in row][:room]
+        ids, padding = ids[:room], max(0, room - len(ids))
+        rows.append([c.tokenizer.bos_token_id, *ids, c.tokenizer.eos_token_id, *[c.tokenizer.pad_token_id] * padding])
+        weights.append([1.0, *scale, 1.0, *[1.0] * padding])
+    plain = c.text_encoder(torch.tensor(rows, device=c.device))[0].float()  # (B, 77) -> (B, 77, d)
+    weighted = plain * torch.tensor(weights, device=c.device)[..., None]
+    if restore_mean:
+        means = [one.mean((1, 2), keepdim=True) for one in (plain, weighted)]  # (B, 1, 1)
+        if min(mean.abs().min() for mean in means) < 1e-5 * plain.std():
+            raise FloatingPointError("The mean of a prompt's vectors is 0 here and cannot be restored: use restore_mean=False.")
+        weighted = weighted * (means[0] / means[1])
+    return weighted.to(c.dtype)
 
 
 def too_long(c, prompt):

@@ -228,14 +228,3 @@ def what_came_instead(path):
         return (f"{path} is a web page (HTML), not the file itself: use the download link, not the address of the page "
                 "that shows the file.")
     return ""
-
-
-def is_safetensors(path):
-    """Whether a file begins as a safetensors file does, whatever it is called: 8 bytes, the length of a header, then
-    the header in JSON."""
-    try:
-        with open_file(path, float("inf")) as file:
-            start, size = file.read(9), os.fstat(file.fileno()).st_size
-    except (OSError, ValueError):
-        return False
-    return len(start) == 9 and start[8:] == b"{" and 8 + int.from_bytes(start[:8], "little") <= size

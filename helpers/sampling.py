@@ -15,7 +15,7 @@ from helpers import inputs
 from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
 from helpers.latents import decode_latents, encode_image, require_finite
 from helpers.pictures import check_mask_fits, turned, upright
-from helpers.conditioning import encode_prompts
+from helpers.conditioning import encode_prompts, encode_weighted
 
 import diffusers
 import numpy as np
@@ -76,7 +76,7 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
 
 
 def denoise(c, prompt, *, negative_prompt="", steps=None, guidance=None, scheduler="ddim", seed=0,
-            image=None, mask=None, strength=None):
+            image=None, mask=None, strength=None, weights=False):
     """The denoising loop, one `Step` at a time. To cancel, stop asking for steps: nothing runs in between.
 
     c: Components. prompt: a string, or a list of B strings for a batch.
@@ -92,6 +92,7 @@ def denoise(c, prompt, *, negative_prompt="", steps=None, guidance=None, schedul
     strength: how far back towards noise to start, above 0 (hardly changed) to 1; None: 0.6, or 1 with a mask.
     mask: what to paint anew in `image`: a PIL "L" or "1" picture, white where to paint, or an (H, W) array of
         bool or of 0 to 1. The rest is put back after every step, as noisy as the next step expects it.
+    weights: True reads (word:1.2) in both prompts as a weight, see `encode_weighted`. A pipeline reads it as letters.
 
     Bad input raises TypeError or ValueError at once. A prompt too long for the text encoder warns of what was
     cut. Latents that end as NaN or infinite raise FloatingPointError.
@@ -114,7 +115,8 @@ def denoise(c, prompt, *, negative_prompt="", steps=None, guidance=None, schedul
     shape = c.latent_shape if known is None else known.shape[1:]
     noise = seeded_noise((len(prompts), *shape), generators, c.device, c.dtype)
     timesteps, latents, keep = _start(c, scheduler, steps, noise, known, mask, strength)
-    prompt_embeds = encode_prompts(c, prompts if guidance == 1 else negatives + prompts)
+    encode = encode_weighted if inputs.flag(weights, "weights") else encode_prompts
+    prompt_embeds = encode(c, prompts if guidance == 1 else negatives + prompts)
     draws_noise = "generator" in inspect.signature(scheduler.step).parameters  # going on after `noise`
     options = {"generator": generators} if draws_noise else {}
     return _loop(c.unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep)

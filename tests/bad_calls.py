@@ -384,6 +384,9 @@ settings("generate", "generate", {
     "seed": (*NOT_WHOLE[:4], NAN, -1, 2**63, [], [1, 2], ["a"], [None], torch.tensor(2.5), np.random.default_rng(0)),
     "image": NOT_PICTURE[1:]}, lambda w, prompt=PROMPT, **wrong: generate(w.c, prompt, **{"steps": 1} | wrong),
     {"seed": r"\bseeds?\b"})
+calls("generate", "generate weights", (None, 1, "yes", [True]), lambda w, bad: generate(w.c, PROMPT, weights=bad, steps=1))
+calls("generate", "denoise marks", ("a [red:blue:0.5] boat", "a [red|blue] boat", "a boat BREAK a lake", "a boat AND a lake"),
+      lambda w, bad: denoise(w.c, bad, weights=True), "The prompt holds")
 calls("generate", "generate c", NOT_MODEL, lambda w, bad: generate(bad, PROMPT))
 calls("generate", "denoise c", NOT_MODEL, lambda w, bad: denoise(bad, PROMPT))
 calls("generate", "denoise seeds", ([1, 2], [1, 2, 3]), lambda w, bad: denoise(w.c, PROMPT, seed=bad))

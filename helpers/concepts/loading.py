@@ -9,6 +9,7 @@ import torch
 from transformers import AddedToken, CLIPTokenizer
 
 from helpers import inputs
+from helpers.formats import made_for
 
 from .concept import Concept
 
@@ -37,7 +38,7 @@ def with_concepts(c, *concepts):
     for concept in concepts:
         if concept.vectors.shape[1] != table.shape[1]:
             raise ValueError(
-                f"The concept {concept.token} has vectors of {concept.vectors.shape[1]} numbers, and the "
+                f"The concept {concept.token} has vectors of {made_for(concept.vectors.shape[1])}, and the "
                 f"text encoder of {c.name} reads {table.shape[1]}: it was made for another model, so use one for this.")
     _check_names(c.tokenizer, names)
     # The ids of new tokens follow those of the old ones, and so do their rows.

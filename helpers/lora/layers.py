@@ -13,6 +13,7 @@ from torch import nn
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the linear layers of every attention, by how names end
 EVERYWHERE = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "conv1", "conv2")  # and what lies between them
 LARGEST_RANK = 1024
+TEXT = "text_encoder."  # what the names of a LoRA's layers in a text encoder begin with
 
 
 class LoraLinear(nn.Module):
@@ -81,17 +82,22 @@ def lora_layer(base, rank, alpha=None, generator=None):
 
 
 class Lora:
-    """The changed layers of one U-Net; a context manager that ends with `remove`.
+    """The changed layers of one U-Net, or of a model; a context manager that ends with `remove`.
 
-    layers: {name in the U-Net: LoraLinear}. Whoever draws with this U-Net draws with them, on other threads too; a
-    model of one's own to put them in is c.snapshot(). Ctrl-C finds every change here either not begun or done.
+    layers: {name in the U-Net, or "text_encoder." and the name in `text`: LoraLinear}. text: c.text_layers, where some are
+    there. Whoever draws with this model draws with them, on other threads too; a model of one's own to put them in is
+    c.snapshot(). Ctrl-C finds every change here either not begun or done.
     """
 
     @whole
-    def __init__(self, unet, layers):
-        self.unet, self.layers, self._kept = unet, layers, {}
+    def __init__(self, unet, layers, text=None):
+        self.unet, self.text, self.layers, self._kept = unet, text, layers, {}
         for name, layer in layers.items():
-            _put(unet, name, layer)
+            _put(*self._place(name), layer)
+
+    def _place(self, name):
+        """The network that a layer is in, and its name there."""
+        return (self.text, name.removeprefix(TEXT)) if name.startswith(TEXT) else (self.unet, name)
 
     def parameters(self):
         """The numbers to train, a list of A and B of every layer."""
@@ -163,7 +169,7 @@ class Lora:
         if self.merged:
             self.unmerge()
         for name, layer in self.layers.items():
-            _take(self.unet, name, layer)
+            _take(*self._place(name), layer)
 
     @whole
     def __enter__(self):
@@ -198,13 +204,21 @@ def layers_of(unet, targets=ATTENTION):
     """{name: layer} of the linear layers and convolutions whose names end so. ValueError where one fits none.
     """
     targets = (targets,) if isinstance(targets, str) else tuple(inputs.texts(targets, "targets"))
-    found = {name: layer for name, layer in unet.named_modules()
-             if isinstance(layer, LAYERS) and f".{name}".endswith(tuple(f".{end}" for end in targets))}
+    found = {name: layer for name, layer in own_layers(unet).items() if f".{name}".endswith(tuple(f".{end}" for end in targets))}
     lost = [end for end in targets if not any(f".{name}".endswith(f".{end}") for name in found)]
     if lost or not targets:
         raise ValueError(f"This {type(unet).__name__} has no linear layer or convolution called "
                          f"{', '.join(lost) or 'so'}: use those of an attention, {', '.join(ATTENTION)}.")
     return found
+
+
+def own_layers(network):
+    """{name: layer} of all linear layers and convolutions. ValueError where another library has put LoRAs into them."""
+    modules = dict(network.named_modules())
+    if any(hasattr(module, "base_layer") for module in modules.values()):  # so PEFT calls the layer below its own
+        raise ValueError(f"This {type(network).__name__} holds the LoRA of a pipeline already (layers of PEFT): take it out "
+                         "with the pipeline's unload_lora_weights().")
+    return {name: layer for name, layer in modules.items() if isinstance(layer, LAYERS)}
 
 
 def _put(unet, name, layer):
@@ -228,6 +242,6 @@ def unet_without(lora):
     paths = {id(module): path for path, module in lora.unet.named_modules()}
     unet = copy_of(lora.unet)
     for layer in lora.layers.values():
-        path = paths[id(layer)]
-        _take(unet, path, unet.get_submodule(path))
+        if path := paths.get(id(layer)):  # else it is in the text encoder
+            _take(unet, path, unet.get_submodule(path))
     return unet

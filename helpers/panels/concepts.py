@@ -1,8 +1,7 @@
 """The panels of lesson 05: a vector's life, ranks and strengths, four teachers, a studio with concepts."""
 import re
+from functools import partial
 from pathlib import Path
-
-from safetensors import safe_open
 
 from .. import inputs
 from ..concepts import Concept, read_concept
@@ -10,6 +9,7 @@ from ..concepts.loading import with_concepts
 from ..conditioning import too_long
 from ..figures import lora as figures
 from ..figures import style
+from ..formats import SUFFIXES, candidates, what_is
 from ..lora import load_lora
 from ..sampling import denoise
 from .base import Panel, buttons, menu, sentence, slider, text
@@ -17,8 +17,6 @@ from .sampling import Studio, number
 
 LIBRARY = Path(__file__).parents[2] / "concepts"        # the course's own
 ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Diffusion 1, and their length
-LOW_RANK = "pytorch_lora_weights.safetensors"
-KINDS = ("learned_embeds.safetensors", "learned_embeds.bin", LOW_RANK)
 NONE = "none"
 
 
@@ -73,38 +71,39 @@ def teachers_panel(wishes):
 
 
 def find_concepts(c, folder=LIBRARY):
-    """{name: folder} of the concepts in a folder that fit a model: vectors and LoRAs, sorted by name."""
-    folder = inputs.path(inputs.components(c) and folder, "folder")
-    folders = sorted(folder.iterdir()) if folder.is_dir() else []
-    files = [[one / kind for kind in KINDS if (one / kind).is_file()] for one in folders]
-    return {one.name: one for one, there in zip(folders, files) if there and fits(c, there[0])}
+    """{name: folder or file} of the concepts in a folder that fit a model: vectors and LoRAs, sorted by name.
 
-
-def fits(c, file):
-    """Whether a concept's file is for prompts as wide as the model's.
-
-    A file that can not be read counts as fitting: when it is used, it is said what is wrong with it.
+    They lie in folders of their own, or as files. A file that cannot be read counts as fitting: when it is used, it is said
+    what is wrong with it.
     """
-    if file.suffix != ".safetensors":
-        return True
+    folder, found = inputs.path(inputs.components(c) and folder, "folder"), {}
+    for one in sorted(folder.iterdir()) if folder.is_dir() else []:
+        paths = candidates(one) if one.is_dir() or one.suffix in SUFFIXES else []
+        for path in filter(partial(fits, c), paths):
+            name = one.stem if path == one and one.stem not in found else one.name
+            found |= {name: one} if len(paths) == 1 else {f"{name}/{path.name}": path}
+    return found
+
+
+def fits(c, place):
+    """Whether what lies in a place is for prompts as wide as the model's, as far as it tells."""
     try:
-        with safe_open(file, "pt") as tensors:
-            widths = {tensors.get_slice(name).get_shape()[-1] for name in tensors.keys()
-                      if "lora" not in name or name.endswith("attn2.to_k.lora_A.weight")}
-    except Exception:  # the library's own errors, which change by version
+        return what_is(place).width in (None, c.text_encoder.config.hidden_size)
+    except OSError:
         return True
-    return c.text_encoder.config.hidden_size in widths
 
 
 def is_lora(source):
-    """Whether a place holds a LoRA, and not vectors: a folder in the layout of diffusers."""
-    return not isinstance(source, Concept) and (Path(source) / LOW_RANK).is_file()
+    """Whether a place holds a LoRA, and not vectors."""
+    return not isinstance(source, Concept) and len(candidates(source)) == 1 and what_is(source).kind == "LoRA"
 
 
 def call_of(source):
     """The word that calls a concept: its placeholder, or what token_identifier.txt says of a LoRA."""
     if isinstance(source, Concept):
         return source.token
+    if token := len(candidates(source)) == 1 and what_is(source).token:
+        return str(token)
     said = Path(source) / "token_identifier.txt"
     if not said.is_file():
         return ""

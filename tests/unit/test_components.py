@@ -95,7 +95,7 @@ def test_a_variant_without_its_weights_or_with_half_of_them_is_named(fast_folder
     folder = shutil.copytree(fast_folder, tmp_path / "model")
     weights = folder / "unet" / "diffusion_pytorch_model.fast.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="fast.safetensors is damaged: its header promises"):
+    with pytest.raises(ValueError, match="fast.safetensors is damaged .*Fetch it again"):
         load_components(folder, device="cpu", variant="fast")
     weights.unlink()
     with pytest.raises(FileNotFoundError, match="lists a variant 'fast', and no network there has weights of that name"):

@@ -91,7 +91,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path, writ
     refused = r"is a pickle that (asks for (posix|nt)\.mkdir|holds more than numbers), which could run"
     with pytest.raises(ValueError, match=refused) as caught:
         read_concept(path)
-    assert not mark.exists() and "\n" not in str(caught.value) and caught.value.__suppress_context__
+    assert not mark.exists() and "\n" not in str(caught.value) and caught.value.__context__ is None
     # The file is a real one: whoever opens it as a pickle has the directory.
     if "torch" in write.__name__:
         torch.load(path, weights_only=False)
@@ -103,7 +103,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path, writ
 def test_a_pickle_named_safetensors_is_not_opened_as_one(tmp_path):
     mark, path = tmp_path / "it-ran", tmp_path / "learned_embeds.safetensors"
     old_pickle(path, {"<cat>": Runs(mark)})
-    with pytest.raises(ValueError, match="is damaged, or no concept file"):
+    with pytest.raises(ValueError, match="is damaged, or no file of weights"):
         read_concept(path)
     assert not mark.exists()
 
@@ -140,7 +140,7 @@ BIN, SAFE = "learned_embeds.bin", "learned_embeds.safetensors"
     (BIN, broken_zip, "is damaged"),
     (BIN, strange_zip, "is damaged"),
     (SAFE, half_safetensors, "is damaged"),
-    (BIN, huge, "has 500 MB, and a concept some thousand bytes"),
+    (BIN, huge, "has 500 MB, and a concept file may have at most 400 MB"),
     (SAFE, huge, "has 500 MB"),
     (BIN, lambda path: torch.save(VECTOR, path), "holds a Tensor, and a concept is"),
     (BIN, lambda path: torch.save([VECTOR], path), "holds a list, and a concept is"),
@@ -171,15 +171,15 @@ def test_where_there_is_no_concept_it_says_so(tmp_path):
         read_concept(tmp_path / "nowhere.bin")
     with pytest.raises(FileNotFoundError, match="holds neither learned_embeds.safetensors nor"):
         read_concept(tmp_path)
-    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match="holds a LoRA, .* open it with load_lora"):
+    save_file({f"unet.mid_block.to_q.lora_{half}.weight": torch.ones(2, 2) for half in "AB"}, tmp_path / "pytorch_lora_weights.safetensors")
+    with pytest.raises(ValueError, match="holds a LoRA, .* open it with load_lora"):
         read_concept(tmp_path)
 
 
 def test_a_file_of_another_width_loads_nowhere(tiny, tmp_path):
     save_file({"<cat>": torch.ones(1024)}, tmp_path / SAFE)  # as Stable Diffusion 2 has it
     concept = read_concept(tmp_path)
-    with pytest.raises(ValueError, match="vectors of 1024 numbers, .* it was made for another model"):
+    with pytest.raises(ValueError, match=r"vectors of 1024 numbers \(Stable Diffusion 2\), .* it was made for another model"):
         loaded(tiny, concept).__enter__()
     assert "<cat>" not in tiny.tokenizer.get_vocab()
 
@@ -372,5 +372,5 @@ def test_a_safetensors_file_under_a_pickles_name_is_read_as_what_it_is(tmp_path)
 
 def test_text_is_not_called_a_pickle(tmp_path):
     (tmp_path / BIN).write_bytes(b"Not found")
-    with pytest.raises(ValueError, match="is damaged, or no concept file"):
+    with pytest.raises(ValueError, match="is damaged, or no file of weights"):
         read_concept(tmp_path)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AddedToken
 
-from helpers import load_components
-from helpers.conditioning import encode_prompts, load_towers, split_prompt, token_positions
+from helpers import denoise, load_components
+from helpers.conditioning import (
+    encode_prompts, encode_weighted, load_towers, split_prompt, token_positions, weighted_parts)
 from helpers.postcards import Scene, Subject, full_caption, render
 
 SCENES = [Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]),
@@ -141,3 +142,70 @@ def test_damaged_towers(tmp_path):
     (tmp_path / "clip" / "config.json").write_text("{")
     with pytest.raises(ValueError, match="are damaged"):
         load_towers(replace(c, path=tmp_path))
+
+
+# Prompt weights
+
+
+@pytest.mark.parametrize("prompt, parts", [  # the examples of A1111's parse_prompt_attention, and what lies at their edges
+    ("normal text", [("normal text", 1)]), ("an (important) word", [("an ", 1), ("important", 1.1), (" word", 1)]),
+    ("(unbalanced", [("unbalanced", 1.1)]), (r"\(literal\]", [("(literal]", 1)]), ("(unnecessary)(parens)", [("unnecessaryparens", 1.1)]),
+    ("a (((house:1.3)) [on] a (hill:0.5), sun, (((sky))).",
+     [("a ", 1), ("house", 1.3 * 1.1**2), (" ", 1.1), ("on", 1), (" a ", 1.1), ("hill", 0.55), (", sun, ", 1.1), ("sky", 1.1**4), (".", 1.1)]),
+    ("", []), ("a) b] :1.2) c", [("a) b] :1.2) c", 1)]), (r"a\\b \c", [(r"a\b c", 1)]), ("(red: 1.2 )", [("red", 1.2)]),
+    ("(blue:-1)[x", [("blue", -1), ("x", 1 / 1.1)]), (r"\[a|b\]", [("[a|b]", 1)]), ("(a:1.2.3)", [("a:1.2.3", 1.1)])])
+def test_weights_are_read_as_a1111_reads_them(prompt, parts):
+    found = weighted_parts(prompt)
+    assert [text for text, _ in found] == [text for text, _ in parts]
+    assert [weight for _, weight in found] == pytest.approx([weight for _, weight in parts])
+
+
+@pytest.mark.parametrize("prompt", ["a [b:c:0.5]", "[a|b]", "[b:3]", "a BREAK b", "a AND b"])
+def test_marks_that_are_no_weights_are_refused(prompt):
+    with pytest.raises(ValueError, match="of A1111's marks weights alone are read"):
+        weighted_parts(prompt)
+
+
+def test_weights_are_scaled_vectors_of_the_pieces(tiny):
+    plain = encode_prompts(tiny, ["a red boat on a lake"])
+    assert torch.equal(encode_weighted(tiny, ["a red boat on a lake"]), plain)
+    places = token_positions(tiny.tokenizer, "a red boat on a lake", "red boat")
+    expected = plain.float().clone()
+    expected[:, places] *= 1.5
+    assert torch.allclose(encode_weighted(tiny, ["a (red boat:1.5) on a lake"]).float(), expected, atol=1e-3)
+
+
+def test_the_mean_can_be_restored_where_there_is_one(tiny):
+    prompts, letters = ["a (red boat:1.5) on a lake", "a (blue:0.5) tent"], ["a red boat on a lake", "a blue tent"]
+    with pytest.raises(FloatingPointError, match="is 0 here and cannot be restored"):  # their last norm has no bias
+        encode_weighted(tiny, prompts, restore_mean=True)
+    shifted = tiny.snapshot()
+    norm = shifted.text_layers.final_layer_norm
+    norm.bias = torch.nn.Parameter(torch.full_like(norm.bias, 0.5), requires_grad=False)
+    plain, bare = encode_prompts(shifted, letters).float(), encode_weighted(shifted, prompts).float()
+    restored = encode_weighted(shifted, prompts, restore_mean=True).float()
+    for one, two, three in zip(plain, bare, restored):  # each prompt by itself
+        assert torch.allclose(three.mean(), one.mean(), atol=1e-3) and not torch.allclose(two.mean(), one.mean(), atol=1e-3)
+        assert torch.allclose(three, two * (one.mean() / two.mean()), atol=1e-2)
+
+
+def test_a_prompt_of_a_batch_is_weighted_as_alone(tiny):
+    prompts = ["a (red:1.5) boat", "a blue house"]
+    both = encode_weighted(tiny, prompts)
+    assert torch.allclose(both[:1], encode_weighted(tiny, prompts[:1]), atol=1e-4)
+    assert torch.allclose(both[1:], encode_prompts(tiny, prompts[1:]), atol=1e-5)
+
+
+def test_a_long_prompt_with_weights_says_what_is_cut(tiny):
+    with pytest.warns(UserWarning, match="The prompt has 8. tokens and the model reads the first 75"):
+        assert encode_weighted(tiny, ["(boat:1.2) " + "boat " * 79]).shape == encode_prompts(tiny, ["boat"]).shape
+
+
+def test_drawing_reads_weights_where_asked_and_letters_elsewhere(tiny):
+    def first(prompt, **settings):
+        return next(iter(denoise(tiny, prompt, steps=1, **settings))).latents
+
+    plain, letters = first("a red boat"), first("a (red:1.5) boat")
+    weighted = first("a (red:1.5) boat", weights=True)
+    assert torch.equal(first("a red boat", weights=True), plain)
+    assert not torch.equal(weighted, plain) and not torch.equal(weighted, letters)

@@ -80,10 +80,10 @@ ENTRY = b'{"a": {"dtype": "F32", "shape": %s, "data_offsets": %s}}'
 
 @pytest.mark.parametrize("content, words", [
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n", "pointer of Git LFS"),
-    (b"<!DOCTYPE html><html>not found", "web page"), (b"", "no header"), (b"1234567", "no header"), (b"x" * 5000, "no header"),
-    (header(DEEP.encode()), "no header"), (header(b"{}", 2**63), "no header"), (header(b"[]"), "no header"),
-    (header(ENTRY % (b"[1000000000000]", b"[0, 4000000000000]")), "its header promises"),
-    (header(ENTRY % (b"[4]", b"[0]")), "no header"), (header(ENTRY % (b"[4]", b'[0, "x"]')), "no header")])
+    (b"<!DOCTYPE html><html>not found", "web page"), (b"", "is damaged .* header too small"), (b"1234567", "is damaged"), (b"x" * 5000, "is damaged"),
+    (header(DEEP.encode()), "is damaged"), (header(b"{}", 2**63), "is damaged"), (header(b"[]"), "is damaged"),
+    (header(ENTRY % (b"[1000000000000]", b"[0, 4000000000000]")), "is damaged"),
+    (header(ENTRY % (b"[4]", b"[0]")), "is damaged"), (header(ENTRY % (b"[4]", b'[0, "x"]')), "is damaged")])
 def test_weights_that_are_none_are_called_what_they_are(folder, content, words):
     (folder / WEIGHTS).write_bytes(content)
     with pytest.raises(ValueError, match=words) as caught:
@@ -93,7 +93,7 @@ def test_weights_that_are_none_are_called_what_they_are(folder, content, words):
 
 def test_a_shape_that_the_file_does_not_hold_is_refused(folder):
     (folder / WEIGHTS).write_bytes(header(ENTRY % (b"[1000000000000]", b"[0, 16]")) + bytes(16))
-    with pytest.raises(ValueError, match="unet is damaged or not of this kind"):
+    with pytest.raises(ValueError, match="is damaged .*invalid shape"):
         load_components(folder, device="cpu")
 
 
@@ -122,7 +122,7 @@ def test_settings_of_a_lora_that_make_no_sense_are_one_sentence(tiny_postcard, t
     *[(name, b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n", "pointer of Git LFS")
       for name in ("a.safetensors", "a.bin", "a.pt")],
     ("a.safetensors", b"<html>", "web page"), ("a.bin", b"<html>", "web page"), ("a.bin", b"\x80\x02}.", "is a pickle"),
-    ("a.safetensors", b"", "it is empty"), ("a.safetensors", header(DEEP.encode()), "is damaged"),
+    ("a.safetensors", b"", "is empty"), ("a.safetensors", header(DEEP.encode()), "is damaged"),
     ("a.bin", header(b"{}"), "it holds no layer")])
 def test_what_came_instead_of_a_lora_is_called_what_it_is(tiny_postcard, tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)

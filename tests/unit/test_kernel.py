@@ -120,7 +120,7 @@ def test_nobody_else_touches_environment_and_collector():
                 where = (file.relative_to(ROOT / "helpers").as_posix(), call.attr)
                 assert where in {("kernel.py", "setdefault"), ("kernel.py", "freeze"), ("runtime.py", "setdefault"),
                                  ("ready.py", "filterwarnings"),
-                                 ("concepts/files.py", "simplefilter")}, where  # the last: while a file is read
+                                 ("formats.py", "simplefilter")}, where  # the last: while a file is read
 
 
 # --- in a real kernel

@@ -494,18 +494,27 @@ def first(tensors, part):
 
 
 BROKEN = {
-    "empty": (lambda path: path.write_bytes(b""), "is damaged, or no safetensors file .it is empty"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty: fetch it again"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
     "no header": (lambda path: path.write_bytes(b"hello, this is no header at all"), "is damaged"),
     "lying header": (lambda path: path.write_bytes(struct.pack("<Q", 2**40) + b"{}"), "is damaged"),
     "half a pair": (lambda path: change_file(path, lambda t: t.pop(first(t, "lora_B"))), "one half of .* is missing"),
-    "nothing": (lambda path: save_file({}, path), "holds no layer"),
-    "text encoder": (lambda path: change_file(path, lambda t: t.update({"text_encoder.q.lora_A.weight": torch.ones(2, 2)})),
-                     "not a LoRA of a U-Net alone, .*text_encoder"),
-    "another format": (lambda path: change_file(path, lambda t: t.update({"lora_unet_to_q.lora_down.weight": torch.ones(2, 2)})),
-                       "it holds lora_unet_to_q"),
+    "nothing": (lambda path: save_file({}, path), "no LoRA, since it holds no layer"),
+    "half of a text encoder": (lambda path: change_file(path, lambda t: t.update({"text_encoder.q.lora_A.weight": torch.ones(2, 2)})),
+                               "one half of text_encoder.q is missing"),
+    "half in another format": (lambda path: change_file(path, lambda t: t.update({"lora_unet_to_q.lora_down.weight": torch.ones(2, 2)})),
+                               "one half of lora_unet_to_q is missing"),
+    "a bias": (lambda path: change_file(path, lambda t: t.update({"unet.mid_block.lora_B.bias": torch.ones(2)})),
+               "it holds unet.mid_block.lora_B.bias, which is no half of a changed layer"),
+    "a layer twice": (lambda path: change_file(path, lambda t: t.update(
+        {first(t, "lora_A").replace(".lora_A", ".lora.down"): torch.ones(2, 16)})), "holds unet.* twice, in two layouts"),
+    "an alpha of nothing": (lambda path: change_file(path, lambda t: t.update(
+        {first(t, "lora_A").replace("lora_A.weight", "alpha"): torch.tensor(0.0)})), "has an alpha in .* one number above 0"),
+    "whole numbers": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 16).long()})),
+                      "no half of a changed layer"),
+    "no rows": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_B"): torch.ones(0, 2)})), "made for another model"),
     "unknown layer": (lambda path: change_file(path, lambda t: t.update(
-        {f"unet.nowhere.lora_{x}.weight": torch.ones(2, 2) for x in "AB"})), "made for another model: .* no layer nowhere"),
+        {f"unet.nowhere.lora_{x}.weight": torch.ones(2, 2) for x in "AB"})), "made for another model, .* no layer nowhere"),
     "other width": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 999)})),
                     "made for another model: its .* has weights .16, 999., this U-Net's .16, 16."),
     "other rank": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(3, 16)})), "does not fit together"),
@@ -519,8 +528,8 @@ BROKEN = {
     "bad settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "{"}), "settings that cannot be read"),
     "a rank of 0": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
         {"unet.lora_alpha": 1, "unet.r": 0})}), "settings that cannot be read"),
-    "another kind": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
-        {"unet.lora_alpha": 1, "unet.r": 2, "unet.use_dora": True})}), "a LoRA of another kind"),
+    "more settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
+        {"unet.lora_alpha": 1, "unet.r": 2, "unet.use_rslora": True})}), "alpha is not alike .* load_lora_weights reads it"),
 }
 
 
@@ -552,7 +561,7 @@ class Trap:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("name, said", [("lora.bin", "is a pickle"), ("lora.pt", "is a pickle"), (FILE, "is damaged, or no safetensors")])
+@pytest.mark.parametrize("name, said", [("lora.bin", "is a pickle"), ("lora.pt", "is a pickle"), (FILE, "is damaged, or no file of weights")])
 def test_a_pickle_is_refused_and_nothing_runs(small, tmp_path, name, said):
     sprung = tmp_path / "sprung"
     (tmp_path / name).write_bytes(pickle.dumps(Trap(sprung)))
