@@ -13,7 +13,7 @@ progress, yours_else = sheet.progress, sheet.yours_else
 
 @sheet.exercise(1, float, "the mean over the batch")
 def contrastive_loss(answer):
-    """contrastive_loss(image_emb, text_emb, scale): (N, d), (N, d), a number -> one number."""
+    """contrastive_loss(image_emb, text_emb, scale): (N, E), (N, E), a number -> one number."""
     images, texts, eye = random(6, 16), random(6, 16, seed=1), torch.eye(4)
     value = answer(images, texts, 10.0)
     if not close(answer(3 * images, texts / 2, 10.0), value, 1e-4):
@@ -45,7 +45,7 @@ def reference(x, text, w_q, w_k, w_v, heads):
 @sheet.exercise(2, lambda x, text, Wq, Wk, Wv, heads: {
     "output": (*x.shape[:2], len(Wv)), "maps": (len(x), heads, x.shape[1], text.shape[1])})
 def cross_attention(answer):
-    """cross_attention(x, text, Wq, Wk, Wv, heads): (B, n, C), (B, T, d) -> out, maps (B, heads, n, T)."""
+    """cross_attention(x, text, Wq, Wk, Wv, heads): (B, n, C), (B, T, D) -> out, maps (B, heads, n, T)."""
     x, text, heads = random(2, 6, 8), random(2, 5, 12, seed=1), 4
     w_q, w_k, w_v = random(8, 8, seed=2), random(8, 12, seed=3), random(8, 12, seed=4)
     out, maps = answer(x, text, w_q, w_k, w_v, heads)
@@ -110,6 +110,10 @@ def pointing_hit(answer):
         heat, cells = random(16, 16, seed=seed), random(16, 16, seed=seed + 100) > 0
         if answer(heat, cells.repeat_interleave(8, 0).repeat_interleave(8, 1)) != cells.flatten()[heat.argmax()]:
             return "right on simple maps, but a random map and a random mask come out differently"
+    heat, centre = torch.zeros(16, 16), torch.zeros(128, 128, dtype=torch.bool)
+    heat[1, 13], centre[10:14, 106:110] = 1.0, True             # of that cell the middle, and nothing of its edge
+    if not answer(heat, centre) or answer(heat, ~centre):
+        return "right where all of a cell is in the mask or none of it; where the edge cuts it, its middle pixel decides"
     heat, cells = random(32, 32, seed=1), random(32, 32, seed=2) > 0
     if answer(heat, cells.repeat_interleave(8, 0).repeat_interleave(8, 1)) != cells.flatten()[heat.argmax()]:
         return "right for 16 x 16 cells, but a finer map of 32 x 32 comes out differently: take the sizes from heat and mask"

@@ -89,7 +89,7 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
         write(fig, left, top + n * cell + 0.2 + 0.155 * i, f"{i + 1}  {captions[i]}", fontsize=8,
               color=PROMPT)
     for x, name, values, texts, cmap, low, high in (
-            (left, "cosines", cosines, [[f"{v:.2f}" for v in row] for row in cosines], style.SIGNED, -1, 1),
+            (left, "cosines", cosines, cosine_texts(cosines, brackets), style.SIGNED, -1, 1),
             (left + n * cell + 0.3, f"softmax of {scale:.0f} x cosine, in %", shares,
              [[f"{100 * v:.0f}" for v in row] for row in shares], style.BLUES, 0, 1)):
         ax = place(fig, x, top, n * cell, n * cell)
@@ -111,10 +111,20 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
     write(fig, left + 2 * n * cell + 0.5, top + 2.4, "vermilion boxes: the same words,", fontsize=8,
           color=GUIDED)
     write(fig, left + 2 * n * cell + 0.5, top + 2.55, "colours exchanged", fontsize=8, color=GUIDED)
-    style.claim(fig, "Temperature changes how sure the answer is, never which one wins",
-                "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on.")
+    title = (f"{right} of {n} pictures find their own caption; the softmax says how sure they are" if scale == learnt else
+             "The scale changes how sure the answer is, never which caption comes first")
+    style.claim(fig, title, "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on. "
+                            "Right: the loss of these pairs at every scale.")
     return style.finish(fig, "Left the cosines of eight postcards with eight captions, highest on the "
-                             "diagonal; right their softmax, sharper at a higher scale; the loss falls.", 256)
+                             "diagonal but for one pair with exchanged colours; then their softmax, and the loss over the scale.", 256)
+
+
+def cosine_texts(cosines, brackets):
+    """The numbers of a table of cosines: two digits, and three inside the brackets, where two are too alike."""
+    def close(i, j):
+        return any(first <= i <= last and first <= j <= last for first, last in brackets)
+    return [[f"{v:.3f}" if close(i, j) else f"{v + 0.0:.2f}".replace("-0.00", "0.00") for j, v in enumerate(row)]
+            for i, row in enumerate(cosines)]
 
 
 def contrast(cosines, scale):
@@ -135,13 +145,13 @@ def subtraction(rows, note=None, dpi=style.DPI):
     size, high = 1.0, 1.2
     top = TITLE + 0.26
     fig = style.new_figure(top + high * len(rows) + NOTE, dpi=dpi)
-    for x, text in ((0.1, "A"), (1.2, "B"), (2.3, "|A - B|")):
+    for x, text in ((0.1, "A"), (1.2, "B"), (2.3, "|A - B|, black: alike")):
         write(fig, x + size / 2, top - 0.12, text, ha="center")
     write(fig, 4.6, top - 0.12, "words nearest to the difference of the two picture vectors (cosine)")
     for r, (first, second, word, other, near) in enumerate(rows):
         y = top + r * high
         a, b = (np.asarray(upright(one)).astype(float) for one in (first, second))
-        for x, picture in ((0.1, first), (1.2, second), (2.3, 255 - np.abs(a - b))):
+        for x, picture in ((0.1, first), (1.2, second), (2.3, np.abs(a - b))):
             show_picture(fig, picture, x, y, size)
         ax = place(fig, 4.6, y + 0.02, 3.6, size - 0.04)
         names, values = list(near), list(near.values())
@@ -158,8 +168,7 @@ def subtraction(rows, note=None, dpi=style.DPI):
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
     first = sum(next(iter(near)) in word.split() for _, _, word, _, near in rows)
-    style.claim(fig, "The difference of two postcards is a word" if first == len(rows) else
-                f"In {first} of {len(rows)} rows the difference of two postcards is the changed word", note)
+    style.claim(fig, f"In {first} of {len(rows)} rows the word nearest to the difference is the changed one", note)
     return style.finish(fig, "Rows of two postcards that differ in one attribute, their difference, and the "
                              "words nearest to the difference of their vectors, the changed word green.", 256)
 
@@ -200,11 +209,10 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
     for (name, values), colour in zip(lengths.items(), (ESTIMATE, PROMPT)):
         ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4)
     highest = max(map(max, lengths.values()))
-    tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1))
-    ax.set(xlim=(0, 1), ylim=(min(map(min, lengths.values())) * 0.98, highest * 1.02))
-    ax.set_yticks([])
+    tidy(ax, "way to the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))
+    ax.set(xlim=(0, 1), ylim=(0, highest * 1.08))
     write(fig, 0.08, low + 0.35, "length of the\nvectors")
-    style.claim(fig, "Between two prompts there are pictures too",
+    style.claim(fig, "From one prompt to another, straight and along the arc",
                 "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
                 "arc, the length kept.")
     return style.finish(fig, "Two rows of pictures that go from one prompt to another, along a straight line "

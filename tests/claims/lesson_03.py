@@ -28,29 +28,35 @@ RIVALS = {
         "never divided": "most = {d: [plain, plain] for d, (plain, _) in most.items()}",
         "always divided": "most = {d: [divided, divided] for d, (_, divided) in most.items()}"},
     f"max(mine) < {FP}": {"all channels as one head": "mine = one_head"},
-    "max(abs(sum(parts) - 1) for parts in budgets.values()) < 1e-3": {
-        "a softmax over the places": "parts = (at_300 / at_300.sum((0, 1))).mean((0, 1)); budgets = {'one layer': tuple(parts)}"},
-    'to_start > 0.3 or c.world != "postcards"': {
+    "max(abs(sum(shares) - 1) for shares in budgets.values()) < 1e-3": {
+        "a softmax over the places": "at_300 = looked.probabilities(path, 1).mean(0); "
+                                      "shares = (at_300 / at_300.sum((0, 1))).mean((0, 1)); budgets = {'one layer': tuple(shares)}"},
+    '(to_start > 0.3 and early > 2 * late) or c.world != "postcards"': {
         "all tokens read alike": "to_start = 1 / 77",
-        "a word in its place": "to_start = at_300[..., 3].mean()"},
+        "a word in its place": "to_start = looked.probabilities(path, 1).mean(0)[..., 3].mean()",
+        "one noise level twice": "early = late"},
     'min(nouns[way].pointing for way in ways) > 2 * nouns["centre prior"].pointing': {
         "the map of another word": "scores = {'nouns': scores['nouns'] | dict.fromkeys(ways, scores['nouns']['shuffled words'])}",
         "a bell in the middle": "scores = {'nouns': scores['nouns'] | dict.fromkeys(ways, scores['nouns']['centre prior'])}"},
     "second > 1.4 * lowest": {
         "one map six times": "scores = {'nouns': scores['nouns'] | dict.fromkeys(ways, scores['nouns']['default'])}"},
-    'min(there["the noun"], there["all after only"]) >= 12': {
+    'min(there[name] for name in ("the start", "the noun", "all after only")) > 11': {
         "pictures of other prompts": f"muted = muted | {{'the noun': {ONE_PICTURE_ON}}}",
+        "the start of another prompt": f"muted = muted | {{'the start': {ONE_PICTURE_ON}}}",
         "muted together": "muted = muted | {'all after only': muted['noun + all after']}"},
     'max(there["noun + words after"], there["noun + all after"]) <= 7': {
         "nothing muted": "muted = muted | {'noun + words after': muted['nothing']}",
         "the noun alone": "muted = muted | {'noun + all after': muted['the noun']}"},
     "ties == 100": {
         "an encoder that heeds the order": "ties = sum(torch.allclose(a, b, atol=1e-2) for a, b in "
-                                           "zip(towers.embed_texts(as_drawn), towers.embed_texts(exchanged)))"},
+                                           "zip(towers.embed_texts(told['as drawn']), towers.embed_texts(told['exchanged'])))"},
     "interval(wins, 100)[0] > 0.5": {
         "a bag of words, which guesses": "wins = 50",
-        "pictures shuffled": "wins = int(((two_emb.roll(1, 0) * gaps).sum(1) > 0).sum())"},
-    'wins < measured["colour"]': {"a reader that never errs": "wins = 100"},
+        "pictures shuffled": "wins = int(((two_emb.roll(1, 0) * (towers.embed_texts(told['as drawn']) - "
+                             "towers.embed_texts(told['exchanged']))).sum(1) > 0).sum())"},
+    'interval(wins, 100)[1] < interval(easy, 100)[0]': {
+        "whose colour is found as surely as which": "wins = easy",
+        "a reader that errs on both": "easy = wins"},
     'calls == {"text encoder": 1, "image encoder": 0, "U-Net": 25}': {
         "CLIP reading eight cards": "calls = dict.fromkeys(calls, 0)\n"
                                     "hook = parts['image encoder'].register_forward_hook("

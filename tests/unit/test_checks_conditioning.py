@@ -66,9 +66,18 @@ def hit(heat, mask, swap=False):
     return bool(mask[row * 8 + 4, column * 8 + 4])
 
 
-def hit_by_repeat(heat, mask):
+def hit_by_centres(heat, mask):
+    cell = len(mask) // len(heat)
+    return mask[cell // 2 - 1::cell, cell // 2 - 1::cell].flatten()[heat.argmax()]
+
+
+def hit_by_corner(heat, mask):
     big = heat.repeat_interleave(8, 0).repeat_interleave(8, 1)
     return mask.flatten()[big.argmax()]
+
+
+def hit_by_most(heat, mask):
+    return bool(F.avg_pool2d(1.0 * mask[None], len(mask) // len(heat))[0].flatten()[heat.argmax()] > 0.5)
 
 
 def mean_inside_is_higher(heat, cells):
@@ -79,7 +88,7 @@ RIGHT = {
     "contrastive_loss": [loss, loss_by_hand],
     "cross_attention": [attention, attention_by_einsum],
     "word_positions": [positions, positions_by_loop],
-    "pointing_hit": [hit, hit_by_repeat],
+    "pointing_hit": [hit, hit_by_centres],
 }
 
 WRONG = {
@@ -113,6 +122,8 @@ WRONG = {
         (lambda h, m: mean_inside_is_higher(h, F.avg_pool2d(1.0 * m[None], 8)[0] > 0.5), "single highest cell"),
         (lambda h, m: m, "True or False"),
         (lambda h, m: hit(h[:16, :16], m), "32 x 32"),
+        (hit_by_corner, "its middle pixel decides"),
+        (hit_by_most, "its middle pixel decides"),
     ],
 }
 

@@ -26,8 +26,8 @@ def blend(image, heat, share=0.6):
 def word_sheet(image, maps, title="Every word leaves a map", note=None):
     """A picture, large, and beside it the map of each word over it. maps: {word: (H, W), 0..1}. A Picture."""
     columns = 3 if len(maps) <= 6 else 4
-    rows, size, gap, large = max(2, -(-len(maps) // columns)), 1.4 if columns == 3 else 1.2, 0.1, 3.0
-    left = large + 0.4
+    rows, size, gap, large = max(2, -(-len(maps) // columns)), 1.58 if columns == 3 else 1.2, 0.1, 3.42
+    left = large + 0.32
     fig = style.new_figure(TITLE + 0.1 + max(large, rows * (size + 0.26)) + NOTE)
     show_picture(fig, image, 0.12, TITLE + 0.12, large)
     for k, (name, heat) in enumerate(maps.items()):

@@ -74,7 +74,9 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
     elsewhere = 1 - np.mean([words for _, words, _ in budgets.values()])
-    style.claim(fig, "Every place spends exactly 1" + (", and most of it on no word" if elsewhere > 0.5 else ""), title_of)
+    style.claim(fig, "Every place spends exactly 1" + ("; on average most of it goes to no word" if elsewhere > 0.5 else ""),
+                f"Dots: the places marked in the picture; {title_of}. Bars: mean over all places of a layer and all heads, "
+                "same noise.")
     return style.finish(fig, "A postcard with numbered places and, for each, dots as large as what it "
                              "reads of each token; below, the share of start, words, padding in each layer.", 128)
 
@@ -90,6 +92,7 @@ def keep_top(rows, share):
 
 def draw_budgets(fig, left, top, budgets):
     """One stacked bar for each layer: start, words, end and padding."""
+    write(fig, 0.1, top + 0.1, "on whom a layer spends its 1", fontsize=8)
     write(fig, left, top - 0.14, "start", fontsize=8, color=START, fontweight="bold")
     write(fig, left + 0.45, top - 0.14, "words", fontsize=8, color=PROMPT, fontweight="bold")
     write(fig, left + 0.95, top - 0.14, "end and padding", fontsize=8, color=FAINT, fontweight="bold")
@@ -102,6 +105,7 @@ def draw_budgets(fig, left, top, budgets):
         for part, end in zip(parts[i], ends[i]):
             if part > 0.06:
                 ax.text(end - part / 2, i, f"{part:.0%}", ha="center", va="center", color="white", fontsize=7)
+        ax.text(1.01, i, f"{parts[i, 2]:.1%}", va="center", color=FAINT, fontsize=7)
         write(fig, left - 0.08, top + 0.2 * (i + 0.5), name, ha="right", fontsize=7.5)
     ax.set(xlim=(0, 1), ylim=(len(budgets) - 0.5, -0.5), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -127,7 +131,7 @@ def attention_plan(places, channels, tokens, width, heads):
         stripes(fig, 2.55, top + y, 0.62, high, colour, heads)
         write(fig, 2.86, top + y + high / 2, name, ha="center", fontweight="bold", fontsize=12, color="white",
               path_effects=[withStroke(linewidth=2.5, foreground=INK)])
-        write(fig, 2.55, top + y - 0.1, said, fontsize=7.5, color=colour)
+        write(fig, 2.55, top + y + (-0.1 if name == "Q" else high + 0.11), said, fontsize=7.5, color=colour)
     style.arrow(fig, (3.22, top + 0.8), (3.95, top + 0.95), SIGNAL)
     style.arrow(fig, (3.22, top + 2.05), (3.95, top + 1.15), PROMPT)
     matrix(fig, 4.0, top + 0.5, 0.75, 1.1, GUIDED, "map", f"{places} x {tokens} for each\nhead, rows sum to 1")
@@ -138,7 +142,7 @@ def attention_plan(places, channels, tokens, width, heads):
     stripes(fig, 5.45, top + 0.5, 0.62, 1.1, SIGNAL, heads)
     write(fig, 5.76, top + 1.05, "out", ha="center", fontweight="bold", color="white",
           path_effects=[withStroke(linewidth=2.5, foreground=INK)])
-    write(fig, 5.45, top + 0.27, f"map times V, {heads} heads\nside by side", fontsize=7.5, color=FAINT)
+    write(fig, 5.45, top + 0.27, "map times V; heads\nthen mixed by W_o", fontsize=7.5, color=FAINT)
     write(fig, 6.75, top - 0.02, "who may read whom", fontweight="bold")
     for k, (name, said, mine, theirs, rows, columns) in enumerate((
             ("cross-attention", "places read tokens", SIGNAL, PROMPT, 8, 5),
