@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from helpers import attention, concepts, conditioning, denoise, diffusion, generate, latents, load_components, lora
-from helpers import panels, runtime, sampling
+from helpers import my_course, panels, runtime, sampling
 from helpers.panels import base as panel_parts
 from helpers.panels import concepts as concept_panels
 from helpers.panels import conditioning as conditioning_panels
@@ -469,10 +469,13 @@ panel("Studio setting", ("stepz", "image", "strength", "concept"), lambda w, bad
 panel("Studio c", NOT_MODEL, lambda w, bad: sampling_panels.Studio(bad))
 settings("panels", "ConceptStudio", {
     "concept": (None, 5, "taupe", ["teal"]), "second": (None, 5, "taupe"), "strength": (*NOT_NUMBER, -2, 3),
+    "second_strength": (*NOT_NUMBER, -2, 3), "own": (None, 5), "own_strength": (*NOT_NUMBER, 3),
     "library": (5, "teal", ["teal"], {"teal": None}, {"teal": 5}, {5: "teal"}), "steps": (0, 1000, "9"), "seed": (-1, 10**6)},
     lambda w, **wrong: concept_panels.ConceptStudio(w.c, **{"library": {"teal": w.concept}} | wrong))
-panel("ConceptStudio setting", ("negative_prompt", "scheduler", "stepz"), lambda w, bad: concept_panels.ConceptStudio(
+panel("ConceptStudio setting", ("image", "stepz"), lambda w, bad: concept_panels.ConceptStudio(
     w.c, {"teal": w.concept}, **{bad: 1}))
+panel("my_course place", ("", ".", "..", "a/b", "../a", " a", "a\0", "-a", 5, None), lambda w, bad: my_course.place("pictures", bad), "name")
+panel("my_course kind", (None, 5, "answers", "..", ""), lambda w, bad: my_course.place(bad, "a"), "kind")
 panel("find_concepts folder", (None, 5, b"x", ""), lambda w, bad: concept_panels.find_concepts(w.c, bad))
 panel("predict answers", ((), ("only",), ("a", "a"), ("choose", "a"), (1, 2), (None, "a"), ([],)), lambda w, bad: panels.predict(*bad),
       "options|answers")

@@ -1,5 +1,6 @@
 """What every test shares: no network beyond this machine, two tiny models, the same torch everywhere."""
 
+import itertools
 import os
 import socket
 import sys
@@ -16,6 +17,17 @@ os.environ["HF_HOME"] = _cache.name  # before huggingface_hub reads it: a cache 
 os.environ.pop("HF_HUB_CACHE", None)
 os.environ.update(HF_HUB_ETAG_TIMEOUT="2", HF_HUB_DOWNLOAD_TIMEOUT="2")  # seconds; servers are near
 os.environ.pop("COURSE_MODEL", None)
+_tests, _made = itertools.count(), tempfile.TemporaryDirectory(prefix="my-course-")
+os.environ["MY_COURSE"] = str(Path(_made.name) / "my_course")  # what tests make is nobody's
+
+
+@pytest.fixture(autouse=True)
+def my_course_folder(monkeypatch):
+    """A folder of its own, not yet made, for what each test makes as a reader would."""
+    folder = Path(_made.name) / str(next(_tests)) / "my_course"
+    monkeypatch.setenv("MY_COURSE", str(folder))
+    return folder
+
 
 _connect = socket.socket.connect
 

@@ -9,8 +9,10 @@ import base64
 import hashlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
@@ -110,9 +112,11 @@ def as_text(notebook: nbformat.NotebookNode) -> str:
 def execute(file: Path) -> None:
     """Run one notebook top to bottom in its own folder and save it. Raises, file untouched, if it fails."""
     notebook = read(file)
-    NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", store_widget_state=False,
-                   record_timing=False, coalesce_streams=True,
-                   resources={"metadata": {"path": str(file.parent.resolve())}}).execute()
+    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", store_widget_state=False,
+                            record_timing=False, coalesce_streams=True,
+                            resources={"metadata": {"path": str(file.parent.resolve())}})
+    with TemporaryDirectory() as folder:  # what the lesson makes for its reader is as new as on a first visit
+        client.execute(env=os.environ | {"MY_COURSE": str(Path(folder) / "my_course")})
     text = as_text(tidy(notebook))
     if len(text.encode()) > MAX_BYTES:
         raise ValueError(f"It holds {len(text.encode()) / 1e6:.1f} MB even with 256 colours, and may "

@@ -1,6 +1,6 @@
 """An exercise that checks itself: properties in order, one hint at a time, a line of progress.
 
-    sheet = Sheet()
+    sheet = Sheet("01")                 # of lesson 01
 
     @sheet.exercise(1, lambda x0, eps, abar: x0.shape)
     def add_noise(answer):              # answer: the student's function, wrapped
@@ -22,6 +22,8 @@ import traceback
 
 import numpy as np
 import torch
+
+from helpers import my_course
 
 ONE = {int: "one whole number", float: "one number", bool: "True or False", list: "a list of whole numbers"}
 PRECISE = torch.float16, torch.float32, torch.float64      # bfloat16 keeps two digits: too few to check
@@ -52,10 +54,13 @@ class NotFinite(Refused):
 
 
 class Sheet:
-    """The exercises of one lesson and which of them are right."""
+    """The exercises of one lesson and which of them are right. lesson: its number, "01" to "05".
 
-    def __init__(self):
-        self.right = {}
+    What a reader tries is written down in `my_course` as it comes.
+    """
+
+    def __init__(self, lesson):
+        self.lesson, self.right = lesson, {}
         self.own = {}                   # {number: the reader's function that was found right}
 
     def exercise(self, number, like, what=""):
@@ -81,13 +86,30 @@ class Sheet:
                     if self.right[number]:
                         self.own[number] = answer
                 who = f"Exercise {number}" if counts else f"Worked solution of exercise {number}"
-                print(f"{who} ({name}): {verdict}{'' if verdict.endswith('?') else '.'}")
+                said = f"{who} ({name}): {verdict}{'' if verdict.endswith('?') else '.'}"
+                print(f"{said}{self.keep(number, name, verdict, answer) if counts else ''}")
 
             check.__name__ = name
             check.__doc__ = f"Check an answer to exercise {number}. counts=False: it is not your own."
             check.hint = hint
             return check
         return decorate
+
+    def keep(self, number, name, verdict, answer):
+        """Write a try down in `my_course`. Returns what there is to say of it: nothing, or a sentence."""
+        try:
+            if verdict != "not answered yet":
+                my_course.note_answer(self.lesson, number, name, verdict, answer)
+            elif my_course.answer(self.lesson, number):
+                return f" What you wrote before is kept: check.yours({number}) shows it."
+        except OSError as problem:
+            return f" It could not be written down: {problem}"
+        return ""
+
+    def yours(self, number):
+        """Print what the reader wrote for an exercise, in this session or an earlier one: the latest that was right."""
+        kept = my_course.answer(self.lesson, number)
+        print(kept["code"] if kept and kept["code"] else f"Nothing is kept of exercise {number}.")
 
     def yours_else(self, yours, solution):
         """The reader's function where its check has found this very one right, else the worked solution; says which.

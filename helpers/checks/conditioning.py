@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from .base import Sheet, Stopped, close, random
 
-sheet = Sheet()
-progress, yours_else = sheet.progress, sheet.yours_else
+sheet = Sheet("03")
+progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
 @sheet.exercise(1, float, "the mean over the batch")

@@ -5,8 +5,8 @@ import torch
 from .. import diffusion
 from .base import NotFinite, Sheet, close, random
 
-sheet = Sheet()
-progress, yours_else = sheet.progress, sheet.yours_else
+sheet = Sheet("01")
+progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
 class Examined(torch.nn.Module):

@@ -6,8 +6,8 @@ from diffusers import DDIMScheduler
 from .. import diffusion
 from .base import Sheet, close, random
 
-sheet = Sheet()
-progress, yours_else = sheet.progress, sheet.yours_else
+sheet = Sheet("04")
+progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 # Stable Diffusion's own settings: the last step ends at abar[0], not at 1.
 LIBRARY = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False,

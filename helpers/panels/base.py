@@ -9,7 +9,7 @@ import time
 
 import ipywidgets as widgets
 
-from .. import inputs
+from .. import inputs, my_course
 
 STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
 WIDE = {"description_width": "initial"}
@@ -117,7 +117,10 @@ class Panel(Still):
 
 
 class Question(Still):
-    """A question with a few answers; `chosen` is the one picked, or None. The next cell reads it."""
+    """A question with a few answers; `chosen` is the one picked, or None. The next cell reads it.
+
+    What is picked is written down in `my_course`, and with it what is then measured.
+    """
 
     ASK = "Choose before you run the next cell."
 
@@ -136,14 +139,25 @@ class Question(Still):
 
     def note(self, change=None):
         """Answer a click at once."""
-        self.line.value = "Noted. Run the next cell." if self.chosen else self.ASK
+        self.line.value = sentence("Noted. Run the next cell." if self.chosen else self.ASK, self.keep())
+
+    def keep(self, measured=None):
+        """Write the choice down. Returns what there is to say of it: nothing, or a sentence."""
+        try:
+            if self.chosen is not None:
+                my_course.note_prediction(self.answers.options[1:], self.chosen, measured)
+        except OSError as problem:
+            return f"It could not be written down: {problem}"
+        return ""
 
     def verdict(self, right):
-        """One sentence that sets what was chosen beside what was measured."""
-        if self.chosen is None:
+        """One sentence that sets what was chosen, now or before a restart, beside what was measured."""
+        problem = self.keep(right)
+        said = self.chosen or my_course.prediction(self.answers.options[1:])
+        if said is None:
             return f"You have not chosen. Measured: {right}."
-        agrees = "You said so too" if self.chosen == right else f"You said: {self.chosen}"
-        return f"{agrees}. Measured: {right}."
+        agrees = "You said so too" if said == right else f"You said: {said}"
+        return " ".join(filter(None, [f"{agrees}. Measured: {right}.", problem]))
 
 
 def predict(*options):

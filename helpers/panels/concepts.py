@@ -3,7 +3,9 @@ import re
 from functools import partial
 from pathlib import Path
 
-from .. import inputs
+import ipywidgets as widgets
+
+from .. import inputs, my_course
 from ..concepts import Concept, read_concept
 from ..concepts.loading import with_concepts
 from ..conditioning import too_long
@@ -12,7 +14,7 @@ from ..figures import style
 from ..formats import SUFFIXES, candidates, what_is
 from ..lora import load_lora
 from ..sampling import denoise
-from .base import Panel, buttons, menu, sentence, slider, text
+from .base import Panel, buttons, menu, named, sentence, slider, text
 from .sampling import Studio, number
 
 LIBRARY = Path(__file__).parents[2] / "concepts"        # the course's own
@@ -85,6 +87,13 @@ def find_concepts(c, folder=LIBRARY):
     return found
 
 
+def all_concepts(c):
+    """{name: folder or file}: the course's own concepts, and after them the reader's (`my_course`), as far as they fit."""
+    own = find_concepts(c)
+    mine = find_concepts(c, my_course.folder() / "concepts")
+    return own | {f"{name} (yours)" if name in own else name: place for name, place in mine.items()}
+
+
 def fits(c, place):
     """Whether what lies in a place is for prompts as wide as the model's, as far as it tells."""
     try:
@@ -111,16 +120,17 @@ def call_of(source):
         return " ".join(file.read(200).split())  # a word, and a stranger's file may be of any length
 
 
-def brought_in(c, sources, strength):
+def brought_in(c, sources):
     """(Components to draw with, Concepts): a model of its own with vectors and LoRAs in it; c stays as it is.
 
-    strength: of the LoRAs.
+    sources: (where a concept is, the strength it is to have if it is a LoRA) each.
     """
     concepts = [source if isinstance(source, Concept) else read_concept(source)
-                for source in sources if not is_lora(source)]
+                for source, _ in sources if not is_lora(source)]
     model = with_concepts(c.snapshot(), *concepts)
-    for source in filter(is_lora, sources):
-        load_lora(model, source).strength = strength
+    for source, strength in sources:
+        if is_lora(source):
+            load_lora(model, source).strength = strength
     return model, concepts
 
 
@@ -131,81 +141,111 @@ def without(prompt, concepts):
     return re.sub(r"\s+([,.;:!?])", r"\1", " ".join(prompt.split()))
 
 
-def remarks(c, prompt, calls):
-    """Sentences on what a prompt will not do: words cut, concepts not called, placeholders of no concept."""
-    named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", prompt)}
-    unused = [f"{call} is not in the prompt: write it where you want it."
-              for call in calls if call not in prompt]
+def remarks(c, prompts, calls):
+    """Sentences on what prompts will not do: words cut, concepts not called, placeholders of no concept.
+
+    prompts: {"prompt": str, "negative_prompt": str}. calls: the words that call the concepts.
+    """
+    both = " ".join(prompts.values())
+    named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", both)}
+    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call not in both]
     unknown = [f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
                for word in sorted(named - set(calls))]
-    return [too_long(c, prompt), *unused, *unknown]
+    return [*(too_long(c, prompt) for prompt in prompts.values()), *unused, *unknown]
 
 
 class ConceptStudio(Studio):
-    """The studio of lesson 04 with a concept, two, or none: every picture with them, and beside it without.
+    """The studio of lesson 04 with a concept, several, or none: every picture with them, and beside it without.
 
-    c: Components. library: {name: a Concept, a folder, a file, or an id on the Hub}; None: the course's own,
-    as far as they fit the model.
-    settings: what the controls show at first: concept, second (names), prompt, steps, guidance, strength (of
-    LoRAs), seed. Without means: the same settings, the placeholders taken out of the prompt, no LoRA.
+    c: Components. library: {name: a Concept, a folder, a file, or an id on the Hub}; None: the course's own and the
+    reader's, as far as they fit the model.
+    settings: what the controls show at first: those of `Studio`, concept, second (names), own (a path), and the strengths
+    of each, if it is a LoRA: strength, second_strength, own_strength.
+    Without means: the same settings, the placeholders taken out of the prompts, no LoRA. Save writes the picture
+    with them, "Save both" the pair.
     Where the text encoder is as wide as Stable Diffusion's, a line takes any id of sd-concepts-library.
     """
 
-    ROWS = ("concept", "second"), ("hub",), ("prompt",), ("steps", "guidance"), ("strength", "seed")
+    STRENGTHS = {"concept": "strength", "second": "second_strength", "own": "own_strength"}
+    ROWS = (*STRENGTHS.items(), ("hub",), *Studio.ROWS)
     WORDS = Studio.WORDS | {"picture": "with, and beside it without"}
 
     def __init__(self, c, library=None, **settings):
-        self.library = find_concepts(c) if library is None else dict(
+        self.library = all_concepts(c) if library is None else dict(
             inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}", least=0))
         for name, source in self.library.items():
             inputs.text(name, "A name in library")
             if not isinstance(source, Concept):
                 inputs.path(source, f"library[{name!r}]", "a Concept, a folder, a file, or an id on the Hub")
+        self.save_both = widgets.Button(description="Save both", disabled=True)
         super().__init__(c, **settings)
+        self.save_both.on_click(lambda button: self.save_as(*self.shown))
         for name in ("concept", "second"):
             self.controls[name].observe(self.show_call, "value")
         self.show_call()
 
     def make_controls(self, start):
-        """{name: widget}: those of the studio that are used, and the concepts."""
-        start = {"concept": NONE, "second": NONE, "strength": 1.0} | start
+        """{name: widget}: those of the studio, and the concepts."""
+        start = {"concept": NONE, "second": NONE, "own": ""} | {name: 1.0 for name in self.STRENGTHS.values()} | start
         for name in ("concept", "second"):
             known = ", ".join([NONE, *self.library])
             if inputs.text(start[name], name, f"one of {known}") not in (NONE, *self.library):
                 raise ValueError(f"There is no {name} {inputs.shown(start[name])}: use one of {known}.")
-        usual = super().make_controls(start)
-        mine = {name: menu(label, [NONE, *self.library], start[name])
-                for name, label in (("concept", "concept"), ("second", "and"))}
+        mine = {"concept": menu("concept", [NONE, *self.library], start["concept"]),
+                "second": menu("and", [NONE, *self.library], start["second"]), "own": text("a file of your own", start["own"])}
+        for name, strength in self.STRENGTHS.items():
+            mine[strength] = number(strength, start[strength], -1, 2, 0.25)
+            mine[strength].description, mine[strength].layout.width = "strength, if a LoRA", "420px"
+            named(mine[strength])
+        mine = {name: mine[name] for pair in self.STRENGTHS.items() for name in pair}
         if self.c.text_encoder.config.hidden_size == HUB_WIDTH:
             mine["hub"] = text(f"{ON_HUB}/", start.get("hub", ""))
-        mine["strength"] = number("strength of LoRAs", start["strength"], -1, 2, 0.25)
-        mine["strength"].layout.width = "420px"
-        return mine | {name: usual[name] for name in ("prompt", "steps", "guidance", "seed")}
+        return mine | super().make_controls(start)
+
+    def actions(self):
+        return [*super().actions(), self.save_both]
 
     def chosen(self, settings):
-        """The places of the concepts that are asked for, each once."""
-        names = [name for name in (settings["concept"], settings["second"]) if name != NONE]
-        sources = [self.library[name] for name in dict.fromkeys(names)]
-        asked = settings.get("hub", "").strip().removeprefix(f"{ON_HUB}/")
-        return sources + [f"{ON_HUB}/{asked}"] if asked else sources
+        """The concepts that are asked for, each once: (where it is, the strength it is to have if it is a LoRA)."""
+        wanted = {}
+        for name in ("concept", "second"):
+            if settings[name] != NONE:
+                wanted.setdefault(settings[name], (self.library[settings[name]], settings[self.STRENGTHS[name]]))
+        if own := settings["own"].strip():
+            wanted["own"] = Path(own).expanduser(), settings["own_strength"]
+        if asked := settings.get("hub", "").strip().removeprefix(f"{ON_HUB}/"):
+            wanted["hub"] = f"{ON_HUB}/{asked}", 1.0
+        return list(wanted.values())
 
     def show_call(self, change=None):
         """Say which words call the concepts that are chosen."""
-        calls = [call_of(source) for source in self.chosen({**self.settings, "hub": ""})]
+        calls = [call_of(source) for source, _ in self.chosen({**self.settings, "hub": "", "own": ""})]
         if any(calls):
             self.line.value = sentence(f"In the prompt: {' and '.join(filter(None, calls))}.")
+
+    def show_kept(self, i):
+        super().show_kept(i)
+        self.save_both.disabled = self.shown[0].width == self.c.image_size
+
+    def save_shown(self):
+        """Write the picture with the concepts, without the one beside it."""
+        pair, settings = self.shown
+        self.save_as(pair.crop((0, 0, self.c.image_size, pair.height)), settings)
 
     def count_loops(self, settings):
         return 2 if self.chosen(settings) else 1
 
     def loops(self, model, settings):
-        usual = {name: settings[name] for name in ("steps", "guidance", "seed")}
-        prompt, sources = settings["prompt"], self.chosen(settings)
+        prompts = "prompt", "negative_prompt"
+        usual = {name: settings[name] for name in ("steps", "guidance", "scheduler", "seed")}
+        asked, sources = {name: settings[name] for name in prompts}, self.chosen(settings)
         if not sources:
-            yield remarks(model, prompt, []), denoise(model, prompt, **usual)
+            yield remarks(model, asked, []), denoise(model, **asked, **usual)
             return
-        changed, concepts = brought_in(model, sources, settings["strength"])
-        calls = [one.token for one in concepts] + [call_of(one) for one in sources if is_lora(one)]
-        said = remarks(changed, prompt, calls)
-        yield said, denoise(changed, prompt, **usual)
-        yield said, denoise(model, without(prompt, concepts), **usual)
+        changed, concepts = brought_in(model, sources)
+        twice = settings["concept"] == settings["second"] != NONE
+        calls = [one.token for one in concepts] + [call_of(one) for one, _ in sources if is_lora(one)]
+        said = [f"{settings['concept']} is chosen twice: it is used once, with the first strength."] * twice
+        said, plain = said + remarks(changed, asked, calls), {name: without(asked[name], concepts) for name in prompts}
+        yield said, denoise(changed, **asked, **usual)
+        yield said, denoise(model, **plain, **usual)

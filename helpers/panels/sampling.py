@@ -3,14 +3,15 @@
 The studio's loop can be watched and stopped while it draws.
 """
 import io
+import json
+import re
 from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple
 
 import ipywidgets as widgets
 from PIL import Image, PngImagePlugin
 
-from .. import inputs
+from .. import inputs, my_course
 from ..conditioning import too_long
 from ..files import save_picture, write_atomic
 from ..latents import decode_latents, preview_of
@@ -19,6 +20,7 @@ from .base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
 from .job import Job
 
 SHOWN = 192             # CSS pixels of a live picture
+WORDS_INSIDE = {"guidance": "CFG scale", "scheduler": "Sampler"}     # what A1111 calls them
 KEPT = 8                # pictures in the strip
 INDEX = '<sub style="line-height:0">'            # an index that does not make its line taller
 BLANK = Image.new("RGB", (8, 8), "#EEEEEE")     # where there is no picture yet
@@ -74,8 +76,12 @@ class Studio(Still):
         self.save.on_click(lambda button: self.save_shown())
         rows = [[self.controls[name] for name in names if name in self.controls] for names in self.ROWS]
         views = row([widgets.VBox([widgets.HTML(self.WORDS[name]), view]) for name, view in self.views.items()])
-        super().__init__([*map(row, filter(None, rows)), row([self.generate, self.cancel, self.save, self.bar]), self.line,
+        super().__init__([*map(row, filter(None, rows)), row([*self.actions(), self.bar]), self.line,
                           views, self.strip])
+
+    def actions(self):
+        """The buttons, in their order."""
+        return [self.generate, self.cancel, self.save]
 
     def make_controls(self, start):
         """{name: widget}, by the names of `denoise`'s arguments. start: the values they begin with."""
@@ -167,16 +173,19 @@ class Studio(Still):
         self.views["picture"].value, self.save.disabled = png(*self.shown), False
 
     def save_shown(self):
-        """Write the picture shown into the current folder, settings inside, under a name not yet taken."""
-        number = 1
-        while (path := Path(f"picture-{number:03d}.png")).exists():
-            number += 1
+        """Write the picture shown into the reader's own pictures."""
+        self.save_as(*self.shown)
+
+    def save_as(self, picture, settings):
+        """Write a picture into the reader's folder, called by its prompt and seed, settings inside; never over a file."""
+        called = " ".join(re.sub(r"[^\w ]", " ", settings["prompt"]).split())[:40].strip() or "picture"
         try:
-            write_atomic(path, lambda file: file.write_bytes(png(*self.shown)))
+            path = my_course.place("pictures", f"{called} seed {settings['seed']}.png")
+            write_atomic(path, lambda file: file.write_bytes(png(picture, settings)))
         except OSError as problem:
             self.show_problem(problem)
         else:
-            self.line.value = sentence(f"Saved as {path}, settings inside.")
+            self.line.value = sentence(f"Saved as {my_course.shown(path)}, settings inside.")
 
 
 def beside(pictures):
@@ -214,10 +223,23 @@ def width_of(picture, height):
 
 
 def png(picture, settings=None):
-    """A PIL picture as PNG bytes. settings: written inside, under "parameters", one "name: value" a line."""
+    """A PIL picture as PNG bytes. settings: written inside, under "parameters", see `parameters`."""
     note = PngImagePlugin.PngInfo()
     if settings:
-        note.add_text("parameters", "\n".join(f"{name}: {value}" for name, value in settings.items()))
+        note.add_text("parameters", parameters(picture, settings))
     buffer = io.BytesIO()
     save_picture(picture, buffer, "PNG", pnginfo=note)
     return buffer.getvalue()
+
+
+def parameters(picture, settings):
+    """Settings of a picture as AUTOMATIC1111's web UI writes them, so that other programs read them too.
+
+    The prompt; "Negative prompt: ..." where there is one; then "Steps: 25, Sampler: ddim, ..." on one line, and there a
+    value with a comma, a colon or the end of a line in it stands as JSON has it.
+    """
+    rest = {WORDS_INSIDE.get(name, name.replace("_", " ").capitalize()): str(value) for name, value in settings.items()
+            if name not in ("prompt", "negative_prompt") and value != ""} | {"Size": "{}x{}".format(*picture.size)}
+    quoted = {name: json.dumps(value, ensure_ascii=False) if re.search("[,:\n]", value) else value for name, value in rest.items()}
+    negative = [f"Negative prompt: {settings['negative_prompt']}"] if settings.get("negative_prompt") else []
+    return "\n".join([settings["prompt"], *negative, ", ".join(f"{name}: {value}" for name, value in quoted.items())])

@@ -170,7 +170,7 @@ def test_all_made_up_answers(name, capsys):
 
 
 def test_progress_counts_own_right_answers_only(capsys):
-    sheet = Sheet()
+    sheet = Sheet("01")
 
     @sheet.exercise(1, int)
     def double(answer):
@@ -194,7 +194,7 @@ def test_progress_counts_own_right_answers_only(capsys):
 
 
 def test_the_cells_below_use_the_readers_function_only_where_this_very_one_is_right(capsys):
-    sheet = Sheet()
+    sheet = Sheet("01")
 
     @sheet.exercise(1, int)
     def double(answer):

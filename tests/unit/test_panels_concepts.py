@@ -60,7 +60,7 @@ def halves(studio, i=0):
 
 
 def expected(c, shelf, *names, prompt=PROMPT):
-    model, _ = panels.brought_in(c, [shelf / name for name in names], 1.0)
+    model, _ = panels.brought_in(c, [(shelf / name, 1.0) for name in names])
     return generate(model, prompt, steps=3, seed=7)
 
 
@@ -91,14 +91,15 @@ def test_two_concepts_and_a_lora_with_its_strength(studio, tiny_postcard, shelf)
     both, plain = halves(studio)
     assert same(both, expected(tiny_postcard, shelf, "teal", "windmill", prompt=prompt)) and not same(both, halves(studio, 1)[0])
     assert same(plain, generate(tiny_postcard, "a windmill, <dusk>", steps=3, seed=7))
-    studio.controls["strength"].value, studio.controls["concept"].value = 0.0, "none"
+    studio.controls["second_strength"].value, studio.controls["concept"].value = 0.0, "none"
     draw(studio)
     assert same(*halves(studio)), "a LoRA of strength 0 is none"
 
 
 def test_the_same_concept_twice_is_one(studio):
     studio.controls["second"].value = "teal"
-    assert draw(studio) == "Done." and len(studio.chosen(studio.settings)) == 1
+    assert draw(studio) == "Done. teal is chosen twice: it is used once, with the first strength."
+    assert len(studio.chosen(studio.settings)) == 1
 
 
 @pytest.mark.parametrize("at", [1, 51])
@@ -180,17 +181,63 @@ def test_without(prompt, left):
     assert panels.without(prompt, [Concept("<teal>", torch.ones(1, 4))]) == left
 
 
-def test_the_strip_brings_concepts_back_and_save_writes_them(studio, tmp_path):
+def test_the_strip_brings_concepts_back_and_save_writes_them(studio, my_course_folder):
     draw(studio)
     studio.controls["concept"].value, studio.controls["seed"].value = "none", 8
     draw(studio)
     studio.strip.children[1].children[1].click()
     assert studio.settings == studio.history[1][1] and studio.settings["concept"] == "teal"
+    assert not studio.save_both.disabled
     studio.save.click()
-    saved = Image.open(tmp_path / "picture-001.png")
-    assert same(saved, studio.history[1][0]) and saved.text["parameters"].splitlines() == [
-        "concept: teal", "second: none", "strength: 1.0", f"prompt: {PROMPT}", "steps: 3",
-        f"guidance: {studio.c.guidance}", "seed: 7"]
+    assert studio.line.value == "Saved as my_course/pictures/a teal boat on a lake seed 7.png, settings inside."
+    studio.save_both.click()
+    saved, pair = (Image.open(my_course_folder / "pictures" / f"a teal boat on a lake seed 7{n}.png") for n in ("", "-2"))
+    assert same(saved, halves(studio, 1)[0]) and same(pair, studio.history[1][0])
+    assert saved.text["parameters"].splitlines() == [
+        PROMPT, "Concept: teal, Strength: 1.0, Second: none, Second strength: 1.0, Own strength: 1.0, Steps: 3, "
+        f"CFG scale: {studio.c.guidance}, Sampler: ddim, Seed: 7, Size: 128x128"]
+    studio.strip.children[0].children[1].click()
+    assert studio.save_both.disabled, "without a concept there is no pair"
+
+
+def test_each_lora_has_its_own_strength(studio, tiny_postcard, shelf, tmp_path):
+    lora = add_lora(tiny_postcard.unet, rank=2)
+    for k, layer in enumerate(lora.layers.values()):
+        torch.nn.init.normal_(layer.B.data, std=0.5, generator=torch.Generator().manual_seed(100 + k))
+    save_lora(lora, tmp_path / "other")
+    lora.remove()
+    studio.library["other"] = tmp_path / "other"
+    for name in ("concept", "second"):
+        studio.controls[name].options = ["none", *studio.library]
+    for name, value in {"concept": "windmill", "second": "other", "strength": 0.5, "second_strength": -0.25}.items():
+        studio.controls[name].value = value
+    draw(studio)
+    model, _ = panels.brought_in(tiny_postcard, [(shelf / "windmill", 0.5), (tmp_path / "other", -0.25)])
+    assert same(halves(studio)[0], generate(model, PROMPT, steps=3, seed=7))
+    model, _ = panels.brought_in(tiny_postcard, [(shelf / "windmill", -0.25), (tmp_path / "other", 0.5)])
+    assert not same(halves(studio)[0], generate(model, PROMPT, steps=3, seed=7))
+
+
+def test_a_file_of_ones_own_a_negative_prompt_and_a_scheduler(studio, tiny_postcard, shelf, tmp_path):
+    for name, value in {"concept": "none", "own": str(shelf / "dusk" / "learned_embeds.safetensors"), "prompt": "a boat, <dusk>",
+                        "negative_prompt": "night, <dusk>", "scheduler": "euler"}.items():
+        studio.controls[name].value = value
+    assert draw(studio) == "Done."
+    usual = dict(scheduler="euler", steps=3, seed=7)
+    model, _ = panels.brought_in(tiny_postcard, [(shelf / "dusk", 1.0)])
+    with_it, without_it = halves(studio)
+    assert same(with_it, generate(model, "a boat, <dusk>", negative_prompt="night, <dusk>", **usual))
+    assert same(without_it, generate(tiny_postcard, "a boat,", negative_prompt="night,", **usual))
+    studio.controls["own"].value = str(tmp_path / "nothing")
+    assert "There is no concept" in draw(studio) and len(studio.history) == 1
+
+
+def test_what_the_reader_made_stands_in_the_menu(tiny_postcard, my_course_folder):
+    save_concept(concept_of(tiny_postcard, "<mine>"), my_course_folder / "concepts" / "mine")
+    save_concept(concept_of(tiny_postcard, "<teal>"), my_course_folder / "concepts" / "teal")
+    course, all_of_them = panels.find_concepts(tiny_postcard), panels.all_concepts(tiny_postcard)
+    assert all_of_them.keys() - course.keys() == {"mine", "teal (yours)" if "teal" in course else "teal"}
+    assert "mine" in ConceptStudio(tiny_postcard).controls["concept"].options
 
 
 def test_the_library_is_what_fits_on_the_shelf(tiny_postcard, sd15, shelf, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 from helpers import generate
-from helpers.panels.sampling import BLANK, KEPT, Studio, png
+from helpers.panels.sampling import BLANK, KEPT, Studio, parameters, png
 from PIL import Image
 from studios import begin_slowly, draw, flat, same
 
@@ -101,14 +101,28 @@ def test_the_strip_brings_settings_back(studio):
     assert studio.shown is studio.history[3]
 
 
-def test_save_writes_the_settings_inside_and_never_over_a_file(studio, tmp_path):
+def test_save_writes_the_settings_inside_and_never_over_a_file(studio, my_course_folder):
     assert studio.save.disabled
     draw(studio)
     studio.save.click()
     studio.save.click()
-    assert sorted(file.name for file in tmp_path.glob("picture*")) == ["picture-001.png", "picture-002.png"]
-    saved = Image.open(tmp_path / "picture-001.png")
+    pictures, name = my_course_folder / "pictures", "a red boat on a lake seed 7"
+    assert sorted(file.name for file in pictures.iterdir()) == [f"{name}-2.png", f"{name}.png"]
+    saved = Image.open(pictures / f"{name}.png")
     assert same(saved, studio.history[0][0])
     assert saved.text["parameters"].splitlines() == [
-        f"prompt: {PROMPT}", "negative_prompt: ", "steps: 3", f"guidance: {studio.c.guidance}", "scheduler: ddim", "seed: 7"]
-    assert studio.line.value == "Saved as picture-002.png, settings inside."
+        PROMPT, f"Steps: 3, CFG scale: {studio.c.guidance}, Sampler: ddim, Seed: 7, Size: 128x128"]
+    assert studio.line.value == f"Saved as my_course/pictures/{name}-2.png, settings inside."
+
+
+def test_what_stands_in_a_picture_can_be_taken_apart():
+    settings = {"prompt": "a, b: c", "negative_prompt": "night", "concept": "a, b", "seed": 3}
+    assert parameters(BLANK, settings).splitlines() == ["a, b: c", "Negative prompt: night", 'Concept: "a, b", Seed: 3, Size: 8x8']
+
+
+def test_a_picture_that_cannot_be_saved_is_one_sentence(studio, my_course_folder):
+    draw(studio)
+    my_course_folder.parent.mkdir(parents=True, exist_ok=True)
+    my_course_folder.write_text("a file is in the way")
+    studio.save.click()
+    assert studio.line.value.startswith("<b>A file is where the folder of") and not studio.save.disabled

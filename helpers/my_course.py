@@ -1,0 +1,157 @@
+"""What a reader makes is kept in one folder, `my_course`, and is there again after a restart.
+
+    my_course/concepts/NAME/    a concept or a LoRA of the reader's own, as the course's library holds its own
+    my_course/pictures/         what a studio's Save has written, settings inside
+    my_course/answers/          one small JSON file for each exercise that was tried and each prediction that was made
+
+Where it lies: see `folder`. Everything in it is written as it comes, whole or not at all, and never in place of
+something else that the reader made: a name that is taken gets a number.
+"""
+import inspect
+import itertools
+import json
+import os
+import re
+import zipfile
+import zlib
+from datetime import datetime
+from pathlib import Path
+
+from helpers import inputs, runtime
+from helpers.files import make_folder, open_file, write_atomic
+
+NAME = "my_course"
+COURSE = Path(__file__).resolve().parent.parent
+DRIVE = Path("/content/drive/MyDrive")  # where Colab puts Google Drive, once it is mounted
+LARGEST = 1_000_000  # bytes of an answer
+
+
+def folder():
+    """The folder, a Path, made where it is missing.
+
+    It is the one that the environment variable MY_COURSE names; else, on Colab with Google Drive mounted, my_course in
+    the Drive; else my_course beside the course, or in the home folder where the course's own may not be written.
+    PermissionError or OSError, in a sentence, where none of them can be made.
+    """
+    if named := os.environ.get("MY_COURSE"):
+        return make_folder(Path(named).expanduser())
+    if runtime.place() == "colab" and DRIVE.is_dir():
+        return make_folder(DRIVE / NAME)
+    beside = COURSE / NAME
+    return make_folder(beside if os.access(beside if beside.exists() else COURSE, os.W_OK) else Path.home() / NAME)
+
+
+def place(kind, name):
+    """A Path in `folder() / kind` that nothing is at yet: `name`, or where that is taken name-2, name-3, ...
+
+    kind: "concepts" or "pictures". name: letters, digits, spaces and . _ - ; the end of a file's name, such as ".png",
+    stays behind the number. Nothing is made but the folder it lies in.
+    """
+    inputs.one_of(kind, "kind", ("concepts", "pictures"))
+    if not re.fullmatch(r"\w[\w .-]*", inputs.text(name, "name")) or name != name.strip(" ."):
+        raise ValueError(f"{inputs.shown(name)} cannot be the name of a file here: use letters, digits, spaces and . _ - in it.")
+    within, stem, suffix = make_folder(folder() / kind), Path(name).stem, Path(name).suffix
+    numbered = (f"{stem}-{number}{suffix}" for number in itertools.count(2))
+    return next(path for path in map(within.joinpath, itertools.chain([name], numbered)) if not os.path.lexists(path))
+
+
+def shown(path):
+    """A path in the folder as a reader is told it: "my_course/concepts/teal", wherever the folder lies."""
+    return (Path(NAME) / Path(path).relative_to(folder())).as_posix()
+
+
+def latest(kind, name):
+    """The Path that `place(kind, name)` gave last and something lies at, or None: what was made before a restart."""
+    inputs.one_of(kind, "kind", ("concepts", "pictures"))
+    stem, suffix = re.escape(Path(name).stem), re.escape(Path(name).suffix)
+    found = {int(match[1] or 1): path for path in (folder() / kind).glob("*")
+             if (match := re.fullmatch(rf"{stem}(?:-(\d+))?{suffix}", path.name))}
+    return found[max(found)] if found else None
+
+
+# Answers and predictions
+
+
+def note_answer(lesson, number, name, verdict, function):
+    """Write down a try at an exercise. What was right once stays, with its code, whatever is tried later.
+
+    lesson: "05". number: of the exercise. name: what the function is called. verdict: what its check says.
+    """
+    before, right = answer(lesson, number), verdict == "right"
+    kept = before if before and before["right"] and not right else {"right": right, "code": _source(function)}
+    _write(f"{lesson}-exercise-{number}", {
+        "lesson": lesson, "exercise": number, "name": name, "right": kept["right"], "code": kept["code"],
+        "tries": (before["tries"] if before else 0) + 1, "last_verdict": verdict, "when": _now()})
+
+
+def answer(lesson, number):
+    """What is written down of an exercise, {"right": bool, "code": str, "tries": int, ...}, or None."""
+    return _read(f"{lesson}-exercise-{number}", {"right": bool, "code": str, "tries": int})
+
+
+def note_prediction(answers, chosen, measured=None):
+    """Write down what a reader predicts: which of the answers, a str each; and what was then measured, once it is known."""
+    _write(_prediction(answers), {"answers": list(answers), "chosen": chosen, "measured": measured, "when": _now()})
+
+
+def prediction(answers):
+    """The answer that was chosen of these, in this session or an earlier one, or None."""
+    said = _read(_prediction(answers), {"chosen": str})
+    return said["chosen"] if said and said["chosen"] in answers else None
+
+
+def _prediction(answers):
+    return f"prediction-{zlib.crc32(json.dumps(list(answers)).encode()):08x}"
+
+
+def _source(function):
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # typed at a prompt that keeps no lines, or no function of Python's
+        return ""
+
+
+def _now():
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _write(name, about):
+    text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
+    # A letter that no file can hold (half a surrogate pair, in a reader's string) is written as its number.
+    write_atomic(make_folder(folder() / "answers") / f"{name}.json",
+                 lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def _read(name, types):
+    """The JSON object of an answer, or None where there is none that has these entries."""
+    try:
+        with open_file(folder() / "answers" / f"{name}.json", LARGEST) as file:
+            about = json.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return about if isinstance(about, dict) and all(isinstance(about.get(key), kind) for key, kind in types.items()) else None
+
+
+# Taking it along
+
+
+def contents():
+    """{"concepts": n, "pictures": n, "answers": n}: how much of each is there."""
+    counted = {kind: [one for one in (folder() / kind).glob("*") if not one.name.startswith(".")]
+               for kind in ("concepts", "pictures", "answers")}
+    return {kind: len(found) for kind, found in counted.items()}
+
+
+def pack():
+    """Write everything into my_course.zip, beside the folder's own, and return its Path."""
+    within = folder()
+    path = within.with_name(f"{within.name}.zip")
+    files = sorted(one for one in within.rglob("*") if one.is_file() and not one.name.endswith(".tmp"))
+
+    def write(draft):
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+            for one in files:
+                archive.write(one, Path(NAME) / one.relative_to(within))
+
+    write_atomic(path, write)
+    return path

@@ -1,0 +1,195 @@
+"""What a reader makes is there again: after a restart, after a kill, beside what was made before."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from helpers import my_course, runtime
+from helpers.checks.base import Sheet
+from helpers.panels import predict
+from helpers.panels.my_course import Kept
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def right_double(x):
+    return 2 * x
+
+
+def wrong_double(x):
+    return 3 * x
+
+
+def unanswered(x):
+    ...
+
+
+@pytest.fixture
+def sheet():
+    """An exercise 1, double; as after each restart of a kernel."""
+    def new():
+        sheet = Sheet("04")
+
+        @sheet.exercise(1, int)
+        def double(answer):
+            if answer(2) != 4:
+                return "twice 2 is 4"
+
+        return sheet, double
+    return new
+
+
+# Where it lies
+
+
+def test_it_lies_beside_the_course_in_the_home_folder_or_on_the_drive(monkeypatch, tmp_path):
+    monkeypatch.delenv("MY_COURSE")
+    monkeypatch.setattr(my_course, "COURSE", tmp_path / "course")
+    (tmp_path / "course").mkdir()
+    assert my_course.folder() == tmp_path / "course" / "my_course" and my_course.folder().is_dir()
+    monkeypatch.setattr(my_course, "DRIVE", tmp_path / "drive")
+    (tmp_path / "drive").mkdir()
+    assert my_course.folder() == tmp_path / "course" / "my_course", "a Drive is Colab's"
+    monkeypatch.setattr(runtime, "place", lambda: "colab")
+    assert my_course.folder() == tmp_path / "drive" / "my_course"
+    (tmp_path / "drive" / "my_course").rmdir()
+    (tmp_path / "drive").rmdir()                            # not mounted
+    assert my_course.folder() == tmp_path / "course" / "my_course"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).parts[:-1] != (tmp_path / "course").parts)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert my_course.folder() == tmp_path / "home" / "my_course", "a course for many, which none of them may write in"
+
+
+def test_a_taken_name_gets_a_number_and_the_latest_is_found(my_course_folder):
+    assert my_course.latest("concepts", "teal") is None
+    for expected in ("teal", "teal-2", "teal-3"):
+        path = my_course.place("concepts", "teal")
+        assert path == my_course_folder / "concepts" / expected and my_course.shown(path) == f"my_course/concepts/{expected}"
+        path.mkdir()
+        assert my_course.latest("concepts", "teal") == path
+    (my_course_folder / "concepts" / "teal-2").rmdir()
+    assert my_course.place("concepts", "teal").name == "teal-2" and my_course.latest("concepts", "teal").name == "teal-3"
+    (my_course_folder / "pictures").mkdir()
+    (my_course_folder / "pictures" / "a boat.png").write_bytes(b"")
+    assert my_course.place("pictures", "a boat.png").name == "a boat-2.png"
+    assert my_course.latest("pictures", "a boat.png").name == "a boat.png" and my_course.latest("pictures", "a") is None
+
+
+# Answers
+
+
+def test_answers_are_kept_with_their_code_and_what_was_right_stays(sheet, capsys, my_course_folder):
+    _, double = sheet()
+    double(unanswered)
+    assert my_course.answer("04", 1) is None and not my_course_folder.joinpath("answers").exists()
+    double(wrong_double)
+    kept = my_course.answer("04", 1)
+    assert not kept["right"] and "3 * x" in kept["code"] and kept["last_verdict"] == "not yet: twice 2 is 4"
+    double(right_double)
+    double(wrong_double)
+    kept = my_course.answer("04", 1)
+    assert kept["right"] and "2 * x" in kept["code"] and kept["tries"] == 3 and kept["name"] == "double"
+    capsys.readouterr()
+    restarted, double = sheet()
+    double(unanswered)
+    assert capsys.readouterr().out == ("Exercise 1 (double): not answered yet. What you wrote before is kept: check.yours(1) "
+                                       "shows it.\n")
+    restarted.yours(1)
+    assert capsys.readouterr().out == "def right_double(x):\n    return 2 * x\n\n"
+    restarted.yours(2)
+    assert capsys.readouterr().out == "Nothing is kept of exercise 2.\n"
+
+
+def test_the_worked_solution_is_nobodys_answer(sheet):
+    _, double = sheet()
+    double(right_double, counts=False)
+    assert my_course.answer("04", 1) is None
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"null", b"{}", b'{"right": 1, "code": "", "tries": 1}', b"\xff" * 20,
+                                     b"[" * 100_000, b" " * 2_000_000])
+def test_a_damaged_file_is_no_answer(sheet, damaged, my_course_folder, capsys):
+    (my_course_folder / "answers").mkdir(parents=True)
+    (my_course_folder / "answers" / "04-exercise-1.json").write_bytes(damaged)
+    _, double = sheet()
+    double(unanswered)
+    assert capsys.readouterr().out == "Exercise 1 (double): not answered yet.\n"
+    double(right_double)
+    assert my_course.answer("04", 1)["right"]
+
+
+def test_an_answer_that_cannot_be_written_is_still_checked(sheet, my_course_folder, capsys):
+    my_course_folder.parent.mkdir(parents=True, exist_ok=True)
+    my_course_folder.write_text("a file is in the way")
+    checked, double = sheet()
+    double(right_double)
+    assert capsys.readouterr().out.startswith("Exercise 1 (double): right. It could not be written down: A file is where")
+    assert checked.right == {1: True}
+
+
+def test_half_a_letter_in_the_code_is_no_obstacle():
+    exec("def double(x):\n    '\\ud800'\n    return 2 * x", {})
+    my_course.note_answer("04", 7, "double \ud800", "right", right_double)
+    assert my_course.answer("04", 7)["name"] == "double \ud800"
+
+
+# Predictions
+
+
+def test_a_prediction_is_there_after_a_restart():
+    question = predict("sky", "boat")
+    assert question.verdict("sky") == "You have not chosen. Measured: sky." and my_course.prediction(("sky", "boat")) is None
+    question.answers.value = "boat"
+    assert my_course.prediction(("sky", "boat")) == "boat"
+    assert predict("sky", "boat").verdict("sky") == "You said: boat. Measured: sky."
+    question.verdict("sky")
+    written = json.loads(next((my_course.folder() / "answers").glob("prediction-*.json")).read_text())
+    assert (written["answers"], written["chosen"], written["measured"]) == (["sky", "boat"], "boat", "sky")
+    assert predict("sky", "tree").verdict("sky") == "You have not chosen. Measured: sky.", "of another question"
+
+
+def test_a_kernel_killed_in_the_middle_leaves_all_that_was_made():
+    code = """if True:
+        import os, signal, torch
+        from helpers import my_course
+        from helpers.checks.base import Sheet
+        from helpers.concepts import Concept, save_concept
+        save_concept(Concept("<mine>", torch.ones(2, 8)), my_course.place("concepts", "mine"))
+        my_course.note_prediction(["a", "b"], "b")
+        my_course.note_answer("05", 1, "f", "right", None)
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    died = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ)
+    assert died.returncode == -9
+    from helpers.concepts import read_concept
+
+    assert read_concept(my_course.latest("concepts", "mine")).vectors.shape == (2, 8)
+    assert my_course.prediction(["a", "b"]) == "b" and my_course.answer("05", 1)["right"]
+    assert my_course.contents() == {"concepts": 1, "pictures": 0, "answers": 2}
+
+
+# Taking it along
+
+
+def test_everything_goes_into_one_file(my_course_folder):
+    (my_course.place("pictures", "a boat.png")).write_bytes(b"picture")
+    my_course.note_prediction(["a", "b"], "b")
+    (my_course_folder / "pictures" / ".half.1.tmp").write_bytes(b"half")
+    kept = Kept()
+    assert kept.line.value == f"Kept in {my_course_folder}: 0 concepts, 1 picture, 1 answer." and "panel" in repr(kept)
+    kept.download.click()
+    assert 'download="my_course.zip"' in kept.line.value
+    with zipfile.ZipFile(my_course_folder.parent / "my_course.zip") as archive:
+        names = archive.namelist()
+        assert archive.read("my_course/pictures/a boat.png") == b"picture"
+    assert len(names) == 2 and all(name.startswith("my_course/") for name in names)
+
+
+def test_what_is_too_much_for_a_link_is_told_where_it_lies(my_course_folder, monkeypatch):
+    monkeypatch.setattr("helpers.panels.my_course.LARGEST", 10)
+    kept = Kept()
+    kept.download.click()
+    assert kept.line.value == f"Everything lies in {my_course_folder}.zip: take it from there."
