@@ -5,6 +5,7 @@ VENV ?= .venv
 ARGS ?=
 REPO ?=
 TAG ?= main
+FOLDER ?=
 WHAT ?= test test-gpu test-colab test-newest test-hard test-browser
 
 PY := $(VENV)/bin/python
@@ -21,7 +22,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-gpu test-colab test-newest test-hard test-browser verify notebooks links bench train concepts clean
+.PHONY: help env lab test test-gpu test-colab test-newest test-hard test-browser verify notebooks links handout collect bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +82,12 @@ notebooks: $(READY)  ## execute the notebooks and save them with their outputs
 
 links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] changes the address
 	$(PY) -m tools.setup_cell $(if $(REPO),$(REPO) $(TAG))
+
+handout: $(READY)  ## write handout/: the notebooks without worked solutions; handout_key.md has these
+	$(PY) -m tools.handout
+
+collect: $(READY)  ## turn what a class handed in into a table and a page: FOLDER=path
+	$(PY) -m tools.collect $(FOLDER)
 
 bench: $(READY)  ## measure speed and memory, write the README's table; ARGS="picture growth": only these
 	$(OFFLINE) $(PY) -m benchmarks $(ARGS)

@@ -3,6 +3,7 @@
     my_course/concepts/NAME/    a concept or a LoRA of the reader's own, as the course's library holds its own
     my_course/pictures/         what a studio's Save has written, settings inside
     my_course/answers/          one small JSON file for each exercise that was tried and each prediction that was made
+    my_course/hand_in.json      all of these in one, for a teacher (`make collect` reads thirty of them)
 
 Where it lies: see `folder`. Everything in it is written as it comes, whole or not at all, and never in place of
 something else that the reader made: a name that is taken gets a number.
@@ -120,6 +121,25 @@ def _write(name, about):
     # A letter that no file can hold (half a surrogate pair, in a reader's string) is written as its number.
     write_atomic(make_folder(folder() / "answers") / f"{name}.json",
                  lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    _write_hand_in()
+
+
+def sign(name):
+    """Put a name on what is handed in: hand_in.json says whose it is."""
+    name = " ".join(inputs.text(name, "name").split())
+    if not name or len(name) > 100 or not name.isprintable():
+        raise ValueError("name must be a name of 1 to 100 letters that can be printed.")
+    write_atomic(folder() / "name.txt", lambda file: file.write_text(name, encoding="utf-8"))
+    _write_hand_in()
+
+
+def _write_hand_in():
+    """Bring hand_in.json into step with the answers. What is damaged is left out."""
+    signed = folder() / "name.txt"
+    found = (_read(path.stem, {"when": str}) for path in sorted((folder() / "answers").glob("*.json")))
+    about = {"name": signed.read_text(encoding="utf-8") if signed.is_file() else "", "answers": [one for one in found if one]}
+    text = json.dumps(about, indent=1) + "\n"
+    write_atomic(folder() / "hand_in.json", lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def _read(name, types):

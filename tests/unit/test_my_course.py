@@ -185,7 +185,7 @@ def test_everything_goes_into_one_file(my_course_folder):
     with zipfile.ZipFile(my_course_folder.parent / "my_course.zip") as archive:
         names = archive.namelist()
         assert archive.read("my_course/pictures/a boat.png") == b"picture"
-    assert len(names) == 2 and all(name.startswith("my_course/") for name in names)
+    assert len(names) == 3 and all(name.startswith("my_course/") for name in names)
 
 
 def test_what_is_too_much_for_a_link_is_told_where_it_lies(my_course_folder, monkeypatch):

@@ -1,0 +1,99 @@
+"""What thirty students hand in becomes a table and a page; what is no hand-in is one sentence."""
+
+import csv
+import json
+import zipfile
+
+import pytest
+from helpers import my_course
+from tools import collect
+from tools.setup_cell import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def tried(number=1, right=True, name="double", lesson="04", **more):
+    return {"lesson": lesson, "exercise": number, "name": name, "right": right, "code": "", "tries": 2, "last_verdict": "right",
+            "when": "2026-01-01T00:00:00+00:00"} | more
+
+
+def predicted(chosen, measured=None, answers=("sky", "boat")):
+    return {"answers": list(answers), "chosen": chosen, "measured": measured, "when": "2026-01-01T00:00:00+00:00"}
+
+
+def hand_in(folder, called, *answers, name=""):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / called).write_text(json.dumps({"name": name, "answers": answers}))
+
+
+def rows(folder):
+    return list(csv.DictReader((folder / "collected.csv").open(newline="")))
+
+
+def test_a_class_becomes_a_table_and_a_page(tmp_path, capsys):
+    hand_in(tmp_path, "bob.json", tried(1, False), predicted("boat", "sky"))
+    hand_in(tmp_path / "cyd", "hand_in.json", tried(1), tried(2, name="half"), predicted("boat", "sky"))
+    hand_in(tmp_path / "x", "hand_in.json", predicted("sky"), name="Ada")
+    assert collect.main([str(tmp_path)]) == 0 and "3 students" in capsys.readouterr().out
+    assert [(row["student"], row["exercise"], row["right"]) for row in rows(tmp_path)] == [
+        ("bob", "1", "False"), ("cyd", "1", "True"), ("cyd", "2", "True")]
+    page = (tmp_path / "collected.html").read_text()
+    assert page.index("<th>Ada</th>") < page.index("<th>bob</th>") < page.index("<th>cyd</th>")
+    assert "<tr class='measured'><td>sky</td><td>1</td>" in page and "<tr class=''><td>boat</td><td>2</td>" in page
+    assert "<th>04.1 double</th><th>04.2 half</th>" in page and page.count("<td>–</td>") == 3
+    assert collect.main([str(tmp_path)]) == 0, "the second time it does not read what it wrote"
+
+
+def test_what_a_students_own_notebook_wrote_is_read(tmp_path, my_course_folder):
+    my_course.note_answer("05", 2, "merge", "right", None)
+    my_course.note_answer("05", 2, "merge", "not yet: another \ud800", None)
+    my_course.note_prediction(["a", "b"], "b", "a")
+    my_course.sign("Grace  Hopper")
+    my_course.pack()
+    for path in (my_course_folder / "hand_in.json", my_course_folder.parent / "my_course.zip"):
+        found = collect.read_hand_in(path)
+        assert found["name"] == "Grace Hopper" and found["predicted"][0]["chosen"] == "b"
+        assert [(one["exercise"], one["right"], one["tries"]) for one in found["tried"]] == [(2, True, 2)]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"name": 1, "answers": []}', b'{"name": "", "answers": 5}', b"\xff",
+                                     b"[" * 100_000, b"0" * 6_000_000], ids=range(9))
+@pytest.mark.parametrize("called", ["bob.json", "bob.zip"])
+def test_what_is_no_hand_in_is_one_sentence_and_the_others_are_read(tmp_path, capsys, content, called):
+    hand_in(tmp_path, "ada.json", tried())
+    (tmp_path / called).write_bytes(content)
+    assert collect.main([str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and called in said.err and "1 students" in said.out and len(rows(tmp_path)) == 1
+
+
+def test_a_zip_that_swells_is_not_opened(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bob.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("my_course/hand_in.json", b" " * 50_000_000)
+    with pytest.raises(ValueError, match="holds a hand_in.json of 50 MB"):
+        collect.read_hand_in(tmp_path / "bob.zip")
+
+
+def test_damaged_entries_are_left_out(tmp_path):
+    hand_in(tmp_path, "bob.json", tried(), tried(2, right="yes"), tried("3"), {}, 5, predicted("tree"), predicted("sky", answers=("sky", 5)))
+    found = collect.read_hand_in(tmp_path / "bob.json")
+    assert len(found["tried"]) == 1 and found["predicted"] == []
+
+
+def test_students_write_neither_formulas_nor_markup(tmp_path):
+    hand_in(tmp_path, "bob.json", tried(name="=HYPERLINK(1)", last_verdict="<script>'"), name="<b>Bob</b>")
+    collect.main([str(tmp_path)])
+    page = (tmp_path / "collected.html").read_text()
+    assert "<script>" not in page and "<b>Bob" not in page and "title='&lt;script&gt;&#x27;'" in page
+    assert rows(tmp_path)[0]["name"] == "'=HYPERLINK(1)"
+
+
+def test_predictions_are_named_by_where_the_lessons_ask_them():
+    asked = collect.questions(NOTEBOOKS)
+    assert {where[:9] for where in asked.values()} == {f"lesson {n:02}" for n in range(1, 6)}
+    assert len(asked) >= 10
+
+
+def test_without_a_folder_it_says_how_to_name_one(tmp_path, capsys):
+    assert collect.main([]) == collect.main([str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("make collect FOLDER=") == 2

@@ -1,0 +1,184 @@
+"""What a class handed in, as a table and a page. `make collect FOLDER=...` calls this file.
+
+    python -m tools.collect FOLDER      reads every hand_in.json (or my_course.zip) under FOLDER, one a student, and writes
+                                        FOLDER/collected.csv (a row for each exercise of each student) and
+                                        FOLDER/collected.html (who solved what, and which answers were predicted)
+
+A student is called by the name in the file (`my_course.sign`), else by the file or the folder it came in. What a file says
+is what the student's own machine found: no code in it is ever run, and nobody is graded by it alone.
+"""
+
+import ast
+import csv
+import html
+import io
+import json
+import re
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from helpers.files import open_file
+from tools.setup_cell import ROOT, save_text
+
+LARGEST = 5_000_000  # bytes of a file that is handed in, and of what a zip holds
+FIELDS = ("student", "lesson", "exercise", "name", "right", "tries", "last_verdict", "when")
+PREDICTED = {"answers": list, "chosen": str}
+TRIED = {"lesson": str, "exercise": int, "name": str, "right": bool, "tries": int, "last_verdict": str, "when": str}
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
+table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .7em; border-bottom: 1px solid #ccc; text-align: left }
+.bar { display: inline-block; height: .8em; background: #8c8c8c; vertical-align: middle } .measured .bar { background: #0072b2 }"""
+
+
+# Reading
+
+
+def read_hand_in(path: Path) -> dict:
+    """What a student handed in: {"name": str, "tried": [...], "predicted": [...]}. ValueError or OSError, in a sentence,
+    for a file that is none. Entries that are damaged are left out."""
+    with open_file(path, LARGEST) as file:
+        content = file.read()
+    if path.suffix == ".zip":
+        content = _in_zip(path, content)
+    try:
+        found = json.loads(content.decode("utf-8"))
+        name, entries = found["name"], found["answers"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{path} is no hand_in.json of this course: ask for the file again.") from None
+    if not isinstance(name, str) or not isinstance(entries, list):
+        raise ValueError(f"{path} is no hand_in.json of this course: ask for the file again.")
+    entries = [one for one in entries if isinstance(one, dict)]
+    predicted = [one for one in entries if _has(one, PREDICTED) and all(isinstance(answer, str) for answer in one["answers"])]
+    return {"name": name.strip() or _called(path), "tried": [one for one in entries if _has(one, TRIED)],
+            "predicted": [one for one in predicted if one["chosen"] in one["answers"]]}
+
+
+def _in_zip(path: Path, content: bytes) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            about = archive.getinfo("my_course/hand_in.json")
+            if about.file_size > LARGEST:
+                raise ValueError(f"{path} holds a hand_in.json of {about.file_size / 1e6:,.0f} MB: it is not opened.")
+            return archive.read(about)
+    except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        raise ValueError(f"{path} holds no my_course/hand_in.json: ask for the file again.") from None
+
+
+def _has(entry: dict, types: dict) -> bool:
+    return all(type(entry.get(key)) is kind for key, kind in types.items())
+
+
+def _called(path: Path) -> str:
+    """The name of a file, or of its folder where the file's own says nothing."""
+    return path.parent.name if path.stem in ("hand_in", "my_course") else path.stem
+
+
+def find(folder: Path) -> list[Path]:
+    """The files that were handed in under a folder: every zip, and every .json."""
+    return sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".zip") and path.is_file())
+
+
+def questions(notebooks: list[Path]) -> dict[tuple, str]:
+    """{the answers of a prediction: "lesson 03, The causal mask"} of every `predict` in the notebooks."""
+    found = {}
+    for file in notebooks:
+        heading = file.stem
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "markdown":
+                heading = ([heading] + re.findall(r"(?m)^##+ (.*)$", source))[-1]
+            elif "predict(" in source:
+                calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+                for call in calls:
+                    answers = tuple(one.value for one in call.args if isinstance(one, ast.Constant))
+                    if getattr(call.func, "id", getattr(call.func, "attr", "")) == "predict" and len(answers) == len(call.args):
+                        found[answers] = f"lesson {file.stem[:2]}, {heading}"
+    return found
+
+
+# Writing
+
+
+def table(students: list[dict]) -> str:
+    """CSV, a row for each exercise that each student tried."""
+    buffer = io.StringIO()
+    rows = csv.writer(buffer)
+    rows.writerow(FIELDS)
+    for student in students:
+        for one in sorted(student["tried"], key=lambda one: (one["lesson"], one["exercise"])):
+            rows.writerow([_harmless(value) for value in (student["name"], *(one[field] for field in FIELDS[1:]))])
+    return buffer.getvalue()
+
+
+def _harmless(value):
+    """A cell that no spreadsheet takes for a formula: students write these."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def page(students: list[dict], asked: dict[tuple, str]) -> str:
+    """HTML: who solved what, and what was predicted."""
+    exercises = sorted({(one["lesson"], one["exercise"], one["name"]) for student in students for one in student["tried"]})
+    head = "".join(f"<th>{html.escape(f'{lesson}.{number} {name}')}</th>" for lesson, number, name in exercises)
+    rows = []
+    for student in students:
+        tried = {(one["lesson"], one["exercise"]): one for one in student["tried"]}
+        cells = [_mark(tried.get((lesson, number))) for lesson, number, _ in exercises]
+        rows.append(f"<tr><th>{html.escape(student['name'])}</th>{''.join(cells)}</tr>")
+    predictions = {}
+    for student in students:
+        for one in student["predicted"]:
+            said = predictions.setdefault(tuple(one["answers"]), {"chosen": Counter(), "measured": Counter()})
+            said["chosen"][one["chosen"]] += 1
+            said["measured"][one.get("measured") if isinstance(one.get("measured"), str) else None] += 1
+    order = sorted(predictions, key=lambda answers: asked.get(answers, "~"))
+    blocks = [_prediction(asked.get(answers, "a question of another edition"), answers, predictions[answers]) for answers in order]
+    return (f"<!doctype html><html lang=en><meta charset=utf-8><title>What the class handed in</title><style>{STYLE}</style>"
+            f"<h1>What the class handed in</h1><p>{len(students)} students. A tick with the number of tries; a dash: not tried. "
+            "The files say so; no code of theirs was run.</p>"
+            f"<table><tr><th>student</th>{head}</tr>{''.join(rows)}</table>"
+            f"<h2>What was predicted</h2><p>Blue: what was then measured.</p>{''.join(blocks)}</html>\n")
+
+
+def _mark(tried: dict | None) -> str:
+    if tried is None:
+        return "<td>–</td>"
+    return f"<td title='{html.escape(tried['last_verdict'])}'>{'✓' if tried['right'] else '✗'} {tried['tries']}</td>"
+
+
+def _prediction(where: str, answers: tuple, said: dict) -> str:
+    measured, total = said["measured"].most_common(1)[0][0], said["chosen"].total()
+    rows = [f"<tr class='{'measured' if answer == measured else ''}'><td>{html.escape(answer)}</td><td>{said['chosen'][answer]}"
+            f"</td><td><span class=bar style='width:{said['chosen'][answer] / total * 15:.1f}em'></span></td></tr>"
+            for answer in answers]
+    return f"<h3>{html.escape(where)}</h3><table>{''.join(rows)}</table>"
+
+
+def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:
+    """Read what lies under a folder and write table and page into it. (students, sentences about files that are none)."""
+    students, wrong = [], []
+    for path in find(folder):
+        try:
+            students.append(read_hand_in(path))
+        except (OSError, ValueError) as problem:
+            wrong.append(str(problem))
+    students.sort(key=lambda student: student["name"].casefold())
+    save_text(folder / "collected.csv", table(students))
+    save_text(folder / "collected.html", page(students, questions(sorted(root.glob("notebooks/*.ipynb")))))
+    return students, wrong
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0]) if len(arguments) == 1 else None
+    if folder is None or not folder.is_dir():
+        print("Name the folder that holds what was handed in: make collect FOLDER=path/to/it", file=sys.stderr)
+        return 2
+    students, wrong = collect(folder)
+    for problem in wrong:
+        print(problem, file=sys.stderr)
+    print(f"{len(students)} students: {folder / 'collected.csv'} and {folder / 'collected.html'} are written.")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
