@@ -6,13 +6,13 @@ ARGS ?=
 REPO ?=
 TAG ?= main
 FOLDER ?=
-WHAT ?= test test-gpu test-colab test-newest test-hard test-browser
+WHAT ?= test test-shapes test-gpu test-colab test-newest test-hard test-browser
 
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
-TESTS := $(wildcard tests/notebooks/test_other_model.py) $(LONGEST_FIRST) $(wildcard tests/claims tests/notebooks tests/faults tests/unit)
+TESTS := $(LONGEST_FIRST) $(wildcard tests/claims tests/notebooks tests/faults tests/unit)
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STRICT := $(NBVAL) --nbval-current-env -p tests.claims.claims
 STAGES := data vae decoder judge clip unet export fast export evaluate
@@ -22,7 +22,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-gpu test-colab test-newest test-hard test-browser verify notebooks links handout collect bench train concepts clean
+.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser verify notebooks links handout collect bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)
+
+test-shapes: $(READY)  ## run the lessons on a random model of Stable Diffusion 1.5's shape
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal tests/shapes $(ARGS)
 
 # worksteal and not loadfile: the lessons are tests of one file. ARGS=--cut ends trainings after a few steps.
 test-gpu: $(READY)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32

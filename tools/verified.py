@@ -17,6 +17,7 @@ from tools.setup_cell import save_text
 README = Path(__file__).resolve().parent.parent / "README.md"
 PLATFORMS = {
     "test": "the pinned versions, `constraints.txt`",
+    "test-shapes": "the lessons on a random model of Stable Diffusion 1.5's shape",
     "test-gpu": "the lessons in float16 on a graphics card, or on the tests' pretend one",
     "test-colab": "Python and versions of a Google Colab runtime",
     "test-newest": "the newest versions that `environment.yml` admits",
@@ -30,7 +31,7 @@ ASK = ("import importlib.metadata, json, platform, sys; print(json.dumps([platfo
 
 def python_of(name: str) -> str:
     """The Python that a test runs notebooks with: this one, or that of an environment beside this one."""
-    if name in ("test", "test-gpu", "test-hard", "test-browser"):
+    if name in ("test", "test-shapes", "test-gpu", "test-hard", "test-browser"):
         return sys.executable
     own = Path(sys.prefix + name.removeprefix("test")) / "bin" / "python"
     if not own.exists():

@@ -73,7 +73,7 @@ def test_every_platform_has_a_target_of_make_and_a_job():
 
 def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
     parts = re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1].split()
-    assert parts == ["test", "test-colab", "test-newest"]
+    assert parts == ["test", "test-shapes", "test-colab", "test-newest"]
 
 
 def test_the_newest_versions_come_from_the_lines_of_environment_yml():

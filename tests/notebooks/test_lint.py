@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import rules
 from tools.execute_notebooks import METADATA
 from tools.setup_cell import badge, setup_cell
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECOND_EDITION = {
     "01",
     "02",
@@ -184,3 +186,9 @@ def test_a_broken_rule_of_the_second_edition_is_noticed(rule, cells, words):
     nb = notebook(*cells)
     nb["cells"][0]["source"] += "\n\nFurther: more of it."
     assert any(words in complaint for complaint in rule(nb))
+
+
+def test_nothing_asks_whether_a_model_is_trained():
+    asking = [path for path in [*NOTEBOOKS, *(ROOT / "helpers").rglob("*.py")]
+              if re.search(r"\bc\.trained\b", path.read_text(encoding="utf-8"))]
+    assert asking == [], "say what a claim needs: c.world, or a fact of the model's parts"

@@ -3,8 +3,8 @@
 The model is SD-1.5-shaped, tiny and random: four U-Net levels, another text width, other latents. Like Stable
 Diffusion 1.5 it has no course.json, so the course takes it for a trained one of no world that it knows: what a lesson
 claims of postcards it must not claim of this one, and no instrument made for postcards may be held to its pictures.
-Once is enough: nothing in notebooks or helpers asks whether a model is trained (the last test). The two trainings of
-helpers/ end after STEPS steps: a random network learns nothing in more of them.
+Once is enough: nothing in notebooks or helpers asks whether a model is trained (tests/notebooks/test_lint.py). The two
+trainings of helpers/ end after STEPS steps: a random network learns nothing in more of them. `make test-shapes`.
 """
 
 import re
@@ -42,9 +42,3 @@ def test_it_runs_on_an_sd15_shaped_model(file, stranger_folder, monkeypatch):
     line = f'COURSE_MODEL is set: {stranger_folder} takes the place of "postcard".\n'
     assert line in printed, "the lesson did not run on that model"
     assert len(re.findall("(?m)^Left out with this model: ", printed)) >= LEAVES_OUT[file.name[:2]]
-
-
-def test_nothing_asks_whether_a_model_is_trained():
-    asking = [path for path in [*NOTEBOOKS, *(ROOT / "helpers").rglob("*.py")]
-              if re.search(r"\bc\.trained\b", path.read_text(encoding="utf-8"))]
-    assert asking == [], "say what a claim needs: c.world, or a fact of the model's parts"
