@@ -11,7 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import setup_cell, verified
+from tools import imports, setup_cell, verified
 from versions import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def test_readme_lists_the_notebooks_there_are():
         assert setup_cell.badge(name) in text, f"{name} has no Colab badge in the README"
 
 
-PAGES = [ROOT / "README.md", *(page for folder in ("docs", "training", "benchmarks", "concepts", "helpers/models")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for folder in ("docs", "training", "benchmarks", "concepts", "helpers/models")
                                for page in sorted((ROOT / folder).rglob("*.md")))]
 
 
@@ -150,3 +150,27 @@ def test_a_run_that_passed_changes_its_own_row_only(tmp_path, monkeypatch):
         verified.main(["test-colab"])
     with pytest.raises(ValueError, match="test-colab, test-newest"):
         verified.main(["test-conda"])
+
+
+# --- the order of the rooms
+
+def test_rooms_import_only_from_rooms_that_stand_before_them():
+    assert imports.against_the_order(imports.imports()) == []
+
+
+def test_the_picture_of_the_imports_is_in_step():
+    text = imports.PAGE.read_text(encoding="utf-8")
+    assert imports.with_picture(text, imports.imports()) == text, "run python -m tools.imports"
+
+
+def test_an_import_from_a_room_above_is_noticed(tmp_path):
+    files = {"files.py": "def f():\n    from . import lora", "lora/__init__.py": "", "lora/train.py": "from ..panels.base import x",
+             "panels/__init__.py": "import helpers.files\nfrom helpers import lora", "__init__.py": "", "new.py": "from .files import y"}
+    for name, code in files.items():
+        (tmp_path / "helpers" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "helpers" / name).write_text(code)
+    found = imports.imports(tmp_path / "helpers")
+    assert found == {"files": {"lora"}, "lora": {"panels"}, "panels": {"files", "lora"}, "new": {"files"}}
+    wrong = [one for one in imports.against_the_order(found) if "no such room" not in one]
+    assert wrong == ["new has no place in ORDER.", "files imports from lora, which does not stand before it.",
+                     "lora imports from panels, which does not stand before it."]
