@@ -5,7 +5,7 @@ import torch
 
 from ... import inputs
 from .. import style
-from ..style import BLUES, ESTIMATE, FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, tidy, write
+from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, SIGNAL, TITLE, place, tidy, write
 
 SIDE, DARK_ORANGE = 2.6, "#B47A00"             # the line is drawn from -SIDE to SIDE; orange, legible as text
 WALKS = 40                                     # exact ways drawn
@@ -107,20 +107,23 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         "paths, and the end points match the two peaks.", palette=64)
 
 
-def loss_floor(levels, floor, losses):
+def loss_floor(levels, floor, losses, training=None):
     """The loss of a network during training over the best possible loss. Returns a Picture.
 
     levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, from high to low.
+    training: the smallest loss that the training points allow, at each.
     """
     inputs.table(losses, "losses", "{moment: losses}")
     top = TITLE + 0.15
     fig = style.new_figure(top + 2.7 + 0.42 + NOTE)
     ax, width = place(fig, 0.7, top, 7.0, 2.7), 0.8 * (levels[1] - levels[0])
     ax.bar(levels, floor, width=width, color=NOISE, alpha=0.55, lw=0)
+    if training is not None:
+        ax.bar(levels, training, width=width, fill=False, ec=INK, lw=0.8, ls=":")
     shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.45, 0.85, len(losses)))
     highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
     ends = np.array([values[-1] for values in losses.values()])
-    heights = ends + 0.06 * highest * np.array([(ends[i + 1:] - ends[i] < 0.06 * highest).sum() for i in range(len(ends))])
+    heights = ends + 0.06 * highest * np.array([(np.abs(ends[i + 1:] - ends[i]) < 0.06 * highest).sum() for i in range(len(ends))])
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
         ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
         ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
@@ -128,8 +131,8 @@ def loss_floor(levels, floor, losses):
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
     style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Grey bars: the exact denoiser of this shape. Orange: the network, before and after. Same "
-                "fresh points and noise for all.")
+                "Grey: the oracle, on new points; orange: the network before and after training, on the same points."
+                + (" Dotted: the memoriser, on its own." if training is not None else ""))
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "

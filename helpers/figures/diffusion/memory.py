@@ -87,7 +87,7 @@ class MemoryTable:
         for t in timesteps:
             ax.plot(t, self.answer(t)[3], "o", color=GUIDED, ms=5)
         show_picture(fig, self.new, 7.92, low)
-        write(fig, 8.42, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
+        write(fig, 8.38, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
               fontsize=8, **style.MATH)
         style.claim(fig, "The memoriser blends its memories, and with little noise answers with one",
                     f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "

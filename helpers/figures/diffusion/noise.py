@@ -152,7 +152,7 @@ def brightness_plot(pictures, last, abar):
     write(fig, 2.62, TITLE + 0.08, "$x_{999}$", ha="center", **style.MATH)
     tidy(ax, r"true mean brightness of $x_0$", r"read off $x_{999}$", math=True)
     low, high = float(true.min()) - 0.1, float(true.max()) + 0.15
-    ax.set(xlim=(low, high), ylim=(low - 0.1, high + 0.1))
+    ax.set(xlim=(low, high), ylim=(min(low, float(found.min())) - 0.08, max(high, float(found.max())) + 0.1))
     style.claim(fig, "At the last step the eye sees only noise, but the brightness is still there",
                 f"{len(true)} postcards, one noise each. Mean of all pixels of x_999, divided by "
                 "sqrt(abar_999).")
@@ -179,7 +179,7 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod):
     for row, (picture, noise, t) in enumerate(zip(pictures, noises, timesteps)):
         y, abar = top + row * (size + gap), alphas_cumprod[t].item()
         show_picture(fig, picture, x_clean, y, size)
-        show_picture(fig, noise / 2, x_noise, y, size)
+        show_picture(fig, noise, x_noise, y, size)
         show_picture(fig, diffusion.add_noise(picture, noise, t, alphas_cumprod), x_given, y, size)
         for x, text, points in (((x_clean + x_noise + size) / 2, "+", 13),
                                 ((x_noise + size + x_amount) / 2, "with these\nweights", 7.5),
@@ -194,7 +194,7 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod):
     style.box(fig, x_noise - 0.1, top - 0.1, size + 0.2, height + 0.04, ESTIMATE)
     style.box(fig, x_amount - 0.12, top - 0.1, x_given + size - x_amount + 0.24, height + 0.04, PROMPT)
     style.claim(fig, "The exam paper: the answer key is the noise itself, and it costs nothing to make",
-                "Noise is drawn at half strength so that it fits the brightness range.")
+                "Noise beyond the range of brightness, -1 to 1, is drawn as its end: a third of all values.")
     return style.finish(
         fig,
         "A table of four postcards: clean picture, noise, the amount of each, and the noisy mix. A green "
