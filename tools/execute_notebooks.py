@@ -83,7 +83,9 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in CELL_METADATA})
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
-                output["data"] = nbformat.from_dict({"text/plain": PANEL})
+                text = output["data"].get("text/plain", "")
+                kept = {"image/png": output["data"]["image/png"]} if "image/png" in output["data"] else {}
+                output["data"] = nbformat.from_dict({"text/plain": text if text.startswith(PANEL) else PANEL} | kept)
     shrink_pictures(notebook)
     return notebook
 

@@ -3,24 +3,66 @@
 A panel is driven by two pure functions of its state, {name of control: value}: frame(**state) -> PNG bytes
 and readout(**state) -> one line of HTML. Tests call them without a browser.
 """
+import base64
 import html
+import io
 import itertools
+import re
 import time
 
 import ipywidgets as widgets
+from PIL import Image, ImageDraw, ImageFont
 
 from .. import inputs, my_course
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PAPER_WIDTH = 720                                               # pixels, at most, of a panel's picture on a page
 STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
 WIDE = {"description_width": "initial"}
 FITTING = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}     # a picture in its own size
 
 
 class Still(widgets.VBox):
-    """A box of widgets that prints itself as one steady sentence."""
+    """A box of widgets. A page without a kernel shows a picture of it as it stands, if there is one, and a sentence.
+
+    A subclass says in `still` what that picture is, and holds its {name: widget} in `controls`, if it has any.
+    """
+
+    _ipython_display_ = None        # ipywidgets 7 shows itself by this one, and a page would get no picture
 
     def __repr__(self):
-        return STILL
+        return f"{STILL} {self.about()}".strip()
+
+    def about(self):
+        """One sentence: what there is to move."""
+        names = [control.description or name for name, control in getattr(self, "controls", {}).items()]
+        return f"To move in it: {', '.join(names)}." if names else ""
+
+    def still(self):
+        """(PNG bytes, alt text) of what it shows now, or None."""
+
+    def _repr_mimebundle_(self, **options):
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        data, still = {"text/plain": repr(self), WIDGET: view}, self.still()
+        if still is None:
+            return data
+        png, width = on_paper(still[0], repr(self))
+        alt = f"A still of a panel. {still[1]} {self.about()}".strip()
+        return data | {"image/png": base64.b64encode(png).decode()}, {"image/png": {"alt": alt, "width": width}}
+
+
+def on_paper(png, caption):
+    """(PNG bytes, its width in CSS pixels) of a panel's picture for a page: small in bytes, with a caption below."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if picture.width > PAPER_WIDTH:
+        picture = picture.resize((PAPER_WIDTH, round(picture.height * PAPER_WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    font = ImageFont.load_default(12)
+    page = Image.new("RGB", (max(picture.width, int(font.getlength(caption)) + 8), picture.height + 22), "white")
+    page.paste(picture)
+    ImageDraw.Draw(page).text((4, picture.height + 4), caption, "#555555", font)
+    buffer = io.BytesIO()
+    page.quantize(96, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue(), page.width
 
 
 def named(control):
@@ -99,6 +141,11 @@ class Panel(Still):
             control.observe(self.show, "value")
         self.show()
 
+    def still(self):
+        """The picture it shows, and its line."""
+        said = " ".join(html.unescape(re.sub(r"<[^>]*>", "", self.line.value)).split())
+        return (self.picture.value, said) if self.picture.value else None
+
     @property
     def state(self):
         """{name of control: value} as the controls stand."""
@@ -132,6 +179,9 @@ class Question(Still):
         self.answers, self.line = buttons("", ["choose", *options], "choose"), widgets.HTML(self.ASK)
         super().__init__([self.answers, self.line])
         self.answers.observe(self.note, "value")
+
+    def about(self):
+        return f"The answers to choose from: {'; '.join(self.answers.options[1:])}."
 
     @property
     def chosen(self):

@@ -28,7 +28,7 @@ class Names:
 
 def shows_panel(cell):
     """Whether a committed, executed code cell has a panel among its outputs."""
-    return any("".join(output.get("data", {}).get("text/plain", "")) == STILL for output in cell["outputs"])
+    return any("".join(output.get("data", {}).get("text/plain", "")).startswith(STILL) for output in cell["outputs"])
 
 
 def shows_value(cell):

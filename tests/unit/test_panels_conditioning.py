@@ -20,7 +20,7 @@ OTHER = render(Scene("night", "none", "lake", "none", "none", [Subject("boat", "
 
 def moves(panel, **values):
     """Set controls one by one; the picture must change each time, and be one."""
-    assert repr(panel) == STILL
+    assert repr(panel).startswith(STILL)
     for name, value in values.items():
         before = panel.picture.value
         panel.controls[name].value = value

@@ -1,5 +1,6 @@
 """The panels of lesson 01 through their pure functions: no browser, and no drawing when a slider moves."""
 
+import base64
 import io
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import ipywidgets as widgets
+import numpy as np
 import pytest
 import torch
 from helpers import diffusion
@@ -84,7 +86,7 @@ def test_only_parts_that_work_on_colab_and_lab():
     allowed = (widgets.VBox, widgets.HBox, widgets.SelectionSlider, widgets.Dropdown, widgets.ToggleButtons,
                widgets.Image, widgets.HTML, widgets.IntProgress)
     for panel in (small_panel(), predict("yes", "no"), Progress(3)):
-        assert all(isinstance(part, allowed) for part in parts(panel)) and repr(panel) == STILL
+        assert all(isinstance(part, allowed) for part in parts(panel)) and repr(panel).startswith(STILL)
 
 
 def test_predict_remembers_and_judges():
@@ -161,3 +163,39 @@ def test_memory_panel():
     assert all(map(is_png, panel.frames.values())) and "of 12 training pictures" in panel.line.value
     panel.controls["t"].value = 999
     assert panel.picture.value == table.frame(999)
+
+
+# On a page without a kernel
+
+
+def png_of(size):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "#336699").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_panel_is_a_picture_with_a_sentence_on_paper():
+    panel = Panel({"noise level": slider("noise level", [0, 500], 0), "seed": menu("seed", [1, 2], 1)},
+                  lambda **state: png_of((900, 300)), lambda **state: "at <b>t = 0</b> &middot; nothing drowns")
+    data, about = panel._repr_mimebundle_()
+    assert data["text/plain"] == repr(panel) == f"{STILL} To move in it: noise level, seed."
+    assert about["image/png"]["alt"] == "A still of a panel. at t = 0 \N{MIDDLE DOT} nothing drowns To move in it: noise level, seed."
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
+    assert picture.size == (720, 262) and about["image/png"]["width"] == 720
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.model_id
+    lowest = np.asarray(picture)[240:]
+    assert lowest.min() < 150 and (np.asarray(picture)[:238] > 0).any(), "the caption is written below the picture"
+
+
+def test_a_question_says_its_answers_on_paper():
+    data = predict("sky", "boat")._repr_mimebundle_()
+    assert data["text/plain"] == f"{STILL} The answers to choose from: sky; boat." and "image/png" not in data
+
+
+def test_the_front_end_is_given_the_widget_first_of_all():
+    """What IPython makes of a panel, by whichever version of ipywidgets: one bundle with the view in it."""
+    from IPython.core.formatters import DisplayFormatter
+
+    assert not callable(Panel._ipython_display_)
+    data, _ = DisplayFormatter().format(predict("sky", "boat"))
+    assert {"text/plain", "application/vnd.jupyter.widget-view+json"} <= set(data)

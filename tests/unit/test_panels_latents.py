@@ -41,7 +41,7 @@ def test_a_slider_can_wait_until_it_is_let_go():
 
 def test_cell_panel(tiny, image):
     panel = panels.cell_panel(figures.Cell(tiny, image), 3, 2)
-    assert not panel.frames and not panel.controls["row"].continuous_update and repr(panel) == STILL
+    assert not panel.frames and not panel.controls["row"].continuous_update and repr(panel).startswith(STILL)
     first = panel.picture.value
     assert size_of(first)[0] == 9 * 96 and "latents[0, 3, 2] = " in panel.line.value
     second = moved(panel, channel=1, delta=-2.0, row=0, column=tiny.latent_shape[-1] - 1)
