@@ -12,13 +12,10 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
-TESTS := $(LONGEST_FIRST) $(wildcard tests/claims tests/notebooks tests/faults tests/unit)
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
-STRICT := $(NBVAL) --nbval-current-env -p tests.claims.claims
 STAGES := data vae decoder judge clip unet export fast export evaluate
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
-# One process a core, each with one thread and whole files, the longest first: models this small gain little from a
-# second thread, and processes of several threads each get in each other's way. ARGS=-n0: one after the other.
+# As tools/course.py has it for `make test`. ARGS=-n0: one after the other.
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -29,29 +26,14 @@ help:  ## list the targets
 
 env: $(READY)  ## make the environment (.venv)
 
-# torch comes first, from the first place that has it: a wheel on this machine; on Linux the build that
-# fits the driver (without one the CPU build: the default one carries gigabytes of CUDA); the default.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "The course needs \
-	Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -n 1). Name another one: \
-	PYTHON=python3.12 make env"; exit 1; }
-	@$(PY) -c '' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing into $(VENV): some minutes the first time."
-	@torch=$$(grep '^torch==' constraints.txt); \
-	$(PY) -m pip install -q --no-index --no-deps "$$torch" 2>/dev/null || \
-	{ [ "$$(uname -s)" = Linux ] && $(PY) -m pip install -q -c constraints.txt uv && \
-	  $(PY) -m uv pip install -q --python $(PY) --torch-backend=auto "$$torch" 2>/dev/null; } || \
-	$(PY) -m pip install -q -c constraints.txt "$$torch"
-	@$(PY) -m pip install -q -c constraints.txt -e ".[dev]"
-	@# Tests read OpenAI's vocabulary out of this package; what it asks for is another torch, and is not needed.
-	@$(PY) -m pip install -q -c constraints.txt --no-deps clip-anytorch
-	@touch $(READY)
+	@$(PYTHON) -m tools.course --venv $(VENV) env
 
 lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 	$(PY) -m tools.lab $(ARGS)
 
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
-	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) $(STRICT) $(TESTS) $(ARGS)
+	$(PY) -m tools.course --venv $(VENV) test $(ARGS)
 
 test-shapes: $(READY)  ## run the lessons on a random model of Stable Diffusion 1.5's shape
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal tests/shapes $(ARGS)
