@@ -56,7 +56,7 @@ RIVALS = {
     'kept["+ trained"][0] > kept["squared error"][0] + 0.04': {
         "the features of a judge that was never trained": "kept = {**kept, '+ trained': kept['+ untrained']}",
         "squared error alone": "kept = {**kept, '+ trained': kept['squared error']}",
-        "steps that fit the original's in the place of strong ones": "kept = {name: (own, own) for name, (_, own) in kept.items()}",
+        "jumps that fit the original's in the place of strong ones": "kept = {name: (own, own) for name, (_, own) in kept.items()}",
     },
     'sharper["+ trained"]["psnr"] < sharper["squared error"]["psnr"]': {
         "squared error twice": "sharper = {**sharper, '+ trained': sharper['squared error']}",
@@ -95,7 +95,7 @@ RIVALS = {
         "an untrained network": "lost = {**lost, 3.0: [arrives(TinyVAE(), dial) for dial in range(5)]}",
         "the collapsed network": "lost = {**lost, 3.0: lost[3000.0]}",
     },
-    "abs(mine - usual) < 1e-3": {"decibels of a range of 1": "mine = mine - 20 * torch.tensor(2.0).log10().item()"},
+    "abs(here - usual) < 1e-3": {"decibels of a range of 1": "here = here - 20 * torch.tensor(2.0).log10().item()"},
     'slow > 10 * fast and much > 10 * little or c.world != "postcards"': {
         "networks whose price does not depend on the size": "price = lambda channels, size: (1.0, 1.0)",
     },

@@ -68,7 +68,7 @@ def lost(images, decoded, names, title, note=None):
         [images, list(decoded), wrong], title,
         "Three rows: original pictures, the same after encoding and decoding, and a map of the error, "
         "bright along edges and in fine texture.", names, ["original", "came back", "error"],
-        [[""] * len(images), quality, [""] * len(images)], size=size, palette=256,
+        [[""] * len(images), quality, [""] * len(images)], size=size, palette=128,
         note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours; yellow is an "
                      "eighth of the brightness range or more.")
 
@@ -82,7 +82,7 @@ class Cell:
         posterior = codec.encode_pixels(c, codec.to_pixels([image]))
         self.sigma = (posterior.logvar / 2).exp()[0].float().cpu() * c.vae.config.scaling_factor
         self.base = self.decode(self.latents)
-        self.stage, self.last = None, (None, None)
+        self.stage, self.last, self.reaches = None, (None, None), {}
 
     def decode(self, latents):
         return codec.to_pixels(codec.decode_latents(self.c, latents))[0]                    # (3, H, W)
@@ -102,10 +102,13 @@ class Cell:
 
     def reach(self, delta=4.0):
         """The mean share of a change that falls outside the patch: 16 places all over the picture, the channels in turn."""
+        if delta in self.reaches:
+            return self.reaches[delta]
         channels, size = self.latents.shape[1:3]
         places = range(size // 8, size, size // 4)
         shares = [self.change(i, k, (i + k) % channels, delta)[2] for i in places for k in places]
-        return sum(shares) / len(shares)
+        self.reaches[delta] = sum(shares) / len(shares)
+        return self.reaches[delta]
 
     def outline(self, ax, row, column, picture_size, cells=None):
         """Frame a cell on axes of picture_size pixels that show `cells` cells a row (None: all)."""
@@ -146,9 +149,8 @@ class Cell:
                 ax = show_picture(fig, picture, x, y, size)
                 self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
         style.claim(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
-                    f"The number in row {row}, column {column} of one channel, moved by {deltas[0]:+g} and "
-                    f"{deltas[-1]:+g} (all latents together have a spread of about 1). Frame: its own "
-                    "patch.")
+                    f"Here the cell in row {row}, column {column}, moved by {deltas[0]:+g} and {deltas[-1]:+g} (all latents "
+                    f"have a spread of about 1). Frame: its patch. Mean of 16 cells: {self.reach():.0%} outside.")
         return style.finish(fig, "One number of the latent is moved, once in every channel. Left the "
                                  "decoded pictures, right maps of the change: a blot on the patch and a "
                                  "fainter one around it.", palette=256)
