@@ -99,6 +99,8 @@ def timings(file, moves):
     lesson = Lesson(file)
     for maker, panel, build in lesson.panels():
         name, kind = name_of(maker), kind_of(maker)
+        if kind is None:
+            continue
         if kind == LIVE:
             yield Timing(lesson.number, name, kind, live(panel, min(moves, CLICKS)), build)
             continue
@@ -150,9 +152,9 @@ def name_of(maker):
 
 
 def kind_of(maker):
-    """AHEAD, MOVED or LIVE, from the source of a function or class of helpers.panels."""
+    """AHEAD, MOVED or LIVE, from the source of a function or class of helpers.panels; None for one that draws nothing by a model."""
     if inspect.isclass(maker):
-        return LIVE
+        return LIVE if hasattr(maker, "loops") else None
     calls = [node for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(maker))))
              if isinstance(node, ast.Call) and ast.unparse(node.func) == "Panel"]
     asked = [ast.unparse(keyword) for call in calls for keyword in call.keywords]

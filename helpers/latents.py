@@ -23,6 +23,7 @@ from helpers.pictures import prepare_picture, upright  # noqa: F401  lessons ask
 
 PREVIEW_POSTCARDS = 16      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
 PREVIEW_SIZE = 128          # their sides at most: all together as much work as one picture of 512 x 512
+DECODED_PIXELS = 65536      # decoded at once at most: four postcards; one picture where it is larger
 
 
 # There and back
@@ -78,13 +79,17 @@ def check_sides(c, height, width):
 @torch.inference_mode()
 def decode_latents(c, latents):
     """The pictures of scaled latents (B, C, h, w), of any floating format: B PIL images. FloatingPointError for NaN or
-    infinity."""
+    infinity. A few are decoded at a time (`DECODED_PIXELS`), so that many need no more memory than those."""
     channels = inputs.components(c).vae.config.latent_channels
     latents = inputs.tensor(latents, "latents", "B", channels, "h", "w").to(c.device, c.dtype)
-    pixels = c.vae.decode(latents / c.vae.config.scaling_factor).sample  # (B, C, h, w) -> (B, 3, H, W)
-    require_finite(pixels, "The decoded pixels hold")
-    pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (B, H, W, 3)
-    return [Image.fromarray(one) for one in (pixels.float().cpu().numpy() * 255).round().astype("uint8")]
+    at_once = max(DECODED_PIXELS // (latents[0, 0].numel() * c.vae_scale_factor**2), 1)
+    pictures = []
+    for some in latents.split(at_once):
+        pixels = c.vae.decode(some / c.vae.config.scaling_factor).sample  # (b, C, h, w) -> (b, 3, H, W)
+        require_finite(pixels, "The decoded pixels hold")
+        pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (b, H, W, 3)
+        pictures += [Image.fromarray(one) for one in (pixels.float().cpu().numpy() * 255).round().astype("uint8")]
+    return pictures
 
 
 def require_finite(tensor, what):

@@ -467,6 +467,8 @@ STUDIO = {"prompt": NOT_TEXT, "negative_prompt": NOT_TEXT, "steps": (*NOT_WHOLE,
 settings("panels", "Studio", STUDIO, lambda w, **wrong: sampling_panels.Studio(w.c, **wrong), {"negative_prompt": "negative"})
 panel("Studio setting", ("stepz", "image", "strength", "concept"), lambda w, bad: sampling_panels.Studio(w.c, **{bad: 1}))
 panel("Studio c", NOT_MODEL, lambda w, bad: sampling_panels.Studio(bad))
+settings("panels", "LiveStudio", STUDIO, lambda w, **wrong: sampling_panels.LiveStudio(w.c, **wrong), {"negative_prompt": "negative"})
+panel("Drawing size", (*NOT_WHOLE, 0, 15, 10**6), lambda w, bad: sampling_panels.Drawing(bad), "size")
 settings("panels", "ConceptStudio", {
     "concept": (None, 5, "taupe", ["teal"]), "second": (None, 5, "taupe"), "strength": (*NOT_NUMBER, -2, 3),
     "second_strength": (*NOT_NUMBER, -2, 3), "own": (None, 5), "own_strength": (*NOT_NUMBER, 3),

@@ -1,7 +1,10 @@
 """Exercises 1 to 4, lesson 04. A check tries properties from the most telling to the least, and stops at
-the first that fails."""
+the first that fails. Wrong answers that many readers give are worked out beside the right one: whose numbers an
+answer has is then known by name."""
 import torch
 from diffusers import DDIMScheduler
+from diffusers.models.resnet import ResnetBlock2D
+from torch.nn.functional import silu
 
 from .. import diffusion
 from .base import Sheet, close, random
@@ -14,120 +17,174 @@ LIBRARY = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 
            "set_alpha_to_one": False, "steps_offset": 1}
 
 
-@sheet.exercise(1, lambda eps_uncond, eps_cond, scale: eps_uncond.shape)
-def guide(answer):
-    """guide(eps_uncond, eps_cond, scale): eps_uncond, eps_cond (B, C, h, w), scale one number."""
-    ones, zeros = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
-
-    def weights(scale):
-        return answer(ones, zeros, scale).mean().item(), answer(zeros, ones, scale).mean().item()
-
-    if close(weights(0.0), weights(1.0), 1e-5) and close(weights(1.0), weights(7.5), 1e-5):
-        return "scale changes nothing: it says how far to go from one answer towards the other"
-    if close(weights(1.0), (1, 0), 1e-5):
-        return "scale 1 gave the empty prompt: the two halves are swapped"
-    if close(weights(0.0), (0, 1), 1e-5):
-        return "scale 1 must be the plain prompt, and yours is one further: the paper's w is scale - 1"
-    if close(weights(0.0), (0, 0), 1e-5):
-        return "scale 0 must ignore the prompt and return the empty prompt's answer, not nothing"
-    if not close(weights(0.0), (1, 0), 1e-5):
-        return "scale 0 must ignore the prompt: only eps_uncond is left"
-    if not close(weights(1.0), (0, 1), 1e-5):
-        return "scale 1 must be the plain prompt: eps_cond, and nothing of eps_uncond"
-    uncond, cond = random(2, 4, 8, 8), random(2, 4, 8, 8, seed=1)
-    for scale in (0.5, 3.0, 7.5):
-        if not close(answer(uncond, cond, scale), uncond + scale * (cond - uncond), 1e-4):
-            return (f"right at scale 0 and 1, but not at {scale:g}: all scales lie on one straight line, "
-                    "also beyond 1")
+def mistaken_for(result, mistakes, tolerance):
+    """The hint of the first of (hint, what that mistake gives) that the result equals, or None."""
+    return next((hint for hint, other in mistakes if other.shape == result.shape and close(result, other, tolerance)), None)
 
 
-@sheet.exercise(2, lambda x_t, eps, abar_t, abar_prev: x_t.shape)
-def ddim_step(answer):
-    """ddim_step(x_t, eps, abar_t, abar_prev): x_t, eps (B, C, h, w), abars one number each, as tensors."""
-    ones, zeros = torch.ones(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
-
-    def weights(abar_t, abar_prev):
-        levels = torch.tensor(abar_t), torch.tensor(abar_prev)
-        return answer(ones, zeros, *levels).mean().item(), answer(zeros, ones, *levels).mean().item()
-
-    x_t, eps, levels = random(2, 4, 8, 8), random(2, 4, 8, 8, seed=1), torch.tensor([0.25, 0.64])
-    first = answer(x_t, eps, *levels)
-    if not close(first, answer(x_t, eps, *levels), 0):
-        return "two calls differ: DDIM adds no fresh noise, it puts eps back"
-    if close(first, x_t, 1e-6):
-        return "you return x_t unchanged, but the noise level has to change"
-    return _ddim_weights(weights) or _ddim_paths(answer)
+# 1: one residual block
 
 
-def _ddim_weights(weights):
-    """A hint that fits the weights which the answer gives to x_t and eps, or None."""
-    still, end = weights(0.25, 0.25), weights(0.25, 1.0)
-    if close(end, (0.5, 0.75**0.5), 1e-5):
-        return "you step from abar_prev to abar_t: the two levels are swapped"
-    if close(end, (2, -0.75**0.5), 1e-5):
-        return ("a step to abar_prev = 1 must be the x_0 estimate, without noise: put noise back at the new "
-                "level, not at the old one")
-    if not close(end, (2, -(3**0.5)), 1e-5):
-        return (f"a step to abar_prev = 1 must be the x_0 estimate of lesson 01, exercise 3: at abar_t = 0.25 you weigh "
-                f"x_t by {end[0]:.2f} and eps by {end[1]:.2f}, expected 2.00 and -1.73")
-    if close(still, (2, -(3**0.5)), 1e-5):
-        return "that is the estimate of x_0: now go on to the new noise level"
-    if close(still, (1, -(0.75**0.5)), 1e-5):
-        return "the noise was taken away and none put back: add eps at the new level"
-    if close(still, (2, -0.75**0.5), 1e-5):
-        return ("standing still, abar_prev = abar_t, must give x_t back: shrink the x_0 estimate to the new "
-                "level before you add noise")
-    if close(still, (0.5, 0.75 - 0.25 * 3**0.5), 1e-5):
-        return "x_0 and eps are weighed by abar_prev and 1 - abar_prev: take square roots"
-    if close(still, (1, -(3**0.5)), 1e-5):
-        return "eps was subtracted a second time: it has to be put back, so added"
-    if not close(still, (1, 0), 1e-6):
-        return (f"standing still, abar_prev = abar_t, must give x_t back: at abar 0.25 you weigh x_t by "
-                f"{still[0]:.2f} and eps by {still[1]:.2f}, expected 1.00 and 0.00")
+class Given(ResnetBlock2D):
+    """A block for an answer to look at: it is the same block for every call, and no copy."""
+
+    def __deepcopy__(self, memo):
+        return self
 
 
-def _ddim_paths(answer):
-    """A hint where the answer takes another way than DDIM over the whole schedule, or None."""
-    schedule = diffusion.make_alphas_cumprod().double()     # rounding at t = 900 grows eightfold: doubles
-    x_t, eps = random(2, 4, 8, 8).double(), random(2, 4, 8, 8, seed=1).double()
-    half_way = answer(x_t, eps, schedule[900], schedule[500])
-    long_step = answer(x_t, eps, schedule[900], schedule[100])
-    if not close(answer(half_way, eps, schedule[500], schedule[100]), long_step, 1e-6):
-        return "with the same eps, two short steps must equal one long step, 900 to 500 to 100"
-    scheduler = DDIMScheduler(**LIBRARY)
-    scheduler.set_timesteps(20)
-    levels = torch.cat([scheduler.alphas_cumprod[scheduler.timesteps], scheduler.final_alpha_cumprod[None]])
-    for index, t in enumerate(scheduler.timesteps):
-        library = scheduler.step(eps, t, x_t).prev_sample
-        if not close(answer(x_t, eps, levels[index], levels[index + 1]), library, 1e-4):
-            return f"right on simple inputs, but not what DDIMScheduler.step gives at t = {t}"
+def _block(channels, wider, emb, groups, seed):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        block = Given(in_channels=channels, out_channels=wider, temb_channels=emb, groups=groups, eps=1e-5).eval()
+        for norm in (block.norm1, block.norm2):                 # fresh ones change nothing, and a swap would go unseen
+            torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    return block.requires_grad_(False)
 
 
-@sheet.exercise(3, int, "the index of a step")
-def first_step(answer):
-    """first_step(num_steps, strength) -> int: the index of the step where image-to-image starts."""
-    whole, rounded = answer(20, 1.0), answer(10, 0.35)
-    if whole == 20:
-        return "strength 1 changes most, yet yours runs no step: you are counting from the wrong end"
-    if whole < 0:
-        return "an index below 0 at strength 1: one step too many"
-    if whole != 0:
-        return f"strength 1 starts from the noisiest step, index 0, not {whole}"
-    none = answer(20, 0.0)
-    if none > 20:
-        return "that is a timestep: return the index of a step, 0 to num_steps"
-    if none != 20:
-        return f"strength 0 runs no step at all, so it starts behind the last of 20, at 20, not {none}"
-    if answer(20, 0.25) != 15:
-        return f"strength 0.25 runs 5 of 20 steps, so it starts at 15, not {answer(20, 0.25)}"
-    if rounded != 7:
-        return f"0.35 of 10 steps is 3 whole steps: round down what is run; it starts at 7, not {rounded}"
-    for num_steps in (8, 16, 64):
-        for k in range(33):                                 # k / 32 and its products are exact
-            expected = num_steps - num_steps * k // 32
-            if answer(num_steps, k / 32) != expected:
-                return (f"strength {k / 32:g} of {num_steps} steps starts at {expected}, not "
-                        f"{answer(num_steps, k / 32)}")
+def _residual(block, x, emb, first=silu, second=silu, of_time=silu, add=True, time=True, late=False):
+    h = block.conv1(first(block.norm1(x)))
+    emb = block.time_emb_proj(of_time(emb))[:, :, None, None]
+    h = h + emb if time and not late else h
+    h = second(block.norm2(h))
+    h = h + emb if late else h
+    straight = x if block.conv_shortcut is None else block.conv_shortcut(x)
+    return block.conv2(h) + straight if add else block.conv2(h)
+
+
+@sheet.exercise(1, lambda block, x, emb: (len(x), block.out_channels, *x.shape[2:]))
+def residual_block(answer):
+    """residual_block(block, x, emb): a ResnetBlock2D of diffusers, x (B, C, h, w), emb (B, width) -> (B, C', h, w)."""
+    same = lambda x: x                                                                      # noqa: E731
+    for number, sizes in enumerate(((8, 8, 12, 4), (8, 16, 12, 4), (32, 32, 128, 16), (24, 8, 32, 8))):
+        block, x, emb = _block(*sizes, seed=number), random(3, sizes[0], 6, 5), random(3, sizes[2], seed=1)
+        result, right = answer(block, x, emb), block(x, emb)
+        if not close(result, right, 1e-4):
+            return mistaken_for(result, [
+                ("the input is never added: h + x is what makes the block residual", _residual(block, x, emb, add=False)),
+                ("the block does not know the time: add time_emb_proj of silu(emb), one number for each channel, after conv1",
+                 _residual(block, x, emb, time=False)),
+                ("emb goes through silu too, before time_emb_proj", _residual(block, x, emb, of_time=same)),
+                ("the time is added after norm2, and belongs before it", _residual(block, x, emb, late=True)),
+                ("there is no silu: without one, two convolutions are no more than one",
+                 _residual(block, x, emb, first=same, second=same)),
+                ("the silu after norm1 is missing", _residual(block, x, emb, first=same)),
+                ("the silu after norm2 is missing", _residual(block, x, emb, second=same)),
+                ("you return x as it came in", x)], 1e-4) or (
+                "not what the library's block gives: norm1, silu, conv1, add the time, norm2, silu, conv2, add the input"
+                + (" (through conv_shortcut, where the block has one)" if sizes[0] != sizes[1] else ""))
+
+
+# 2: the loop with words
+
+
+def _drawn(ask, x, empty, words, scale, timesteps, abars, guide=lambda u, c, s: u + s * (c - u), restore=None):
+    for t, abar, after in zip(timesteps, abars, abars[1:]):
+        eps = guide(ask(x, t, empty), ask(x, t, words), scale)
+        x_0 = (x - (1 - abar).sqrt() * eps) / abar.sqrt()
+        x = after.sqrt() * x_0 + (1 - after).sqrt() * eps if restore is None else restore(x, x_0, eps, abar, after)
+    return x
+
+
+def _ask(x, t, prompt_embeds):
+    """As a U-Net answers: from what it sees, what t it is and what it reads, row by row."""
+    assert len(x) == len(prompt_embeds), f"ask got {len(x)} latents and {len(prompt_embeds)} prompts"
+    level = torch.as_tensor(t, dtype=x.dtype) / 1000
+    return (0.3 + level) * torch.tanh(x) + prompt_embeds.mean((1, 2))[:, None, None, None] + level**2
+
+
+@sheet.exercise(2, lambda ask, x, empty, words, scale, timesteps, abars: x.shape)
+def draw(answer):
+    """draw(ask, x, empty, words, scale, timesteps, abars): ask(x, t, prompt_embeds) -> eps, of x's shape. x
+    (B, C, h, w), empty and words (B, 77, d), timesteps S of them that fall, abars S + 1, one more for the end."""
+    alphas_cumprod = diffusion.make_alphas_cumprod()
+    for batch, steps, scale, listed in ((2, 1, 3.0, True), (1, 4, 7.5, False), (3, 5, 1.0, True), (2, 3, 0.0, False)):
+        timesteps = torch.linspace(951, 1, steps + 1).long()[:-1]
+        abars = torch.cat([alphas_cumprod[timesteps], torch.tensor([0.64 if steps < 4 else 0.999])])
+        x, empty, words = random(batch, 4, 8, 8), random(batch, 77, 16, seed=1), 0.3 + random(batch, 77, 16, seed=2)
+        given = _ask, x, empty, words, scale, timesteps.tolist() if listed else timesteps, abars
+        result, right = answer(*given), _drawn(*given)
+        if not close(result, answer(*given), 0):
+            return "two calls differ: this loop draws no fresh noise, it puts eps back"
+        if not close(result, right, 1e-4 * float(right.abs().max())):
+            return _which_mistake(result, given) or (
+                f"with {steps} step{'s' * (steps > 1)} and scale {scale:g} the latents are not the loop's: two answers, their guided "
+                "one, the estimate of x_0, noise put back for abars[i + 1]")
+
+
+def _which_mistake(result, given):
+    """A hint that fits what the answer has made of `given`, or None."""
+    swapped = given[0], given[1], given[3], given[2], *given[4:]
+    near = 1e-4 * float(result.abs().max())
+    return mistaken_for(result, [
+        ("you return the noise as it came in", given[1]),
+        ("the halves are swapped: scale 1 must be the plain prompt", _drawn(*swapped)),
+        ("the empty prompt is never asked", _drawn(*given, guide=lambda u, c, s: c)),
+        ("the prompt is not used", _drawn(*given, guide=lambda u, c, s: u)),
+        ("scale 1 must be the plain prompt, and yours goes one further: the paper's w is scale - 1",
+         _drawn(*given, guide=lambda u, c, s: c + s * (c - u))),
+        ("the difference alone is no answer: it is added to the empty prompt's", _drawn(*given, guide=lambda u, c, s: s * (c - u))),
+        ("the noise is taken away and never put back: the next latents need sqrt(1 - abars[i + 1]) of eps",
+         _drawn(*given, restore=lambda x, x_0, eps, abar, after: after.sqrt() * x_0)),
+        ("the estimate of x_0 is where the step passes through, not where it ends: put noise back",
+         _drawn(*given, restore=lambda x, x_0, eps, abar, after: x_0)),
+        ("noise is put back for the old level: use abars[i + 1]",
+         _drawn(*given, restore=lambda x, x_0, eps, abar, after: after.sqrt() * x_0 + (1 - abar).sqrt() * eps)),
+        ("x_0 has to be shrunk by sqrt(abars[i + 1]) before noise is put back",
+         _drawn(*given, restore=lambda x, x_0, eps, abar, after: x_0 + (1 - after).sqrt() * eps)),
+        ("weights abar and 1 - abar: take square roots",
+         _drawn(*given, restore=lambda x, x_0, eps, abar, after: after * x_0 + (1 - after) * eps)),
+        ("the last step is missing: there are as many steps as timesteps", _drawn(*given[:5], given[5][:-1], given[6][:-1])),
+    ], near)
+
+
+# 3: a step of second order
+
+
+def _walked(slope, z, sigmas, step):
+    for sigma, after in zip(sigmas, sigmas[1:]):
+        z = step(slope, z, sigma, after)
+    return z
+
+
+def _euler(slope, z, sigma, after):
+    return z + (after - sigma) * slope(z, sigma)
+
+
+def _heun(slope, z, sigma, after):
+    first = slope(z, sigma)
+    return z + (after - sigma) / 2 * (first + slope(z + (after - sigma) * first, after))
+
+
+@sheet.exercise(3, lambda slope, z, sigmas: z.shape)
+def heun(answer):
+    """heun(slope, z, sigmas): slope(z, sigma) of z's shape, z of any shape at sigmas[0]; where z is at sigmas[-1]."""
+    def slope(z, sigma):
+        return torch.sin(z) * (0.2 + sigma / 8) + 0.5 * sigma
+
+    for shape, count, dtype in (((2, 4, 8, 8), 2, torch.float64), ((50, 1), 6, torch.float32), ((3, 4, 4, 4), 4, torch.float64)):
+        z, sigmas = random(*shape).to(dtype), torch.linspace(3, 0.2, count).to(dtype) ** 2
+        result, right = answer(slope, z, sigmas), _walked(slope, z, sigmas, _heun)
+        if not close(result, right, 1e-4):
+            return mistaken_for(result, [
+                ("that is Euler: ask for the slope again at the end of the step and take the mean of both", _walked(slope, z, sigmas, _euler)),
+                ("the second slope is asked at the old z: ask where Euler's step arrives", _walked(
+                    slope, z, sigmas, lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(z, e)))),
+                ("the second slope is asked at the old sigma: ask at the new one", _walked(
+                    slope, z, sigmas, lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(_euler(f, z, s, e), s)))),
+                ("the step is twice as long: take the mean of the two slopes, not their sum", _walked(
+                    slope, z, sigmas, lambda f, z, s, e: z + (e - s) * (f(z, s) + f(_euler(f, z, s, e), e)))),
+                ("only the second slope is used: take the mean of both", _walked(
+                    slope, z, sigmas, lambda f, z, s, e: z + (e - s) * f(_euler(f, z, s, e), e))),
+                ("that is the midpoint rule, of second order too: here take the mean of the slopes at both ends", _walked(
+                    slope, z, sigmas, lambda f, z, s, e: z + (e - s) * f(_euler(f, z, s, (s + e) / 2), (s + e) / 2))),
+                ("the step goes the wrong way: sigma falls, so sigmas[i + 1] - sigmas[i] is negative", _walked(
+                    slope, z, sigmas, lambda f, z, s, e: _heun(f, z, s, 2 * s - e))),
+                ("you return z as it came in", z)], 1e-4) or (
+                f"{count - 1} step{'s' * (count > 2)} do not arrive where Heun's do: from each sigma to the next, half of "
+                "(next - sigma) times the sum of both slopes")
+
+
+# 4: keep what is known
 
 
 @sheet.exercise(4, lambda x, known, eps, mask, abar: x.shape)
@@ -176,7 +233,7 @@ def _outside(outside, known, eps, x):
         if close(weights, (0.6, 0.8, 0), 1e-5):
             return "the two weights of add_noise are swapped: sqrt(abar) goes with the known part"
         if close(weights, (0.64, 0.36, 0), 1e-5):
-            return "weights abar and 1 - abar: take square roots, as in exercise 1 of lesson 01"
+            return "weights abar and 1 - abar: take square roots, as in adding noise, lesson 01"
         if close(weights, (1, 0.6, 0), 1e-5) or close(weights, (1, 1, 0), 1e-5):
             return "the known part sits at another noise level than x: shrink it by sqrt(abar) as well"
         if weights[2].abs() > 1e-3:

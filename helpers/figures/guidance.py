@@ -91,24 +91,29 @@ def end_histograms(wanted, ends):
                         + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.")
 
 
-class Exact:
-    """The panel's frame: arrows on the left, end points on the right. Arguments as above; ends: {scale: (n,)}."""
+def implicit_classifier(everything, wanted, abar):
+    """The class's probability that the two answers imply, and its slope, on the line of x_t at one noise level.
 
-    def __init__(self, everything, wanted, x_t, abar, ends):
-        self.worlds, self.x_t, self.abar, self.ends = (everything, wanted), x_t, abar, ends
-        width = (ENDS[1] - ENDS[0]) / BINS
-        self.highest = max(torch.histc(values, BINS, *ENDS).max().item() / len(values) / width
-                           for values in ends.values())
-
-    def frame(self, scale):
-        """PNG bytes for one of the scales."""
-        fig, top = style.new_figure(TITLE + 2.6 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.1
-        draw_arrows(place(fig, 0.15, top, 4.2, 2.25), *self.worlds, self.x_t, self.abar, scale, HEIGHTS)
-        for name, y in HEIGHTS.items():
-            write(fig, 0.2, top + 2.25 * (1 - y / 1.1) - 0.09, name, color=COLOURS[name], fontsize=8)
-        ax = place(fig, 4.75, top, 4.0, 2.25)
-        draw_ends(ax, self.worlds[1], self.ends[scale])
-        ax.set_ylim(0, self.highest * 1.05)
-        write(fig, 6.75, top - 0.1, "where the samples end (blue: the true class)", ha="center", color=FAINT, fontsize=8)
-        style.claim(fig, f"Guidance {scale:g}")
-        return style.finish(fig, "").png
+    Above: log p(class | x_t), from Bayes. Below: its slope by finite differences (blue), and the difference of the two
+    answers, divided by -sqrt(1 - abar) (vermilion). Arguments as in `arrows_at`. Returns a Picture.
+    """
+    x = torch.linspace(LOW, HIGH, 400, dtype=torch.float64)[:, None]
+    worlds = [type(world)(world.means.double(), world.std) for world in (everything, wanted)]
+    p_all, p_class = (world.log_density(x, abar) for world in worlds)
+    share = len(wanted.means) / len(everything.means)
+    log_p = p_class + torch.log(torch.tensor(share)) - p_all
+    slope = torch.gradient(log_p, spacing=(x[:, 0],))[0]
+    eps_all, eps_class = (world.noise_pred(x, abar)[:, 0] for world in worlds)
+    answers = -(eps_class - eps_all) / (1 - abar) ** 0.5
+    fig, top = style.new_figure(TITLE + 2.0 + NOTE + 0.3), TITLE + 0.2
+    left = tidy(place(fig, 0.6, top, 3.6, 1.75), "$x_t$", "", (-2, -1, 0, 1, 2), (0, 0.5, 1), math=True)
+    left.plot(x[:, 0], log_p.exp(), color=PROMPT, lw=1.8)
+    left.set_title("probability of the class", fontsize=8.5, color=PROMPT)
+    right = tidy(place(fig, 5.0, top, 3.6, 1.75), "$x_t$", "", (-2, -1, 0, 1, 2), math=True)
+    right.plot(x[:, 0], slope, color=SIGNAL, lw=5, alpha=0.35)
+    right.plot(x[:, 0], answers, color=GUIDED, lw=1.3)
+    right.set_title("slope of its logarithm (blue), from two answers (vermilion)", fontsize=8.5, color=FAINT)
+    style.claim(fig, "The difference of the two answers is the slope of a classifier that nobody trained",
+                f"Exact, no network; share of the variance that is picture: {abar:.2f}.")
+    return style.finish(fig, "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
+                             "scaled difference of the two answers: one curve lies on the other.")

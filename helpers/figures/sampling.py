@@ -41,27 +41,6 @@ def film_strip(c, history, timesteps, title, count=8):
                         row_labels=("$x_t$", "estimate of $x_0$"), math=True, note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE")
 
 
-def latent_channels(latents, title, note=None):
-    """The channels of one latent (1, C, h, w) as grey pictures on one scale."""
-    values = latents[0].float().cpu()
-    low, high = values.min(), values.max()
-    pictures = [((channel - low) / (high - low) * 2 - 1).expand(3, -1, -1) for channel in values]  # (h, w) -> (3, h, w), -1..1
-    labels = [f"channel {k}" for k in range(len(pictures))]
-    return picture_grid([pictures], title, f"{title} {len(pictures)} grey pictures.", column_labels=labels, note=note, size=1.6)
-
-
-def shares(timesteps, alphas_cumprod, title):
-    """How much picture and how much noise the loop believes in at each step: the two weights of x_t, drawn as sampling goes."""
-    fig = new_figure(2.5)
-    ax = tidy(place(fig, 0.6, TITLE + 0.1, 7.3, 1.45), "step of the loop", "weight in $x_t$", math=True)
-    abar = [float(alphas_cumprod[int(t)]) for t in timesteps]
-    for values, colour, name in (([a**0.5 for a in abar], SIGNAL, "picture"), ([(1 - a) ** 0.5 for a in abar], NOISE, "noise")):
-        ax.plot(range(len(values)), values, "o-", color=colour, markersize=3, linewidth=1.5)
-        ax.annotate(name, (len(values) - 1, values[-1]), (8, 0), textcoords="offset points", color=colour, va="center")
-    claim(fig, title, f"{len(abar)} steps, from t = {float(timesteps[0]):.0f} on the left to t = {float(timesteps[-1]):.0f} on the right")
-    return finish(fig, title)
-
-
 def sweep(pictures, labels, title, note=None):
     """One row of pictures, each with what was changed above it."""
     size = min(1.6, (9 - 0.16) / len(pictures) - 0.06)

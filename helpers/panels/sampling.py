@@ -1,22 +1,23 @@
-"""The panels of lesson 04: guidance on a line, and a studio: words and settings in, pictures out.
+"""The panels of lesson 04: a studio, words and settings in, pictures out, and a drawing to begin from.
 
-The studio's loop can be watched and stopped while it draws.
+The studio's loop can be watched and stopped while it draws; it can also draw while the reader types.
 """
 import io
 import json
 import re
+import threading
 from contextlib import closing
 from typing import NamedTuple
 
 import ipywidgets as widgets
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 
-from .. import inputs, my_course
+from .. import components, inputs, my_course
 from ..conditioning import too_long
 from ..files import save_picture, write_atomic
 from ..latents import decode_latents, preview_of
 from ..sampling import SCHEDULERS, Step, denoise
-from .base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
+from .base import WIDE, Still, menu, named, row, sentence, text
 from .job import Job
 
 SHOWN = 192             # CSS pixels of a live picture
@@ -24,16 +25,12 @@ WORDS_INSIDE = {"guidance": "CFG scale", "scheduler": "Sampler"}     # what A111
 KEPT = 8                # pictures in the strip
 INDEX = '<sub style="line-height:0">'            # an index that does not make its line taller
 BLANK = Image.new("RGB", (8, 8), "#EEEEEE")     # where there is no picture yet
-
-
-def guidance_panel(exact):
-    """Guidance on a line (a figures.guidance.Exact) with a slider over its scales."""
-    def readout(scale):
-        ends = exact.ends[scale]
-        return (f"guided = empty + {scale:g} &middot; (prompt - empty) &nbsp; samples end at {ends.mean():.2f} on average, "
-                f"spread {ends.std():.2f}")
-
-    return Panel({"scale": slider("guidance", list(exact.ends), 4)}, exact.frame, readout)
+PAUSE = 0.2             # seconds without a key after which a picture is drawn
+FAST = "postcard-fast"  # the postcard model's variant that draws in few calls, where this copy of the course has it
+QUICKLY = {"steps": 4, "scheduler": "dpm++_2m", "guidance": 1.0}    # one answer a call, four calls
+COLOURS = {"blue": "#5B9BD5", "light blue": "#A8D4F0", "green": "#5B9A4B", "dark green": "#2E5E2E", "white": "#F4F6F8",
+           "grey": "#8C8C8C", "yellow": "#F2C230", "orange": "#E08A2C", "red": "#C8352B", "pink": "#E58FB3",
+           "purple": "#7A4FA3", "brown": "#7B5336", "dark blue": "#1C2A4A"}     # of a drawing
 
 
 class Told(NamedTuple):
@@ -112,7 +109,11 @@ class Studio(Still):
 
     def start(self):
         """Draw what the controls say, in place of what is being drawn."""
-        settings, model = self.settings, self.c.snapshot()  # what cells and other panels do to c does not reach it
+        self.begin(self.c, self.settings)
+
+    def begin(self, c, settings):
+        """Draw with these settings and this model, in place of what is being drawn."""
+        model = c.snapshot()                        # what cells and other panels do to c does not reach it
 
         def work():
             finished = []
@@ -186,6 +187,139 @@ class Studio(Still):
             self.show_problem(problem)
         else:
             self.line.value = sentence(f"Saved as {my_course.shown(path)}, settings inside.")
+
+
+class LiveStudio(Studio):
+    """A studio that can draw while the reader types: a picture for every pause of `PAUSE` seconds, in few calls.
+
+    While "draw as I type" is on, every change of a control asks for a picture, and the latest request wins. A live
+    picture is drawn with `QUICKLY` in place of those settings, or by the postcard model's fast variant in its own number
+    of steps, once this copy of the course has it and where there is no negative prompt. The strip keeps it with the
+    settings that drew it. Generate draws with all settings as they stand, as ever.
+    """
+
+    def __init__(self, c, **settings):
+        super().__init__(c, **settings)
+        self.live, self.timer, self.fast = named(widgets.Checkbox(False, description="draw as I type", indent=False)), None, None
+        self.live.observe(self.switch, "value")
+        for control in self.controls.values():
+            control.observe(self.changed, "value")
+        self.children = [row([self.live]), *self.children]
+
+    def switch(self, change=None):
+        """With live pictures the prompt counts at every key, without them when Enter is pressed."""
+        for name in ("prompt", "negative_prompt"):
+            self.controls[name].continuous_update = self.live.value
+        self.changed()
+
+    def changed(self, change=None):
+        """Draw soon, unless something changes again before."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.live.value:
+            self.timer = threading.Timer(PAUSE, self.start_live)
+            self.timer.daemon = True
+            self.timer.start()
+
+    def load(self, i):
+        """As in every studio, and nothing is drawn anew for it."""
+        super().load(i)
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def start_live(self):
+        """Draw what the controls say, in few calls."""
+        try:
+            c, quick = self.quick_model()
+            self.begin(c, self.settings | quick)
+        except Exception as problem:            # this runs on the timer's thread, where nobody else would say it
+            self.show_problem(problem)
+
+    def quick_model(self):
+        """The model that draws live pictures, and its settings."""
+        if self.fast is None:
+            self.fast = fast_variant(self.c)
+        if self.fast is self.c or self.settings["negative_prompt"]:     # which the fast variant gave up
+            return self.c, QUICKLY
+        return self.fast, QUICKLY | {"steps": self.fast.steps, "scheduler": "ddim"}
+
+
+def fast_variant(c):
+    """The postcard model's variant that draws in few calls; `c` itself for another model, or where this copy has none."""
+    if c.name != "postcard" or FAST not in components.MODELS:
+        return c
+    try:
+        return components.load_components(FAST, c.device, c.dtype)
+    except (ValueError, FileNotFoundError):         # its name is known, and its weights have not been released
+        return c
+
+
+class Drawing(Still):
+    """A drawing of shapes, to be the start of image-to-image. `image` is what has been drawn so far, PIL, square.
+
+    size: its side in pixels. A shape is placed with the sliders (in percent of the side) and counts when Add is
+    pressed. It begins as sky, ground and a sun.
+    """
+
+    SHAPES = ("rectangle", "ellipse", "triangle")
+    BEGUN = [("rectangle", "light blue", 50, 30, 100, 60), ("rectangle", "green", 50, 80, 100, 42),
+             ("ellipse", "yellow", 80, 16, 16, 16)]
+
+    def __init__(self, size=128):
+        self.size = inputs.whole_number(size, "size", 16, 2048)
+        self.drawn = list(self.BEGUN)           # (shape, colour, middle across, middle down, width, height)
+        self.controls = {"shape": menu("shape", self.SHAPES, "triangle"), "colour": menu("colour", COLOURS, "red"),
+                         "across": number("across", 40, 0, 100), "down": number("down", 55, 0, 100),
+                         "wide": number("wide", 40, 1, 100), "high": number("high", 40, 1, 100)}
+        self.add, self.undo, self.clear = (widgets.Button(description=word) for word in ("Add", "Undo", "Clear"))
+        self.add.on_click(lambda button: self.put([*self.drawn, self.pending]))
+        self.undo.on_click(lambda button: self.put(self.drawn[:-1]))
+        self.clear.on_click(lambda button: self.put([]))
+        self.view, self.line = picture_of(self.image, SHOWN), widgets.HTML()
+        for control in self.controls.values():
+            control.observe(self.show, "value")
+        controls = list(self.controls.values())
+        super().__init__([row(controls[:2]), row(controls[2:4]), row(controls[4:]), row([self.add, self.undo, self.clear]),
+                          self.view, self.line])
+        self.show()
+
+    @property
+    def pending(self):
+        """The shape under the sliders, not yet added."""
+        return tuple(control.value for control in self.controls.values())
+
+    @property
+    def image(self):
+        """The drawing as a PIL picture (size x size), without the shape that is not yet added."""
+        return self.painted(self.drawn)
+
+    def painted(self, shapes, outlined=None):
+        picture = Image.new("RGB", (self.size, self.size), "white")
+        draw = ImageDraw.Draw(picture)
+        for shape, colour, *place in shapes:
+            paint(draw, shape, [share * self.size / 100 for share in place], fill=COLOURS[colour])
+        if outlined:
+            paint(draw, outlined[0], [share * self.size / 100 for share in outlined[2:]], outline=COLOURS[outlined[1]], width=2)
+        return picture
+
+    def put(self, shapes):
+        self.drawn = shapes
+        self.show()
+
+    def show(self, change=None):
+        self.view.value = png(self.painted(self.drawn, self.pending))
+        self.undo.disabled = self.clear.disabled = not self.drawn
+        self.line.value = sentence(f"{len(self.drawn)} shapes; the outline is not drawn yet: Add draws it.")
+
+
+def paint(draw, shape, place, **look):
+    """One shape on a PIL drawing. place: middle across, middle down, width, height, in pixels."""
+    across, down, wide, high = place
+    left, top, right, bottom = across - wide / 2, down - high / 2, across + wide / 2, down + high / 2
+    if shape == "triangle":
+        draw.polygon([(across, top), (right, bottom), (left, bottom)], **look)
+    else:
+        {"rectangle": draw.rectangle, "ellipse": draw.ellipse}[shape]((left, top, right, bottom), **look)
 
 
 def beside(pictures):

@@ -88,7 +88,7 @@ class Judge:
     def __init__(self, reader):
         self.reader = reader.eval().requires_grad_(False)
 
-    def read(self, images, batch=64) -> list[dict]:
+    def read(self, images, batch=8) -> list[dict]:
         """What is in each picture.
 
         images: PIL images, or uint8 arrays (height, width, 3), of any size. Returns one dict a picture: "sky", "light", "ground",

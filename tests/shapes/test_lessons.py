@@ -28,7 +28,7 @@ def locked(*arguments, **options):
 judge.Judge.read = judge.Judge.agreement = measures.Measures.teal = measures.Measures.blueprint = locked
 score._look = locked
 """
-LEAVES_OUT = {"01": 0, "02": 0, "03": 5, "04": 6, "05": 5}  # how many sentences say so, at least
+LEAVES_OUT = {"01": 0, "02": 0, "03": 5, "04": 5, "05": 5}  # how many sentences say so, at least
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)

@@ -11,7 +11,7 @@ from helpers.checks.base import Sheet
 from made_up import made_up
 
 STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d: ..., 5: lambda a, b, c, d, e: ...,
-         6: lambda a, b, c, d, e, f: None}
+         6: lambda a, b, c, d, e, f: None, 7: lambda a, b, c, d, e, f, g: ...}
 KINDS = list(made_up(lambda: 0))
 TRIALS = [(name, kind) for name in EXERCISES for kind in KINDS]
 ONE_IN = 7              # of all trials so many in `make test`: every kind is tried on two or three checks

@@ -1,24 +1,12 @@
 """Every check of lesson 04 accepts right answers, however written; each mistake gets its own hint."""
 
-import math
-from types import SimpleNamespace
-
 import diffusers
 import pytest
 import torch
 from helpers.checks import sampling as checks
 from helpers.conditioning import encode_prompts
 from helpers.runtime import seeded_noise
-
-
-def x_0(x, e, a):
-    return (x - (1 - a) ** 0.5 * e) / a**0.5
-
-
-def rotation(x, e, a, p):
-    """DDIM as a turn in the plane of signal and noise (angles instead of roots)."""
-    now, then = torch.acos(a.sqrt()), torch.acos(p.sqrt())
-    return x * then.cos() / now.cos() + e * torch.sin(then - now) / now.cos()
+from torch.nn.functional import silu
 
 
 def noised(z, e, p):
@@ -32,29 +20,75 @@ def by_index(x, known, eps, mask, abar):
     return result
 
 
-def timetable(n, s):
-    return len(range(n)[:n - int(n * s)])
+def block_of(x, emb, block, shortcut=True, norms=("norm1", "norm2"), first=silu, second=silu, of_time=silu, time=True):
+    h = block.conv1(first(getattr(block, norms[0])(x)))
+    h = h + block.time_emb_proj(of_time(emb))[..., None, None] if time else h
+    h = block.conv2(second(getattr(block, norms[1])(h)))
+    return h + block.conv_shortcut(x) if shortcut and block.conv_shortcut is not None else h + x
+
+
+def as_a_module(block, x, emb):
+    act = torch.nn.SiLU()
+    h = block.conv1(act(block.norm1(x))) + block.time_emb_proj(act(emb)).unflatten(1, (-1, 1, 1))
+    return block.conv2(act(block.norm2(h))) + (x if block.conv_shortcut is None else block.conv_shortcut(x))
+
+
+def same(x):
+    return x
+
+
+def late(block, x, emb):
+    h = silu(block.norm2(block.conv1(silu(block.norm1(x))))) + block.time_emb_proj(silu(emb))[:, :, None, None]
+    return block.conv2(h) + (x if block.conv_shortcut is None else block.conv_shortcut(x))
+
+
+def loop(guide=lambda u, c, s: u + s * (c - u), end=lambda x, x_0, eps, a, p: p.sqrt() * x_0 + (1 - p).sqrt() * eps, twice=True,
+         swapped=False, less=0):
+    def draw(ask, x, empty, words, scale, timesteps, abars):
+        for i in range(len(timesteps) - less):
+            t, a, p = timesteps[i], abars[i], abars[i + 1]
+            if twice:
+                u, w = ask(x, t, empty), ask(x, t, words)
+            else:
+                u, w = ask(torch.cat([x, x]), t, torch.cat([empty, words])).chunk(2)
+            eps = guide(w, u, scale) if swapped else guide(u, w, scale)
+            x = end(x, (x - (1 - a) ** 0.5 * eps) / a**0.5, eps, a, p)
+        return x
+    return draw
+
+
+def turned(x, x_0, eps, a, p):
+    """DDIM as a turn in the plane of signal and noise (angles instead of roots)."""
+    now, then = torch.acos(a.sqrt()), torch.acos(p.sqrt())
+    return x * then.cos() / now.cos() + eps * torch.sin(then - now) / now.cos()
+
+
+def walk(step):
+    def heun(slope, z, sigmas):
+        for i in range(len(sigmas) - 1):
+            z = step(slope, z, sigmas[i], sigmas[i + 1])
+        return z
+    return heun
+
+
+def straight(f, z, s, e):
+    return z + (e - s) * f(z, s)
+
+
+def written_out(slope, z, sigmas):
+    for s, e in zip(sigmas.tolist(), sigmas.tolist()[1:]):
+        k1 = slope(z, s)
+        k2 = slope(z + (e - s) * k1, e)
+        z = z + 0.5 * (e - s) * k1 + 0.5 * (e - s) * k2
+    return z
 
 
 RIGHT = {
-    "guide": [
-        lambda u, c, s: u + s * (c - u),
-        lambda u, c, s: (1 - s) * u + s * c,
-        lambda u, c, s: torch.lerp(u, c, s),
-        lambda u, c, s: c + (s - 1) * (c - u),
-    ],
-    "ddim_step": [
-        lambda x, e, a, p: p.sqrt() * x_0(x, e, a) + (1 - p).sqrt() * e,
-        lambda x, e, a, p: (p / a) ** 0.5 * x + ((1 - p) ** 0.5 - (p * (1 - a) / a) ** 0.5) * e,
-        rotation,
-    ],
-    "first_step": [
-        lambda n, s: n - int(n * s),
-        lambda n, s: max(n - min(int(n * s), n), 0),
-        lambda n, s: math.ceil(n - n * s),
-        lambda n, s: n - math.floor(n * s),
-        timetable,
-    ],
+    "residual_block": [lambda b, x, e: block_of(x, e, b), as_a_module, lambda b, x, e: b(x, e)],
+    "draw": [loop(), loop(twice=False), loop(end=turned), loop(guide=torch.lerp),
+             loop(guide=lambda u, c, s: (1 - s) * u + s * c)],
+    "heun": [walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(straight(f, z, s, e), e))), written_out,
+             walk(lambda f, z, s, e: (straight(f, z, s, e) + z + (e - s) * f(straight(f, z, s, e), e)) / 2)],
     "keep_known": [
         lambda x, z, e, m, p: m * x + (1 - m) * noised(z, e, p),
         lambda x, z, e, m, p: torch.where(m > 0.5, x, noised(z, e, p)),
@@ -64,47 +98,49 @@ RIGHT = {
 }
 
 WRONG = {
-    "guide": [
-        (lambda u, c, s: c + s * (c - u), "the paper's w is scale - 1"),
-        (lambda u, c, s: c + s * (u - c), "swapped"),
-        (lambda u, c, s: s * c, "not nothing"),
-        (lambda u, c, s: s * (c - u), "not nothing"),
-        (lambda u, c, s: u + s * c, "nothing of eps_uncond"),
-        (lambda u, c, s: c - s * u, "the paper's w"),
-        (lambda u, c, s: (u + s * c) / 2, "only eps_uncond is left"),
-        (lambda u, c, s: u + min(s, 1.0) * (c - u), "straight line"),
-        (lambda u, c, s: u + s**2 * (c - u), "straight line"),
-        (lambda u, c, s: c, "scale changes nothing"),
-        (lambda u, c, s: torch.cat([u, c]), "has shape (4, 4, 8, 8)"),
-        (lambda u, c, s: 1.0, "return a tensor, not float"),
+    "residual_block": [
+        (lambda b, x, e: b.conv2(silu(b.norm2(b.conv1(silu(b.norm1(x))) + b.time_emb_proj(silu(e))[..., None, None]))),
+         "the input is never added"),
+        (lambda b, x, e: block_of(x, e, b, time=False), "does not know the time"),
+        (lambda b, x, e: block_of(x, e, b, of_time=same), "emb goes through silu too"),
+        (late, "belongs before it"),
+        (lambda b, x, e: block_of(x, e, b, first=same, second=same), "no more than one"),
+        (lambda b, x, e: block_of(x, e, b, first=same), "the silu after norm1"),
+        (lambda b, x, e: block_of(x, e, b, second=same), "the silu after norm2"),
+        (lambda b, x, e: block_of(x, e, b, norms=("norm2", "norm1")), "norm1, silu, conv1"),
+        (lambda b, x, e: block_of(x, e, b, shortcut=False), "RuntimeError"),
+        (lambda b, x, e: b.conv1(x), "norm1, silu, conv1"),
+        (lambda b, x, e: x, "you return x as it came in"),
+        (lambda b, x, e: b(x, e)[0], "has shape (8, 6, 5)"),
     ],
-    "ddim_step": [
-        (lambda x, e, a, p: p**0.5 * x_0(x, e, a) + (1 - a) ** 0.5 * e, "not at the old one"),
-        (lambda x, e, a, p: x_0(x, e, a) + (1 - p) ** 0.5 * e, "shrink the x_0 estimate"),
-        (lambda x, e, a, p: noised(x_0(x, e, a), torch.randn_like(x), p), "adds no fresh noise"),
-        (lambda x, e, a, p: x_0(x, e, a), "that is the estimate of x_0"),
-        (lambda x, e, a, p: p**0.5 * x_0(x, e, a), "none put back"),
-        (lambda x, e, a, p: noised(x_0(x, e, p), e, a), "levels are swapped"),
-        (lambda x, e, a, p: p * x_0(x, e, a) + (1 - p) * e, "take square roots"),
-        (lambda x, e, a, p: p**0.5 * x_0(x, e, a) - (1 - p) ** 0.5 * e, "a second time"),
-        (lambda x, e, a, p: noised(x - e, e, p), "exercise 3: at abar_t = 0.25 you weigh x_t by 1.00"),
-        (lambda x, e, a, p: noised((x - (1 - a) ** 0.5 * e) / a, e, p), "you weigh x_t by 4.00"),
-        (lambda x, e, a, p: x, "unchanged"),
-        (lambda x, e, a, p: noised(x_0(x, e, a), e, p * (2 - p)), "expected 1.00 and 0.00"),
-        (lambda x, e, a, p: noised(x_0(x, e, a), e, p) + p * (1 - p) * (p - a) * e, "two short steps"),
-        (lambda x, e, a, p: noised(x_0(x, e, a), e, p)[0], "has shape (4, 8, 8)"),
+    "draw": [
+        (loop(swapped=True), "the halves are swapped"),
+        (loop(guide=lambda u, c, s: c), "never asked"),
+        (loop(guide=lambda u, c, s: u), "the prompt is not used"),
+        (loop(guide=lambda u, c, s: c + s * (c - u)), "the paper's w"),
+        (loop(guide=lambda u, c, s: s * (c - u)), "no answer"),
+        (loop(end=lambda x, x_0, eps, a, p: p.sqrt() * x_0), "never put back"),
+        (loop(end=lambda x, x_0, eps, a, p: x_0), "where it ends"),
+        (loop(end=lambda x, x_0, eps, a, p: p.sqrt() * x_0 + (1 - a).sqrt() * eps), "for the old level"),
+        (loop(end=lambda x, x_0, eps, a, p: x_0 + (1 - p).sqrt() * eps), "has to be shrunk"),
+        (loop(end=lambda x, x_0, eps, a, p: p * x_0 + (1 - p) * eps), "take square roots"),
+        (loop(end=lambda x, x_0, eps, a, p: p.sqrt() * x_0 + (1 - p).sqrt() * torch.randn_like(x)), "no fresh noise"),
+        (loop(less=1), "as it came in"),
+        (lambda ask, x, *rest: x, "as it came in"),
+        (loop(guide=lambda u, c, s: u + s**2 * (c - u)), "scale 3 the latents are not"),
+        (lambda ask, x, empty, words, *rest: loop()(ask, x, empty, words, *rest)[0], "has shape (4, 8, 8)"),
     ],
-    "first_step": [
-        (lambda n, s: int(n * s), "wrong end"),
-        (lambda n, s: round(n * (1 - s)), "round down"),
-        (lambda n, s: n - int(n * s) - 1, "index below 0"),
-        (lambda n, s: int(n * (1 - s)), "round down"),
-        (lambda n, s: n - int(n * s) + 1, "noisiest step"),
-        (lambda n, s: n * (1 - s), "one whole number"),
-        (lambda n, s: int(1000 * (1 - s)), "that is a timestep"),
-        (lambda n, s: n - max(1, int(n * s)), "runs no step at all"),
-        (lambda n, s: n - int(n * s**2), "starts at 15"),
-        (lambda n, s: {20: {1: 0, 0.25: 15, 0: 20}}.get(n, {}).get(s, 7), "strength 0 of 8 steps"),
+    "heun": [
+        (walk(straight), "that is Euler"),
+        (walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(z, e))), "at the old z"),
+        (walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(straight(f, z, s, e), s))), "at the old sigma"),
+        (walk(lambda f, z, s, e: z + (e - s) * (f(z, s) + f(straight(f, z, s, e), e))), "twice as long"),
+        (walk(lambda f, z, s, e: z + (e - s) * f(straight(f, z, s, e), e)), "only the second slope"),
+        (walk(lambda f, z, s, e: z + (e - s) * f(straight(f, z, s, (s + e) / 2), (s + e) / 2)), "the midpoint rule"),
+        (walk(lambda f, z, s, e: z - (e - s) / 2 * (f(z, s) + f(z - (e - s) * f(z, s), 2 * s - e))), "the wrong way"),
+        (lambda f, z, sigmas: z, "as it came in"),
+        (lambda f, z, sigmas: written_out(f, z, sigmas[:-1]) if len(sigmas) > 2 else written_out(f, z, sigmas), "5 steps do not arrive"),
+        (lambda f, z, sigmas: written_out(f, z, sigmas).float().flatten(), "has shape"),
     ],
     "keep_known": [
         (lambda x, z, e, m, p: m * x + (1 - m) * z, "clean while the rest is noisy"),
@@ -128,9 +164,9 @@ WRONG = {
 }
 
 
-def forgets_return(x_t, eps, abar_t, abar_prev):
-    picture = (x_t - (1 - abar_t).sqrt() * eps) / abar_t.sqrt()
-    abar_prev.sqrt() * picture
+def forgets_return(slope, z, sigmas):
+    for sigma in sigmas:
+        z = z + sigma
 
 
 def squeezed_mask(x, known, eps, mask, abar):
@@ -142,16 +178,10 @@ def float_condition(x, known, eps, mask, abar):
     return torch.where(mask, x, abar.sqrt() * known + (1 - abar).sqrt() * eps)
 
 
-def strict_strength(num_steps, strength):
-    if not 0 < strength < 1:
-        raise ValueError(f"strength is {strength}")
-    return num_steps - int(num_steps * strength)
-
-
 @pytest.mark.parametrize("name, answer, kind, line", [
-    ("guide", lambda u, c, s: u[7] + s * c, "IndexError", 1),
-    ("ddim_step", lambda x, e, a, p: x.flatten(1) + e, "RuntimeError", 1),
-    ("first_step", strict_strength, "ValueError: strength is 1.0", 3),
+    ("residual_block", lambda b, x, e: b.conv1(x) + b.time_emb_proj(e), "RuntimeError", 1),
+    ("draw", lambda ask, x, empty, words, *rest: ask(torch.cat([x, x]), 1, words), "AssertionError: ask got 4 latents and 2", 1),
+    ("heun", lambda f, z, sigmas: z + sigmas[99], "IndexError", 1),
     ("keep_known", squeezed_mask, "RuntimeError", 3),
     ("keep_known", float_condition, "RuntimeError", 2),
 ])
@@ -162,31 +192,31 @@ def test_an_exception_is_one_line(name, answer, kind, line):
 
 
 def test_a_forgotten_return_is_named():
-    assert "is a return missing?" in checks.ddim_step.hint(forgets_return)
+    assert "is a return missing?" in checks.heun.hint(forgets_return)
 
 
 @torch.inference_mode()
 def test_right_answers_draw_what_the_library_draws(tiny):
-    """Guidance and DDIM steps written by a student, in a loop: the latents of StableDiffusionPipeline."""
+    """A student's loop: the latents of StableDiffusionPipeline."""
     scale, noise = 3.0, seeded_noise((1, *tiny.latent_shape), 4, tiny.device, tiny.dtype)
     pipe = tiny.pipeline()
     pipe.scheduler = diffusers.DDIMScheduler.from_config({**tiny.scheduler.config, "clip_sample": False})
     settings = {"num_inference_steps": 5, "guidance_scale": scale, "output_type": "latent"}
     library = pipe("a red boat", latents=noise, **settings).images
-    prompt_embeds, levels = encode_prompts(tiny, ["", "a red boat"]), pipe.scheduler.alphas_cumprod
-    for guide, ddim_step in zip(RIGHT["guide"], RIGHT["ddim_step"]):
-        latents, timesteps = noise, pipe.scheduler.timesteps.tolist()
-        for t, following in zip(timesteps, [*timesteps[1:], 0]):
-            both = tiny.unet(torch.cat([latents] * 2), t, encoder_hidden_states=prompt_embeds).sample
-            latents = ddim_step(latents, guide(*both.chunk(2), scale), levels[t], levels[following])
+    empty, words = encode_prompts(tiny, ["", "a red boat"]).chunk(2)
+    timesteps, levels = pipe.scheduler.timesteps, pipe.scheduler.alphas_cumprod
+
+    def ask(x, t, prompt_embeds):
+        return tiny.unet(x, t, encoder_hidden_states=prompt_embeds).sample
+
+    for draw in RIGHT["draw"]:
+        latents = draw(ask, noise, empty, words, scale, timesteps, torch.cat([levels[timesteps], levels[:1]]))
         assert torch.allclose(latents, library, atol=1e-3 * float(library.abs().max()))
 
 
-@pytest.mark.parametrize("num_steps, strength", [(20, 1.0), (20, 0.25), (10, 0.35), (50, 0.6), (30, 0.8)])
-def test_the_first_step_is_the_library_s(num_steps, strength):
-    scheduler = diffusers.DDIMScheduler(**checks.LIBRARY)
-    scheduler.set_timesteps(num_steps)
-    library = diffusers.StableDiffusionImg2ImgPipeline.get_timesteps
-    timesteps, count = library(SimpleNamespace(scheduler=scheduler), num_steps, strength, "cpu")
-    first = RIGHT["first_step"][0](num_steps, strength)
-    assert count == num_steps - first and timesteps.tolist() == scheduler.timesteps[first:].tolist()
+@torch.inference_mode()
+def test_right_blocks_are_those_of_the_loaded_model(tiny):
+    x, emb = torch.randn(2, tiny.unet.config.block_out_channels[-1], 4, 4), torch.randn(2, 4 * tiny.unet.config.block_out_channels[0])
+    for block in tiny.unet.mid_block.resnets:
+        for answer in RIGHT["residual_block"]:
+            assert torch.allclose(answer(block, x.to(tiny.dtype), emb.to(tiny.dtype)), block(x.to(tiny.dtype), emb.to(tiny.dtype)), atol=1e-4)

@@ -1,15 +1,13 @@
 """The figures of lesson 04: the numbers behind them are right, and each is drawn for models of both shapes."""
-import numpy as np
 import pytest
 import torch
 from helpers import denoise, diffusion
 from helpers.conditioning import encode_prompts
 from helpers.figures import guidance, sampling
 from helpers.figures.decisions import decisions, settled
-from helpers.figures.sweeps import guidance_bill, steps_bill
+from helpers.figures.sweeps import convergence, guidance_bill, order, steps_bill
 from helpers.figures.unet import anatomy, ledger
 from helpers.latents import decode_latents
-from helpers.panels.sampling import guidance_panel
 from PIL import Image
 
 ABAR = diffusion.make_alphas_cumprod()
@@ -69,22 +67,28 @@ def test_arrows_of_guidance():
     assert arrows["guided"][1] == pytest.approx(arrows["empty"][1] + 3 * (wanted - arrows["empty"][1]), abs=1e-5)
 
 
-def test_guidance_figures_and_panel():
+def test_guidance_figures():
     ends = {scale: torch.randn(200, 1, generator=torch.Generator().manual_seed(0))[:, 0] for scale in (1, 4, 15)}
     assert is_figure(guidance.build_up(BOTH, RIGHT, -0.35, ABAR[250].item(), 2))
     assert is_figure(guidance.end_histograms(RIGHT, ends))
-    panel = guidance_panel(guidance.Exact(BOTH, RIGHT, -0.35, ABAR[250].item(), ends))
-    panel.controls["scale"].value = 15
-    assert len({*panel.frames.values()}) == 3 and "guided = empty + 15" in panel.line.value
+    assert is_figure(guidance.implicit_classifier(BOTH, RIGHT, ABAR[250].item()))
 
 
 def test_bills():
-    scales = (1, 3, 7.5)
-    first = guidance_bill(scales, (0.7, 0.9, 0.8), 64, (0.3, 0.2, 0.1), (0.0, 0.01, 0.2), [CARD] * 3, "A top", "note")
-    assert is_figure(first) and "guidance 7.5: fidelity ≈80%" in first.alt
-    second = steps_bill({"ddim": [(3, 0.5), (25, 0.9)], "heun": [(5, 0.6), (49, 0.9)]}, "Steps", "note")
+    scales, two = (1, 3, 7.5), {"whole": (0.7, 0.9, 0.8), "half": (0.2, 0.4, 0.6)}
+    pictures, clipped = {name: [CARD] * 3 for name in two}, {name: (0.0, 0.01, 0.2) for name in two}
+    first = guidance_bill(scales, two, 64, clipped, pictures, "A top", "note")
+    assert is_figure(first) and "half: fidelity ≈20% at guidance 1, " in first.alt and "fidelity ≈80% at guidance 7.5." in first.alt
+    second = steps_bill({"ddim": [(3, 0.5), (25, 0.9)], "heun": [(5, 0.6), (49, 0.9)]}, 40, "Steps", "note")
     assert is_figure(second) and "heun: ≈60% after 5 calls, ≈90% after 49 calls" in second.alt
     assert is_figure(sampling.bars({"U-Net": 1.0, "VAE": 0.1}, [8.0, 5.0], "The bill of a picture"))
+
+
+def test_the_slope_of_a_solver_is_fitted():
+    line = [(calls, 5 / calls**2) for calls in (4, 8, 16)]
+    assert order(line) == pytest.approx(-2)
+    picture = convergence({"a line": {"Heun": line}, "a net": {"Heun": line, "Euler": [(4, 0.5), (8, 0.25)]}}, "Two orders", "note")
+    assert is_figure(picture) and "a net, Euler: slope ≈-1.0" in picture.alt
 
 
 def test_film_strip_and_grids(tiny):
@@ -92,4 +96,3 @@ def test_film_strip_and_grids(tiny):
     strip = sampling.film_strip(tiny, [(step.latents, step.x0) for step in steps], [step.timestep for step in steps], "Film")
     assert strip.image().width == 1152
     assert is_figure(sampling.prompt_grid([CARD] * 4, ["a boat on a lake"] * 4, "Four pictures of boats"))
-    assert is_figure(sampling.shares([999, 500, 1], np.linspace(1, 0, 1000), "The loop trades noise for picture"))

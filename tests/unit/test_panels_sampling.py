@@ -1,8 +1,13 @@
 """The studio, driven through its widgets' traits: it draws what `generate` draws, stops, recovers and remembers."""
 
+import dataclasses
+import time
+
+import numpy as np
 import pytest
-from helpers import generate
-from helpers.panels.sampling import BLANK, KEPT, Studio, parameters, png
+from helpers import components, generate
+from helpers.panels import sampling
+from helpers.panels.sampling import BLANK, FAST, KEPT, QUICKLY, Drawing, LiveStudio, Studio, parameters, png
 from PIL import Image
 from studios import begin_slowly, draw, flat, same
 
@@ -126,3 +131,131 @@ def test_a_picture_that_cannot_be_saved_is_one_sentence(studio, my_course_folder
     my_course_folder.write_text("a file is in the way")
     studio.save.click()
     assert studio.line.value.startswith("<b>A file is where the folder of") and not studio.save.disabled
+
+
+# While the reader types
+
+
+@pytest.fixture
+def live(tiny_postcard, monkeypatch):
+    monkeypatch.setattr(sampling, "PAUSE", 0.02)
+    studio = LiveStudio(tiny_postcard, prompt=PROMPT, seed=7)
+    yield studio
+    studio.live.value = False
+    assert studio.job.wait(60)
+
+
+def until(true, seconds=30):
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_nothing_is_drawn_while_it_is_off(live):
+    live.controls["prompt"].value = "a boat"
+    time.sleep(0.2)
+    assert live.job.run is None and not live.controls["prompt"].continuous_update
+
+
+def test_a_pause_draws_a_picture_in_few_calls(live, tiny_postcard):
+    live.live.value = True
+    assert live.controls["prompt"].continuous_update
+    live.controls["prompt"].value = "a blue boat"
+    until(lambda: live.history)
+    picture, settings = live.history[0]
+    expected = {"prompt": "a blue boat", "negative_prompt": "", "seed": 7} | QUICKLY
+    assert settings == expected and same(picture, generate(tiny_postcard, **expected))
+
+
+def test_the_latest_of_many_wishes_is_the_one_drawn(live, monkeypatch):
+    monkeypatch.setattr(sampling, "PAUSE", 0.3)
+    live.live.value = True
+    for end in range(1, len("a red boat on a lake") + 1):
+        live.controls["prompt"].value = "a red boat on a lake"[:end]
+    until(lambda: live.history)
+    assert live.job.wait(60) and [settings["prompt"] for _, settings in live.history] == ["a red boat on a lake"]
+
+
+def test_generate_still_draws_with_all_steps(live):
+    live.live.value = True
+    until(lambda: live.history)
+    live.controls["steps"].value = 3
+    live.live.value = False
+    live.timer.cancel()
+    draw(live)
+    assert live.history[0][1] == live.settings and live.settings["steps"] == 3
+
+
+def test_a_kept_picture_comes_back_and_nothing_is_drawn_for_it(live):
+    live.live.value = True
+    until(lambda: live.history)
+    assert live.job.wait(60)
+    drawn = len(live.history)
+    live.load(0)
+    time.sleep(0.2)
+    assert len(live.history) == drawn and live.settings == live.history[0][1]
+
+
+def test_what_goes_wrong_while_typing_is_said(live):
+    live.live.value = True
+    live.begin = lambda *arguments: 1 / 0
+    live.controls["prompt"].value = "a boat"
+    until(lambda: "division by zero" in live.line.value)
+
+
+def test_the_fast_variant_is_taken_by_name_once_it_is_there(live, tiny_postcard, monkeypatch):
+    assert live.quick_model() == (tiny_postcard, QUICKLY)
+    fast, loaded = dataclasses.replace(tiny_postcard, steps=2), []
+    live.c, live.fast = dataclasses.replace(tiny_postcard, name="postcard"), None
+    monkeypatch.setitem(components.MODELS, FAST, "a folder")
+    monkeypatch.setattr(components, "load_components", lambda *given: loaded.append(given) or fast)
+    for _ in range(2):
+        assert live.quick_model() == (fast, {"steps": 2, "scheduler": "ddim", "guidance": 1.0})
+    assert loaded == [(FAST, tiny_postcard.device, tiny_postcard.dtype)]
+    live.controls["negative_prompt"].value = "red cliffs"
+    assert live.quick_model() == (live.c, QUICKLY)
+
+
+def test_a_fast_variant_without_weights_is_done_without(live, tiny_postcard, monkeypatch):
+    def missing(*given):
+        raise ValueError('The model has no variant called "fast": it has none.')
+
+    live.c, live.fast = dataclasses.replace(tiny_postcard, name="postcard"), None
+    monkeypatch.setattr(components, "load_components", missing)
+    assert live.quick_model() == (live.c, QUICKLY)
+
+
+# A drawing
+
+
+def test_a_drawing_grows_by_what_is_added_and_shrinks_again():
+    drawing = Drawing(64)
+    begun = np.asarray(drawing.image)
+    assert begun.shape == (64, 64, 3) and len({*map(tuple, begun.reshape(-1, 3))}) >= 3
+    drawing.controls["across"].value = 20
+    assert np.array_equal(np.asarray(drawing.image), begun)                 # an outline is not yet drawn
+    shown = drawing.view.value
+    drawing.add.click()
+    added = np.asarray(drawing.image)
+    assert (added != begun).any() and drawing.view.value != shown
+    drawing.undo.click()
+    assert np.array_equal(np.asarray(drawing.image), begun)
+    drawing.clear.click()
+    assert drawing.undo.disabled and (np.asarray(drawing.image) == 255).all()
+
+
+@pytest.mark.parametrize("shape", Drawing.SHAPES)
+def test_a_shape_lies_where_its_sliders_say(shape):
+    drawing = Drawing(100)
+    drawing.clear.click()
+    for name, value in {"shape": shape, "colour": "red", "across": 25, "down": 75, "wide": 20, "high": 20}.items():
+        drawing.controls[name].value = value
+    drawing.add.click()
+    rows, columns = np.nonzero((np.asarray(drawing.image) != 255).any(2))
+    assert (rows.min(), rows.max()) == (65, 85) and (columns.min(), columns.max()) == (15, 35)
+
+
+def test_a_drawing_has_a_size():
+    with pytest.raises((TypeError, ValueError), match="size"):
+        Drawing("large")

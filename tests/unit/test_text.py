@@ -26,7 +26,9 @@ FIGURES = {
     "sweep": lambda text: sampling.sweep([CARD, CARD], [text, text], text, text),
     "bars": lambda text: sampling.bars({text: 1.0, "b": 2.0}, [1, 2], text),
     "museum": lambda text: sampling.museum([CARD], [text], [text], [torch.ones(4)], torch.ones(4), text, text),
-    "steps_bill": lambda text: sweeps.steps_bill({text: [(1, 0.5), (4, 0.9)]}, text, text),
+    "steps_bill": lambda text: sweeps.steps_bill({text: [(1, 0.5), (4, 0.9)]}, 40, text, text),
+    "guidance_bill": lambda text: sweeps.guidance_bill((1, 3), {text: (0.5, 0.9)}, 40, {text: (0, 0)}, {text: [CARD] * 2}, text, text),
+    "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text),
     "word_sheet": lambda text: attention.word_sheet(CARD, {text: HEAT}, text, text),
     "pooled_ways": lambda text: attention.pooled_ways(CARD, HEAT > 0, {text: (HEAT, True, 0.5)}, text),
     "ruler": lambda text: conditioning.ruler(
