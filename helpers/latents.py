@@ -23,7 +23,7 @@ from helpers.pictures import prepare_picture, upright  # noqa: F401  lessons ask
 
 PREVIEW_POSTCARDS = 16      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
 PREVIEW_SIZE = 128          # their sides at most: all together as much work as one picture of 512 x 512
-DECODED_PIXELS = 65536      # decoded at once at most: four postcards; one picture where it is larger
+DECODED_PIXELS = 32768      # decoded at once at most: two postcards; one picture where it is larger
 
 
 # There and back

@@ -48,7 +48,8 @@ def smaller_png(png: bytes, lossy: bool = False) -> bytes:
         image = image.convert("RGB")
     candidates = [image]
     if image.mode == "RGB" and (lossy or image.getcolors(256)):
-        palette = image.quantize(256, method=Image.Quantize.MEDIANCUT)
+        refine = 1 if lossy else 0      # else a small thing among much sky may get another colour
+        palette = image.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=refine)
         same = ImageChops.difference(palette.convert("RGB"), image).getbbox() is None
         candidates += [palette] if lossy or same else []
     sizes = [png]

@@ -42,8 +42,8 @@ RIVALS = {
         "the prompt half heard": "bought = bought | {'the prompt': bought['half heard']}",
     },
     'fidelity["the prompt"][-1] < fidelity["the prompt"][0] - 0.08': {
-        "guidance 7.5 in place of 15": "fidelity = {'the prompt': fidelity['the prompt'][:2]}",
-        "guidance 1 again": "fidelity = {'the prompt': fidelity['the prompt'][:1]}",
+        "guidance 7.5 in place of 15": "fidelity = fidelity | {'the prompt': fidelity['the prompt'][:2]}",
+        "guidance 1 again": "fidelity = fidelity | {'the prompt': fidelity['the prompt'][:1]}",
     },
     # Steps
     "off(arrived, plain) < 10 * near": {
