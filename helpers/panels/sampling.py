@@ -302,6 +302,10 @@ class Drawing(Still):
             paint(draw, outlined[0], [share * self.size / 100 for share in outlined[2:]], outline=COLOURS[outlined[1]], width=2)
         return picture
 
+    def still(self):
+        """The drawing, and the outline of the shape that is not yet added."""
+        return self.view.value, "A flat drawing: " + ", ".join(f"{colour} {shape}" for shape, colour, *_ in self.drawn) + "."
+
     def put(self, shapes):
         self.drawn = shapes
         self.show()

@@ -256,6 +256,12 @@ def test_a_shape_lies_where_its_sliders_say(shape):
     assert (rows.min(), rows.max()) == (65, 85) and (columns.min(), columns.max()) == (15, 35)
 
 
+def test_a_page_shows_what_is_drawn():
+    drawing = Drawing(64)
+    png, said = drawing.still()
+    assert png == drawing.view.value and said == "A flat drawing: light blue rectangle, green rectangle, yellow ellipse."
+
+
 def test_a_drawing_has_a_size():
     with pytest.raises((TypeError, ValueError), match="size"):
         Drawing("large")
