@@ -12,7 +12,8 @@ from needed import shows_panel
 
 
 def makers():
-    """{name: function or class}: public functions that return a panel, and classes that no function returns."""
+    """{name: function or class}: public functions that return a panel, and classes that no function returns and no
+    other class extends."""
     names = [found.name for found in pkgutil.iter_modules(panels.__path__)]
     modules = [importlib.import_module(f"helpers.panels.{name}") for name in names]
     own = [(module, name, thing) for module in modules for name, thing in vars(module).items()
@@ -23,7 +24,7 @@ def makers():
         if inspect.isfunction(thing):
             made = {vars(module).get(called) for called in returned_calls(thing)} & classes
             returned |= {f"{module.__name__}.{name}": (thing, made)} if made else {}
-    inner = {Still}.union(*(made for _, made in returned.values()))
+    inner = {base for one in classes for base in one.__mro__[1:]}.union(*(made for _, made in returned.values()))
     return {name: thing for name, (thing, _) in returned.items()} | \
         {f"{one.__module__}.{one.__name__}": one for one in classes - inner}
 

@@ -115,7 +115,7 @@ def test_a_folder_and_a_full_disk_are_said_and_the_next_notebook_is_still_done(t
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
     nbformat.write(notebook, tmp_path / "a.ipynb")
     before = (tmp_path / "a.ipynb").read_text()
-    monkeypatch.setattr("nbclient.NotebookClient.execute", lambda self: None)
+    monkeypatch.setattr("nbclient.NotebookClient.execute", lambda self, **options: None)
     monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert execute_notebooks.main([str(tmp_path), str(tmp_path / "a.ipynb")]) == 1
     said = capsys.readouterr().err
@@ -188,17 +188,18 @@ def test_a_concept_that_does_not_fit_leaves_the_old_one(tmp_path):
         assert torch.equal(read_concept(folder).vectors, torch.ones(1, 32))
 
 
-def test_the_studio_says_that_the_disk_is_full(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    said = []
-    studio = SimpleNamespace(shown=(Image.new("RGB", (8, 8)), {"seed": 3}), line=SimpleNamespace(value=""), show_problem=said.append)
+def test_the_studio_says_that_the_disk_is_full(my_course_folder, monkeypatch):
+    said, pictures = [], my_course_folder / "pictures"
+    studio = SimpleNamespace(shown=(Image.new("RGB", (8, 8)), {"prompt": "a boat", "seed": 3}), line=SimpleNamespace(value=""),
+                             show_problem=said.append, save_as=lambda *shown: Studio.save_as(studio, *shown))
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         Studio.save_shown(studio)
-    assert "The disk is full" in str(said[0]) and not list(tmp_path.iterdir())
+    assert "The disk is full" in str(said[0]) and not list(pictures.glob("*"))
     Studio.save_shown(studio)
-    with Image.open("picture-001.png") as saved:
-        assert studio.line.value == "Saved as picture-001.png, settings inside." and saved.text == {"parameters": "seed: 3"}
+    with Image.open(pictures / "a boat seed 3.png") as saved:
+        assert studio.line.value == "Saved as my_course/pictures/a boat seed 3.png, settings inside."
+        assert saved.text == {"parameters": "a boat\nSeed: 3, Size: 8x8"}
 
 
 def test_settings_of_runs_are_read_as_json(tmp_path):
