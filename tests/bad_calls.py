@@ -457,6 +457,11 @@ settings("attention", "score_maps", {
     "seed": (*NOT_WHOLE, -1), "batch": (*NOT_WHOLE, 0)},
     lambda w, **wrong: attention.score_maps(w.c, **{"scenes": [w.scene]} | wrong), {"timesteps": "timestep"})
 look("score_maps c", NOT_MODEL, lambda w, bad: attention.score_maps(bad, [w.scene]))
+settings("attention", "word_maps", {
+    "scenes": (None, 5, [], ["a boat"], Scene(**LAKE)), "timesteps": (None, 5, [], ["a"], [1000], [-1], [2.5]),
+    "pooling": (5, "mean", ["default"]), "words": (None, 5, "verbs", [], [5], ["nouns", "verbs"]),
+    "seed": (*NOT_WHOLE, -1), "batch": (*NOT_WHOLE, 0)},
+    lambda w, **wrong: attention.word_maps(w.c, **{"scenes": [w.scene]} | wrong), {"timesteps": "timestep"})
 
 # panels
 
@@ -490,10 +495,6 @@ for control in (panel_parts.slider, panel_parts.menu, panel_parts.buttons):
 panel("text start", NOT_TEXT, lambda w, bad: panel_parts.text("prompt", bad), "prompt")
 panel("inspector_panel prompt", NOT_TEXT, lambda w, bad: conditioning_panels.inspector_panel(w.c, bad))
 panel("inspector_panel c", NOT_MODEL, lambda w, bad: conditioning_panels.inspector_panel(bad, PROMPT))
-panel("thermostat_panel learnt", (*NOT_NUMBER, -1, 0), lambda w, bad: conditioning_panels.thermostat_panel(
-    [w.image], [PROMPT], torch.eye(1), bad))
-panel("thermostat_panel cosines", (None, torch.eye(3)), lambda w, bad: conditioning_panels.thermostat_panel(
-    [w.image], [PROMPT], bad, 10))
 panel("subtraction_panel difference", (None, 5), lambda w, bad: conditioning_panels.subtraction_panel(bad, ["red"]))
 panel("subtraction_panel values", (None, "red", []), lambda w, bad: conditioning_panels.subtraction_panel(lambda a, b: a, bad))
 panel("places_panel attention", (None, {}), lambda w, bad: conditioning_panels.places_panel(w.image, [], bad, [], []))

@@ -19,15 +19,26 @@ from helpers.latents import encode_image
 from helpers.postcards import Scene, full_caption, phrases, render
 from helpers.runtime import seeded_noise
 
-WORDS = ("nouns", "subjects", "colours", "sky", "light", "ground", "backdrop")
+WORDS = ("nouns", "subjects", "scenery", "colours", "sky", "light", "ground", "backdrop")
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 class MapScore(NamedTuple):
-    """pointing: share of n maps whose highest value lies on the thing. iou: their overlap with it; 0..1."""
+    """How n maps did that come from so many cards; shares are 0..1.
+
+    pointing: share of the maps whose highest value lies on the thing. iou: their mean overlap with it, each map cut
+    at 0.4. chance: share that would point right with the mask of another map of the same kind of thing, mean over all
+    such masks; None without another. iou_error: standard error of iou, each card one reading; None for a single card.
+    best: (threshold, iou) of the threshold among THRESHOLDS at which these maps overlap most.
+    """
 
     pointing: float
     iou: float
     n: int
+    cards: int = 1
+    chance: float | None = None
+    iou_error: float | None = None
+    best: tuple = (0.4, 0.0)
 
 
 def pointing_hit(heat, mask):
@@ -126,51 +137,120 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
         where a pooling does not say otherwise. Always added: "centre prior", and "shuffled words", the
         default map of another noun of the caption.
     words: which maps. "nouns": of everything with a mask, except the weather, which lies over all.
-        "subjects", "sky", "light", "ground", "backdrop": these nouns only. "colours": the colour words of the
-        subjects, on their masks. Or several of these: then the result is {words: {name: MapScore}}.
+        "subjects", "scenery" (all but the subjects), "sky", "light", "ground", "backdrop": these nouns only.
+        "colours": the colour words of the subjects, on their masks. Or several of these: then the result is
+        {words: {name: MapScore}}.
     A thing that cannot be seen, or that the caption names after the last token read, is left out. Raises
     ValueError for unknown words and where nothing is left to score.
     """
-    inputs.components(c)
-    scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
-    inputs.whole_number(seed, "seed", 0, 2**63 - 1 - len(scenes)), inputs.whole_number(batch, "batch", 1, 4096)
-    timesteps = inputs.list_of(timesteps, "timesteps", "whole numbers", (int, np.integer), least=1)
-    for t in timesteps:
-        inputs.whole_number(t, "a timestep", 0, len(c.scheduler.alphas_cumprod) - 1)
+    poolings = _poolings(poolings)
+    wanted = _asked(c, scenes, timesteps, words, seed, batch)
+    prior, rng = centre_prior(c.image_size), Random(seed)
+    found = {one: defaultdict(list) for one in wanted}  # words -> name -> [(card, kind of thing, peak, hit, ious), ...]
+    masks = {one: defaultdict(list) for one in wanted}  # words -> kind of thing -> masks
+
+    for number, thing, asked, mask, heat, tokens, others in _maps(c, scenes, timesteps, wanted, seed, batch):
+        heats = {name: heat(tokens, pooling) for name, pooling in poolings.items()}
+        heats |= {"shuffled words": heat(rng.choice(others))} if others else {}
+        scored = {name: (_peak(map_), pointing_hit(map_, mask), _ious(map_, mask))
+                  for name, map_ in (heats | {"centre prior": prior}).items()}
+        for one in asked:
+            masks[one][thing].append(mask)
+            for name, marks in scored.items():
+                found[one][name].append((number, thing, *marks))
+    if not all(found.values()):
+        raise ValueError("There is nothing to score: give scenes whose captions the model can read.")
+    scores = {}
+    for one, names in found.items():
+        stacked = {thing: np.stack(some) for thing, some in masks[one].items()}
+        scores[one] = {name: _score(marks, stacked) for name, marks in names.items()}
+    return scores[words] if isinstance(words, str) else scores
+
+
+def word_maps(c, scenes, timesteps=(100, 300, 500, 700), words="subjects", pooling=None, seed=0, batch=16):
+    """The maps themselves that `score_maps` marks, and their masks: heats (N, S, S) float, masks (N, S, S) bool.
+
+    pooling: arguments of `heatmap`; None: the default. The rest as for `score_maps`; of several words {words: (heats, masks)}.
+    """
+    pooling = _poolings({"default": {} if pooling is None else pooling})["default"]
+    wanted = _asked(c, scenes, timesteps, words, seed, batch)
+    found = {one: ([], []) for one in wanted}
+    for _, _, asked, mask, heat, tokens, _ in _maps(c, scenes, timesteps, wanted, seed, batch):
+        map_ = heat(tokens, pooling)
+        for one in asked:
+            found[one][0].append(map_), found[one][1].append(mask)
+    if not all(heats for heats, _ in found.values()):
+        raise ValueError("There is nothing to score: give scenes whose captions the model can read.")
+    found = {one: tuple(torch.from_numpy(np.stack(some)) for some in both) for one, both in found.items()}
+    return found[words] if isinstance(words, str) else found
+
+
+def _poolings(poolings):
+    """Poolings as they are given, or the default one."""
     pooled = poolings is None or isinstance(poolings, dict) and all(isinstance(one, dict) for one in poolings.values())
     if not pooled:
         raise TypeError(f"poolings must be {{name: arguments of heatmap}}, not {inputs.shown(poolings)}.")
-    several = not isinstance(words, str)
-    wanted = inputs.texts(words, "words") if several else [words]
+    return poolings or {"default": {}}
+
+
+def _asked(c, scenes, timesteps, words, seed, batch):
+    """The groups of words as a list, once all that was asked for is sound."""
+    inputs.components(c)
+    scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
+    inputs.whole_number(seed, "seed", 0, 2**63 - 1 - len(scenes)), inputs.whole_number(batch, "batch", 1, 4096)
+    for t in inputs.list_of(timesteps, "timesteps", "whole numbers", (int, np.integer), least=1):
+        inputs.whole_number(t, "a timestep", 0, len(c.scheduler.alphas_cumprod) - 1)
+    wanted = [words] if isinstance(words, str) else inputs.texts(words, "words")
     if not wanted or not set(wanted) <= set(WORDS):
         raise ValueError(f"words={words!r} is unknown: choose from {', '.join(WORDS)}.")
-    poolings, prior, rng = poolings or {"default": {}}, centre_prior(c.image_size), Random(seed)
-    found = {one: defaultdict(list) for one in wanted}  # words -> name -> [(hit, iou), ...]
+    return wanted
 
-    for scene, card, caption, attention, picture in _look(c, scenes, timesteps, seed, batch):
-        def heat(tokens, pooling={}):
+
+def _maps(c, scenes, timesteps, wanted, seed, batch):
+    """Every map that is asked for: (card, kind of thing, groups it belongs to, mask, heat, its tokens, other nouns' tokens).
+
+    heat(tokens, pooling) draws the map. The kind of thing is the key of its mask, and "subject" for all subjects.
+    """
+    for number, (scene, card, caption, attention, picture) in enumerate(_look(c, scenes, timesteps, seed, batch)):
+        def heat(tokens, pooling={}, attention=attention, picture=picture, caption=caption):
             return attention.heatmap(tokens, size=c.image_size, picture=picture,
                                      **{"against": token_positions(c.tokenizer, caption), **pooling})
 
-        places = {"nouns": _positions(c.tokenizer, caption, scene),
-                  "colours": _positions(c.tokenizer, caption, scene, colours=True)}
-        for colours, nouns in ((False, places["nouns"]), (True, places["colours"])):
-            for thing, tokens in nouns.items():
+        nouns = _positions(c.tokenizer, caption, scene)
+        subjects = [one.kind for one in scene.subjects]
+        for colours, found in ((False, nouns), (True, _positions(c.tokenizer, caption, scene, colours=True))):
+            for thing, tokens in found.items():
                 asked = [one for one in wanted if _belongs(one, thing, scene, colours)]
-                if not asked or thing not in card.masks:
-                    continue
-                heats = {name: heat(tokens, pooling) for name, pooling in poolings.items()}
-                others = [noun for noun in places["nouns"] if noun != thing]
-                heats |= {"shuffled words": heat(places["nouns"][rng.choice(others)])} if others else {}
-                for name, map_ in (heats | {"centre prior": prior}).items():
-                    score = pointing_hit(map_, card.masks[thing]), iou(map_, card.masks[thing])
-                    for one in asked:
-                        found[one][name].append(score)
-    if not all(found.values()):
-        raise ValueError("There is nothing to score: give scenes whose captions the model can read.")
-    scores = {one: {name: MapScore(*np.mean(pairs, axis=0).tolist(), len(pairs))
-                    for name, pairs in names.items()} for one, names in found.items()}
-    return scores if several else scores[words]
+                if asked and thing in card.masks:
+                    others = [nouns[noun] for noun in nouns if noun != thing]
+                    yield (number, "subject" if thing in subjects else thing, asked, card.masks[thing], heat, tokens, others)
+
+
+def _peak(heat):
+    """Row and column of the highest value of a map."""
+    return np.unravel_index(np.argmax(heat), np.shape(heat))
+
+
+def _ious(heat, mask):
+    """The overlap of a map and a mask at each of THRESHOLDS."""
+    hot = np.asarray(heat) > np.reshape(THRESHOLDS, (-1, 1, 1))  # (thresholds, H, W)
+    both = (hot & mask).sum((1, 2))
+    return both / np.maximum(1, hot.sum((1, 2)) + mask.sum() - both)
+
+
+def _score(marks, masks):
+    """MapScore of what was found: (card, kind of thing, peak, hit, ious) of each map."""
+    cards, hits, ious = [one[0] for one in marks], [one[3] for one in marks], np.stack([one[4] for one in marks])
+    chances = []
+    for _, thing, (row, column), hit, _ in marks:
+        if len(masks[thing]) > 1:
+            chances.append((masks[thing][:, row, column].sum() - hit) / (len(masks[thing]) - 1))
+    fixed, each = ious[:, THRESHOLDS.index(0.4)], ious.mean(0)
+    by_card = [np.mean(fixed[np.array(cards) == card]) for card in sorted(set(cards))]
+    error = float(np.std(by_card, ddof=1) / len(by_card) ** 0.5) if len(by_card) > 1 else None
+    return MapScore(float(np.mean(hits)), float(fixed.mean()), len(marks), len(by_card),
+                    float(np.mean(chances)) if chances else None, error,
+                    (THRESHOLDS[int(each.argmax())], float(each.max())))
 
 
 @torch.inference_mode()
@@ -195,7 +275,9 @@ def _belongs(words, thing, scene, colours):
     subject = thing in [one.kind for one in scene.subjects]
     if colours:
         return words == "colours" and subject
-    return words == thing or (words == "subjects" and subject) or (words == "nouns" and thing != "weather")
+    if thing == "weather":
+        return False
+    return words == thing or words == "nouns" or words == ("subjects" if subject else "scenery")
 
 
 def _positions(tokenizer, caption, scene, colours=False):

@@ -1,11 +1,11 @@
-"""Exercises 1 to 4, lesson 03. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 3, lesson 03. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import math
 
 import torch
 import torch.nn.functional as F
 
-from .base import Sheet, Stopped, close, random
+from .base import Sheet, close, random
 
 sheet = Sheet("03")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -52,8 +52,8 @@ def cross_attention(answer):
     right, right_maps = reference(x, text, w_q, w_k, w_v, heads)
     if not close(maps.sum(-1), torch.ones(2, heads, 6), 1e-4):
         if close(maps.sum(-2), torch.ones(2, heads, 5), 1e-4):
-            return "your columns sum to 1: each pixel shares out 1 over the words: softmax over the last axis"
-        return "each pixel shares out 1 over the words: the last axis of the maps must sum to 1"
+            return "your columns sum to 1: each cell shares out 1 over the tokens: softmax over the last axis"
+        return "each cell shares out 1 over the tokens: the last axis of the maps must sum to 1"
     louder = w_q.clone()
     louder[2:4] *= 3                                            # the rows that make the second head
     changed = answer(x, text, louder, w_k, w_v, heads)[1]
@@ -69,10 +69,10 @@ def cross_attention(answer):
     if not close(maps, right_maps, 1e-5):
         return "the maps differ: softmax of queries times keys, divided by the root of C / heads"
     if not close(out, right, 1e-5):
-        return "the maps are right, the output is not: maps times values, heads side by side again"
+        return "the maps are right, the output is not: maps times values, the heads concatenated again"
     order = torch.tensor([3, 1, 4, 0, 2])
     if not close(answer(x, text[:, order], w_q, w_k, w_v, heads)[0], out, 1e-4):
-        return "the output depends on the order of the words: it must not"
+        return "the output depends on the order of the tokens: it must not"
     for count in (1, 2):                                        # self-attention, and a single head
         if not close(answer(x, x, w_q, w_q, w_q, count)[0], reference(x, x, w_q, w_q, w_q, count)[0], 1e-5):
             return f"right for 4 heads, but with heads = {count}, where x reads itself, the output differs"
@@ -82,64 +82,31 @@ def _split(y, heads):
     return y.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-@sheet.exercise(3, bool, "one answer for the whole map")
-def pointing_hit(answer):
-    """pointing_hit(heat, mask) -> bool: (16, 16) numbers or more, and 8 times as many bools a side."""
-    mask = torch.zeros(128, 128, dtype=torch.bool)
-    mask[0:16, 96:128] = True                                   # top right, cells (0..1, 12..15)
-    heat = torch.zeros(16, 16)
-    heat[1, 13] = 1.0
-    try:
-        hit, turned = answer(heat, mask), answer(heat.T, mask)
-    except Stopped as stopped:
-        if not isinstance(stopped.__cause__, IndexError):
-            raise
-        return "an index is too large: the map has 16 cells a side and the mask 128 pixels"
-    if turned and not hit:
-        return "row and column are exchanged: the first index is the row"
-    if not hit:
-        return "the highest cell is in the mask and you say no: a cell covers 8 x 8 pixels, scale its index"
-    if turned:
-        return "a map turned on its side must miss: look at where the highest cell is, row and column"
-    plateau = heat.clone()
-    plateau[0:2, 12:16] = 0.9
-    plateau[1, 13], plateau[9, 2] = 0.9, 1.0
-    if answer(plateau, mask):
-        return "only the single highest cell counts, and here it lies outside; means do not count"
-    for seed in range(100):
-        heat, cells = random(16, 16, seed=seed), random(16, 16, seed=seed + 100) > 0
-        if answer(heat, cells.repeat_interleave(8, 0).repeat_interleave(8, 1)) != cells.flatten()[heat.argmax()]:
-            return "right on simple maps, but a random map and a random mask come out differently"
-    heat, centre = torch.zeros(16, 16), torch.zeros(128, 128, dtype=torch.bool)
-    heat[1, 13], centre[10:14, 106:110] = 1.0, True             # of that cell the middle, and nothing of its edge
-    if not answer(heat, centre) or answer(heat, ~centre):
-        return "right where all of a cell is in the mask or none of it; where the edge cuts it, its middle pixel decides"
-    heat, cells = random(32, 32, seed=1), random(32, 32, seed=2) > 0
-    if answer(heat, cells.repeat_interleave(8, 0).repeat_interleave(8, 1)) != cells.flatten()[heat.argmax()]:
-        return "right for 16 x 16 cells, but a finer map of 32 x 32 comes out differently: take the sizes from heat and mask"
-
-
-@sheet.exercise(4, list)
-def word_positions(answer):
-    """word_positions(prompt_ids, word_ids) -> list of int: prompt_ids with start and end."""
-    start, end, a, red, boat, lake, piece = 1, 2, 10, 11, 12, 13, 14
-    asked = [start, a, red, boat, end]
-    found = answer(asked, [boat])
-    if found == [2]:
-        return "off by one: the start token is position 0, so the first word stands at 1"
-    if found != [3]:
-        return f"in \"start a red boat end\" the boat stands at [3], you return {found}"
-    twice = answer([start, a, red, boat, lake, a, red, end], [red])
-    if twice == [2]:
-        return "every occurrence counts: \"red\" stands at 2 and at 6"
-    if twice != [2, 6]:
-        return f"\"red\" stands at [2, 6], you return {twice}"
-    pieces = answer([start, a, piece, lake, boat, end], [piece, lake])
-    if pieces == [2]:
-        return "a word can be several pieces: list all of them, here [2, 3]"
-    if pieces != [2, 3]:
-        return f"a word of two pieces stands at [2, 3], you return {pieces}"
-    if answer([start, a, piece, boat, end], [piece, lake]) != []:
-        return "half a word is no word: all of its pieces must follow each other"
-    if answer(asked, [lake]) != []:
-        return "a word that is not there must give an empty list"
+@sheet.exercise(3, float, "the mean over all pairs")
+def chance_level(answer):
+    """chance_level(maps, masks): (N, S, S) numbers, (N, S, S) bools -> the share of hits on the masks of other maps."""
+    maps, masks = torch.zeros(4, 16, 16), torch.zeros(4, 16, 16, dtype=torch.bool)
+    for i, (row, column) in enumerate(((2, 3), (2, 12), (9, 5), (14, 14))):
+        maps[i, row, column], masks[i, row - 1:row + 1, column - 1:column + 2] = 1.0, True
+    apart = answer(maps, masks)
+    if close(apart, 1.0, 1e-4):
+        return "this is the score itself: mark each map with the masks of the others, never with its own"
+    if close(apart, 0.25, 1e-4):
+        return "four maps that hit their own masks and no other must give 0: leave out the pairs of a map and its own mask"
+    if not close(apart, 0.0, 1e-4):
+        return f"four maps that hit their own masks and no other must give 0, yours is {apart:.3f}"
+    everywhere = answer(maps, torch.ones_like(masks))
+    if not close(everywhere, 1.0, 1e-4):
+        return f"where every mask covers all, every pair is a hit and the answer 1, yours is {everywhere:.3f}: divide by the pairs"
+    for count in (7, 2, 12):
+        maps, masks = random(count, 16, 16, seed=count), random(count, 16, 16, seed=count + 100) > 0.3
+        table = masks.flatten(1)[:, maps.flatten(1).argmax(1)].double()     # [j, i]: map i on mask j
+        right = (table.sum() - table.trace()) / (count * (count - 1))
+        value = answer(maps, masks)
+        if close(value, right, 1e-4):
+            continue
+        if any(close(value, table.roll(k, 0).diag().mean(), 1e-4) for k in (1, -1)):
+            return "right for one other mask a map: all the others count, N - 1 for each map"
+        if close(value, 1.0 * masks.double().mean(), 1e-4):
+            return "this is the area of the masks, which a map of pure noise would hit: ask where these maps point"
+        return "right on simple maps, but random maps and masks come out differently: only the highest value of a map counts"

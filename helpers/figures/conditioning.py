@@ -1,4 +1,4 @@
-"""Lesson 03, first half: the places a prompt fills, pictures against captions, differences and words."""
+"""Lesson 03, first half: the positions a prompt fills, pictures against captions, differences and words."""
 import numpy as np
 
 from helpers.pictures import upright
@@ -12,7 +12,7 @@ KINDS = {"start": START, "piece": PROMPT, "end": INK, "padding": PAD}
 
 
 def ruler(tokens, embeds, dpi=style.DPI):
-    """F11: every place of a prompt, how long its vector is, how much it is like the last one. A Picture.
+    """F11: every position of a prompt, the norm of its vector, its cosine with the last one. A Picture.
 
     tokens: of `split_prompt`. embeds: what the U-Net reads of this prompt, (T, d).
     """
@@ -33,7 +33,7 @@ def ruler(tokens, embeds, dpi=style.DPI):
         if one.kind != "padding":
             write(fig, left + middles[i] * wide, high - 0.05, one.text or one.kind, fontsize=6.5, rotation=90,
                   ha="center", va="bottom", color=PROMPT if one.kind == "piece" else INK)
-    write(fig, 0.08, high + 0.1, "place")
+    write(fig, 0.08, high + 0.1, "position")
     padding = sum(one.kind == "padding" for one in read)
     if padding > 9:
         write(fig, left + (count - padding / 2) * wide, high - 0.12, f"{padding} times padding", fontsize=8,
@@ -42,17 +42,17 @@ def ruler(tokens, embeds, dpi=style.DPI):
         struck = "".join(f"{letter}\u0336" for letter in " ".join(cut)[:90])
         write(fig, style.WIDTH - 0.1, high + 0.34, f"never read: {struck}", fontsize=8, ha="right",
               color=GUIDED)
-    for row, (name, values) in enumerate({"length": lengths, "like the\nlast one": cosines}.items()):
+    for row, (name, values) in enumerate({"norm": lengths, "cosine with\nthe last": cosines}.items()):
         ax = place(fig, left, high + 0.55 + 0.92 * row, wide * count, 0.75)
         ax.vlines(middles, 0, values, colours, lw=stroke)
         tidy(ax, yticks=(0, round(float(lengths.max()), -1 if lengths.max() > 20 else 0)) if row == 0
              else (0, 1), xticks=())
         ax.set(xlim=(0, count), ylim=(min(0, values.min()), 1.08 * values.max()))
         write(fig, 0.08, high + 0.92 + 0.92 * row, name)
-    style.claim(fig, f"A prompt fills {count} places, whatever its length",
+    style.claim(fig, f"A prompt fills {count} positions, whatever its length",
                 f"{sum(one.kind == 'piece' for one in read)} pieces are read, {len(cut)} are cut. "
-                f"Like the last one: cosine of each vector with that of place {count - 1}.")
-    said = f"A row of {count} places: start, pieces, end, padding. Below, the length of each vector and " \
+                f"Positions count from 0, the start, to {count - 1}, the last.")
+    said = f"A row of {count} positions: start, pieces, end, padding. Below, the norm of each vector and " \
            "its cosine with the last one."
     return style.finish(fig, said, palette=64)
 
@@ -110,13 +110,13 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
     write(fig, left + 2 * n * cell + 0.5, top + 2.2, f"right caption first: {right} of {n}", fontsize=8.5)
     write(fig, left + 2 * n * cell + 0.5, top + 2.4, "vermilion boxes: the same words,", fontsize=8,
           color=GUIDED)
-    write(fig, left + 2 * n * cell + 0.5, top + 2.55, "colours exchanged", fontsize=8, color=GUIDED)
+    write(fig, left + 2 * n * cell + 0.5, top + 2.55, "colours swapped", fontsize=8, color=GUIDED)
     title = (f"{right} of {n} pictures find their own caption; the softmax says how sure they are" if scale == learnt else
              "The scale changes how sure the answer is, never which caption comes first")
     style.claim(fig, title, "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on. "
                             "Right: the loss of these pairs at every scale.")
     return style.finish(fig, "Left the cosines of eight postcards with eight captions, highest on the "
-                             "diagonal but for one pair with exchanged colours; then their softmax, and the loss over the scale.", 256)
+                             "diagonal but for one pair with swapped colours; then their softmax, and the loss over the scale.", 256)
 
 
 def cosine_texts(cosines, brackets):
@@ -173,27 +173,10 @@ def subtraction(rows, note=None, dpi=style.DPI):
                              "words nearest to the difference of their vectors, the changed word green.", 256)
 
 
-def accuracy_bars(rows, note=None):
-    """Measured shares right against chance: rows {name: (right, chance)}, 0..1. A Picture."""
-    fig = style.new_figure(TITLE + 0.34 * len(rows) + 0.35 + NOTE)
-    ax = place(fig, 2.2, TITLE + 0.05, 5.6, 0.34 * len(rows))
-    for i, (name, (right, chance)) in enumerate(rows.items()):
-        ax.barh(i, right, 0.62, color=SIGNAL)
-        ax.plot([chance, chance], [i - 0.38, i + 0.38], color=GUIDED, lw=2)
-        ax.text(-0.015, i, name, ha="right", va="center")
-        ax.text(right + 0.01, i, f"{right:.0%}", va="center")
-    tidy(ax, yticks=())
-    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
-    ax.set_xticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-    write(fig, 0.1, TITLE + 0.1, "vermilion: guessing", fontsize=8, color=GUIDED)
-    style.claim(fig, "A picture answers questions when sentences compete for it", note)
-    return style.finish(fig, "Bars: share of right answers by attribute, each with a mark for guessing.", 64)
-
-
 def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
-    """Pictures on two ways between two prompts, and how long the vectors are on the way. A Picture.
+    """Pictures on two paths between two prompts, and the norm of the vectors on each. A Picture.
 
-    straight, spherical: PIL images, one a share. shares: 0..1. lengths: {way: mean length at each share}.
+    straight, spherical: PIL images, one a share. shares: 0..1. lengths: {path: mean norm at each share}.
     """
     size, gap, left = 0.96, 0.06, 0.75
     top = TITLE + 0.25
@@ -209,11 +192,11 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
     for (name, values), colour in zip(lengths.items(), (ESTIMATE, PROMPT)):
         ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4)
     highest = max(map(max, lengths.values()))
-    tidy(ax, "way to the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))
+    tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))
     ax.set(xlim=(0, 1), ylim=(0, highest * 1.08))
-    write(fig, 0.08, low + 0.35, "length of the\nvectors")
+    write(fig, 0.08, low + 0.35, "norm of the\nvectors")
     style.claim(fig, "From one prompt to another, straight and along the arc",
                 "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
-                "arc, the length kept.")
+                "arc, which keeps the norm. No guidance, so it rains.")
     return style.finish(fig, "Two rows of pictures that go from one prompt to another, along a straight line "
-                             "and along an arc; below, the straight way shortens the vectors.", 256)
+                             "and along an arc; below, the norm dips on the straight path.", 256)

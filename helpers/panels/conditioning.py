@@ -41,23 +41,6 @@ def inspector_panel(c, prompt):
                  readout, ahead=False)
 
 
-def thermostat_panel(images, captions, cosines, learnt, brackets=()):
-    """F12 with a slider over the scale; arguments as figures.conditioning.thermostat."""
-    inputs.number(learnt, "learnt", "the learnt scale, a number above 0.5", lambda learnt: learnt > 0.5)
-    images, captions = inputs.pictures(images, "images", least=1), inputs.texts(captions, "captions", least=1)
-    if np.shape(cosines) != (len(images), len(captions)):
-        raise ValueError(f"cosines must be of shape {(len(images), len(captions))}, a number for each image and caption, "
-                         f"not {inputs.shown(cosines)}.")
-    scales = sorted({1, 3, 10, 50, 100, round(learnt)})
-
-    def readout(scale):
-        return f"logits = {scale:g} &middot; cosine, loss {figures.contrast(np.asarray(cosines), scale):.3f}"
-
-    return Panel({"scale": slider("scale", scales, round(learnt))},
-                 lambda scale: figures.thermostat(images, captions, cosines, scale, learnt, brackets,
-                                                  style.PANEL_DPI).png, readout)
-
-
 def subtraction_panel(difference, values):
     """F13 for one attribute and its values. difference(first, second): a row for figures.subtraction."""
     inputs.function(difference, "difference", "a function of two values")
@@ -120,9 +103,9 @@ def explorer_panel(image, attention, c, prompt):
 
     def readout(word, layer, step, against):
         spent = attention.spent(layers[layer], None if step == "all" else step)[places[word]].sum()
-        where = f"place {places[word][0]}" if len(places[word]) == 1 else f"{len(places[word])} places"
+        where = f"position {places[word][0]}" if len(places[word]) == 1 else f"{len(places[word])} positions"
         return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read most. On average a "
-                        f"place of the picture spends {spent:.1%} of its attention on it.")
+                        f"cell of the picture spends {spent:.1%} of its attention on it.")
 
     controls = {"word": buttons("", places, list(places)[min(3, len(places) - 1)]),
                 "layer": menu("layer", layers, "pooled"),
@@ -132,7 +115,7 @@ def explorer_panel(image, attention, c, prompt):
 
 
 def words_of(tokens):
-    """{word as it stands in the prompt: its places}, in order, start, end and padding among them.
+    """{word as it stands in the prompt: its positions}, in order, start, end and padding among them.
 
     A word that stands there twice has two entries: the second ends in a space of no width, so that the browser, which
     tells buttons apart by what is written on them, marks the right one.
@@ -165,4 +148,4 @@ def walk_panel(ways, shares):
 
 
 __all__ = ["explorer_panel", "inspector_panel", "places_panel", "short_name",
-           "subtraction_panel", "thermostat_panel", "walk_panel"]
+           "subtraction_panel", "walk_panel"]

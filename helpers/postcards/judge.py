@@ -143,6 +143,46 @@ def compare(readings, named) -> dict[str, Score]:
     return {key: Score(float(np.mean(m)) if m else float("nan"), len(m)) for key, m in marks.items()}
 
 
+def tally(readings, scenes) -> dict[str, tuple[int, float]]:
+    """How many readings show what the scenes asked for, and how many would by chance: {what: (count, by chance)}.
+
+    readings: of `Judge.read`, one for each of two or more Scenes. What: "object", the kind of the scene's first subject is there;
+    "another", some object is, but none of that kind; "colour", something has that subject's colour; "sky and ground", both are as
+    in the scene. By chance: each reading held against all the other scenes, their mean.
+    """
+    scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=2)
+    readings = inputs.list_of(readings, "readings", "readings of the judge", dict, least=2)
+    if len(readings) != len(scenes):
+        raise ValueError(f"{len(readings)} readings and {len(scenes)} scenes: give one scene for each reading")
+    n, marks = len(scenes), {}
+    for what in ("object", "another", "colour", "sky and ground"):
+        table = np.array([[_shows(reading, scene)[what] for scene in scenes] for reading in readings])  # (n, n) bool
+        own = int(table.trace())
+        marks[what] = own, float(table.sum() - own) / (n - 1)
+    return marks
+
+
+def _shows(reading, scene):
+    """What of a scene a reading holds; see `tally`."""
+    first, seen = scene.subjects[0], reading["subjects"].values()
+    there = first.kind in [kind for _, kind in seen]
+    return {"object": there, "another": bool(seen) and not there, "colour": first.colour in [colour for colour, _ in seen],
+            "sky and ground": (reading["sky"], reading["ground"]) == (scene.sky, scene.ground)}
+
+
+def only_gone(reading, scene, kind) -> bool:
+    """Whether no object of that kind is left, and all else that the scene holds is: its other subjects, sky and ground."""
+    seen = list(reading["subjects"].values())
+    stay = [(one.colour, one.kind) for one in scene_of(scene).subjects if one.kind != kind]
+    return (kind not in [one for _, one in seen] and set(stay) <= set(seen)
+            and (reading["sky"], reading["ground"]) == (scene.sky, scene.ground))
+
+
+def in_words(reading) -> str:
+    """The objects of a reading: "red boat and green tree", or "no object"."""
+    return " and ".join(" ".join(one) for one in reading["subjects"].values()) or "no object"
+
+
 def pictures_of(images):
     """A list of PIL images, or of uint8 arrays (height, width, 3)."""
     if getattr(images, "ndim", 4) == 3:

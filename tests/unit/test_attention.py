@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from helpers import denoise
 from helpers.attention import (caught, centre_prior, each_layer, iou, pointing_hit, record_attention, reweight_attention,
-                               score_maps, six_ways)
+                               score_maps, six_ways, word_maps)
 from helpers.conditioning import token_positions
 from helpers.postcards import Scene, Subject, sample_scene
 from helpers.conditioning import encode_prompts
@@ -408,6 +408,29 @@ def test_several_groups_of_words_in_one_go(tiny_postcard):
     for words, scores in together.items():
         alone = score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)
         assert scores["default"] == alone["default"] and scores["centre prior"] == alone["centre prior"]
+
+
+def test_chance_is_what_the_same_maps_score_on_the_masks_of_other_cards(tiny_postcard):
+    scenes = [sample_scene(random.Random(k)) for k in range(4)]
+    maps = word_maps(tiny_postcard, scenes, (200,), ("ground", "subjects"))
+    scores = score_maps(tiny_postcard, scenes, (200,), words=("ground", "subjects"))
+    for words, (heats, masks) in maps.items():
+        n, score = len(heats), scores[words]["default"]
+        table = masks.flatten(1)[:, heats.flatten(1).argmax(1)].double()         # mask j under the peak of map i
+        assert heats.shape == masks.shape == (n, 128, 128) and masks.dtype == torch.bool
+        assert score[:4] == (table.diag().mean(), pytest.approx(np.mean([iou(*both) for both in zip(heats.numpy(), masks.numpy())])),
+                             n, len(scenes))
+        assert score.chance == pytest.approx((table.sum() - table.trace()).item() / (n * (n - 1)))
+        assert score.best[1] >= score.iou > 0 and score.iou_error > 0
+    alone = score_maps(tiny_postcard, [SCENE], (200,), words="ground")["default"]
+    assert alone.chance is None and alone.iou_error is None and alone.cards == 1
+
+
+def test_subjects_and_scenery_are_all_nouns(tiny_postcard):
+    scenes = [sample_scene(random.Random(k)) for k in range(3)]
+    scores = score_maps(tiny_postcard, scenes, (200,), words=("nouns", "subjects", "scenery", "sky"))
+    counts = {words: marks["default"].n for words, marks in scores.items()}
+    assert counts["nouns"] == counts["subjects"] + counts["scenery"] and counts["scenery"] > counts["sky"] == 3
 
 
 def test_score_maps_finds_a_perfect_map(tiny_postcard, monkeypatch):

@@ -158,6 +158,7 @@ GOOD = {
     "loaded": lambda w: w.enter(concepts.loaded(w.c, w.concept)), "read_concept": lambda w: concepts.read_concept(w.concept_folder),
     "train_concept": lambda w: list(w.train_concept()), "train_lora": trained,
     "load_lora": lambda w: lora.load_lora(w.c, w.lora_file).remove(), "record": lambda w: w.enter(attention.record_attention(w.unet)),
+    "word_maps": lambda w: attention.word_maps(w.c, [w.scene], (500,)),
     "score_maps": lambda w: attention.score_maps(w.c, [w.scene], (500,)), "judge": lambda w: w.judge.read([w.image]),
     "concept_cards": lambda w: concept_cards("windmill", 2), "measures": lambda w: w.measures.teal([w.image]),
     "studio": lambda w: Studio(w.c, prompt="a boat"), "ddim_path": lambda w: diffusion.ddim_path(

@@ -22,7 +22,7 @@ def good(picture):
 @pytest.mark.parametrize("prompt", ["a red boat", "", "red " * 90, "a zebra"])
 def test_ruler(tiny_postcard, prompt):
     tokens = split_prompt(tiny_postcard.tokenizer, prompt)
-    assert "77 places" in good(figures.ruler(tokens, torch.randn(77, 8))).alt
+    assert "77 positions" in good(figures.ruler(tokens, torch.randn(77, 8))).alt
 
 
 def test_thermostat_and_its_loss():
@@ -32,10 +32,9 @@ def test_thermostat_and_its_loss():
     assert figures.contrast(np.eye(4), 10) == pytest.approx(expected, abs=1e-6)
 
 
-def test_subtraction_accuracy_and_walk():
+def test_subtraction_and_walk():
     near = {"red": 0.6, "pink": 0.3}
     good(figures.subtraction([(CARD.image, CARD.image, "red", "blue", near)] * 2, "a note"))
-    good(figures.accuracy_bars({"colour": (0.9, 1 / 9)}))
     good(figures.walk_strip([CARD.image] * 3, [CARD.image] * 3, [0, 0.5, 1],
                             {"straight": [1, 0.5, 1], "spherical": [1, 1, 1]}))
 
@@ -60,14 +59,14 @@ def test_places(tiny_postcard):
     grid /= grid.sum(-1, keepdims=True)
     assert maps.read_at(points, 128, grid).shape == (len(points), 77)
     tokens = split_prompt(tiny_postcard.tokenizer, "a red boat")
-    good(maps.dot_grid(CARD.image, points, grid, tokens, {"up 0": (0.5, 0.3, 0.2)}, "a note", 0.9))
+    good(maps.dot_grid(CARD.image, points, grid, tokens, {"up 0": (0.5, 0.2, 0.1, 0.2)}, "a note", 0.9))
     stages = {name: np.random.default_rng(1).normal(size=(len(points), 5)) for name in "abcd"}
     good(maps.four_stages(points, ["start", "a", "red", "boat", "end"], stages))
 
 
 def test_the_drawing_of_attention_names_the_shapes_of_a_layer():
     alt = good(maps.attention_plan(256, 64, 77, 128, 4)).alt
-    assert "256 places become queries" in alt and "77 tokens keys" in alt
+    assert "256 cells become queries" in alt and "77 tokens keys" in alt
     good(maps.attention_plan(4096, 320, 77, 768, 8))  # Stable Diffusion 1.5's finest
 
 
@@ -81,12 +80,7 @@ def test_the_top_share():
 def test_report_card():
     layers = [Layer("mid_block.attentions.0.attn2", 8, 8), Layer("up_blocks.1.attentions.0.attn2", 16, 16)]
     names = ["default", "shuffled words", "centre prior", *each_layer(layers, (700, 100))]
-    scores = {"nouns": {name: MapScore(0.5, 0.3, 40) for name in names}, "sky": {"default": MapScore(0.9, 0.3, 40)}}
+    scores = {"subjects": {name: MapScore(0.5, 0.3, 40, 30, 0.2) for name in names},
+              "sky": dict.fromkeys(names, MapScore(1.0, 0.3, 1))}  # a single card has no chance
     good(maps.report_card(scores, layers, (700, 100)))
     assert maps.short_name(layers[1].name) == "up 1.0"
-
-
-def test_the_dial():
-    inside = np.array([[5, 6], [0, 0], [7, 8]])
-    for changes in (inside, np.zeros((3, 2))):
-        good(maps.cause_dial([0, 0.5, 4], {"a word": (changes, changes / 4, [CARD.image] * 3)}, CARD.image))

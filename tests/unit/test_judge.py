@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.postcards import caption, read_caption, sample_scene
-from helpers.postcards.judge import EACH_PLACE, PLACES, WHOLE, Judge, Reader, Score, compare, load_judge, truth
+from helpers.postcards import Scene, Subject, caption, read_caption, sample_scene
+from helpers.postcards.judge import (EACH_PLACE, PLACES, WHOLE, Judge, Reader, Score, compare, in_words, load_judge, only_gone,
+                                     tally, truth)
 from training.judge import accuracy, answers, roughen, save_judge
 
 
@@ -119,3 +120,28 @@ def test_a_missing_or_damaged_judge_says_so(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="is damaged"):
         load_judge(tmp_path)
+
+
+def scene(kind, colour, sky="day", ground="lake"):
+    return Scene(sky, "none", ground, "none", "none", [Subject(kind, colour, "left")])
+
+
+def test_a_tally_counts_what_was_asked_for_and_what_chance_finds():
+    scenes = [scene("boat", "red"), scene("house", "blue", "night"), scene("tree", "green", "day", "desert")]
+    readings = [truth(one) for one in scenes]
+    assert tally(readings, scenes) == {"object": (3, 0.0), "another": (0, 3.0), "colour": (3, 0.0), "sky and ground": (3, 0.0)}
+    readings[0] = truth(scene("tent", "red"))                                    # replaced, colour and scenery kept
+    readings[1] = truth(scenes[1]) | {"subjects": {}, "sky": "day"}             # nothing there, under the first one's sky
+    assert tally(readings, scenes) == {"object": (1, 0.0), "another": (1, 2 + 0.0), "colour": (2, 0.0), "sky and ground": (2, 0.5)}
+    with pytest.raises(ValueError, match="give one scene for each reading"):
+        tally(readings, scenes[:2])
+
+
+def test_one_object_gone_and_nothing_else():
+    both = Scene("day", "none", "lake", "none", "none", [Subject("boat", "red", "left"), Subject("tree", "green", "right")])
+    assert not only_gone(truth(both), both, "tree")
+    left = truth(both) | {"subjects": {"left": ("red", "boat"), "right": ("green", "house")}}
+    assert only_gone(left, both, "tree") and in_words(left) == "red boat and green house"
+    assert not only_gone(left | {"sky": "night"}, both, "tree")
+    assert not only_gone(left | {"subjects": {"left": ("blue", "boat")}}, both, "tree")
+    assert in_words(truth(both) | {"subjects": {}}) == "no object"

@@ -51,13 +51,6 @@ def test_inspector(tiny_postcard, recwarn):
     assert isinstance(panel.controls["prompt"], widgets.Text)
 
 
-def test_thermostat():
-    panel = panels.thermostat_panel([CARD.image] * 3, ["a", "b", "c"], torch.eye(3), 26.0)
-    moves(panel, scale=1)
-    assert len(panel.frames) == len(panel.controls["scale"].options)
-    assert "loss 0.551" in panel.line.value  # log(1 + 2 / e)
-
-
 def test_subtraction():
     panel = panels.subtraction_panel(
         lambda a, b: (CARD.image, OTHER.image, a, b, {a: 0.5, "tent": 0.1}), ["red", "blue", "green"])
@@ -67,7 +60,7 @@ def test_subtraction():
 
 def test_places(attention, tiny_postcard):
     tokens = split_prompt(tiny_postcard.tokenizer, PROMPT)
-    budgets = {"up": (0.5, 0.2, 0.3)}
+    budgets = {"up": (0.5, 0.1, 0.1, 0.3)}
     panel = panels.places_panel(CARD.image, maps.rings(CARD.masks), attention, tokens, budgets)
     moves(panel, layer="mid 0", head=1, step=1, top=50)
 
@@ -77,10 +70,10 @@ def test_explorer(attention, tiny_postcard):
     words = panel.controls["word"]
     assert isinstance(words, widgets.ToggleButtons)
     assert list(words.options) == ["start", *PROMPT.split(), "end", "padding"]  # the prompt itself
-    assert words.value == "boat" and "boat, place 3 of the prompt" in panel.line.value
+    assert words.value == "boat" and "boat, position 3 of the prompt" in panel.line.value
     moves(panel, word="start", layer="mid 0", step=1, against="nothing")
     moves(panel, word="padding")
-    assert f"padding, {77 - 7} places" in panel.line.value
+    assert f"padding, {77 - 7} positions" in panel.line.value
     where = [layer.name for layer in attention.layers if panels.short_name(layer.name) == "mid 0"]
     spent = attention.probabilities(where[0], 1)[..., 7:].sum(-1).mean()  # (heads, h, w, T) -> one number
     assert f"{spent:.1%} of its attention" in panel.line.value

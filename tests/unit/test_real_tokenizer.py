@@ -153,6 +153,6 @@ def test_maps_of_words_outside_of_english(c):
         maps.word_sheet(image, shown)
         tokens = split_prompt(c.tokenizer, prompt)
         points, layer = {"here": (5, 5)}, attention.layers[-1].name
-        maps.dot_grid(image, points, attention.probabilities(layer, 0).mean(0), tokens, {layer: (0.5, 0.3, 0.2)})
+        maps.dot_grid(image, points, attention.probabilities(layer, 0).mean(0), tokens, {layer: (0.5, 0.2, 0.1, 0.2)})
         panel = panels.explorer_panel(image, attention, c, prompt)
     assert "café" in panel.controls["word"].options

@@ -36,7 +36,6 @@ FIGURES = {
         torch.randn(3, 4)),
     "thermostat": lambda text: conditioning.thermostat([CARD, CARD], [text, "b"], np.eye(2), 10, 20),
     "subtraction": lambda text: conditioning.subtraction([(CARD, CARD, text, text, {text: 0.5, "b": 0.2})], text),
-    "accuracy_bars": lambda text: conditioning.accuracy_bars({text: (0.9, 0.5)}, text),
     "teachers": lambda text: lora.teachers({text: [CARD]}, [text], {text: {text: (3, 4)}}, text, text),
     "picture_grid": lambda text: style.picture_grid([[CARD]], text, text, [text], [text], [[text]], text),
 }

@@ -1,6 +1,5 @@
 """Heat maps of words over pictures: all words of a prompt, one map pooled in several ways, one frame."""
 import matplotlib
-import matplotlib.patheffects
 import numpy as np
 from PIL import Image
 
@@ -23,7 +22,7 @@ def blend(image, heat, share=0.6):
     return Image.fromarray((share * colour + (1 - share) * grey).round().clip(0, 255).astype(np.uint8))
 
 
-def word_sheet(image, maps, title="Every word leaves a map", note=None):
+def word_sheet(image, maps, title="Six words of the prompt, and where each was read", note=None):
     """A picture, large, and beside it the map of each word over it. maps: {word: (H, W), 0..1}. A Picture."""
     columns = 3 if len(maps) <= 6 else 4
     rows, size, gap, large = max(2, -(-len(maps) // columns)), 1.58 if columns == 3 else 1.2, 0.1, 3.42
@@ -40,10 +39,10 @@ def word_sheet(image, maps, title="Every word leaves a map", note=None):
 
 
 def outline(ax, mask):
-    """The edge of a mask as a black line with a white halo."""
-    halo = [matplotlib.patheffects.Stroke(linewidth=2.6, foreground="white"), matplotlib.patheffects.Normal()]
-    lines = ax.contour(np.asarray(mask, dtype=float), [0.5], colors="black", linewidths=1.2)
-    lines.set_path_effects(halo)
+    """The edge of a mask as a thin white line; holes of a single pixel are left out."""
+    padded = np.pad(np.asarray(mask, dtype=float), 1, mode="edge")
+    views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))        # (H, W, 3, 3)
+    ax.contour(views.mean((2, 3)), [0.5], colors="white", linewidths=0.9)
 
 
 def pooled_ways(image, mask, ways, word):
@@ -53,15 +52,15 @@ def pooled_ways(image, mask, ways, word):
     fig = style.new_figure(TITLE + 0.3 + size + 0.3 + NOTE)
     for k, (name, (heat, hit, overlap)) in enumerate(ways.items()):
         x = 0.1 + k * (size + 0.1)
-        ax = show_picture(fig, blend(image, heat), x, TITLE + 0.25, size)
+        ax = show_picture(fig, blend(image, heat, 0.85), x, TITLE + 0.25, size)
         outline(ax, mask)
         row, column = np.unravel_index(np.argmax(heat), np.shape(heat))
-        ax.plot(column, row, "o", ms=6, mfc=GUIDED, mec="white", mew=1.2)
+        ax.plot(column, row, "x", ms=6, mec=GUIDED, mew=2)
         write(fig, x + size / 2, TITLE + 0.12, name, ha="center", fontsize=8)
         write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
               ha="center", fontsize=8, color=INK if hit else GUIDED)
     style.claim(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
-                "Line: the true mask. Vermilion: the highest cell. IoU: overlap of mask and map above 0.4.")
+                "White line: the true mask. Vermilion cross: the highest cell. IoU: overlap of the mask with the map above 0.4.")
     return style.finish(fig, f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
                              "outline, its highest cell and its overlap.", 256)
 

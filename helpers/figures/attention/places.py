@@ -1,11 +1,11 @@
-"""What single places of the picture read: the four stages of the formula, and dots that share out 1."""
+"""What single cells of the picture read: the four stages of the formula, and dots that share out 1."""
 import numpy as np
 from matplotlib.patheffects import withStroke
 
 from .. import style
 from ..style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture, write
 
-START = "#00573F"
+START, FIRST = "#00573F", "#B8860B"
 
 
 def rings(masks, limit=6):
@@ -41,10 +41,10 @@ def read_at(points, image_size, maps):
 
 
 def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, dpi=style.DPI):
-    """F14: what some places read. Dots: what each reads of every token; the last column sums to 1. A Picture.
+    """F14: what some cells read. Dots: what each reads of every token; the last column is their sum, 1. A Picture.
 
-    points: {name: (row, column)} in pixels. maps: (h, w, T), each place sums to 1. tokens: of `split_prompt`.
-    budgets: {layer: (start, words, rest)}: means over all places. top_share: leave the smallest out, until
+    points: {name: (row, column)} in pixels. maps: (h, w, T), each cell sums to 1. tokens: of `split_prompt`.
+    budgets: {layer: (start, first word, other words, rest)}: means over all cells. top_share: leave the smallest out, until
     what is drawn is this share of a row.
     """
     last = next(i for i, one in enumerate(tokens) if one.kind == "end")
@@ -59,26 +59,31 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     draw_rings(ax, points, image)
     for j, name in enumerate(names):
         write(fig, left + (j + 0.5) * wide, top - 0.12, name, rotation=60, ha="left", va="bottom", fontsize=8,
-              color=PROMPT if 0 < j < last else INK, rotation_mode="anchor")
+              color=FIRST if j == 1 < last else PROMPT if 0 < j < last else INK, rotation_mode="anchor")
     grid = place(fig, left, top, wide * len(names), step * len(points))
     kept = keep_top(shown, top_share)
     for i, row in enumerate(shown):
-        colours = [START, *[PROMPT] * (last - 1), INK, NOISE]
-        grid.scatter(np.arange(len(row)) + 0.5, np.full(len(row), i + 0.5), s=420 * row * kept[i], c=colours,
-                     linewidths=0)
+        colours = [START, *[FIRST, *[PROMPT] * (last - 2)][:last - 1], INK, NOISE]
+        grid.scatter(np.arange(len(row)) + 0.5, np.full(len(row), i + 0.5), s=340 * row * kept[i], c=colours,
+                     linewidths=0, clip_on=False)
         write(fig, left - 0.08, top + (i + 0.5) * step, f"{i + 1} {list(points)[i]}", ha="right", fontsize=8)
         write(fig, left + wide * len(names) + 0.06, top + (i + 0.5) * step, f"{row.sum():.2f}", fontsize=8,
               color=FAINT)
+    for k, share in enumerate((0.05, 0.25, 1.0)):                               # the key to the sizes
+        key = place(fig, 0.62 + 0.62 * k, low + 0.25, 0.4, 0.4, bare=True)
+        key.scatter([0], [0], s=340 * share, c=FAINT, linewidths=0, clip_on=False)
+        write(fig, 0.82 + 0.62 * k, low + 0.75, f"{share:.0%}", fontsize=7.5, ha="center", color=FAINT)
+    write(fig, 0.1, low + 0.45, "dots", fontsize=8)
     grid.set(xlim=(0, len(names)), ylim=(len(points), 0), xticks=[], yticks=[])
     grid.spines[["left", "bottom"]].set_color("#DDDDDD")
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
-    elsewhere = 1 - np.mean([words for _, words, _ in budgets.values()])
-    style.claim(fig, "Every place spends exactly 1" + ("; on average most of it goes to no word" if elsewhere > 0.5 else ""),
-                f"Dots: the places marked in the picture; {title_of}. Bars: mean over all places of a layer and all heads, "
-                "same noise.")
-    return style.finish(fig, "A postcard with numbered places and, for each, dots as large as what it "
-                             "reads of each token; below, the share of start, words, padding in each layer.", 128)
+    blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
+    style.claim(fig, "Each cell shares out exactly 1" + ("; most goes to the start and the first word" if blind > 0.5 else ""),
+                f"Dots: the cells marked in the picture; {title_of}. Bars: mean over all cells and heads of a layer, same noise. "
+                "down 1.0: block 1 of the way down, its layer 0.")
+    return style.finish(fig, "A postcard with numbered cells and, for each, dots as large as what it "
+                             "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
 
 
 def keep_top(rows, share):
@@ -91,21 +96,21 @@ def keep_top(rows, share):
 
 
 def draw_budgets(fig, left, top, budgets):
-    """One stacked bar for each layer: start, words, end and padding."""
-    write(fig, 0.1, top + 0.1, "on whom a layer spends its 1", fontsize=8)
+    """One stacked bar for each layer: start, first word, other words, end and padding."""
     write(fig, left, top - 0.14, "start", fontsize=8, color=START, fontweight="bold")
-    write(fig, left + 0.45, top - 0.14, "words", fontsize=8, color=PROMPT, fontweight="bold")
-    write(fig, left + 0.95, top - 0.14, "end and padding", fontsize=8, color=FAINT, fontweight="bold")
+    write(fig, left + 0.45, top - 0.14, "first word", fontsize=8, color=FIRST, fontweight="bold")
+    write(fig, left + 1.25, top - 0.14, "other words", fontsize=8, color=PROMPT, fontweight="bold")
+    write(fig, left + 2.15, top - 0.14, "end and padding", fontsize=8, color=FAINT, fontweight="bold")
     ax = place(fig, left, top, 4.75, 0.2 * len(budgets))
-    parts = np.array(list(budgets.values()))                                    # (layers, 3)
+    parts = np.array(list(budgets.values()))                                    # (layers, 4)
     ends, rows = parts.cumsum(1), np.arange(len(parts))
-    for k, colour in enumerate((START, PROMPT, NOISE)):
+    for k, colour in enumerate((START, FIRST, PROMPT, NOISE)):
         ax.hlines(rows, ends[:, k] - parts[:, k], ends[:, k], colour, lw=0.78 * 0.2 * 72)
     for i, name in enumerate(budgets):
         for part, end in zip(parts[i], ends[i]):
             if part > 0.06:
                 ax.text(end - part / 2, i, f"{part:.0%}", ha="center", va="center", color="white", fontsize=7)
-        ax.text(1.01, i, f"{parts[i, 2]:.1%}", va="center", color=FAINT, fontsize=7)
+        ax.text(1.01, i, f"{parts[i, -1]:.1%}", va="center", color=FAINT, fontsize=7)
         write(fig, left - 0.08, top + 0.2 * (i + 0.5), name, ha="right", fontsize=7.5)
     ax.set(xlim=(0, 1), ylim=(len(budgets) - 0.5, -0.5), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -114,16 +119,16 @@ def draw_budgets(fig, left, top, budgets):
 def attention_plan(places, channels, tokens, width, heads):
     """One drawing of attention: x asks, the text answers, with the shapes of one layer. A Picture.
 
-    places, channels: rows and columns of x. tokens, width: of the text. heads: how many share the channels. Beside
-    it who may read whom: words in cross-attention, places in self-attention, the text encoder under its causal mask.
+    places, channels: rows (cells) and columns of x. tokens, width: of the text. heads: how many share the channels. Beside
+    it who may read whom: tokens in cross-attention, cells in self-attention, the text encoder under its causal mask.
     """
     fig = style.new_figure(TITLE + 3.75 + NOTE)
     top, each = TITLE + 0.2, channels // heads
-    matrix(fig, 0.55, top + 0.25, 0.62, 1.1, SIGNAL, "x", f"{places} places\n{channels} numbers each")
+    matrix(fig, 0.55, top + 0.25, 0.62, 1.1, SIGNAL, "x", f"{places} cells\n{channels} numbers each")
     matrix(fig, 0.55, top + 2.2, 0.8, 0.7, PROMPT, "text", f"{tokens} tokens\n{width} numbers each")
     for y, name, colour, start, said in ((0.25, "Q", SIGNAL, 0.8, "queries: what is asked"),
                                          (1.75, "K", PROMPT, 2.5, "keys: what is offered"),
-                                         (2.75, "V", PROMPT, 2.6, "values: what is given")):
+                                         (2.75, "V", PROMPT, 2.6, "values: what is handed over")):
         high = 1.1 if name == "Q" else 0.6
         style.arrow(fig, (1.25 if name == "Q" else 1.42, top + start), (2.5, top + y + high / 2), colour)
         write(fig, 1.86, top + (start + y + high / 2) / 2 - 0.14, f"W_{name.lower()}", ha="center", color=colour,
@@ -145,8 +150,8 @@ def attention_plan(places, channels, tokens, width, heads):
     write(fig, 5.45, top + 0.27, "map times V; heads\nthen mixed by W_o", fontsize=7.5, color=FAINT)
     write(fig, 6.75, top - 0.02, "who may read whom", fontweight="bold")
     for k, (name, said, mine, theirs, rows, columns) in enumerate((
-            ("cross-attention", "places read tokens", SIGNAL, PROMPT, 8, 5),
-            ("self-attention", "places read places", SIGNAL, SIGNAL, 8, 8),
+            ("cross-attention", "cells read tokens", SIGNAL, PROMPT, 8, 5),
+            ("self-attention", "cells read cells", SIGNAL, SIGNAL, 8, 8),
             ("causal self-attention", "tokens read themselves\nand those before", PROMPT, PROMPT, 6, 6))):
         y = top + 0.2 + 1.2 * k
         for i in range(rows):
@@ -156,10 +161,10 @@ def attention_plan(places, channels, tokens, width, heads):
             style.block(fig, 6.62, y + 0.11 * i, 0.06, 0.095, mine)
         write(fig, 7.7, y + 0.2, name, fontsize=7.5, fontweight="bold")
         write(fig, 7.7, y + 0.45, said, fontsize=7, color=FAINT)
-    style.claim(fig, "Attention: every row asks, every token answers, a softmax decides who is heard",
-                "Blue: the picture. Green: the text. Stripes: heads, each with its own share of the channels. "
+    style.claim(fig, "Attention: each cell asks, each token answers, a softmax shares out 1",
+                "Blue: the picture. Green: the text. Stripes: heads, each with its own block of the channels. "
                 "Grey: masked, read with weight 0.")
-    return style.finish(fig, f"A drawing of cross-attention: {places} places become queries, {tokens} tokens keys and "
+    return style.finish(fig, f"A drawing of cross-attention: {places} cells become queries, {tokens} tokens keys and "
                              "values, their softmax a map for each head; beside it who may read whom, the text encoder "
                              "only looking back.", 128)
 
@@ -179,8 +184,8 @@ def stripes(fig, left, top, width, height, colour, count):
         bar.set_alpha(1 - 0.55 * (k % 2))
 
 
-def four_stages(points, names, stages, shapes=("(n, T)", "(n, T)", "(n, T)", "(n, d)")):
-    """F15: what attention computes on the way, for a few places and one head. A Picture.
+def four_stages(points, names, stages, shapes=("scores", "divided", "shares: dark 0, yellow 1", "output: d numbers")):
+    """F15: what attention computes on the way, for a few cells and one head. A Picture.
 
     points: {name: (row, column)}. names: of the first tokens. stages: {code: (places, columns)}: scores, the same
     divided, their softmax, the output. shapes: a text for each panel.
@@ -200,13 +205,13 @@ def four_stages(points, names, stages, shapes=("(n, T)", "(n, T)", "(n, T)", "(n
         for j, name in enumerate(names if k < 3 else ()):
             write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=6,
                   rotation=90, ha="center", va="top", color=PROMPT)
-        said = "each row sums to 1" if k == 2 else f"from {values.min():.1f} to {values.max():.1f}"
+        said = "all 77 of a row sum to 1" if k == 2 else f"from {values.min():.1f} to {values.max():.1f}"
         write(fig, x + wide / 2, top + high + 0.9, said, ha="center", fontsize=7.5,
               color=GUIDED if k == 2 else FAINT)
     for i, name in enumerate(points):
         write(fig, left - 0.06, top + (i + 0.5) * high / len(points), name, ha="right", fontsize=8)
     style.claim(fig, "Scores, divided, shared out, handed over: one head at work",
-                f"{len(points)} places of the picture in rows, the words in columns. Purple: above 0, orange: below; "
-                "both tables of scores have the same colours.")
-    return style.finish(fig, "Four tables in a row, for a few places of the picture: scores against the words, the same "
+                f"{len(points)} cells of the picture in rows; in columns the tokens, padding left out, and last the d numbers of a head. "
+                "Purple: above 0, orange: below.")
+    return style.finish(fig, "Four tables in a row, for a few cells of the picture: scores against the tokens, the same "
                              "divided and paler, their softmax, and the output.", 128)
