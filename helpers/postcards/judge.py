@@ -171,10 +171,9 @@ def _shows(reading, scene):
 
 
 def only_gone(reading, scene, kind) -> bool:
-    """Whether no object of that kind is left, and all else that the scene holds is: its other subjects, sky and ground."""
-    seen = list(reading["subjects"].values())
-    stay = [(one.colour, one.kind) for one in scene_of(scene).subjects if one.kind != kind]
-    return (kind not in [one for _, one in seen] and set(stay) <= set(seen)
+    """Whether the scene without its subjects of that kind is what was read: its other subjects and no more, sky and ground."""
+    stay = sorted((one.colour, one.kind) for one in scene_of(scene).subjects if one.kind != kind)
+    return (sorted(reading["subjects"].values()) == stay
             and (reading["sky"], reading["ground"]) == (scene.sky, scene.ground))
 
 

@@ -48,7 +48,7 @@ RIVALS = {
         "one map six times": "scores = {'subjects': scores['subjects'] | dict.fromkeys(ways, scores['subjects']['default'])}",
         "one card": "scores = {'subjects': {name: one._replace(iou_error=0.5) for name, one in scores['subjects'].items()}}"},
     
-    "six[0].best[1] < 0.8 * six[1].best[1]": {
+    'six[0] is subjects["last layer"] is not at_best[0]': {
         "one map six times": "scores = {'subjects': scores['subjects'] | dict.fromkeys(ways, scores['subjects']['default'])}"},
     'min(stay["object"][0], there["start + first word"]["object"][0]) > 13': {
         "pictures of other prompts": "muted = muted | {'start + first word': muted['nothing'][1:] + muted['nothing'][:1]}",

@@ -140,8 +140,9 @@ def test_a_tally_counts_what_was_asked_for_and_what_chance_finds():
 def test_one_object_gone_and_nothing_else():
     both = Scene("day", "none", "lake", "none", "none", [Subject("boat", "red", "left"), Subject("tree", "green", "right")])
     assert not only_gone(truth(both), both, "tree")
-    left = truth(both) | {"subjects": {"left": ("red", "boat"), "right": ("green", "house")}}
-    assert only_gone(left, both, "tree") and in_words(left) == "red boat and green house"
+    left = truth(both) | {"subjects": {"left": ("red", "boat")}}
+    assert only_gone(left, both, "tree") and in_words(truth(both)) == "red boat and green tree"
     assert not only_gone(left | {"sky": "night"}, both, "tree")
     assert not only_gone(left | {"subjects": {"left": ("blue", "boat")}}, both, "tree")
+    assert not only_gone(left | {"subjects": {"left": ("red", "boat"), "right": ("green", "house")}}, both, "tree")  # replaced
     assert in_words(truth(both) | {"subjects": {}}) == "no object"
