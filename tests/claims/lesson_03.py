@@ -37,10 +37,9 @@ RIVALS = {
         "a word in its place": "to_start = looked.probabilities(path, 1).mean(0)[..., 3].mean()",
         "one noise level twice": "early = late"},
     'unseen["ground"] > 0.9 and own["subjects"] > 3 * unseen["subjects"]': {
-        "maps of noise": "marked = {name: (torch.rand(masks.shape, generator=torch.Generator().manual_seed(0)), masks) "
-                         "for name, (_, masks) in marked.items()}",
-        "a bell in the middle": "marked = {name: (middle.expand_as(masks), masks) for name, (_, masks) in marked.items()}",
-        "maps of other cards": "marked = {name: (maps.roll(1, 0), masks) for name, (maps, masks) in marked.items()}"},
+        "maps that have not seen their card": "own = unseen",
+        "maps of noise": "own, unseen = [{name: float(masks.float().mean()) for name, (_, masks) in marked.items()}] * 2",
+        "a bell in the middle": "own = {name: hit_share(middle.expand_as(masks), masks) for name, (_, masks) in marked.items()}"},
     'min(one.pointing for one in six) > 2 * subjects["centre prior"].pointing': {
         "the map of another word": "scores = {'subjects': scores['subjects'] | dict.fromkeys(ways, scores['subjects']['shuffled words'])}",
         "a bell in the middle": "scores = {'subjects': scores['subjects'] | dict.fromkeys(ways, scores['subjects']['centre prior'])}"},
