@@ -23,8 +23,8 @@ RIVALS = {
         "both directions": "rows_only = by_hand"},
     'min(measured.values()) > 2 * max(others.values()) or towers.world != "postcards"': {
         "the next card's answers": "measured = others",
-        "one answer for all cards": "measured = {'colour': sum(one.subjects[0].colour == answers[0][0] for one in fresh), "
-                                    "'kind': sum(one.subjects[0].kind == answers[0][1] for one in fresh)}"},
+        "one answer for all cards": "measured = {'colour': sum(one.subjects[0].colour == answers[0][0] for one in hundred), "
+                                    "'kind': sum(one.subjects[0].kind == answers[0][1] for one in hundred)}"},
     "max(divided for _, divided in most.values()) < 0.2 < 0.8 < most[256][0]": {
         "never divided": "most = {d: [plain, plain] for d, (plain, _) in most.items()}",
         "always divided": "most = {d: [divided, divided] for d, (_, divided) in most.items()}"},
