@@ -3,6 +3,7 @@ from .. import diffusion, inputs
 from ..figures import diffusion as figures
 from .base import Panel, menu, sentence, slider
 
+STEPS = 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500
 EVERY_T = sorted({*range(0, 1000, 27), 354})        # both ends, and where SD's schedule is half and half
 
 
@@ -29,7 +30,18 @@ def field_panel(fields):
         return (f"score = -noise / sqrt(1 - abar) = -noise / {(1 - abar).sqrt():.2f} &nbsp; "
                 f"(signal-to-noise {diffusion.snr_db(abar):z.1f} dB)")
 
-    return Panel({"t": slider("t", range(0, 1000, 37), 555)}, fields.frame, readout)
+    return Panel({"t": slider("t", range(0, 1000, 37), 111)}, fields.frame, readout)
+
+
+def steps_panel(steps):
+    """One step against many (a figures.diffusion.Steps) with a slider over their number."""
+    def readout(n):
+        gap, spread = found[n]
+        width = f"The bunch above it has standard deviation {spread:.3f}, the peak {steps.world.std:.3f}."
+        return sentence(f"{gap:.1%} of the ends lie in the gap.", width if gap < 0.05 else "")
+
+    found = {n: steps.ends(n) for n in STEPS}
+    return Panel({"n": slider("steps", STEPS, 5)}, steps.frame, readout)
 
 
 def memory_panel(table):

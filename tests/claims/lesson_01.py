@@ -20,18 +20,13 @@ RIVALS = {
         "everything at once": "fine = large",
     },
     # The score
-    "explained > 0.85 or t == 0": {
+    "explained[t] > 0.85 or t == 0": {
         "an untrained network": "net = untrained",
         "always 0": "noise_pred = lambda x, t, net: torch.zeros_like(x)",
         "the score of points that were shuffled":
             "right = noise_pred; noise_pred = lambda x, t, net: right(x.flip(0), t, net)",
     },
     # The sampler
-    "torch.allclose(path, helper, atol=1e-3)": {
-        "a sampler that stops before the last step":
-            "path = torch.cat([path[:-1], path[-2:-1]])",
-        "another network": "path = sample(lambda x, t: noise_pred(x, t, untrained), start, timesteps, alphas_cumprod)",
-    },
     "of_samples[0] < 0.2 and of_samples[1] < of_noise[1]": {
         "the noise they came from": "of_samples = of_noise",
         "an untrained network": "of_samples = measured('untrained', sample(lambda x, t: noise_pred(x, t, untrained), start, "
@@ -59,6 +54,11 @@ RIVALS = {
         "always 0": "near = {'network': near['always 0']}; off = {'network': off['always 0']}",
         "the noise": "near = {'network': (nearest(start, clean) < limit).float().mean().item()}; off = {'network': off_shape(start)}",
     },
+    'fresh["network"] > 1.4 * fresh["with jitter"]': {
+        "the memoriser": "fresh['network'] = fresh['memoriser']",
+        "the memoriser with jitter": "fresh['network'] = fresh['with jitter']",
+        "always 0": "fresh['network'] = fresh['always 0']",
+    },
     # Back to pictures
     "torch.allclose(alphas_cumprod, c.scheduler.alphas_cumprod.cpu(), atol=1e-5)": {
         "another schedule": "alphas_cumprod = diffusion.make_alphas_cumprod('linear')",
@@ -78,6 +78,12 @@ RIVALS = {
     },
     'follows["from x_999"] > 0.8': {
         "pure noise": "follows = {'from x_999': follows['pure noise']}",
+    },
+    # Further: with fresh noise
+    'kicks["eta 1", 200] < 0.3 * kicks["eta 1, kicks on top", 200]': {
+        "kicks on top": "kicks['eta 1', 200] = kicks['eta 1, kicks on top', 200]",
+        "ten steps": "kicks['eta 1', 200] = kicks['eta 1', 10]",
+        "the noise": "kicks['eta 1', 200] = diffusion.energy_distance(start, aim)",
     },
     # Further: the score without a network
     "right > 0.99": {
@@ -123,7 +129,12 @@ RIVALS = {
         "the training lines": "flow_bend = bends['training lines']",
         "the score network's paths in coordinates of their own": "flow_bend = bend(path)",
     },
-    "flow_own[5] < 0.7 * score_own[5] and score_flow[5] < 0.7 * score_own[5]": {
+    "torch.allclose(by_euler, size_2 * by_ddim, atol=1e-5)": {
+        "without the factor": "size_2 = 1.0",
+        "another answer": "by_ddim = diffusion.reverse_step(x, 0 * answer, signal**2, signal_2**2)[0]",
+        "a step that mixes with the first weights": "by_ddim = diffusion.reverse_step(x, answer, signal**2, signal**2)[0]",
+    },
+    "flow_own[5] < 0.8 * score_own[5] and score_flow[5] < 0.8 * score_own[5]": {
         "the score network on its own path": "flow_own = score_flow = score_own",
         "50 steps, where no path is better": "flow_own, score_own = ({5: one[50]} for one in (flow_own, score_own))",
     },

@@ -242,3 +242,14 @@ def test_an_exception_is_one_line():
     verdict = checks.ideal_denoiser.hint(crashes)
     assert verdict.startswith("not yet: your function stopped with RuntimeError: The size of tensor")
     assert verdict.endswith("(line 3 of your function)") and "\n" not in verdict
+
+
+@pytest.mark.parametrize("mixed, said", [
+    (..., "not answered yet"), (None, "not answered yet"), ([1, 2], "a tensor, not list"),
+    (torch.ones(4), "expected (4, 2): give abar a second axis"), (torch.ones(4, 2), "the numbers are not"),
+    (torch.full((4, 2), float("nan")), "the numbers are not"),
+    (2 * torch.ones(4, 2), "right."), (2 * torch.ones(4, 2, dtype=torch.float64), "right."),
+])
+def test_warm_up(mixed, said, capsys):
+    checks.warm_up(mixed, 2 * torch.ones(4, 2))
+    assert said in capsys.readouterr().out

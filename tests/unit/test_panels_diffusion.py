@@ -156,6 +156,18 @@ def test_field_panel():
     assert {0, 999} <= set(panel.controls["t"].options) and all(map(is_png, panel.frames.values()))
 
 
+def test_steps_panel():
+    line = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)
+    steps = figures.Steps(line, draw(400, 1), ABAR)
+    panel = panels.steps_panel(steps)
+    assert all(map(is_png, panel.frames.values())) and len(set(panel.frames.values())) == len(panels.STEPS)
+    panel.controls["n"].value = 1
+    assert "100.0% of the ends lie in the gap." in panel.line.value and "bunch" not in panel.line.value
+    panel.controls["n"].value = 200
+    assert "0.0% of the ends" in panel.line.value and "the peak 0.150" in panel.line.value
+    assert steps.ends(20)[1] < 0.8 * 0.15 < steps.ends(500)[1]      # a long last jump ends on a mean
+
+
 def test_memory_panel():
     data = draw(12, 3, 8, 8)
     table = figures.MemoryTable(data, draw(3, 8, 8, seed=1), draw(3, 8, 8, seed=2), ABAR)

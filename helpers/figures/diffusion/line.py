@@ -3,9 +3,9 @@ import matplotlib
 import numpy as np
 import torch
 
-from ... import inputs
+from ... import diffusion, inputs
 from .. import style
-from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, SIGNAL, TITLE, place, tidy, write
+from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
 
 SIDE, DARK_ORANGE = 2.6, "#B47A00"             # the line is drawn from -SIDE to SIDE; orange, legible as text
 WALKS = 40                                     # exact ways drawn
@@ -32,11 +32,11 @@ def score_table(world, panels):
         tidy(ax, r"$x_t$", None, (-2, -1, 0, 1, 2), math=True).set_xlim(-SIDE, SIDE)
         write(fig, left + 1.27, top - 0.12, f"t = {t}", ha="center")
     ax = fig.axes[0]
-    for y, text, colour in ((0.95, "slope of log p", SIGNAL), (0.86, "averaged noise", DARK_ORANGE)):
+    for y, text, colour in ((0.95, "slope of log p", SIGNAL), (0.86, "averaged noise, rescaled", DARK_ORANGE)):
         ax.text(0.98, y, text, color=colour, transform=ax.transAxes, ha="right", fontsize=8)
     ax.text(0.02, 0.04, "density", color=SIGNAL, transform=ax.transAxes, fontsize=8, alpha=0.7)
     write(fig, 0.2, top + 1.1, "score", rotation=90, ha="center")
-    style.claim(fig, "Averaging the noise gives the slope of the density: two names for one thing",
+    style.claim(fig, "The averaged noise, rescaled, is the slope of the logarithm of the density",
                 "No network: the true noise is averaged in bins of x_t, and divided by -sqrt(1 - abar).")
     return style.finish(
         fig,
@@ -52,16 +52,18 @@ def density_over_t(world, alphas_cumprod, columns=120):
     return np.stack([(log_p - log_p.max()).exp().numpy() for log_p in logs], 1)
 
 
-def draw_walks(fig, left, top, width, height, world, background, truth, walk):
-    """Ends of the ways against the true density (left), and the ways over t (right). truth, walk as below."""
-    bars, ways = place(fig, left, top, 0.5, height), place(fig, left + 0.54, top, width, height)
+def draw_walks(fig, left, top, width, height, world, background, truth, walk, bar=0.5):
+    """Ends of the ways against the true density (left, `bar` inches wide), and the ways over t (right). truth, walk as
+    below."""
+    bars, ways = place(fig, left, top, bar, height), place(fig, left + bar + 0.04, top, width, height)
     ways.imshow(background, origin="lower", extent=(0, 999, -SIDE, SIDE), aspect="auto", cmap=BLUES, vmin=0,
                 vmax=2.2)
+    drawn = [k for k in range(WALKS) if truth[1][:, k].abs().max() < SIDE]       # none leaves the frame
     for (timesteps, path), every, look in ((truth, 1, {"color": SIGNAL, "lw": 0.45, "alpha": 0.7}),
                                            (walk, 4, {"color": GUIDED, "lw": 1.0, "marker": "o", "ms": 1.8})):
-        for k in range(0, WALKS, every):
+        for k in drawn[::every]:
             ways.plot([*timesteps, 0], path[:, k, 0], **look)
-    tidy(ways, "t", None, (0, 500, 999), ())
+    tidy(ways, "t", None, (0, 500, 999), ()).set_xticklabels(["clean", "500", "999"])
     ways.set(xlim=(0, 999), ylim=(-SIDE, SIDE))
     ways.spines["left"].set_visible(False)
     x = torch.linspace(-SIDE, SIDE, 160)
@@ -74,6 +76,35 @@ def draw_walks(fig, left, top, width, height, world, background, truth, walk):
     bars.text(0.6, 0.94 * -SIDE, "ends", fontsize=7.5, color=FAINT, ha="center")
     tidy(bars, xticks=(), yticks=()).set(xlim=(1.15, 0), ylim=(-SIDE, SIDE))
     bars.spines[["left", "bottom"]].set_visible(False)
+
+
+class Steps:
+    """The exact denoiser on two peaks, walked with any number of steps: the frames of a panel.
+
+    world: a Mixture on the line. start: noise (N, 1), N >= WALKS.
+    """
+
+    def __init__(self, world, start, alphas_cumprod):
+        self.world, self.start, self.alphas_cumprod = world, start, alphas_cumprod
+        self.background, self.truth = density_over_t(world, alphas_cumprod), self.walk(200, start[:WALKS])
+
+    def walk(self, n, start):
+        """n steps from `start`: (timesteps, stops (n + 1, N, 1))."""
+        stops = diffusion.spaced_timesteps(n)
+        return stops, diffusion.ddim_path(lambda x, t: self.world.noise_pred(x, self.alphas_cumprod[t]), start, stops,
+                                          self.alphas_cumprod)
+
+    def ends(self, n):
+        """Share of the ends in the gap, and the standard deviation of those above it; 0 for fewer than two."""
+        end = self.walk(n, self.start)[1][-1]
+        above = end[end > 0.5]
+        return (end.abs() < 0.5).float().mean().item(), above.std().item() if len(above) > 1 else 0.0
+
+    def frame(self, n):
+        """PNG bytes for n steps."""
+        fig = style.new_figure(2.75, dpi=style.PANEL_DPI)
+        draw_walks(fig, 0.3, 0.12, 6.6, 2.2, self.world, self.background, self.truth, self.walk(n, self.start), bar=1.8)
+        return style.finish(fig, "The walks of n steps.").png
 
 
 def share(value):
@@ -104,7 +135,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         fig,
         "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
         "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
-        "paths, and the end points match the two peaks.", palette=64)
+        "paths and end in two bunches on the peaks, narrower than these.", palette=64)
 
 
 def loss_floor(levels, floor, losses, training=None):
@@ -127,12 +158,13 @@ def loss_floor(levels, floor, losses, training=None):
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
         ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
         ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
-    ax.text(levels[1], 0.5 * floor[1], "the best\npossible", ha="center", va="center", fontsize=8.5)
+    ax.text(0.99, 0.8, "grey: the best possible on new points", transform=ax.transAxes, ha="right", fontsize=8.5)
+    if training is not None:
+        ax.text(0.99, 0.72, "dotted: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=8.5)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
     style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Grey: the oracle, on new points; orange: the network before and after training, on the same points."
-                + (" Dotted: the memoriser, on its own." if training is not None else ""))
+                "Grey: the oracle. Orange: the network before and after training, on the same new points.")
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
@@ -149,9 +181,9 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
     """
     inputs.table(distances, "distances", "{label: {steps: distance}}")
     inputs.table(shares, "shares", "{label: {steps: share}}")
-    top, colours = TITLE + 0.3, (SIGNAL, GUIDED, DARK_ORANGE)
+    top, colours = TITLE + 0.3, (SIGNAL, GUIDED, PROMPT)
     fig = style.new_figure(top + 2.3 + 0.42 + (NOTE if note else 0.04))
-    for left, lines, words in ((0.62, distances, "distance to true points"), (4.75, shares, "share of points off the shape")):
+    for left, lines, words in ((0.62, distances, "energy distance to true points"), (4.75, shares, "share of points off the shape")):
         ax = place(fig, left, top, 2.9, 2.3)
         for (label, values), colour, look in zip(lines.items(), colours, ("-o", "-o", ":s")):
             ax.plot(list(values), list(values.values()), look, color=colour, lw=1.5, ms=4)

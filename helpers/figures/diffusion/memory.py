@@ -62,7 +62,7 @@ class MemoryTable:
 
     def _memories(self, fig, top, height):
         """Axes with the number of memories at work over t."""
-        ax = place(fig, LEFT, top, 5.92, height)
+        ax = place(fig, LEFT, top, 5.6, height)
         ax.plot(self.curve_t, self.curve, color=ESTIMATE, lw=1.8)
         tidy(ax, "t", None, (0, 200, 400, 600, 800, 999))
         ax.set(yscale="log", xlim=(0, 1005), ylim=(0.8, 1.6 * len(self.data)))
@@ -125,5 +125,5 @@ def copies(samples, data, count=8):
         "Above, pictures sampled with the memoriser; below, the training postcard nearest to each: "
         "the same.",
         row_labels=["sampled", "nearest in\ntraining set"],
-        note=f"{len(picks)} of {len(samples)} samples, each from other noise; {len(data)} training "
+        note=f"{len(picks)} of {len(samples)} samples, each from its own noise; {len(data)} training "
              "postcards.")

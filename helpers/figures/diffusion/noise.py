@@ -194,10 +194,10 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod):
     style.box(fig, x_noise - 0.1, top - 0.1, size + 0.2, height + 0.04, ESTIMATE)
     style.box(fig, x_amount - 0.12, top - 0.1, x_given + size - x_amount + 0.24, height + 0.04, PROMPT)
     style.claim(fig, "The exam paper: the answer key is the noise itself, and it costs nothing to make",
-                "Noise beyond the range of brightness, -1 to 1, is drawn as its end: a third of all values.")
+                "Noise is shown clipped to the range of brightness, -1 to 1: a third of its values lie beyond.")
     return style.finish(
         fig,
         "A table of four postcards: clean picture, noise, the amount of each, and the noisy mix. A green "
         "box around amount and mix is what the network is given; an orange box around the noise is the "
         "answer.",
-        palette=128)
+        palette=64)

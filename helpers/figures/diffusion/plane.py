@@ -1,4 +1,5 @@
 """Shapes in the plane: fields of arrows, clouds of points, and the paths from noise to the shape."""
+import matplotlib
 import numpy as np
 import torch
 
@@ -9,6 +10,7 @@ from ..style import BLUES, FAINT, GUIDED, INK, NOTE, SEQUENTIAL, SIGNAL, TITLE, 
 SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
 EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
 FINE = 64                                      # the error map is computed on FINE x FINE points
+ASKED = 7                                      # it ends where the noisy data are exp(-ASKED) as dense as at most
 
 
 def plane(n):
@@ -18,8 +20,8 @@ def plane(n):
     return torch.stack([x, y], -1).reshape(-1, 2)
 
 
-def density_image(world, abar, n=104, bands=8):
-    """Root of the density at one noise level, (n, n), 0..1 in bands: contours that show thin tails too."""
+def density_image(world, abar, n=104, bands=24):
+    """Root of the density at one noise level, (n, n), 0..1 in so many shades: thin tails show too."""
     density = world.log_density(plane(n), abar).reshape(n, n)
     return ((0.5 * (density - density.max())).exp() * bands).round().numpy() / bands
 
@@ -65,6 +67,11 @@ class ScoreFields:
         both = (diffusion.score(noise[:len(self.at)], t, self.alphas_cumprod) for noise in (true, learnt))
         return *both, error.numpy()
 
+    def shown(self, error, t):
+        """The error map, without the places where there are no noisy data and the network was never asked."""
+        log_p = self.world.log_density(plane(FINE), self.alphas_cumprod[t].item()).reshape(FINE, FINE)
+        return np.ma.masked_where((log_p < log_p.max() - ASKED).numpy(), error)
+
     def noisy(self, t):
         """The points as x_t, two rows of coordinates."""
         return diffusion.add_noise(self.points, self.noise, t, self.alphas_cumprod).T.numpy()
@@ -76,9 +83,10 @@ class ScoreFields:
         for corner, score in zip(corners, (true, learnt)):
             ax, shown = square(fig, *corner, size, image)
             artists += [shown, ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), cmap="Greys",
-                                         clim=(-2.2, 1.6), angles="xy", scale_units="xy", scale=1,
+                                         clim=(-4, 1), angles="xy", scale_units="xy", scale=1,
                                          width=0.006, headwidth=4, headlength=4.5, headaxislength=4)]
-        ax, shown = square(fig, *corners[2], size, error, SEQUENTIAL, vmax=0.6)
+        colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#F2F2F2")
+        ax, shown = square(fig, *corners[2], size, self.shown(error, t), colours, vmax=1)
         cloud, = ax.plot(*self.noisy(t), "o", color="white", ms=dots, mew=0, alpha=0.7)
         return [*artists, shown, cloud]
 
@@ -93,13 +101,14 @@ class ScoreFields:
             self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
         style.claim(fig, "Much noise: all arrows point at the middle. Little noise: they point at the shape",
-                    "Blue: density of the noisy data. Arrow length is clipped; darker = longer. Third row: distance between "
-                    "the two noises, 0 (dark) to 0.6 or more (bright); dots: noisy data.")
+                    "Blue: density of the noisy data. Arrows: clipped; darker = longer. Third row: distance of the two "
+                    "noises, 0 (dark) to 1 or more (yellow), near noisy data (dots).")
         return style.finish(
             fig,
             "Arrow fields at five noise levels. With much noise every arrow points to the centre, with "
             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
-            "how far they are apart, with the noisy data as dots.", palette=64)
+            "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
+            "data as dots.", palette=32)
 
     def frame(self, t):
         """PNG bytes for one timestep."""
@@ -118,38 +127,43 @@ class ScoreFields:
         second.set_data(image)
         true_arrows.set_UVC(*arrow_parts(true, self.n))
         learnt_arrows.set_UVC(*arrow_parts(learnt, self.n))
-        error_map.set_data(error)
+        error_map.set_data(self.shown(error, t))
         cloud.set_data(*self.noisy(t))
         done = [] if self.path is None else [s for s, at in zip(self.path.tolist(), self.levels) if at >= t]
         walk.set_data([x for x, _ in done], [y for _, y in done])
         return self.stage.png()
 
 
-def flow(path, timesteps, show_at, paths=14):
+def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns into the shape", name="the shape"):
     """Samples on their way from noise (right) to the shape (left). Returns a Picture.
 
-    path: (steps + 1, n, 2), the stops of n points; the stops nearest to the timesteps in `show_at` are drawn.
+    path: (steps + 1, n, 2), the stops of n points, of which the last is clean; drawn are those nearest to the
+    timesteps in `show_at`, 0 being the clean one. name: what the points end on, for the alt text.
     """
-    levels = np.array([*timesteps, 0])
+    levels = np.array([*timesteps, -1])
+    inside = (path.abs().amax((0, 2)) < SIDE - 0.05).nonzero()[:, 0]        # a way that leaves the frame tells nothing
+    moved = (path[-1, inside] - path[0, inside]).norm(dim=1)
+    chosen = inside[moved.argsort(descending=True)[:40 * paths:40][:paths]].tolist()
     size, gap, top = 1.68, 0.1, TITLE + 0.24
     fig = style.new_figure(top + size + 0.1 + NOTE)
     for i, wanted in enumerate(sorted(show_at)):
-        stop = int(np.abs(levels - wanted).argmin())
+        stop = int(np.abs(levels - wanted).argmin()) if wanted else len(timesteps)
         ax, _ = square(fig, 0.1 + i * (size + gap), top, size, np.zeros((1, 1)))
         ax.plot(*path[stop].T.numpy(), "o", color=SIGNAL, ms=1.3, mew=0, alpha=0.55)
-        for k in range(paths):
+        for k in chosen:
             ax.plot(*path[: stop + 1, k].T.numpy(), color=GUIDED, lw=0.8, alpha=0.8)
-        ax.plot(*path[stop, :paths].T.numpy(), "o", color=GUIDED, ms=2.6, mew=0)
-        write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, f"t = {levels[stop]}", ha="center")
+        ax.plot(*path[stop, chosen].T.numpy(), "o", color=GUIDED, ms=2.6, mew=0)
+        name_of = f"t = {levels[stop]}" if wanted else "clean"
+        write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, name_of, ha="center")
     style.arrow(fig, (8.9, 0.2), (8.2, 0.2))
     write(fig, 8.12, 0.2, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
-    style.claim(fig, "Along the arrows noise turns into the shape",
-                f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {paths} "
+    style.claim(fig, title,
+                f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
                 "of them and the paths they took.")
     return style.finish(
         fig,
-        "Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
-        "into the shape at t = 0; lines show the paths of some points.", palette=64)
+        f"Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
+        f"into {name}; lines show the paths of some points.", palette=64)
 
 
 def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
@@ -172,7 +186,7 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
                 ax.plot(*zip(b, c), color=INK, lw=0.7)
             x = after
         ax.plot(*x.T.numpy(), "o", color=GUIDED, ms=5)
-    style.claim(fig, "Two samplers from the same starts: smooth paths, and paths with fresh noise",
+    style.claim(fig, "Without fresh noise a start has one end; with it, each walk ends somewhere else",
                 f"Exact score, {len(timesteps)} steps. Black dots: start. Vermilion: the step towards the "
                 "guess. Black lines: the kicks.")
     return style.finish(
