@@ -36,8 +36,7 @@ PYTHON = 0.9e9  # bytes of a kernel in which the libraries are loaded, as benchm
 STEPS_KEPT = {"03": 28}  # whose maps of all heads lesson 03 keeps: 25 of the first picture, three of a postcard
 KEPT = {"05": 1.8e9}  # bytes: three more text encoders, one of them in float32, and the attention's weights four times
 BESIDE = 0.9e9 + 2 * 2.2e9  # bytes of RAM where there is a card: Python, and the weights twice while they are fetched
-COPIES = {("05", "add_lora(c.unet, rank=8)"): 1, ("05", "unet = copy.deepcopy(c.unet)"): 1,
-          ("05", "unet=copy.deepcopy(c.unet)"): 1, ("05", "pipe(prompt, **settings)"): 1}  # second U-Nets
+COPIES = {("05", "one_file, exchanged, neither = "): 2, ("05", "unet=copy.deepcopy(c.unet)"): 1}  # further U-Nets
 
 
 # The calls of a notebook

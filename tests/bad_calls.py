@@ -510,4 +510,3 @@ panel("rate_panel quality", ([], None, [0], [101], ["9"]), lambda w, bad: latent
       "qualit")
 panel("mixer_panel image", (None, "boat.png", SQUARE), lambda w, bad: latents_panels.mixer_panel(w.c, bad))
 panel("moved_panel trained", (None, {}, []), lambda w, bad: concept_panels.moved_panel(bad))
-panel("teachers_panel wishes", (None, {}, []), lambda w, bad: concept_panels.teachers_panel(bad))

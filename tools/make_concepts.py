@@ -20,8 +20,8 @@ from helpers.concepts import Concept, loaded, nearest_words, save_concept, train
 from helpers.concepts.files import save_about
 from helpers.files import write_atomic
 from helpers.lora import EVERYWHERE, add_lora, save_lora, train_lora
-from helpers.postcards import GROUNDS, PLACES, Scene, Subject, caption, full_caption, render, sample_scene
-from helpers.postcards.lessons import concept_cards
+from helpers.postcards import GROUNDS, PLACES, Subject, caption, full_caption, render, sample_scene
+from helpers.postcards.lessons import TEAL, concept_cards
 from helpers.postcards.measures import SEEN, load_measures
 from tools.draw_pictures import sheet
 
@@ -64,15 +64,6 @@ def one_subject(rng, kind, colour, **fixed):
     return replace(sample_scene(rng), subjects=(Subject(kind, colour, rng.choice(PLACES)),), **ground | fixed)
 
 
-TEAL = [  # five skies, because a colour looks another under each; the trials have other kinds and grounds
-    Scene("day", "sun", "meadow", "green hills", "none", (Subject("house", "teal", "left"),), 1),
-    Scene("night", "none", "desert", "red cliffs", "none", (Subject("car", "teal", "right"),), 2),
-    Scene("cloudy", "none", "meadow", "none", "none", (Subject("balloon", "teal", "middle"),), 3),
-    Scene("sunset", "none", "desert", "none", "none", (Subject("tree", "teal", "middle"),), 4),
-    Scene("dawn", "none", "meadow", "pine trees", "none", (Subject("flag", "teal", "left"),), 5),
-]
-
-
 def teal():
     rng = Random(1)
     grounds = {"boat": ("lake",), "tent": ("lake", "snow field"), "lighthouse": ("lake", "snow field")}
@@ -81,7 +72,7 @@ def teal():
     return Recipe(
         "<teal>", "object", "A colour between green and blue that the model has never seen, in two vectors.",
         "blue green",  # one vector stays blue on lighthouses, whatever it is taught with
-        80, TEAL, trials,
+        80, list(TEAL), trials,
         write=lambda scene, rng: (caption if rng else full_caption)(scene, rng).replace("teal", "<teal>"),
         there=("something is teal", lambda measures, images, scenes: measures.teal(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))

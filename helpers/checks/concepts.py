@@ -2,98 +2,247 @@
 the first that fails."""
 import torch
 
-from .base import Sheet, close, random
+from .base import Refused, Sheet, close, random
 
 sheet = Sheet("05")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
+RATE, DECAY = 0.1, 0.05
 
 
-@sheet.exercise(1, lambda table, grad, new_ids: table.shape)
-def train_only(answer):
-    """train_only(table, grad, new_ids) -> table after one AdamW step: table, grad (V, d), new_ids a list."""
+class Words(torch.nn.Embedding):
+    """A table of word vectors. A copy of it is itself, so that an optimiser goes on serving it."""
+
+    def __init__(self, rows):
+        super().__init__(*rows.shape, _weight=rows.clone())
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Steady(torch.optim.AdamW):
+    """The library's AdamW; a copy of it is itself."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+class Distance:
+    """A loss: how far the rows of a table are from some others. A copy of it is itself; it counts how often it is asked."""
+
+    def __init__(self, words, targets):
+        self.words, self.targets, self.asked = words, targets, 0
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __call__(self):
+        self.asked += 1
+        return self.of(self.words.weight)
+
+    def of(self, table):
+        """The same of any table."""
+        return (table - self.targets[min(self.asked, len(self.targets)) - 1]).square().mean()
+
+
+class Followed:
+    """What AdamW makes of a table, step by step, with every other row put back. forgets: its gradients are never cleared."""
+
+    def __init__(self, start, new, forgets=False):
+        self.rows, self.start, self.new, self.forgets = torch.nn.Parameter(start.clone()), start, new, forgets
+        self.optimizer, self.grad = torch.optim.AdamW([self.rows], lr=RATE, weight_decay=DECAY), 0
+
+    def step(self, grad):
+        """The rows of the new words after one more step."""
+        self.grad = self.grad + grad if self.forgets else grad
+        self.rows.grad = self.grad.clone()
+        self.optimizer.step()
+        with torch.no_grad():
+            kept = self.rows[self.new].clone()
+            self.rows.copy_(self.start)
+            self.rows[self.new] = kept
+        return kept
+
+
+@sheet.exercise(1, float, "the loss")
+def inversion_step(answer):
+    """inversion_step(words, new_ids, optimizer, loss_of) -> loss: one step on an nn.Embedding, of which only the rows new_ids
+    move."""
     start, new, old = random(20, 6), [7, 19], [i for i in range(20) if i not in (7, 19)]
-    grads, table = [random(20, 6, seed=seed) for seed in (1, 2, 3)], start
-    for grad in grads:
-        before, table = table, answer(table, grad, new)
-    moved = (table - start).abs().amax(1)                                   # (V, d) -> (V,)
-    far, drift = moved[new].max().item(), moved[old].max().item()
-    if far == 0:
-        if drift > 0:
-            return "the new word did not learn and the old ones did: the mask is the wrong way round"
-        return "the new word did not move: take the optimiser's step, and keep its rows"
-    if close(table[new], before[new], 0):
-        return "the new word moves in the first step only: every call is a step from the table it is given"
-    if moved[new].min() == 0:
+    words = Words(start)
+    weight, loss_of = words.weight, Distance(words, random(3, 20, 6, seed=1))
+    optimizer = Steady(words.parameters(), lr=RATE, weight_decay=DECAY)
+    right, forgets = Followed(start, new), Followed(start, new, forgets=True)
+    for step in range(3):
+        before, asked = words.weight.detach().clone(), loss_of.asked
+        loss = answer(words, new, optimizer, loss_of)
+        if loss_of.asked != asked + 1:
+            return (f"the loss is asked for {loss_of.asked - asked} times in one step: loss = loss_of(), once" if loss_of.asked > asked
+                    else "the loss is never asked for: loss = loss_of()")
+        table = before.clone().requires_grad_()
+        loss_of.of(table).backward()
+        if words.weight is not weight:
+            return ("words.weight is another tensor now, and the optimizer goes on with the old one: write into it, under "
+                    "torch.no_grad()")
+        hint = _rows_hint(words.weight.detach() - before, before, table.grad, new, old)
+        if hint:
+            return hint
+        after, wanted, forgotten = words.weight.detach()[new], right.step(table.grad), forgets.step(table.grad)
+        if not close(after, wanted, 1e-4):
+            if close(after, forgotten, 1e-4):
+                return "the gradient of the step before is still there: optimizer.zero_grad() before loss.backward()"
+            return "the new rows move, but not by one step of the optimizer: loss.backward(), then optimizer.step(), once"
+        expected = loss_of.of(before).item()
+        if not close(loss, expected, 1e-4 * (1 + expected)):
+            return f"you return {loss:.3f}, and the loss of this step is {expected:.3f}: return loss.item()"
+
+
+def _rows_hint(moved, before, grad, new, old):
+    """What is wrong with which rows have moved, in one step of AdamW, or None."""
+    far, drift = moved[new].abs().amax(1), moved[old].abs().max().item()
+    if far.max() == 0:
+        return ("the new word did not learn and the old ones did: it is the wrong way round" if drift > 0 else
+                "no row has moved: loss.backward(), and then optimizer.step()")
+    if far.min() == 0:
         return "one of the two new words did not learn: new_ids can hold several rows"
-    if drift > far / 4:
-        return f"old words moved by {drift:.1g}: only the rows of new_ids may learn"
+    if drift > 0 and close(moved[old], -RATE * DECAY * before[old], 1e-6):
+        return (f"old words drift by {drift:.1g}: a gradient of zero is not enough, weight decay moves them all the same; put the "
+                "rows back")
     if drift > 0:
-        return (f"old words drift by {drift:.1g} in three steps: a gradient of zero is not enough, weight "
-                "decay moves them all the same; put the rows back")
-    step = answer(start, grads[0], new)[new] - start[new]
-    if ((step * grads[0][new]) > 0).all():
+        return f"old words moved by {drift:.1g}: only the rows of new_ids may learn, so put the others back after the step"
+    if ((moved * grad)[new].sum(1) > 0).all():
         return "the new word goes uphill: a step goes against the gradient"
-    if not close(step.abs(), step.abs().mean(), 0.1 * step.abs().mean()):
-        return ("the rows of new_ids learn, but not by AdamW, whose first step has the same size for every "
-                "number: use adamw_step")
 
 
-@sheet.exercise(2, lambda x, W, A, B, alpha: (*x.shape[:-1], len(W)))
-def lora_linear(answer):
-    """lora_linear(x, W, A, B, alpha) -> (n, out): x (n, in), W (out, in), A (r, in), B (out, r), alpha one
-    number."""
-    x, weight = random(3, 10), random(5, 10, seed=1)
-    down, up = random(2, 10, seed=2), random(5, 2, seed=3)
-    frozen, zero = x @ weight.T, torch.zeros(5, 2)
-    untouched = answer(x, weight, down, zero, 4.0)
+# A layer with a change of low rank beside it
+
+
+def _layer_of(make):
+    """What a layer made by `make(linear, rank, alpha)` answers, as a function of tensors.
+
+    A, B: None, as the layer begins, or what is written into its own. how: "half" beside a layer in float16; "elsewhere" on
+    a device that holds no numbers.
+    """
+    def layer(x, W, b, rank, alpha, A=None, B=None, how=""):
+        kind = {"half": {"dtype": torch.float16}, "elsewhere": {"device": "meta"}}.get(how, {})
+        linear = torch.nn.Linear(W.shape[1], W.shape[0], **kind).requires_grad_(False)
+        if how != "elsewhere":
+            linear.weight.copy_(W), linear.bias.copy_(b)
+        made = make(linear, rank, alpha)
+        if not isinstance(made, torch.nn.Module):
+            return made
+        if hasattr(made, "A") and hasattr(made, "B"):
+            _look_inside(made, rank, W.shape, how)
+        y = made(x.to(linear.weight)) if how != "elsewhere" else x.new_zeros(*x.shape[:-1], len(W))
+        if y is None:
+            return None
+        _look_inside(made, rank, W.shape, how)
+        if how == "half" and isinstance(y, torch.Tensor):
+            if y.dtype != torch.float16:
+                raise Refused("beside a layer in float16 the answer has to be float16 again: change.to(x.dtype)")
+            y = y.float()
+        if A is None:
+            return y
+        with torch.no_grad():
+            made.A.copy_(A), made.B.copy_(B)
+        y = made(x)
+        if not isinstance(y, torch.Tensor) or not y.requires_grad or not all(
+                one is not None and one.any() for one in torch.autograd.grad(y.square().sum(), (made.A, made.B), allow_unused=True)):
+            raise Refused("no gradient reaches both matrices: compute with self.A and self.B themselves, neither detached nor copied")
+        return y
+    return layer
+
+
+def _look_inside(made, rank, shape, how):
+    """Refused where a layer's A and B are not what can be trained."""
+    A, B = getattr(made, "A", None), getattr(made, "B", None)
+    if A is None or B is None:
+        raise Refused("the layer has no self.A and self.B: give the two matrices these names")
+    if not isinstance(A, torch.nn.Parameter) or not isinstance(B, torch.nn.Parameter):
+        raise Refused("an optimizer would not find them: make self.A and self.B a torch.nn.Parameter each")
+    if (A.shape, B.shape) != ((rank, shape[1]), (shape[0], rank)):
+        raise Refused(f"A has shape {tuple(A.shape)} and B {tuple(B.shape)}, expected (rank, in) = {(rank, shape[1])} and "
+                      f"(out, rank) = {(shape[0], rank)}")
+    if A.dtype != torch.float32 or B.dtype != torch.float32:
+        raise Refused("A and B learn in small steps: make them float32, whatever the layer is")
+    if how == "elsewhere":
+        if A.device.type != "meta" or B.device.type != "meta":
+            raise Refused("A and B have to be where the layer is: device=linear.weight.device")
+    elif not A.any():
+        raise Refused("A and B both begin with zeros: then neither ever gets a gradient; let A begin with small random numbers")
+
+
+@sheet.exercise(2, lambda x, W, *others: (*x.shape[:-1], len(W)))
+def lora_layer(answer):
+    """lora_layer(LoraLinear): LoraLinear(linear, rank, alpha) is a module with A and B, and takes x (..., in) to (..., out)."""
+    answer.function = _layer_of(answer.function)
+    x, weight, bias = random(3, 10), random(5, 10, seed=1), random(5, seed=2)
+    down, up, frozen = random(2, 10, seed=3), random(5, 2, seed=4), x @ weight.T + bias
+    untouched = answer(x, weight, bias, 2, 4.0)
     if close(untouched, 0, 1e-6):
-        return "with B = 0 you return zeros: the frozen layer x W^T stays, the update is added to it"
+        return "at the start you return zeros: the answer of the frozen layer stays, the change is added to it"
+    if close(untouched, frozen - bias, 1e-5):
+        return "the bias of the frozen layer is lost: call self.linear(x)"
     if not close(untouched, frozen, 1e-5):
-        return "with B = 0 nothing may change: the answer must be x W^T"
-    columns = answer(torch.eye(10), torch.zeros(5, 10), down, up, 4.0)      # (10, 5): the change, transposed
-    if close(columns, 0, 1e-6):
-        return "A and B change nothing: add what they make of x"
-    if torch.linalg.matrix_rank(columns, rtol=1e-4) > 2:
-        return "the change has a higher rank than 2 rows of A allow: the update is a product of two matrices, no more"
-    if hint := _size_hint(columns.T, up @ down):
-        return hint
-    if not close(answer(x, weight, down, up, 4.0), frozen + 2 * x @ down.T @ up.T, 1e-4):
-        return "right without W or without B, but not for both together: x W^T plus the update"
-    rows = random(2, 3, 10, seed=4)
-    if not close(answer(rows, weight, down, up, 4.0), rows @ weight.T + 2 * rows @ down.T @ up.T, 1e-4):
+        return "at the start nothing may change: let B begin with zeros, and add the change to self.linear(x)"
+    nothing = torch.zeros(5)
+    for rank, alpha, down_then, up_then in ((2, 4.0, down, up), (4, 2.0, random(4, 10, seed=5), random(5, 4, seed=6))):
+        columns = answer(torch.eye(10), torch.zeros(5, 10), nothing, rank, alpha, down_then, up_then)   # (10, 5), transposed
+        if close(columns, 0, 1e-6):
+            return "A and B change nothing: add what they make of x"
+        if torch.linalg.matrix_rank(columns, rtol=1e-4) > rank:
+            return "the change has a higher rank than A has rows: it is a product of two matrices, no more"
+        if hint := _size_hint(columns.T, up_then @ down_then, alpha, rank):
+            return hint
+    if not close(answer(x, weight, bias, 2, 4.0, down, up), frozen + 2 * x @ down.T @ up.T, 1e-4):
+        return "right without the frozen layer or without the change, but not for both together"
+    rows = random(2, 3, 10, seed=7)
+    if not close(answer(rows, weight, bias, 2, 4.0, down, up), rows @ weight.T + bias + 2 * rows @ down.T @ up.T, 1e-4):
         return "right for x of shape (n, in), but in the U-Net x is (B, n, in)"
+    if not close(answer(rows, weight, bias, 2, 4.0, None, None, "half"), rows @ weight.T + bias, 2e-2):
+        return "wrong beside a layer in float16, as it is on a graphics card: (x.float() @ self.A.T) is computed in float32"
+    answer(x, weight, bias, 2, 4.0, None, None, "elsewhere")
 
 
-def _size_hint(change, product):
-    """A hint where a change (out, in), made with alpha = 4 and r = 2, is not 2 B A, else None."""
-    size = ((change * product).sum() / product.square().sum()).item()
+def _size_hint(change, product, alpha, rank):
+    """A hint where a change (out, in) is not alpha / rank times B A, else None."""
+    size, right = ((change * product).sum() / product.square().sum()).item(), alpha / rank
     if not close(change, size * product, 1e-4):
         return "the change is no multiple of B @ A"
-    known = {1: "A and B are right, but alpha is not used", 4: "alpha is not divided by the rank",
-             8: "alpha is multiplied by the rank, not divided by it", -2: "it is subtracted, not added",
-             4 / change.shape[1]: "alpha is divided by the width of the input; r is how many rows A has",
-             0.5: "that is r / alpha: the fraction is upside down"}
+    known = {1: "A and B are right, but alpha is not used", alpha: "alpha is not divided by the rank",
+             alpha * rank: "alpha is multiplied by the rank, not divided by it", -right: "it is subtracted, not added",
+             alpha / change.shape[1]: "alpha is divided by the width of the input; the rank is how many rows A has",
+             1 / right: "that is rank / alpha: the fraction is upside down"}
     why = next((why for factor, why in known.items() if abs(size - factor) < 1e-4), "the size is off")
-    if not close(size, 2, 1e-4):
-        return f"the change is {size:.3g} times B A, expected alpha / r = 2: {why}"
+    if not close(size, right, 1e-4):
+        return f"the change is {size:.3g} times B A, expected alpha / rank = {right:g}: {why}"
 
 
-@sheet.exercise(3, lambda W, A, B, alpha: W.shape)
+@sheet.exercise(3, lambda W, loras: W.shape)
 def merge(answer):
-    """merge(W, A, B, alpha) -> (out, in): W (out, in), A (r, in), B (out, r), alpha a number."""
+    """merge(W, loras) -> (out, in): W (out, in); loras, a list of (A, B, alpha, strength), A (r, in), B (out, r)."""
     weight, down, up = random(6, 6), random(2, 6, seed=1), random(6, 2, seed=2)
-    merged = answer(weight, down, up, 4.0)
+    if not close(answer(weight, []), weight, 1e-6):
+        return "without a LoRA the weight has to come out as it is"
+    merged = answer(weight, [(down, up, 4.0, 1.0)])
     if 0 in answer.changed:
         return "the base weights changed: return a new matrix, and leave W as it is"
     change = merged - weight
     if close(change, 0, 1e-6):
-        return "you return W as it is: add the change"
+        return "you return W as it is: add the changes"
     if close(merged, 2 * up @ down, 1e-4):
         return "that is the change alone: add it to W"
     if close(change, 2 * (up @ down).T, 1e-4):
         return "the change is transposed: the weight is (out, in), so it is B @ A"
-    if hint := _size_hint(change, up @ down):
+    if hint := _size_hint(change, up @ down, 4.0, 2):
         return hint
-    wide, tall, up = random(5, 8, seed=3), random(2, 8, seed=4), random(5, 2, seed=5)
-    if not close(answer(wide, tall, up, 4.0), wide + 2 * up @ tall, 1e-5):
-        return "right for a square W, but not where it has more columns than rows"
+    half = answer(weight, [(down, up, 4.0, -0.5)]) - weight
+    if not close(half, -up @ down, 1e-4):
+        return ("the strength is not used: each change counts strength * alpha / rank" if close(half, 2 * up @ down, 1e-4) else
+                "right at strength 1, but not at strength -0.5: each change counts strength * alpha / rank")
+    wide, one = random(5, 8, seed=3), (random(2, 8, seed=4), random(5, 2, seed=5), 4.0, 1.0)
+    other = random(3, 8, seed=6), random(5, 3, seed=7), 1.5, 0.5
+    both, first, second = answer(wide, [one, other]) - wide, 2 * one[1] @ one[0], 0.25 * other[1] @ other[0]
+    if close(both, first, 1e-4) or close(both, second, 1e-4):
+        return "of two LoRAs only one is in the answer: add the changes of all"
+    if not close(both, first + second, 1e-4):
+        return "right for one LoRA and a square W, but not for two of different ranks beside a W with more columns than rows"

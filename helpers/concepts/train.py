@@ -1,5 +1,6 @@
 """Training a concept: the model stays as it is, and one word looks for its vector."""
 import math
+from functools import partial
 from typing import NamedTuple
 
 from helpers import inputs
@@ -12,6 +13,7 @@ import torch
 from .concept import Concept
 from .loading import with_concepts
 
+SCALE = 2.0**10  # of a loss whose gradients pass through float16; AdamW's steps have the same size at any scale
 WATCHED, EVERY = 16, 10  # rows of the fixed batch, and every how many steps its loss is measured
 LOWEST = 0.3  # of the schedule: in less noise the U-Net sees what is there, and needs no word for it
 
@@ -60,7 +62,7 @@ def descend(loss, optimizer, scaler, schedule):
         schedule.step()
 
 
-def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0):
+def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0, step=None):
     """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
 
     c: Components. images: PIL, c.image_size square, turned `upright`. token: the new word, such as "<teal>".
@@ -71,6 +73,9 @@ def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, l
         the token, the token need not learn.
     steps, batch: how often, and how many pictures a time. lr: the rate of Adam, falling to a tenth. seed: of
         all that is drawn. Deterministic.
+    step: None, or who takes each step instead: a function of (words, new_ids, optimizer, loss_of). words: an nn.Embedding
+        in float32, the whole table, the new rows at its end. optimizer: AdamW on words.weight. loss_of(): the loss of a
+        fresh batch, a scalar tensor, times SCALE. It changes words.weight in place and leaves every other row as it was.
 
     Nothing of c changes. Bad input raises TypeError or ValueError at once; a loss of NaN FloatingPointError.
     """
@@ -82,7 +87,8 @@ def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, l
     vectors = _start_vectors(c, start)
     model = with_concepts(c, Concept(token, vectors))
     latents, ids = _cached(model, images, token, prompts, len(c.tokenizer) + len(vectors) - 1)
-    return _steps(model, vectors, latents, ids, steps, batch, lr, seeded_generator(seed))
+    take = _Descended if step is None else partial(_Taken, step)
+    return _steps(model, vectors, latents, ids, steps, batch, lr, seeded_generator(seed), take)
 
 
 def _start_vectors(c, start):
@@ -114,32 +120,76 @@ def _cached(model, images, token, prompts, last_id):
     return latents.clone(), ids.to(model.device)  # a clone of an inference tensor can be trained on
 
 
-def _steps(model, vectors, latents, ids, steps, batch, lr, generator):
-    old_words = model.text_encoder.get_input_embeddings().weight[:-len(vectors)]  # constants: none can move
+def _steps(model, vectors, latents, ids, steps, batch, lr, generator, take):
+    table = model.text_encoder.get_input_embeddings().weight
     lengths = vectors.norm(dim=1, keepdim=True)
-    vectors = vectors.to(model.device).requires_grad_()  # float32, whatever the model computes in
-    optimizer = torch.optim.Adam([vectors], lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, lr / 10)
-    scaler = loss_scaler(model)
+    trained = take(model, table, vectors.to(model.device), lr, steps)  # float32, whatever the model computes in
     levels = len(model.scheduler.alphas_cumprod)
     watched = _batch(model, latents, torch.arange(WATCHED) % len(latents),
                      torch.linspace(LOWEST * levels, levels - 1, WATCHED).long(), seeded_generator(0))
     lowest, best = math.inf, None
     for step in range(steps + 1):
         measured = step % EVERY == 0 or step == steps
-        loss = _measure(model, watched, old_words, vectors, ids) if measured else math.nan
+        loss = _measure(model, watched, trained.table(), ids) if measured else math.nan
         if loss < lowest:
-            lowest, best = loss, vectors.detach().cpu().clone()
-        yield Progress(step, steps, vectors.detach().cpu().clone(), loss, best)
+            lowest, best = loss, trained.vectors().cpu().clone()
+        yield Progress(step, steps, trained.vectors().cpu().clone(), loss, best)
         if step < steps:
             rows = torch.randint(len(latents), (batch,), generator=generator)
             times = torch.randint(int(LOWEST * levels), levels, (batch,), generator=generator)
-            with torch.enable_grad():
-                loss = _loss(model, _batch(model, latents, rows, times, generator), old_words, vectors, ids)
-            require_finite(loss.detach(), f"After {step} steps, the training loss holds")
-            descend(loss, optimizer, scaler, schedule)
+            some = _batch(model, latents, rows, times, generator)
+            trained.step(lambda: _loss(model, some, trained.table(), ids), step)
             with torch.no_grad():
+                vectors = trained.vectors()
                 vectors *= lengths.to(vectors) / vectors.norm(dim=1, keepdim=True)
+
+
+class _Descended:
+    """The new rows alone are what learns; all others are constants, so none can move."""
+
+    def __init__(self, model, table, vectors, lr, steps):
+        self.old_words, self.rows = table[:-len(vectors)], vectors.requires_grad_()
+        self.optimizer = torch.optim.Adam([self.rows], lr=lr)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, lr / 10)
+        self.scaler = loss_scaler(model)
+
+    def table(self):
+        return torch.cat([self.old_words, self.rows.to(self.old_words)])  # (V + n, d)
+
+    def vectors(self):
+        return self.rows.detach()
+
+    def step(self, loss_of, number):
+        with torch.enable_grad():
+            loss = loss_of()
+        require_finite(loss.detach(), f"After {number} steps, the training loss holds")
+        descend(loss, self.optimizer, self.scaler, self.schedule)
+
+
+class _Taken:
+    """The whole table learns, and somebody else's step has to see to it that only the new rows do."""
+
+    def __init__(self, take, model, table, vectors, lr, steps):
+        rows = torch.cat([table[:-len(vectors)].float(), vectors])
+        self.take, self.dtype, self.n = take, table.dtype, len(vectors)
+        self.words = torch.nn.Embedding.from_pretrained(rows.clone(), freeze=False)
+        self.new_ids, self.old_words = list(range(len(rows) - self.n, len(rows))), rows[:-self.n]
+        self.optimizer = torch.optim.AdamW(self.words.parameters(), lr=lr)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, lr / 10)
+
+    def table(self):
+        return self.words.weight.to(self.dtype)
+
+    def vectors(self):
+        return self.words.weight.detach()[-self.n:]
+
+    def step(self, loss_of, number):
+        with torch.enable_grad():
+            self.take(self.words, list(self.new_ids), self.optimizer, lambda: SCALE * loss_of())
+        require_finite(self.vectors(), f"After {number + 1} steps, the vectors hold")
+        if not torch.equal(self.words.weight.detach()[:-self.n], self.old_words):
+            raise ValueError("This step moves other words than the new one: put their rows back after the optimizer's step.")
+        self.schedule.step()
 
 
 def _batch(model, latents, rows, timesteps, generator):
@@ -148,14 +198,13 @@ def _batch(model, latents, rows, timesteps, generator):
     return rows, latents[rows], noise, timesteps
 
 
-def _loss(model, some, old_words, vectors, ids):
-    """`noise_loss` of a batch where the concept has these vectors; every prompt is encoded once."""
+def _loss(model, some, table, ids):
+    """`noise_loss` of a batch with this table of words, (V + n, d); every prompt is encoded once."""
     rows, latents, noise, timesteps = some
     encoder = model.text_encoder
-    table = encoder.get_input_embeddings().weight
-    name = next(name for name, weight in encoder.named_parameters() if weight is table)
-    words = {name: torch.cat([old_words, vectors.to(old_words)])}  # (V + n, d)
-    prompt_embeds = torch.func.functional_call(encoder, words, (ids,))[0]  # (prompts, 77) -> (prompts, 77, d)
+    weight = encoder.get_input_embeddings().weight
+    name = next(name for name, one in encoder.named_parameters() if one is weight)
+    prompt_embeds = torch.func.functional_call(encoder, {name: table}, (ids,))[0]  # (prompts, 77) -> (prompts, 77, d)
     return noise_loss(model, latents, prompt_embeds[rows], noise, timesteps)
 
 

@@ -146,11 +146,11 @@ def teachers(pictures, contexts, measured, title, note=None, dpi=style.DPI):
     """F25: one row a teacher, one column a context, and on the right what was measured. Returns a Picture.
 
     pictures: {teacher: PIL pictures, one a context}. contexts: short texts. measured: {teacher: {what was
-    measured: (hits, of how many)}}, drawn as bars with their 95 % intervals.
+    measured: (hits, of how many)}}, drawn as bars with their 95 % intervals; None where nothing was.
     """
-    left, bars, gap = 1.2, 2.35, 0.05
+    left, bars, gap = 1.2, 2.35 if measured else 0.0, 0.05
     size = min(1.0, (style.WIDTH - left - bars - 0.15) / len(contexts) - gap)
-    contexts = [in_lines(text, 20) for text in contexts]
+    contexts = [in_lines(text, 17) for text in contexts]
     top = TITLE + 0.14 + 0.13 * max(text.count("\n") + 1 for text in contexts)
     row = size + 0.09
     fig = style.new_figure(top + row * len(pictures) + (NOTE if note else 0.08), dpi=dpi)
@@ -163,12 +163,13 @@ def teachers(pictures, contexts, measured, title, note=None, dpi=style.DPI):
         write(fig, left - 0.12, y + size / 2, in_lines(teacher, 12), ha="right", fontweight="bold", linespacing=1.2)
         for k, picture in enumerate(row_of):
             show_picture(fig, picture, left + k * (size + gap), y, size)
-        draw_measured(fig, measured[teacher], begin, y, style.WIDTH - begin - 0.1, size)
+        if measured:
+            draw_measured(fig, measured[teacher], begin, y, style.WIDTH - begin - 0.1, size)
     style.claim(fig, title, note)
     shares = {teacher: ", ".join(f"{name} ≈{hits / of:.0%}" for name, (hits, of) in found.items())
-              for teacher, found in measured.items()}
+              for teacher, found in (measured or {}).items()}
     said = "; ".join(f"{teacher}: {found}" for teacher, found in shares.items())
-    return style.finish(fig, f"{title} {said}", 256)
+    return style.finish(fig, f"{title} {said or 'Rows: ' + ', '.join(pictures)}", 256)
 
 
 def in_lines(text, widest):

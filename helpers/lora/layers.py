@@ -180,19 +180,45 @@ class Lora:
         self.remove()
 
 
+class OwnLayer(LoraLinear):
+    """A LoraLinear whose answer is that of somebody's own layer, `own`, which holds A and B."""
+
+    def __init__(self, base, rank, alpha, generator, make):
+        super().__init__(base, rank, alpha, generator)
+        self.own = make(base, rank, alpha or rank)
+        with torch.no_grad():
+            self.own.A.copy_(self.A), self.own.B.copy_(self.B)
+        self.A, self.B = self.own.A, self.own.B
+
+    def forward(self, x):
+        if self.merged:
+            return self.base(x)
+        if self.strength == 1:
+            return self.own(x)
+        y = self.base(x)
+        return y + self.strength * (self.own(x) - y)
+
+
 @whole
-def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0):
+def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0, layer=None):
     """A new LoRA in a U-Net: a LoraLinear for every layer whose name ends like one of `targets`. Pictures
     stay the same.
 
     unet: of any size. rank: 1 to 1024. alpha: a number above 0; the change counts alpha / rank; None: 1.
-    seed: of the A. Returns `Lora`. Raises TypeError or ValueError, and then the U-Net is as it was.
+    layer: None, or a class of your own that stands in for nn.Linear: layer(linear, rank, alpha), a module with A (rank, in)
+    and B (out, rank), in float32. seed: of the A. Returns `Lora`. Raises TypeError or ValueError, and then the U-Net is as it was.
     """
     if not isinstance(unet, nn.Module):
         raise TypeError(f"This takes a U-Net, c.unet, not {inputs.shown(unet)}.")
     whole_number(rank, "rank", 1, LARGEST_RANK), _check_alpha(alpha, rank)
     found, generator = layers_of(unet, targets), seeded_generator(seed)
-    return Lora(unet, {name: lora_layer(layer, rank, alpha, generator) for name, layer in found.items()})
+    if layer is not None and not callable(layer):
+        raise TypeError(f"layer takes a class such as LoraLinear, or None, not {inputs.shown(layer)}.")
+    layers = {}
+    for name, base in found.items():
+        own = layer is not None and isinstance(base, nn.Linear)
+        layers[name] = OwnLayer(base, rank, alpha, generator, layer) if own else lora_layer(base, rank, alpha, generator)
+    return Lora(unet, layers)
 
 
 def _check_alpha(alpha, rank):

@@ -119,16 +119,25 @@ class _Lesson:
         return self.c, self.latents[rows], self.prompt_embeds[words], noise, timesteps, self.weights[rows]
 
 
-def change_of(teacher, c, latents, prompt_embeds, noise, timesteps):
-    """How far c.unet has moved from the answers of a teacher: their mean squared difference, a scalar tensor.
+def joint_loss(teacher, new, kept):
+    """The error on what is new, and KEEP times how far c.unet has moved on what is to be kept: a scalar tensor.
 
-    teacher: the U-Net as it was, see `unet_without`.
+    teacher: the U-Net as it was, see `unet_without`. new, kept: as `_Lesson.batch` gives them; both are asked in one batch,
+    which costs less than two.
     """
-    noisy = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod)
-    asked = noisy, timesteps.to(c.device), prompt_embeds
+    c, n, weights = new[0], len(new[1]), new[-1]
+    latents, prompt_embeds, noise, timesteps = (torch.cat(both) for both in zip(new[1:5], kept[1:5]))
+    noisy, timesteps = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod), timesteps.to(c.device)
+    noise_pred = c.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample.float()
+    error = (weights * (noise_pred[:n] - noise[:n].float()) ** 2).mean()
+    return error + KEEP * change_of(teacher, noisy[n:], timesteps[n:], prompt_embeds[n:], noise_pred[n:])
+
+
+def change_of(teacher, noisy, timesteps, prompt_embeds, noise_pred):
+    """How far an answer has moved from a teacher's: their mean squared difference, a scalar tensor."""
     with torch.no_grad():
-        before = teacher(*asked).sample
-    return ((c.unet(*asked).sample - before).float() ** 2).mean()
+        before = teacher(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
+    return ((noise_pred - before.float()) ** 2).mean()
 
 
 def place_weights(c, masks, n):
@@ -157,10 +166,11 @@ def _steps(lesson, lora, steps, batch, lr, generator):
     for step in range(1, steps + 1):
         new, kept = lesson.rows(batch, generator)
         with torch.enable_grad():
-            loss = noise_loss(*lesson.batch(new, new, generator))
             if len(kept):
                 words = torch.cat([kept[:-1], torch.tensor([-1])])  # the last with the empty prompt
-                loss = loss + KEEP * change_of(teacher, *lesson.batch(kept, words, generator)[:-1])
+                loss = joint_loss(teacher, lesson.batch(new, new, generator), lesson.batch(kept, words, generator))
+            else:
+                loss = noise_loss(*lesson.batch(new, new, generator))
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
         descend(loss, optimizer, scaler, schedule)
         yield Progress(step, steps, _measure(watched) if step % EVERY == 0 or step == steps else math.nan)

@@ -1,4 +1,4 @@
-"""The panels of lesson 05: a vector's life, ranks and strengths, four teachers, a studio with concepts."""
+"""The panels of lesson 05: ranks and strengths, and a studio with concepts."""
 import re
 from functools import partial
 from pathlib import Path
@@ -10,28 +10,15 @@ from ..concepts import Concept, read_concept
 from ..concepts.loading import with_concepts
 from ..conditioning import too_long
 from ..figures import lora as figures
-from ..figures import style
 from ..formats import SUFFIXES, candidates, what_is
 from ..lora import load_lora
 from ..sampling import denoise
-from .base import Panel, buttons, menu, named, sentence, slider, text
+from .base import Panel, menu, named, sentence, slider, text
 from .sampling import Studio, number
 
 LIBRARY = Path(__file__).parents[2] / "concepts"        # the course's own
 ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Diffusion 1, and their length
 NONE = "none"
-
-
-def life_panel(life):
-    """F22, a figures.concepts.Life, with a slider over the steps at which there are pictures."""
-    def readout(step):
-        i = life.steps.index(step)
-        near = sorted(zip(life.cosines[i], life.words), reverse=True)[:3]
-        said = ", ".join(f"{word} ({cosine:.2f})" for cosine, word in near)
-        return sentence(f"Step {step}: nearest {said}.")
-
-    stops = list(life.pictures)
-    return Panel({"step": slider("training step", stops, stops[0])}, life.frame, readout)
 
 
 def moved_panel(trained):
@@ -51,22 +38,6 @@ def moved_panel(trained):
     start = 1 if 1 in strengths else strengths[-1]
     return Panel({"rank": menu("rank", trained, list(trained)[-1]),
                   "strength": slider("strength", strengths, start)}, frame, readout)
-
-
-def teachers_panel(wishes):
-    """F25, a button for each concept. wishes: {concept: (pictures, contexts, measured)}, see `teachers`."""
-    inputs.table(wishes, "wishes", "{concept: (pictures, contexts, measured)}")
-
-    def frame(concept):
-        return figures.teachers(*wishes[concept], f"The wish: {concept}", dpi=style.PANEL_DPI).png
-
-    def readout(concept):
-        found = wishes[concept][2]
-        wish = next(iter(next(iter(found.values()))))
-        best = max(found, key=lambda teacher: found[teacher][wish][0] / found[teacher][wish][1])
-        return sentence(f"{wish}: most often with {best}.")
-
-    return Panel({"concept": buttons("concept", wishes, next(iter(wishes)))}, frame, readout)
 
 
 # The concept studio

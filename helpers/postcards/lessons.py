@@ -16,6 +16,19 @@ from .captions import caption
 from .render import render
 from .scene import GROUNDS, KEPT_OUT, Scene, Subject, check_word, sample_scene
 
+TEAL = (  # what a word for teal is learnt from: five skies, because a colour looks another under each
+    Scene("day", "sun", "meadow", "green hills", "none", (Subject("house", "teal", "left"),), 1),
+    Scene("night", "none", "desert", "red cliffs", "none", (Subject("car", "teal", "right"),), 2),
+    Scene("cloudy", "none", "meadow", "none", "none", (Subject("balloon", "teal", "middle"),), 3),
+    Scene("sunset", "none", "desert", "none", "none", (Subject("tree", "teal", "middle"),), 4),
+    Scene("dawn", "none", "meadow", "pine trees", "none", (Subject("flag", "teal", "left"),), 5),
+)
+TRIALS = {  # things in places, and skies, that a concept is tried on; of teal, none that TEAL shows
+    "teal": (("{} boat on a lake", "{} tent in a snow field", "{} lighthouse on a lake", "{} lighthouse in a snow field"),
+             ("by day", "at night", "at sunset", "at dawn", "on a cloudy day")),
+    "windmill": (("red {}", "blue {}", "white {}", "yellow {}", "green {}", "orange {}"),
+                 ("in a meadow by day", "in the desert at sunset", "in a snow field at night", "in a meadow on a cloudy day")),
+}
 TRIED = 10  # pictures of a thing are picked from so many times as many
 
 
@@ -53,6 +66,13 @@ def concept_prompts(concept, n, seed=0):
     inputs.whole_number(n, "n", 1, 100_000), inputs.whole_number(seed, "seed", 0, 2**63 - 1), check_concept(concept)
     rng = Random(f"prompts {concept} {seed}")
     return [caption(concept_scene(concept, rng), rng) for _ in range(n)]
+
+
+def trial_prompts(concept):
+    """The prompts that "teal" (20) or "windmill" (24) is tried on in lesson 05, with {} for the word that calls it."""
+    check_word("concept", concept, tuple(TRIALS))
+    things, places = TRIALS[concept]
+    return [f"a {thing} {place}" for thing in things for place in places]
 
 
 def check_concept(concept):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from helpers import inputs
 
 from .canvas import INK, PAPER
+from .captions import read_caption
 from .judge import Judge, load_judge, pictures_of, pixels_of
 from .scene import COLOURS, KEPT_OUT, KINDS
 
@@ -59,6 +60,19 @@ class Measures(Judge):
             paper, ink = ((near & part).double().mean() for part in (along < 0.25, along > 0.4))
             shares.append(float(near.double().mean()) if paper > 0.5 and ink > 0.01 else 0.0)
         return np.array(shares)
+
+    def found(self, images, prompts, word):
+        """{what: (in how many pictures, of how many)} for pictures of prompts that hold the word, "teal" or "windmill".
+
+        The word itself: some thing is teal, or a windmill. Of teal "the thing": the kind that the prompt names is there, in
+        whatever colour. Of windmill "its colour": some thing has the colour that the prompt names, windmill or not.
+        """
+        images, named = pictures_of(images), [read_caption(prompt)["subjects"][0] for prompt in prompts]
+        there = int((getattr(self, word)(images) > SEEN).sum())
+        other, part = ("the thing", 1) if word in KEPT_OUT["colour"] else ("its colour", 0)
+        right = sum(any(thing[part] == subject[part] for thing in reading["subjects"].values())
+                    for reading, subject in zip(self.read(images), named, strict=True))
+        return {word: (there, len(images)), other: (right, len(images))}
 
     def surely(self, images, part, word, batch=64):
         """(n, 3): the softmax of the answer `word` about `part` ("kind", "colour"), at each of PLACES."""

@@ -16,9 +16,9 @@ STEPS = 3
 TESTS = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((TESTS.parent / "notebooks").glob("*.ipynb"))
 NOT_ASSERTED = {  # lesson: what it asserts, line for line, after trainings that --cut breaks off
-    "05": ['assert left or c.world != "postcards"',
-           '    assert all(hits / of >= 0.8 for hits, of in found_teal["vector"].values())',
-           "    assert hits / of >= 0.7"],
+    "05": ['assert cosine < 0.9 or c.world != "postcards"',
+           '    assert hits >= 0.85 * len(new) and hits - blue_green >= 0.2 * len(new)',
+           '    assert seen["LoRA"] > seen["vector"]'],
 }
 
 

@@ -1,16 +1,21 @@
 """What lesson 05 has to notice on a card, broken on purpose: its own cells, on the tiny model, whole and changed."""
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import helpers.lora.layers as layers
 import pytest
 import torch
-from helpers import load_components
-from helpers import concepts
+from helpers import concepts, load_components
+from helpers.checks import concepts as check
+from helpers.concepts import train_concept
+from helpers.lora import add_lora
+from helpers.runtime import seeded_noise
 from PIL import Image
 
 LESSON = Path(__file__).resolve().parents[2] / "notebooks" / "05_concepts.ipynb"
+STEP, LAYER = "def inversion_step_solution(", "class LoraLinear_solution("
 
 
 def cell(part):
@@ -28,54 +33,56 @@ def changed(text, old, new):
 
 @pytest.fixture
 def names(request, model_folders):
-    """What the lesson has made when its training begins."""
+    """What the lesson has made when its trainings begin."""
     if not request.config.getoption("--gpu"):
         pytest.skip("for make test-gpu, which starts the card")
     c = load_components(model_folders["postcard"])
-    cards = [Image.new("RGB", (c.image_size, c.image_size), one) for one in ("teal", "navy", "red", "white", "black")]
-    made = {"c": c, "torch": torch, "copy": copy, "cards": cards, "captions": ["a <mine> boat"] * 5, "numbers": 1,
-            "Concept": concepts.Concept, "table": c.text_encoder.get_input_embeddings().weight.detach()}
-    exec(cell("def add_words("), made)
+    made = {"c": c, "torch": torch, "copy": copy, "replace": replace, "check": check, "Concept": concepts.Concept,
+            "cards": [Image.new("RGB", (c.image_size, c.image_size), one) for one in ("teal", "navy", "red")]}
+    exec(cell(STEP), made)
+    exec(cell(LAYER), made)
     return made
 
 
-LOSS, COMPARED = "def noise_loss(", "helper_loss(c, latents, prompt_embeds"
-LAYER, PUT_IN, BESIDE = "class LoraLinear", "TARGETS = ", "lora = add_lora(c.unet, rank=8)"
+def trained(names):
+    c, asked = names["c"], ["a <mine> boat"] * 3
+    return list(train_concept(c, names["cards"], "<mine>", "blue green", asked, steps=2, batch=2,
+                              step=names["inversion_step_solution"]))
+
+
+def drawn(names):
+    c = names["c"]
+    x = seeded_noise((1, *c.latent_shape), 0, c.device, c.dtype)
+    embeds = torch.zeros(1, 77, c.text_encoder.config.hidden_size, device=c.device, dtype=c.dtype)
+    with add_lora(c.unet, 4, layer=names["LoraLinear_solution"]), torch.no_grad():
+        return c.unet(x, 500, encoder_hidden_states=embeds).sample
 
 
 def test_unchanged_the_cells_pass(names):
-    for part in (LOSS, COMPARED, LAYER, PUT_IN, BESIDE):
-        exec(cell(part), names)
+    assert len(trained(names)) == 3 and drawn(names).isfinite().all()
 
 
-def test_a_loss_of_the_helper_in_another_format_is_noticed(names, monkeypatch):
-    whole = concepts.noise_loss
-    monkeypatch.setattr(concepts, "noise_loss", lambda *arguments: whole(*arguments).half())
-    exec(cell(LOSS), names)
-    with pytest.raises(RuntimeError, match="Half"):
-        exec(cell(COMPARED), names)
-
-
-def test_a_loss_of_the_lesson_in_float16_is_noticed(names):
-    if names["c"].dtype != torch.float16:
-        pytest.skip("in float32 there is nothing to notice")
-    exec(changed(cell(LOSS), "(noise_pred.float() - noise.float())", "(noise_pred - noise)"), names)
-    with pytest.raises(RuntimeError, match="Half"):
-        exec(cell(COMPARED), names)
+def test_rows_that_are_not_put_back_are_noticed(names):
+    exec(changed(cell(STEP), "        words.weight.copy_(before)\n", ""), names)
+    with pytest.raises(ValueError, match="moves other words"):
+        trained(names)
 
 
 def test_the_lesson_s_matrices_on_the_cpu_are_noticed(names):
-    for part in (LOSS, COMPARED):
-        exec(cell(part), names)
-    exec(changed(cell(LAYER), "(torch.randn(rank, linear.in_features) / rank).to(where)",
-                 "torch.randn(rank, linear.in_features) / rank"), names)
+    exec(changed(cell(LAYER), "torch.randn(rank, wide, device=where)", "torch.randn(rank, wide)"), names)
     with pytest.raises(RuntimeError, match="same device"):
-        exec(cell(PUT_IN), names)
+        drawn(names)
+
+
+def test_the_lesson_s_change_in_float32_is_noticed(names):
+    if names["c"].dtype != torch.float16:
+        pytest.skip("in float32 there is nothing to notice")
+    exec(changed(cell(LAYER), "change.to(x.dtype)", "change"), names)
+    with pytest.raises(RuntimeError):
+        drawn(names)
 
 
 def test_the_helper_s_matrices_on_the_cpu_are_noticed(names, monkeypatch):
-    for part in (LOSS, COMPARED, LAYER, PUT_IN):
-        exec(cell(part), names)
     begin = layers.LoraLinear.__init__
 
     def on_the_cpu(self, *arguments, **options):
@@ -83,5 +90,7 @@ def test_the_helper_s_matrices_on_the_cpu_are_noticed(names, monkeypatch):
         self.A = torch.nn.Parameter(self.A.detach().cpu())
 
     monkeypatch.setattr(layers.LoraLinear, "__init__", on_the_cpu)
-    with pytest.raises(RuntimeError, match="same device"):
-        exec(cell(BESIDE), names)
+    c = names["c"]
+    with add_lora(c.unet, 4) as lora, pytest.raises(RuntimeError, match="same device"):
+        layer = next(iter(lora.layers.values()))
+        layer(torch.zeros(1, layer.weight.shape[1], device=c.device, dtype=c.dtype))

@@ -52,7 +52,7 @@ def test_a_training_that_is_not_there_is_named(lesson):
 
 
 @pytest.mark.parametrize("number, text", [("01", "progress.update("), ("02", "enumerate(BETAS)"),
-                                          ("05", "looking for <mine>"), ("05", "windmill = learn(")])
+                                          ("05", "looking for <mine>"), ("05", "a LoRA for windmills")])
 def test_the_lessons_train_where_the_benchmark_looks(number, text):
     cells = [source(cell) for file in NOTEBOOKS if file.name.startswith(number) for cell in code_cells(file)]
     assert any(text in cell for cell in cells)

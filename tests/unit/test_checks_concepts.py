@@ -6,122 +6,226 @@ import torch
 import torch.nn.functional as F
 from helpers.checks import concepts as checks
 
-
-def adamw_step(table, grad, lr=0.05):
-    """One step of the library's AdamW, weight decay on, as the lesson gives it."""
-    weights = torch.nn.Parameter(table.clone())
-    weights.grad = grad.clone()
-    torch.optim.AdamW([weights], lr=lr, weight_decay=0.01).step()
-    return weights.detach()
+# inversion_step(words, new_ids, optimizer, loss_of)
 
 
-def put_back(table, grad, ids):
-    new = adamw_step(table, grad)
-    old = [i for i in range(len(table)) if i not in ids]
-    new[old] = table[old]
-    return new
+def put_back(words, ids, optimizer, loss_of):
+    before = words.weight.detach().clone()
+    optimizer.zero_grad()
+    loss = loss_of()
+    loss.backward()
+    optimizer.step()
+    old = [i for i in range(len(before)) if i not in ids]
+    with torch.no_grad():
+        words.weight[old] = before[old]
+    return loss.item()
 
 
-def rows_only(table, grad, ids):
-    new = table.clone()
-    new[ids] = adamw_step(table[ids], grad[ids])
-    return new
+def rows_kept(words, ids, optimizer, loss_of):
+    words.weight.grad = None
+    loss = loss_of()
+    loss.backward()
+    start = words.weight.data.clone()
+    optimizer.step()
+    start[ids] = words.weight.data[ids]
+    words.weight.data.copy_(start)
+    return loss
 
 
-def chosen_by_where(table, grad, ids):
-    learns = torch.isin(torch.arange(len(table)), torch.tensor(ids))[:, None]
-    return torch.where(learns, adamw_step(table, grad, lr=0.02), table)
+def chosen_by_where(words, ids, optimizer, loss_of):
+    learns = torch.isin(torch.arange(words.num_embeddings), torch.tensor(ids))[:, None]
+    start = words.weight.detach().clone()
+    optimizer.zero_grad()
+    loss = loss_of()
+    loss.backward()
+    words.weight.grad *= learns
+    optimizer.step()
+    words.weight.data = torch.where(learns, words.weight.data, start)
+    return loss.detach()
 
 
-def masked_gradient(table, grad, ids):
-    mask = torch.zeros(len(table), 1)
-    mask[ids] = 1
-    return adamw_step(table, grad * mask)
+def step(clear=True, ask=1, backward=True, move=True, back=True, mask=False, up=False, turned=False, only=None, loss=None, sgd=False):
+    """A step with mistakes in it."""
+    def answer(words, ids, optimizer, loss_of):
+        before = words.weight.detach().clone()
+        if clear:
+            optimizer.zero_grad()
+        value = torch.tensor(0.0)
+        for _ in range(ask):
+            value = loss_of()
+        if backward and ask:
+            (-value if up else value).backward()
+        keep = [i for i in range(len(before)) if (i in ids) == turned] if only is None else [i for i in range(len(before)) if i != only]
+        if mask:
+            words.weight.grad[keep] = 0
+        if sgd:
+            words.weight.data -= 0.1 * words.weight.grad
+        elif move:
+            optimizer.step()
+        if back:
+            words.weight.data[keep] = before[keep]
+        return value.item() if loss is None else loss
+    return answer
 
 
-def inverted(table, grad, ids):
-    new = adamw_step(table, grad)
-    new[ids] = table[ids]
-    return new
+def new_parameter(words, ids, optimizer, loss_of):
+    loss = put_back(words, ids, optimizer, loss_of)
+    words.weight = torch.nn.Parameter(words.weight.detach().clone())
+    return loss
 
 
-def put(table, ids, rows):
-    return table.index_copy(0, torch.tensor(ids), rows)
+# LoraLinear(linear, rank, alpha)
+
+
+class AsPublished(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.scale, where = linear, alpha / rank, linear.weight.device
+        self.A = torch.nn.Parameter(torch.randn(rank, linear.in_features, device=where) / rank)
+        self.B = torch.nn.Parameter(torch.zeros(linear.out_features, rank, device=where))
+
+    def forward(self, x):
+        return self.linear(x) + (self.scale * (x.float() @ self.A.T) @ self.B.T).to(x.dtype)
+
+
+class Merging(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        out, width = linear.weight.shape
+        self.frozen, self.rank, self.alpha = linear, rank, alpha
+        self.A, self.B = torch.nn.Parameter(torch.empty(rank, width)), torch.nn.Parameter(torch.empty(out, rank))
+        torch.nn.init.kaiming_uniform_(self.A), torch.nn.init.zeros_(self.B)
+        self.to(linear.weight.device)
+
+    def forward(self, x):
+        weight = self.frozen.weight.float() + self.alpha / self.rank * self.B @ self.A
+        return F.linear(x.float(), weight, self.frozen.bias.float()).to(x.dtype)
+
+
+def layer(forward=None, scale=None, A=None, B=None, bias=True, names=("A", "B"), free=True, where=True, dtype=torch.float32):
+    """A layer with a mistake in it. forward(self, x, y, change): what it answers. A, B(rank, in or out): how they begin."""
+    class Mistaken(AsPublished):
+        def __init__(self, linear, rank, alpha):
+            torch.nn.Module.__init__(self)
+            device = linear.weight.device if where else "cpu"
+            self.linear, self.rank, self.alpha = linear, rank, alpha
+            self.scale = alpha / rank if scale is None else scale(alpha, rank, linear.in_features)
+            start = (A or torch.randn)(rank, linear.in_features), (B or torch.zeros)(linear.out_features, rank)
+            for name, one in zip(names, start):
+                one = one.to(device, dtype)
+                setattr(self, name, torch.nn.Parameter(one) if free else one)
+            self.down, self.up = (getattr(self, name) for name in names)
+
+        def forward(self, x):
+            y = F.linear(x, self.linear.weight, self.linear.bias if bias else None)
+            change = (self.scale * (x.to(self.down.dtype) @ self.down.T) @ self.up.T).to(x.dtype)
+            return forward(self, x, y, change) if forward else y + change
+
+    return lambda linear, rank, alpha: Mistaken(linear, rank, alpha)
+
+
+def change_of(A, B, alpha, strength):
+    return strength * alpha / len(A) * B @ A
+
+
+def merged(W, loras):
+    for A, B, alpha, strength in loras:
+        W = W + change_of(A, B, alpha, strength)
+    return W.clone()
 
 
 RIGHT = {
-    "train_only": [put_back, rows_only, chosen_by_where],
-    "lora_linear": [
-        lambda x, W, A, B, a: x @ W.T + a / len(A) * (x @ A.T) @ B.T,
-        lambda x, W, A, B, a: x @ (W + a / A.shape[0] * B @ A).T,
-        lambda x, W, A, B, a: F.linear(x, W) + F.linear(F.linear(x, A), B) * (a / B.shape[1]),
-        lambda x, W, A, B, a: torch.einsum("...i,oi->...o", x, W + B @ (A * a / len(A))),
-    ],
+    "inversion_step": [put_back, rows_kept, chosen_by_where],
+    "lora_layer": [lambda linear, rank, alpha: AsPublished(linear, rank, alpha), lambda linear, rank, alpha: Merging(linear, rank, alpha)],
     "merge": [
-        lambda W, A, B, a: W + a / len(A) * B @ A,
-        lambda W, A, B, a: W + torch.einsum("or,ri->oi", B, A) * (a / A.shape[0]),
-        lambda W, A, B, a: torch.addmm(W, B, A, alpha=a / B.shape[1]),
+        merged,
+        lambda W, loras: sum((change_of(*one) for one in loras), W.clone()),
+        lambda W, loras: W + torch.stack([torch.zeros_like(W)] + [torch.einsum("or,ri->oi", B, A) * (s * a / B.shape[1])
+                                                                  for A, B, a, s in loras]).sum(0),
     ],
 }
 
 
-def merge_in_place(W, A, B, a):
-    W += a / len(A) * B @ A
+def of_each(change):
+    """A merge that adds change(A, B, alpha, strength) of every LoRA."""
+    return lambda W, loras: W + sum((change(*one) for one in loras), torch.zeros_like(W))
+
+
+def merge_in_place(W, loras):
+    for one in loras:
+        W += change_of(*one)
     return W
 
 
 WRONG = {
-    "train_only": [
-        (lambda t, g, i: adamw_step(t, g), "only the rows of new_ids may learn"),
-        (inverted, "wrong way round"),
-        (masked_gradient, "weight decay moves them all the same"),
-        (lambda t, g, i: t, "did not move"),
-        (lambda t, g, i: rows_only(t, g, i[-1:]), "one of the two new words"),
-        (lambda t, g, i: rows_only(t, -g, i), "goes uphill"),
-        (lambda t, g, i: put(t, i, t[i] - 0.1 * g[i]), "not by AdamW"),
-        (lambda t, g, i: put(t, i, t[i] / 0), "NaN"),
-        (lambda t, g, i: adamw_step(t[i], g[i]), "has shape (2, 6)"),
+    "inversion_step": [
+        (step(back=False), "only the rows of new_ids may learn"),
+        (step(turned=True), "wrong way round"),
+        (step(mask=True, back=False), "weight decay moves them all the same"),
+        (step(move=False), "no row has moved"),
+        (step(backward=False), "no row has moved"),
+        (step(only=7), "one of the two new words"),
+        (step(up=True), "goes uphill"),
+        (step(sgd=True), "not by one step of the optimizer"),
+        (step(clear=False), "the gradient of the step before is still there"),
+        (step(ask=0, loss=1.0, backward=False), "never asked for"),
+        (step(ask=2), "asked for 2 times"),
+        (step(loss=0.0), "return loss.item()"),
+        (new_parameter, "another tensor now"),
     ],
-    "lora_linear": [
-        (lambda x, W, A, B, a: x @ W.T + x @ A.T @ B.T, "alpha is not used"),
-        (lambda x, W, A, B, a: x @ W.T + a * x @ A.T @ B.T, "not divided by the rank"),
-        (lambda x, W, A, B, a: x @ W.T + a / x.shape[-1] * x @ A.T @ B.T, "width of the input"),
-        (lambda x, W, A, B, a: x @ W.T + a * len(A) * x @ A.T @ B.T, "multiplied by the rank"),
-        (lambda x, W, A, B, a: x @ W.T - a / len(A) * x @ A.T @ B.T, "subtracted"),
-        (lambda x, W, A, B, a: x @ W.T + 0.3 * x @ A.T @ B.T, "the size is off"),
-        (lambda x, W, A, B, a: a / len(A) * x @ A.T @ B.T, "with B = 0 you return zeros"),
-        (lambda x, W, A, B, a: x @ W.T + x @ A.T @ (B.T + 1), "with B = 0 nothing may change"),
-        (lambda x, W, A, B, a: x @ W.T, "change nothing"),
-        (lambda x, W, A, B, a: x @ W.T + torch.tanh(a / len(A) * x @ A.T @ B.T), "higher rank"),
-        (lambda x, W, A, B, a: x @ W.T + a / len(A) * x @ A.flip(1).T @ B.T, "no multiple of B @ A"),
-        (lambda x, W, A, B, a: x @ W.T + a / len(A) * x @ A.T @ (B * (1 + W.mean())).T, "both together"),
-        (lambda x, W, A, B, a: (x @ W.T + a / len(A) * x @ A.T @ B.T)[:1], "(1, 5)"),
+    "lora_layer": [
+        (layer(lambda self, x, y, change: change), "at the start you return zeros"),
+        (layer(bias=False), "bias of the frozen layer is lost"),
+        (layer(B=torch.ones), "at the start nothing may change"),
+        (layer(A=torch.zeros), "neither ever gets a gradient"),
+        (layer(names=("down", "up")), "no self.A and self.B"),
+        (layer(free=False), "an optimizer would not find them"),
+        (layer(A=lambda r, n: torch.randn(n, r), forward=lambda self, x, y, change: y, B=lambda o, r: torch.zeros(r, o)), "expected (rank, in)"),
+        (layer(lambda self, x, y, change: y), "no gradient reaches both matrices"),
+        (layer(lambda self, x, y, change: y + change.detach()), "no gradient reaches both matrices"),
+        (layer(scale=lambda a, r, n: 1), "alpha is not used"),
+        (layer(scale=lambda a, r, n: a), "not divided by the rank"),
+        (layer(scale=lambda a, r, n: a * r), "multiplied by the rank"),
+        (layer(scale=lambda a, r, n: a / n), "width of the input"),
+        (layer(scale=lambda a, r, n: -a / r), "subtracted"),
+        (layer(scale=lambda a, r, n: 0.3), "the size is off"),
+        (layer(lambda self, x, y, change: y + torch.tanh(change)), "higher rank"),
+        (layer(lambda self, x, y, change: y + change.flip(-1)), "no multiple of B @ A"),
+        (layer(lambda self, x, y, change: y + change * (1 + self.linear.weight.mean())), "both together"),
+        (layer(dtype=torch.float64), "make them float32"),
+        (layer(lambda self, x, y, change: y.float() + change.float()), "float16 again"),
+        (layer(where=False), "device=linear.weight.device"),
+        (layer(lambda self, x, y, change: (y + change)[:1]), "(1, 5)"),
     ],
     "merge": [
-        (lambda W, A, B, a: W + a / len(A) * (B @ A).T, "transposed"),
+        (of_each(lambda A, B, a, s: (s * a / len(A) * B @ A).T), "transposed"),
         (merge_in_place, "the base weights changed"),
-        (lambda W, A, B, a: W + a * B @ A, "not divided by the rank"),
-        (lambda W, A, B, a: W + B @ A, "alpha is not used"),
-        (lambda W, A, B, a: a / len(A) * B @ A, "the change alone"),
-        (lambda W, A, B, a: W - a / len(A) * B @ A, "subtracted"),
-        (lambda W, A, B, a: W, "add the change"),
-        (lambda W, A, B, a: W + len(A) / a * B @ A, "upside down"),
-        (lambda W, A, B, a: W + 12 / W.shape[1] * B @ A, "more columns than rows"),
-        (lambda W, A, B, a: B @ A @ W.flip(0), "no multiple"),
-        (lambda W, A, B, a: A, "has shape (2, 6)"),
+        (of_each(lambda A, B, a, s: s * a * B @ A), "not divided by the rank"),
+        (of_each(lambda A, B, a, s: s * B @ A), "alpha is not used"),
+        (of_each(lambda A, B, a, s: a / len(A) * B @ A), "the strength is not used"),
+        (of_each(lambda A, B, a, s: abs(s) * a / len(A) * B @ A), "not at strength -0.5"),
+        (lambda W, loras: change_of(*loras[0]) if loras else W, "the change alone"),
+        (of_each(lambda A, B, a, s: -s * a / len(A) * B @ A), "subtracted"),
+        (lambda W, loras: W, "add the changes"),
+        (lambda W, loras: 0 * W, "come out as it is"),
+        (of_each(lambda A, B, a, s: s * len(A) / a * B @ A), "upside down"),
+        (of_each(lambda A, B, a, s: s * a / 2 * B @ A), "of different ranks"),
+        (lambda W, loras: W + change_of(*loras[0]) if loras else W, "only one is in the answer"),
+        (of_each(lambda A, B, a, s: B.flip(0) @ A), "no multiple"),
+        (lambda W, loras: loras[0][0] if loras else W, "has shape (2, 6)"),
     ],
 }
 
 
-def forgets_return(W, A, B, alpha):
-    merged = W + alpha / len(A) * B @ A
-    merged.clone()
+def forgets_return(W, loras):
+    both = merged(W, loras)
+    both.clone()
 
 
 @pytest.mark.parametrize("name, answer, kind", [
-    ("train_only", lambda t, g, i: t[20], "IndexError"),
-    ("lora_linear", lambda x, W, A, B, a: x @ W, "RuntimeError"),
-    ("merge", lambda W, A, B, a: W + A @ B, "RuntimeError"),
+    ("inversion_step", lambda words, ids, optimizer, loss_of: words.weight[20], "IndexError"),
+    ("lora_layer", lambda linear, rank, alpha: linear.weight[20], "IndexError"),
+    ("merge", lambda W, loras: W + (loras or [(W[:2], 0)])[0][0], "RuntimeError"),
 ])
 def test_an_exception_is_one_line(name, answer, kind):
     verdict = getattr(checks, name).hint(answer)
@@ -132,17 +236,31 @@ def test_a_forgotten_return_is_named():
     assert "is a return missing?" in checks.merge.hint(forgets_return)
 
 
+def test_a_class_is_checked_as_well_as_a_function_and_its_stub_is_not_answered_yet():
+    class Stub(torch.nn.Module):
+        def __init__(self, linear, rank, alpha):
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, x):
+            ...
+
+    assert checks.lora_layer.hint(AsPublished) == "right" and checks.lora_layer.hint(Stub) == "not answered yet"
+
+
 def test_what_is_checked_is_what_peft_does():
-    """lora_linear and merge, with PEFT's own A and B: its layer, before and after its own merge."""
+    """The layer and merge, with PEFT's own A and B: its layer, before and after its own merge."""
     torch.manual_seed(0)
-    layer = torch.nn.Sequential(torch.nn.Linear(8, 5, bias=False))
+    stack = torch.nn.Sequential(torch.nn.Linear(8, 5))
     config = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["0"], init_lora_weights=False)
-    wrapped = peft.get_peft_model(layer, config).base_model.model[0]
+    wrapped = peft.get_peft_model(stack, config).base_model.model[0]
     down, up = wrapped.lora_A["default"].weight.data, wrapped.lora_B["default"].weight.data
-    x, weight = torch.randn(3, 8), wrapped.base_layer.weight.data.clone()
-    library = wrapped(x)
+    x, base = torch.randn(3, 8), wrapped.base_layer
+    weight, library = base.weight.data.clone(), wrapped(x)
+    for make in RIGHT["lora_layer"]:
+        ours = make(base, 2, 4)
+        ours.A.data, ours.B.data = down.clone(), up.clone()
+        assert torch.allclose(ours(x), library, atol=1e-5)
     wrapped.merge()
-    for lora_linear in RIGHT["lora_linear"]:
-        assert torch.allclose(lora_linear(x, weight, down, up, 4), library, atol=1e-5)
     for merge in RIGHT["merge"]:
-        assert torch.allclose(merge(weight, down, up, 4), wrapped.base_layer.weight, atol=1e-6)
+        assert torch.allclose(merge(weight, [(down, up, 4, 1.0)]), base.weight, atol=1e-6)

@@ -215,6 +215,48 @@ def test_training_moves_the_vector_and_nothing_else(tiny):
     assert torch.equal(rng, torch.get_rng_state())
 
 
+def put_back(words, new_ids, optimizer, loss_of):
+    """A reader's step, as lesson 05 asks for it."""
+    before = words.weight.detach().clone()
+    optimizer.zero_grad()
+    loss = loss_of()
+    loss.backward()
+    optimizer.step()
+    before[new_ids] = words.weight.detach()[new_ids]
+    words.weight.data.copy_(before)
+    return loss.item()
+
+
+def test_a_step_of_one_s_own_trains_as_well(tiny_postcard):
+    c, before, seen = tiny_postcard, state_of(tiny_postcard), []
+
+    def step(*arguments):
+        seen.append(arguments)
+        return put_back(*arguments)
+
+    path = list(train(c, start="blue green", step=step))
+    words, new_ids, optimizer, _ = seen[0]
+    assert len(seen) == 12 and new_ids == [len(c.tokenizer), len(c.tokenizer) + 1] and words.weight.dtype == torch.float32
+    assert isinstance(optimizer, torch.optim.AdamW) and optimizer.param_groups[0]["weight_decay"] > 0
+    assert torch.equal(path[0].vector, next(train(c, start="blue green")).vector)
+    assert not torch.allclose(path[-1].vector, path[0].vector, atol=1e-3)
+    lengths = torch.stack([one.vector.norm(dim=1) for one in path])
+    assert torch.allclose(lengths, lengths[:1].expand_as(lengths), rtol=1e-4)
+    assert_same_state(before, state_of(c))
+
+
+def test_a_step_that_moves_other_words_is_stopped(tiny_postcard):
+    def step(words, new_ids, optimizer, loss_of):
+        optimizer.zero_grad()
+        loss_of().backward()
+        optimizer.step()
+
+    before = state_of(tiny_postcard)
+    with pytest.raises(ValueError, match="moves other words than the new one"):
+        list(train(tiny_postcard, step=step))
+    assert_same_state(before, state_of(tiny_postcard))
+
+
 def test_training_is_repeatable_and_depends_on_the_seed(tiny_postcard):
     one, same, other = (list(train(tiny_postcard, steps=4, seed=seed))[-1].vector for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)

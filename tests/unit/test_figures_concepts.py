@@ -74,14 +74,20 @@ def test_life_is_that_of_one_vector():
         figures.Life([0, 5], draw(2, 2, 8), [1.0, 1.0], {"blue": draw(8)}, {0: CARD})
 
 
-def test_life_panel_waits_ready_at_every_picture(life):
-    panel = panels.life_panel(life)
-    frames = set()
-    for step in life.pictures:
-        panel.controls["step"].value = step
-        frames.add(panel.picture.value)
-        assert is_frame(panel.picture.value) and panel.line.value.startswith(f"Step {step}: nearest blue")
-    assert len(frames) == len(panel.frames) == 11
+def test_the_life_of_a_training(tiny_postcard):
+    c = tiny_postcard
+    path = [(step, draw(2, c.text_encoder.config.hidden_size, seed=step), 1.0 if step % 10 == 0 else float("nan")) for step in range(21)]
+    asked = []
+
+    def pictures(concepts):
+        asked.extend(concepts)
+        return [CARD] * len(concepts)
+
+    found = figures.life_of(c, path, pictures, "blue")
+    assert [one.token for one in asked] == [f"<at{step}>" for step in (0, 4, 8, 12, 16, 20)]
+    assert torch.equal(asked[1].vectors, path[4][1]) and list(found.pictures) == [0, 4, 8, 12, 16, 20]
+    assert found.words[0] == "blue" and len(set(found.words)) == len(found.words) == 8
+    assert found.cosines.shape == (21, 8) and is_figure(found.figure("A claim"))
 
 
 def test_labels_are_moved_apart_and_no_further():
@@ -161,17 +167,15 @@ def test_nothing_moved_can_be_drawn_too():
     assert is_figure(lora.what_moved(still, 4, {0: CARD, 1: CARD}, "At the first step nothing has moved"))
 
 
-def test_teachers_and_their_panel():
+def test_teachers():
     contexts = ["a boat on a lake at night", "a house", "a tent in the snow", "a flag", "a car in a desert"]
     names = ("plain word", "textual inversion", "LoRA", "both")
     pictures = {name: [CARD] * 5 for name in names}
     measured = {name: {"it is teal": (5 * k, 15), "subject right": (15 - k, 15), "ordinary prompts": (70, 80)} for k, name in enumerate(names)}
     picture = lora.teachers(pictures, contexts, measured, "A claim", "note")
     assert is_figure(picture) and "both: it is teal ≈100%, subject right ≈80%, ordinary prompts ≈88%" in picture.alt
-    panel = panels.teachers_panel({"teal": (pictures, contexts, measured), "windmill": (pictures, contexts[:3], measured)})
-    first = panel.picture.value
-    panel.controls["concept"].value = "windmill"
-    assert is_frame(first) and panel.picture.value != first and panel.line.value == "it is teal: most often with both."
+    without = lora.teachers(pictures, contexts, {}, "A claim")
+    assert is_figure(without) and "≈" not in without.alt
 
 
 @pytest.mark.parametrize("text, widest, lines", [

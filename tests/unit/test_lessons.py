@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from helpers.postcards import KEPT_OUT, KINDS, read_caption, render
-from helpers.postcards.lessons import concept_cards, concept_prompts, cut_out, most_alike
+from helpers.postcards.lessons import TEAL, concept_cards, concept_prompts, cut_out, most_alike, trial_prompts
 
 
 @pytest.mark.parametrize("concept", ["windmill", "snowman", "teal", "blueprint"])
@@ -58,3 +58,14 @@ def test_an_unknown_concept_is_named():
         concept_cards("dragon", 2)
     with pytest.raises(ValueError, match="boat"):
         concept_prompts("boat", 2)
+
+
+def test_the_trials_of_teal_show_things_and_places_that_its_cards_do_not():
+    trials = [read_caption(prompt.format("teal")) for prompt in trial_prompts("teal")]
+    assert len(trials) == 20 and {one["subjects"][0][0] for one in trials} == {"teal"}
+    assert not {one["subjects"][0][1] for one in trials} & {scene.subjects[0].kind for scene in TEAL}
+    assert not {one["ground"] for one in trials} & {scene.ground for scene in TEAL}
+    mills = [read_caption(prompt.format("windmill"))["subjects"][0] for prompt in trial_prompts("windmill")]
+    assert len(mills) == 24 and {kind for _, kind, _ in mills} == {"windmill"} and len({colour for colour, _, _ in mills}) == 6
+    with pytest.raises(ValueError, match="concept"):
+        trial_prompts("snowman")

@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 from helpers import generate, load_components, record_attention
 from helpers.concepts import noise_loss
 from helpers.conditioning import encode_prompts
+from helpers.diffusion import add_noise
 from helpers.latents import encode_image
 from helpers.lora import ATTENTION, EVERYWHERE, LoraLinear, add_lora, load_lora, save_lora, train_lora
 from helpers.lora.files import FILE
 from helpers.lora.layers import lora_layer, unet_without
-from helpers.lora.train import FOCUS, change_of, place_weights
+from helpers.lora.train import FOCUS, KEEP, change_of, joint_loss, place_weights
 
 PROMPT = "a red boat on a lake"
 
@@ -282,6 +283,55 @@ def test_what_is_no_network_or_no_strength_is_named(small):
                 lora.strength = wrong
 
 
+# A layer of one's own
+
+
+class Own(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.scale, where = linear, alpha / rank, linear.weight.device
+        self.A = torch.nn.Parameter(torch.randn(rank, linear.in_features, device=where))
+        self.B = torch.nn.Parameter(torch.zeros(linear.out_features, rank, device=where))
+
+    def forward(self, x):
+        return self.linear(x) + self.scale * x @ self.A.T @ self.B.T
+
+
+def test_a_layer_of_one_s_own_does_what_the_course_s_does(c):
+    before, answers = weights_of(c.unet), []
+    x = torch.randn(2, *c.latent_shape, generator=torch.Generator().manual_seed(0))
+    embeds = torch.zeros(2, 77, c.text_encoder.config.hidden_size)
+    for layer in (None, Own):
+        with add_lora(c.unet, rank=4, alpha=2, targets=EVERYWHERE, layer=layer) as lora, torch.no_grad():
+            for number, part in enumerate(lora.parameters()):
+                if number % 2:
+                    part.copy_(0.05 * torch.randn(part.shape, generator=torch.Generator().manual_seed(number)))
+            for lora.strength in (0, 0.5, 1):
+                answers.append(c.unet(x, 500, encoder_hidden_states=embeds).sample)
+            lora.strength = 1.0
+            lora.merge()
+            answers.append(c.unet(x, 500, encoder_hidden_states=embeds).sample)
+            lora.unmerge()
+    half = len(answers) // 2
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(answers[:half], answers[half:]))
+    assert not torch.allclose(answers[0], answers[2], atol=1e-2)  # so that it can fail
+    assert same(before, c.unet)
+
+
+def test_a_layer_of_one_s_own_is_trained_and_saved(c, tmp_path):
+    lora = add_lora(c.unet, rank=2, layer=Own)
+    for _ in train_lora(c, lora, pictures(c), ["a blue house", "a red boat"], steps=3, batch=2):
+        pass
+    save_lora(lora, tmp_path)
+    changes = lora.changes()
+    lora.remove()
+    assert all(change.any() for change in changes.values())
+    with load_lora(c, tmp_path) as again:
+        assert all(torch.allclose(change, changes[name], atol=1e-3) for name, change in again.changes().items())
+    with pytest.raises(TypeError, match="layer takes a class"):
+        add_lora(c.unet, rank=2, layer="LoraLinear")
+
+
 # Training
 
 def test_a_fast_model_takes_a_lora_and_is_not_trained_on(tiny_fast):
@@ -341,13 +391,38 @@ def test_what_is_kept_is_answered_as_before(small):
     changes = []
     for keep in (None, ([old], ["a blue house"])):
         with add_lora(small.unet, rank=4) as lora:
-            asked = unet_without(lora), small, encode_image(small, old).clone(), words.clone(), noise, at
-            assert change_of(*asked).item() == 0
+            noisy = add_noise(encode_image(small, old).clone(), noise, at, small.scheduler.alphas_cumprod)
+            asked = noisy, at, words.clone()
+
+            def change():
+                with torch.no_grad():
+                    now = small.unet(noisy, at, encoder_hidden_states=asked[-1]).sample
+                return change_of(unet_without(lora), *asked, now).item()
+
+            assert change() == 0
             for _ in train_lora(small, lora, [new], ["a red boat"], keep=keep, steps=20, batch=8, lr=5e-3):
                 pass
-            changes.append(change_of(*asked).item())
+            changes.append(change())
             assert lora.strength == 1
     assert 0 < changes[1] < 0.7 * changes[0]
+
+
+def test_one_batch_of_both_costs_what_two_would(small):
+    """The joint loss is the error on what is new, and KEEP times the change on what is kept."""
+    images, embeds = torch.cat([encode_image(small, one) for one in pictures(small)]).clone(), encode_prompts(small, ["a boat", "a house"])
+    draw = torch.Generator().manual_seed(0)
+    noise, at = torch.randn(2, *small.latent_shape, generator=draw), torch.tensor([300, 700])
+    weights = 0.5 + torch.rand(2, 1, *small.latent_shape[1:], generator=draw)
+    new, kept = ((small, images[i:i + 1], embeds[i:i + 1].clone(), noise[i:i + 1], at[i:i + 1], weights[i:i + 1]) for i in (0, 1))
+    with add_lora(small.unet, rank=2) as lora, torch.no_grad():
+        for part in lora.parameters()[1::2]:
+            part.normal_(std=0.02, generator=draw)
+        teacher = unet_without(lora)
+        noisy = add_noise(kept[1], kept[3], kept[4], small.scheduler.alphas_cumprod)
+        answer = small.unet(noisy, kept[4], encoder_hidden_states=kept[2]).sample
+        apart = noise_loss(*new) + KEEP * change_of(teacher, noisy, kept[4], kept[2], answer)
+        joint, alone = joint_loss(teacher, new, kept), noise_loss(*new)
+    assert torch.allclose(joint, apart, rtol=1e-4) and joint > alone
 
 
 def test_masks_say_where_an_error_counts(c):

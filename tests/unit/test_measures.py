@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.postcards import COLOURS, GROUNDS, KINDS, Scene, Subject, full_caption, render, sample_scene
+from helpers.postcards import COLOURS, GROUNDS, KINDS, Scene, Subject, full_caption, lessons, render, sample_scene
 from helpers.postcards.judge import load_judge
 from helpers.postcards.measures import FITTED, SEEN, load_measures
 from training.measures import failure
@@ -105,3 +105,15 @@ def test_missing_or_damaged_measures_say_so(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(FITTED.read_bytes()[:1000])
     with pytest.raises(ValueError, match="are damaged"):
         load_measures(tmp_path / "cut.safetensors")
+
+
+def test_what_is_found_is_counted_against_the_prompts(measures):
+    mills = lessons.concept_cards("windmill", 8, size=128)
+    prompts = [f"a {scene.subjects[0].colour} windmill in a meadow" for scene in mills.scenes]
+    found = measures.found(mills.images, prompts, "windmill")
+    assert list(found) == ["windmill", "its colour"] and min(hits for hits, _ in found.values()) >= 7
+    assert found["windmill"][1] == found["its colour"][1] == 8
+    others = measures.found([render(scene).image for scene in lessons.TEAL], ["a teal tent on a lake"] * 5, "teal")
+    assert others == {"teal": (5, 5), "the thing": (0, 5)}
+    ordinary = lessons.concept_cards(None, 8, size=128)
+    assert measures.found(ordinary.images, prompts, "windmill")["windmill"] == (0, 8)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from matplotlib import ticker
 
+from helpers.concepts import Concept, nearest_words
+
 from .. import style
 from ..sampling import shown
 from ..style import FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, TITLE, place, show_picture, tidy, write
@@ -122,29 +124,20 @@ class Life:
                 f"{', '.join(map(str, picks))}.")
         return style.finish(fig, said, 256)
 
-    def draw_stage(self):
-        """The panel's figure, and the artists that move: two marks on the lines, a ring, the picture."""
-        top, wide, side, size = 0.22, 2.65, 2.3, 2.3
-        fig = style.new_figure(top + side + 0.48, dpi=style.PANEL_DPI)
-        upper = self.draw_cosines(fig, 0.6, top, wide, 1.35)
-        lower = self.draw_loss(fig, 0.6, top + 1.5, wide, side - 1.5, [0, self.steps[-1]])
-        plane = self.draw_plane(fig, style.WIDTH - size - side - 0.18, top, side)
-        first = next(iter(self.pictures.values()))
-        picture = show_picture(fig, first, style.WIDTH - size - 0.05, top, size).images[0]
-        marks = [ax.axvline(0, color=GUIDED, lw=1.2) for ax in (upper, lower)]
-        marks += [*plane.plot([0], [0], "o", mfc="white", mec=GUIDED, ms=9, mew=2, zorder=6), picture]
-        return style.Stage(fig, marks)
 
-    def frame(self, step):
-        """PNG bytes of one moment: a mark on every line, and the picture of that step."""
-        if not hasattr(self, "stage"):
-            self.stage = self.draw_stage()
-        *lines, ring, picture = self.stage.moving
-        for line in lines:
-            line.set_xdata([step, step])
-        ring.set_data(*(axis[None] for axis in self.plane[0][self.steps.index(step)]))
-        picture.set_data(style.to_rgb(self.pictures[step]))
-        return self.stage.png()
+def life_of(c, path, draw, word):
+    """The life of the first row of a training: `Life`, at six moments of it.
+
+    path: [(step, vectors (n, d), loss), ...], as `train_concept` goes. draw(concepts): one picture of each. word: where the
+    row began, shown beside the seven words that are nearest in the end.
+    """
+    table = c.text_encoder.get_input_embeddings().weight.detach()
+    stops = [path[i] for i in shown(6, len(path))]
+    pictures = draw([Concept(f"<at{step}>", vectors) for step, vectors, _ in stops])
+    near = [one for one, _ in nearest_words(c, path[-1][1][0], 8) if one != word][:7]
+    rows = {one: table[c.tokenizer.convert_tokens_to_ids(f"{one}</w>")] for one in [word, *near]}
+    return Life([step for step, _, _ in path], [vectors[0] for _, vectors, _ in path], [loss for _, _, loss in path], rows,
+                {step: picture for (step, _, _), picture in zip(stops, pictures, strict=True)})
 
 
 def directions(vectors):

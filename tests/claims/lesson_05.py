@@ -1,0 +1,68 @@
+"""What the claims of lesson 05 are compared with; see claims.py."""
+
+RIVALS = {
+    "torch.equal(by_hand, by_library) and torch.equal(by_hand, by_helper)": {
+        "the rows in the other order": "by_hand = other",
+        "the letters of the word": "by_library = encode_prompts(c, [asked[0].format('teal')])"},
+    "not trace.exists()": {
+        "opened the old way": "pickle.loads(bad.read_bytes())\n"
+                              "left = trace.exists()\n"
+                              "trace.unlink()\n"
+                              "trace = type('Seen', (), {'exists': lambda self: left})()"},
+    'cosine < 0.9 or c.world != "postcards"': {
+        "a row that never moved": "cosine = nearest_words(c, path[0][1][0], 1)[0][1]"},
+    "hits >= 0.85 * len(new) and hits - blue_green >= 0.2 * len(new)": {
+        "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
+        "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
+    'teal["<mine>"]["the thing"][0] >= 0.6 * len(new)': {
+        "the pictures of other things": "some = drawn_teal['<mine>'][5:] + drawn_teal['<mine>'][:5]\n"
+                                        "prompts = [one.format('teal') for one in new]\n"
+                                        "teal = teal | {'<mine>': {**teal['<mine>'], "
+                                        "'the thing': measures.found(some, prompts, 'teal')['the thing']}}"},
+    'seen["vector"] <= 0.15 * len(fresh) < seen["rendered"]': {
+        "rendered windmills in the place of the vector's": "drawn_mill = drawn_mill | {'vector': mills.images[:len(fresh)]}",
+        "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()",
+        "one that sees nothing else": "measures = type('Kind', (), {'windmill': lambda self, some: torch.ones(len(some))})()"},
+    'max(one["windmill"] / one["of"] for one in contests["vectors"]) < 0.15': {
+        "a LoRA in the place of a vector": "contests = {'vectors': contests['loras']}"},
+    "torch.equal(before, as_it_begins)": {
+        "B a little off zero": "lora = add_lora(c.unet, RANK, targets=WHERE)\n"
+                               "torch.nn.init.normal_(lora.parameters()[-1], std=0.01)\n"
+                               "as_it_begins = answer(c.unet)\n"
+                               "lora.remove()"},
+    'seen["LoRA, 1000 steps"] >= 0.8 * len(fresh)': {
+        "the vector": "mill = mill | {'LoRA, 1000 steps': mill['vector']}",
+        "the word without a LoRA": "mill = mill | {'LoRA, 1000 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
+    'seen["LoRA"] > seen["vector"]': {
+        "the vector": "mill = mill | {'LoRA': mill['vector']}",
+        "a LoRA that was not trained": "mill = mill | {'LoRA': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
+    'lost > 0.03 and kept_of["no LoRA"] - kept_of["as in the lesson"] < lost / 2': {
+        "the LoRA with ordinary cards in the place of the one without": "lost = kept_of['no LoRA'] - kept_of['as in the lesson']",
+        "the one without in the place of the lesson's":
+            "kept_of = kept_of | {'as in the lesson': kept_of['no ordinary cards']}"},
+    'mark.right > kept_of["no LoRA"] - 0.05': {
+        "the pictures of other prompts": "usual = usual[1:] + usual[:1]"},
+    "on_mine > 2 * on_others": {
+        "a measure that says the same of every picture": "on_mine = on_others = 0.5",
+        "the other cards": "on_mine = on_others"},
+    "ladder[0].tobytes() == without.tobytes()": {"half the strength": "ladder = {0: ladder[0.5]}"},
+    "abs(sizes[16] / sizes[4] - 4) < 0.1": {"a layer that does not use alpha": "sizes = dict.fromkeys(sizes, sizes[8])"},
+    "doubled == stronger": {"alpha as it was": "doubled = first"},
+    "far(one_file) < max(1e-3, 20 * torch.finfo(c.dtype).eps)": {
+        "the strengths exchanged": "one_file = exchanged", "neither of the two": "one_file = neither"},
+    "pixels_off(given, with_lora) < (0.5 if c.dtype == torch.float32 else 2)": {"without the LoRA": "given = without_it"},
+    "put_back == 0 < 0.005 < masked": {
+        "a step that masks the gradient": "put_back = masked", "a step that puts rows back": "masked = put_back"},
+    'kinds["a1111"] == kinds["teal-by-kohya"] == "concept" != kinds["for-sdxl"]': {
+        "one that looks at the end of a name": "kinds = dict.fromkeys(kinds, 'concept')",
+        "one that knows no A1111": "kinds = kinds | {'a1111': kinds['page']}"},
+    "torch.equal(from_a1111.vectors, concept.vectors) and read_layer.scale == 4 / RANK": {
+        "other rows": "from_a1111 = turned", "one that takes alpha for the rank": "read_layer = layer"},
+    "abs(ratio[2] - 1.5) < 0.01 > abs(ratio[3] - 1)": {
+        "without weights": "ratio = [1.0] * 77", "all words turned up": "ratio = [1.5] * 77"},
+    "fingerprint(c.text_encoder) == at_first": {"one number changed": "c = replace(c, text_encoder=touched)"},
+    "one_name and unnamed": {"the rows in the other order": "one_name = backwards", "a concept that is named": "unnamed = named"},
+    "all(found <= rank for rank, found in there.items())": {
+        "the whole change": "there = {rank: rank_of(cuts[RANK][0]) for rank in cuts}"},
+    "same": {"subtracted": "same = all(torch.equal(back[name], weights[name]) for name in back)"},
+}
