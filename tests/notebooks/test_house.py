@@ -11,7 +11,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import imports, setup_cell, verified
+from tools import glossary, imports, setup_cell, verified
 from versions import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,3 +174,18 @@ def test_an_import_from_a_room_above_is_noticed(tmp_path):
     wrong = [one for one in imports.against_the_order(found) if "no such room" not in one]
     assert wrong == ["new has no place in ORDER.", "files imports from lora, which does not stand before it.",
                      "lora imports from panels, which does not stand before it."]
+
+
+# --- the glossary
+
+def test_every_word_of_the_glossary_stands_in_bold_where_the_page_says():
+    text = glossary.PAGE.read_text(encoding="utf-8")
+    assert len(glossary.ROW.findall(text)) >= 60
+    assert glossary.with_places(text, glossary.places(sorted((ROOT / "notebooks").glob("*.ipynb")))) == text, "run python -m tools.glossary"
+
+
+def test_a_word_that_no_lesson_shows_is_noticed():
+    with pytest.raises(ValueError, match="No lesson has these in bold: flux capacitor"):
+        glossary.with_places("| **flux capacitor** | What makes time travel possible. | |\n", {"score": ("01.ipynb", "What")})
+    assert glossary.with_places("| **score** | A direction. | |\n", {"score": ("01.ipynb", "What")}) == (
+        "| **score** | A direction. | [01](../notebooks/01.ipynb), What |\n")
