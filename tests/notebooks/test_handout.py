@@ -22,7 +22,7 @@ def test_solutions_are_out_of_sight_and_still_run(file):
     assert all(not cell.get("outputs") for cell in given["cells"])
     text = "\n".join("".join(cell["source"]) for cell in given["cells"])
     for number, source in key.items():
-        defined = next(line for line in source.splitlines() if line.startswith("def "))
+        defined = next(line for line in source.splitlines() if line.startswith(("def ", "class ")))
         assert defined not in text and source.strip() not in text
     pairs = [("".join(new["source"]), "".join(old["source"])) for new, old in zip(given["cells"], notebook["cells"])]
     changed = [(new, old) for new, old in pairs if new != old]
