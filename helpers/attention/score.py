@@ -172,7 +172,7 @@ def word_maps(c, scenes, timesteps=(100, 300, 500, 700), words="subjects", pooli
 
     pooling: arguments of `heatmap`; None: the default. The rest as for `score_maps`; of several words {words: (heats, masks)}.
     """
-    pooling = _poolings({"default": {} if pooling is None else pooling})["default"]
+    pooling = {} if pooling is None else inputs.table(pooling, "pooling", "arguments of heatmap by name, {name: value}", least=0)
     wanted = _asked(c, scenes, timesteps, words, seed, batch)
     found = {one: ([], []) for one in wanted}
     for _, _, asked, mask, heat, tokens, _ in _maps(c, scenes, timesteps, wanted, seed, batch):
