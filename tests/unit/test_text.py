@@ -126,7 +126,7 @@ def test_no_line_of_a_panel_holds_text_that_is_not_escaped():
                 bare = [ast.unparse(value.value) for value in result.values
                         if isinstance(value, ast.FormattedValue) and value.format_spec is None]
                 assert not bare, f"{file.name}, line {readout.lineno}: {bare}"
-    assert found >= 15, "the panels are written in another way: this test looks at hardly any"
+    assert found >= 13, "the panels are written in another way: this test looks at hardly any"
 
 
 EVIL = "<img src=x onerror=alert(1)>&amp;$"
