@@ -39,10 +39,10 @@ def pin(package: str) -> str:
     return next(line for line in lines if line.startswith(f"{package}=="))
 
 
-def run(*command, quiet: bool = False, **options) -> bool:
+def run(*command, quiet: bool = False) -> bool:
     """Run a command in the course's folder; returns whether it went well. quiet: its complaints are not shown."""
     hide = subprocess.DEVNULL if quiet else None
-    return subprocess.run([*map(str, command)], cwd=ROOT, stderr=hide, **options).returncode == 0
+    return subprocess.run([*map(str, command)], cwd=ROOT, stderr=hide).returncode == 0
 
 
 def up_to_date(folder: Path) -> bool:

@@ -48,7 +48,7 @@ def pointing_hit(heat, mask):
     """
     heat, mask = _map(heat), _mask(mask)
     height, width = heat.shape
-    row, column = np.unravel_index(np.argmax(heat), (height, width))
+    row, column = _peak(heat)
     return bool(mask[int((row + 0.5) * len(mask) / height), int((column + 0.5) * mask.shape[1] / width)])
 
 
@@ -62,8 +62,7 @@ def iou(heat, mask, threshold=0.4):
     if np.shape(heat) != np.shape(mask):
         raise ValueError(f"The map is {np.shape(heat)}, the mask {np.shape(mask)}: "
                          f"use heatmap(..., size=len(mask)).")
-    hot = np.asarray(heat) > threshold
-    return float((hot & mask).sum() / max(1, (hot | mask).sum()))
+    return float(_ious(heat, mask, (threshold,))[0])
 
 
 def _map(heat):
@@ -152,7 +151,7 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
     for number, thing, asked, mask, heat, tokens, others in _maps(c, scenes, timesteps, wanted, seed, batch):
         heats = {name: heat(tokens, pooling) for name, pooling in poolings.items()}
         heats |= {"shuffled words": heat(rng.choice(others))} if others else {}
-        scored = {name: (_peak(map_), pointing_hit(map_, mask), _ious(map_, mask))
+        scored = {name: (_peak(map_), pointing_hit(map_, mask), _ious(map_, mask, THRESHOLDS))
                   for name, map_ in (heats | {"centre prior": prior}).items()}
         for one in asked:
             masks[one][thing].append(mask)
@@ -231,9 +230,9 @@ def _peak(heat):
     return np.unravel_index(np.argmax(heat), np.shape(heat))
 
 
-def _ious(heat, mask):
-    """The overlap of a map and a mask at each of THRESHOLDS."""
-    hot = np.asarray(heat) > np.reshape(THRESHOLDS, (-1, 1, 1))  # (thresholds, H, W)
+def _ious(heat, mask, thresholds):
+    """Intersection over union of a mask and the part of a map that is above each of these thresholds: (thresholds,)."""
+    hot = np.asarray(heat) > np.reshape(thresholds, (-1, 1, 1))  # (thresholds, H, W)
     both = (hot & mask).sum((1, 2))
     return both / np.maximum(1, hot.sum((1, 2)) + mask.sum() - both)
 

@@ -4,7 +4,7 @@ import numpy as np
 from helpers.pictures import upright
 
 from . import style
-from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture
+from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture
 from .style import tidy, write
 
 START, PAD = "#00573F", "#DDDDDD"

@@ -162,13 +162,13 @@ class ConceptStudio(Studio):
             known = ", ".join([NONE, *self.library])
             if inputs.text(start[name], name, f"one of {known}") not in (NONE, *self.library):
                 raise ValueError(f"There is no {name} {inputs.shown(start[name])}: use one of {known}.")
-        mine = {"concept": menu("concept", [NONE, *self.library], start["concept"]),
-                "second": menu("and", [NONE, *self.library], start["second"]), "own": text("a file of your own", start["own"])}
+        sources = {"concept": menu("concept", [NONE, *self.library], start["concept"]),
+                   "second": menu("and", [NONE, *self.library], start["second"]), "own": text("a file of your own", start["own"])}
+        mine = {}
         for name, strength in self.STRENGTHS.items():
-            mine[strength] = number(strength, start[strength], -1, 2, 0.25)
-            mine[strength].description, mine[strength].layout.width = "strength, if a LoRA", "420px"
-            named(mine[strength])
-        mine = {name: mine[name] for pair in self.STRENGTHS.items() for name in pair}
+            dial = number(strength, start[strength], -1, 2, 0.25)
+            dial.description, dial.layout.width = "strength, if a LoRA", "420px"
+            mine |= {name: sources[name], strength: named(dial)}
         if self.c.text_encoder.config.hidden_size == HUB_WIDTH:
             mine["hub"] = text(f"{ON_HUB}/", start.get("hub", ""))
         return mine | super().make_controls(start)

@@ -2,7 +2,6 @@
 
 import torch
 import torch.nn.functional as F
-from helpers.checks import conditioning as checks
 
 
 def loss(images, texts, scale, normal=True, both=True, invert=False):

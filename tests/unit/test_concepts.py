@@ -8,6 +8,7 @@ from helpers.concepts import (Concept, Progress, loaded, nearest_words, noise_lo
                               train_concept)
 from helpers.conditioning import encode_prompts, split_prompt, token_positions, too_long
 from PIL import Image
+from test_checks_concepts import put_back
 
 
 def vectors_like(c, n=1, seed=1):
@@ -213,18 +214,6 @@ def test_training_moves_the_vector_and_nothing_else(tiny):
     assert all(torch.equal(weight, unet[name]) for name, weight in tiny.unet.state_dict().items())
     assert all(weight.grad is None for weight in (*tiny.unet.parameters(), *tiny.text_encoder.parameters()))
     assert torch.equal(rng, torch.get_rng_state())
-
-
-def put_back(words, new_ids, optimizer, loss_of):
-    """A reader's step, as lesson 05 asks for it."""
-    before = words.weight.detach().clone()
-    optimizer.zero_grad()
-    loss = loss_of()
-    loss.backward()
-    optimizer.step()
-    before[new_ids] = words.weight.detach()[new_ids]
-    words.weight.data.copy_(before)
-    return loss.item()
 
 
 def test_a_step_of_one_s_own_trains_as_well(tiny_postcard):
