@@ -336,7 +336,7 @@ def test_what_a_loader_reads_the_library_offers_and_the_studio_brings_in(ours, t
     library = find_concepts(ours, tmp_path)
     assert len(library) == 2 * len(LAYOUTS) + 2 * len(CONCEPTS) + 2 and {"two/one.safetensors", "two/other.safetensors"} <= set(library)
     for name, source in library.items():
-        model, concepts = brought_in(ours, [source], 0.5)
+        model, concepts = brought_in(ours, [(source, 0.5)])
         assert is_lora(source) == name.startswith(("folder", "file", "two")) == (not concepts)
         if concepts:
             assert call_of(source) == concepts[0].token

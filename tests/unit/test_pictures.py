@@ -285,9 +285,9 @@ def test_pictures_that_two_threads_save_keep_their_settings():
     thread = threading.Thread(target=show)
     thread.start()
     try:
-        saved = [png(picture, {"seed": 1}) for _ in range(581)]
+        saved = [png(picture, {"prompt": "a boat", "seed": 1}) for _ in range(581)]
     finally:
         stop.set()
         thread.join()
     texts = [Image.open(io.BytesIO(one)).text for one in saved]
-    assert texts == [{"parameters": "seed: 1"}] * 581 and next(others) > 20
+    assert texts == [{"parameters": "a boat\nSeed: 1, Size: 32x32"}] * 581 and next(others) > 20

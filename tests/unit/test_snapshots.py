@@ -277,7 +277,7 @@ def test_the_unet_without_a_lora_is_the_one_before_it(c, below):
 
 def test_brought_in_leaves_the_model_as_it_is(c, shelf):
     plain = generate(c, PROMPT, steps=3)
-    model, _ = brought_in(c, [shelf / "windmill"], 1.0)
+    model, _ = brought_in(c, [(shelf / "windmill", 1.0)])
     assert same(generate(c, PROMPT, steps=3), plain) and not same(generate(model, PROMPT, steps=3), plain)
 
 
