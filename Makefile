@@ -19,7 +19,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser verify notebooks links handout collect bench train concepts clean
+.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser verify notebooks links handout collect site bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,14 @@ handout: $(READY)  ## write handout/: the notebooks without worked solutions; ha
 collect: $(READY)  ## turn what a class handed in into a table and a page: FOLDER=path
 	$(PY) -m tools.collect $(FOLDER)
 
+$(VENV)-site/.ready: site/requirements.txt
+	$(PYTHON) -m venv $(VENV)-site
+	$(VENV)-site/bin/python -m pip install -q -r site/requirements.txt
+	@touch $@
+
+site: $(VENV)-site/.ready  ## build the lessons and pages as a site to read, site/build/html; ARGS=linkcheck
+	$(VENV)-site/bin/python -m tools.site $(ARGS)
+
 bench: $(READY)  ## measure speed and memory, write the README's table; ARGS="picture growth": only these
 	$(OFFLINE) $(PY) -m benchmarks $(ARGS)
 
@@ -84,5 +92,5 @@ concepts: $(READY)  ## train the concept library anew, some minutes; ARGS="teal 
 	$(OFFLINE) $(PY) -m tools.make_concepts $(ARGS)
 
 clean:  ## remove the environment and caches (training runs stay)
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest build dist *.egg-info .pytest_cache
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest $(VENV)-site site/build build dist *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

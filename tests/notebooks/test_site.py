@@ -1,0 +1,49 @@
+"""What `make site` lays out for Sphinx (the building itself is run by CI): every page, and no word or picture lost."""
+import json
+import re
+
+from tools.site import BADGE, LINK, ROOT, alt_texts, lay_out
+
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def cells_of(file):
+    return json.loads(file.read_text(encoding="utf-8"))["cells"]
+
+
+def test_every_lesson_stands_there_with_the_words_of_its_pictures(tmp_path):
+    lay_out(tmp_path / "sources", None)
+    assert len(LESSONS) == 5
+    for lesson in LESSONS:
+        laid = cells_of(tmp_path / "sources" / "notebooks" / lesson.name)
+        for before, after in zip(cells_of(lesson), laid, strict=True):
+            assert before["cell_type"] == after["cell_type"] and before.get("outputs") == after.get("outputs")
+            if texts := alt_texts(before):
+                said = after["metadata"]["mystnb"]["image"]["alt"]
+                assert all(" ".join(text.split()) in " ".join(said.split()) for text in texts)
+            title = "".join(before["source"]).partition("\n")[0]
+            assert ("hide-input" in after["metadata"].get("tags", [])) == title.startswith("# @title ")
+        assert sum(bool(alt_texts(cell)) for cell in laid) >= 10
+
+
+def test_a_link_leads_to_a_page_or_the_repository_or_is_plain_words(tmp_path):
+    lay_out(tmp_path / "plain", None)
+    lay_out(tmp_path / "published", "https://github.com/somebody/course/blob/main")
+    for kind in ("plain", "published"):
+        for page in (tmp_path / kind).rglob("*.md"):
+            for _, path, _ in LINK.findall(page.read_text(encoding="utf-8")):
+                assert (page.parent / path).exists(), (page, path)
+    kernel = (tmp_path / "plain" / "docs" / "kernel.md").read_text(encoding="utf-8")
+    assert "helpers/kernel.py" in kernel and "](../helpers" not in kernel
+    there = (tmp_path / "published" / "docs" / "kernel.md").read_text(encoding="utf-8")
+    assert "](https://github.com/somebody/course/blob/main/helpers/kernel.py)" in there
+
+
+def test_badges_stand_only_where_they_lead_somewhere(tmp_path):
+    lay_out(tmp_path / "plain", None)
+    lay_out(tmp_path / "published", "https://github.com/somebody/course/blob/main")
+    lesson = LESSONS[0].name
+    assert BADGE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert not re.search("colab-badge", (tmp_path / "plain" / "README.md").read_text(encoding="utf-8"))
+    assert "colab-badge" not in (tmp_path / "plain" / "notebooks" / lesson).read_text(encoding="utf-8")
+    assert "colab-badge" in (tmp_path / "published" / "notebooks" / lesson).read_text(encoding="utf-8")
