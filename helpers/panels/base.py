@@ -34,9 +34,9 @@ class Still(widgets.VBox):
         return f"{STILL} {self.about()}".strip()
 
     def about(self):
-        """One sentence: what there is to move."""
+        """A few words: what there is to move."""
         names = [control.description or name for name, control in getattr(self, "controls", {}).items()]
-        return f"To move in it: {', '.join(names)}." if names else ""
+        return f"Controls: {', '.join(names)}." if names else ""
 
     def still(self):
         """(PNG bytes, alt text) of what it shows now, or None."""
@@ -47,7 +47,8 @@ class Still(widgets.VBox):
         if still is None:
             return data
         png, width = on_paper(still[0], repr(self))
-        alt = f"A still of a panel. {still[1]} {self.about()}".strip()
+        said = still[1] if still[1].endswith((".", "!", "?")) else f"{still[1]}."
+        alt = f"A still of a panel. {said} {self.about()}".strip()
         return data | {"image/png": base64.b64encode(png).decode()}, {"image/png": {"alt": alt, "width": width}}
 
 
@@ -61,7 +62,7 @@ def on_paper(png, caption):
     page.paste(picture)
     ImageDraw.Draw(page).text((4, picture.height + 4), caption, "#555555", font)
     buffer = io.BytesIO()
-    page.quantize(96, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue(), page.width
 
 

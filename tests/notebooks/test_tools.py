@@ -329,7 +329,7 @@ def test_a_panel_is_kept_as_its_still(lesson):
     assert execute_notebooks.main([str(file)]) == 0
     panel, question = (cell.outputs[0] for cell in nbformat.read(file, as_version=4).cells)
     assert set(panel.data) == {"text/plain", "image/png"} and panel.metadata["image/png"]["alt"].startswith("A still of a panel. black")
-    assert panel.data["text/plain"] == f"{execute_notebooks.PANEL} To move in it: n."
+    assert panel.data["text/plain"] == f"{execute_notebooks.PANEL} Controls: n."
     assert question.data == {"text/plain": f"{execute_notebooks.PANEL} The answers to choose from: a; b."}
 
 

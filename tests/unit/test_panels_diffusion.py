@@ -190,8 +190,8 @@ def test_a_panel_is_a_picture_with_a_sentence_on_paper():
     panel = Panel({"noise level": slider("noise level", [0, 500], 0), "seed": menu("seed", [1, 2], 1)},
                   lambda **state: png_of((900, 300)), lambda **state: "at <b>t = 0</b> &middot; nothing drowns")
     data, about = panel._repr_mimebundle_()
-    assert data["text/plain"] == repr(panel) == f"{STILL} To move in it: noise level, seed."
-    assert about["image/png"]["alt"] == "A still of a panel. at t = 0 \N{MIDDLE DOT} nothing drowns To move in it: noise level, seed."
+    assert data["text/plain"] == repr(panel) == f"{STILL} Controls: noise level, seed."
+    assert about["image/png"]["alt"] == "A still of a panel. at t = 0 \N{MIDDLE DOT} nothing drowns. Controls: noise level, seed."
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB")
     assert picture.size == (720, 262) and about["image/png"]["width"] == 720
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.model_id
