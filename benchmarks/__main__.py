@@ -1,7 +1,8 @@
-"""Run the benchmarks, all or the named ones, and write what they found into the README.
+"""Run the benchmarks, all or the named ones, and write what they found: all of it into benchmarks/README.md, five figures
+into the course's.
 
     python -m benchmarks [picture growth ...]       `make bench`, `make bench ARGS="picture growth"`
-    python -m benchmarks --readme                   only the README, from the results that are there
+    python -m benchmarks --readme                   only the two pages, from the results that are there
 
 Each script runs in a Python of its own and keeps its results when it ends: one that fails or is interrupted
 leaves those that were there, and the others still run.
@@ -22,20 +23,29 @@ SCRIPTS = {  # in the order in which they run and are told of; name -> what pyth
     "clone": ["startup", "--clone"], "classroom": ["classroom"], "growth": ["growth"], "gpu": ["gpu"],
 }
 ONLY_IF_NAMED = {"clone"}  # installs gigabytes
-README = measure.ROOT / "README.md"
+PAGE, README = measure.ROOT / "benchmarks" / "README.md", measure.ROOT / "README.md"
+FRONT = ("one picture, 25 steps with guidance", "`generate` against StableDiffusionPipeline.from_pretrained, time",
+         "recording attention against not, time", "git clone, make env, first picture, with a warm package cache",
+         "students on a machine of 16 GB, extrapolated")  # what the README tells
 BEGIN, END = "<!-- make bench writes from here -->\n", "<!-- make bench wrote to here -->"
 
 
-def section(results):
-    """The README's lines on all results: a table for every machine, newest figures of each script."""
+def section(results, claims=None, folder="results"):
+    """The lines on all results: a table for every machine, newest figures of each script.
+
+    claims: those to tell, by what they measure; None: all. folder: where the results are, from the page.
+    """
     text, machines = "", {}
     for result in results:
         where = {key: value for key, value in result["machine"].items() if key not in ("load_before", "others")}
         machines.setdefault(json.dumps(where), []).append(result)
     for group in machines.values():
+        group = [result for result in group if any(claims is None or one["what"] in claims for one in result["claims"])]
+        if not group:
+            continue
         rows = [{"measured": one["what"], "result": one["measured"], "asked": one["asked"],
-                 "more": f"[{result['name']}](benchmarks/results/{result['name']}.md)"}
-                for result in group for one in result["claims"]]
+                 "more": f"[{result['name']}]({folder}/{result['name']}.md)"}
+                for result in group for one in result["claims"] if claims is None or one["what"] in claims]
         days = sorted({result["measured"] for result in group})
         machine = measure.machine_in_words(group[0]["machine"] | {"others": None})
         text += f"{measure.table(rows)}\n\nMeasured {' and '.join(days)} on: {machine}.\n\n"
@@ -74,14 +84,16 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(SCRIPTS)}")
-    parser.add_argument("--readme", action="store_true", help="measure nothing, only write the README")
+    parser.add_argument("--readme", action="store_true", help="measure nothing, only write the two pages")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in SCRIPTS]
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
     names = options.names or [name for name in SCRIPTS if name not in ONLY_IF_NAMED]
     failed = [] if options.readme else run(names)
-    write_section(README, section(kept(measure.RESULTS)))
+    results = kept(measure.RESULTS)
+    write_section(PAGE, section(results))
+    write_section(README, section(results, FRONT, "benchmarks/results"))
     if failed:
         print(f"\nFailed, with the results of before kept: {', '.join(failed)}.", file=sys.stderr)
     return 1 if failed else 0

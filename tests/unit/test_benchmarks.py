@@ -167,8 +167,17 @@ def test_section_has_a_table_for_every_machine():
                           result("gpu", "a step", card="A card")])
     assert text.count("| measured") == 2 and text.count("Measured 2026") == 2
     assert "Measured 2026-01-02 and 2026-01-03 on: A processor, 2 cores" in text and "A card" in text
-    assert "[attention](benchmarks/results/attention.md)" in text and "≤ 1.00" in text and "busy" not in text
+    assert "[attention](results/attention.md)" in text and "≤ 1.00" in text and "busy" not in text
     assert bench.section([]) == "Nothing has been measured yet: `make bench`."
+
+
+def test_the_front_page_tells_the_claims_it_names_and_no_others():
+    both = [result(), result("attention", "recording", "2026-01-03"), result("gpu", "a step", card="A card")]
+    text = bench.section(both, ("recording",), "benchmarks/results")
+    assert text.count("| measured") == 1 and "recording" in text and "a picture" not in text and "A card" not in text
+    assert "[attention](benchmarks/results/attention.md)" in text
+    known = [one["what"] for kept in bench.kept(measure.RESULTS) for one in kept["claims"]]
+    assert len(bench.FRONT) == 5 and set(bench.FRONT) <= set(known)
 
 
 def test_readme_changes_between_its_markers_only(tmp_path):
@@ -189,16 +198,19 @@ def test_readme_without_markers_stays_as_it_is(tmp_path, text):
 
 
 def test_readme_says_what_the_results_say():
-    text = bench.README.read_text(encoding="utf-8")
-    written = text.partition(bench.BEGIN)[2].partition(bench.END)[0].strip()
-    assert written == bench.section(bench.kept(measure.RESULTS)), "run `python -m benchmarks --readme`"
+    results = bench.kept(measure.RESULTS)
+    for page, told in ((bench.PAGE, bench.section(results)),
+                       (bench.README, bench.section(results, bench.FRONT, "benchmarks/results"))):
+        written = page.read_text(encoding="utf-8").partition(bench.BEGIN)[2].partition(bench.END)[0].strip()
+        assert written == told, "run `python -m benchmarks --readme`"
 
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """A README of its own, and scripts that are not run: returns the list of the names asked to run."""
-    (tmp_path / "README.md").write_text(bench.BEGIN + bench.END)
-    monkeypatch.setattr(bench, "README", tmp_path / "README.md")
+    """Two pages of its own, and scripts that are not run: returns the list of the names asked to run."""
+    for page, name in (("PAGE", "all.md"), ("README", "README.md")):
+        (tmp_path / name).write_text(bench.BEGIN + bench.END)
+        monkeypatch.setattr(bench, page, tmp_path / name)
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     asked = []
 
@@ -216,7 +228,7 @@ def stage(tmp_path, monkeypatch):
 def test_named_scripts_run_and_one_that_fails_does_not_stop_the_others(stage, capsys):
     assert bench.main(["growth", "picture"]) == 1
     assert stage == [["benchmarks.growth"], ["benchmarks.picture"]]
-    assert "a picture" in bench.README.read_text() and "Failed, with the results of before kept: growth" in \
+    assert "a picture" in bench.PAGE.read_text() and "Failed, with the results of before kept: growth" in \
         capsys.readouterr().err
 
 
