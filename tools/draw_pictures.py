@@ -1,15 +1,17 @@
-"""The README's two pictures: `python -m tools.draw_pictures`.
+"""The README's pictures: `python -m tools.draw_pictures`.
 
 docs/postcards.png: 64 scenes as the postcard world draws them. docs/drawn.png: what the bundled model draws.
+docs/drawing.webp: four of those on their way from noise, which moves.
 """
 from pathlib import Path
 from random import Random
 
 from PIL import Image
 
-from helpers import generate, load_components
+from helpers import denoise, generate, load_components
 from helpers.files import write_atomic
 from helpers.figures.sampling import prompt_grid
+from helpers.latents import decode_latents
 from helpers.postcards import render, sample_scene
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -45,9 +47,23 @@ def drawn():
     return prompt_grid(pictures, PROMPTS, "Drawn by the model in this repository, seeds 0 to 7", columns=4)
 
 
+def drawing(steps=25, size=192):
+    """[PIL image]: the first four prompts, side by side, decoded after each step: x_t, noise and all."""
+    c = load_components("postcard")
+    frames = [decode_latents(c, step.latents) for step in denoise(c, PROMPTS[:4], steps=steps, seed=0)]  # 4 images each
+    return [sheet([image.resize((size, size), Image.Resampling.LANCZOS) for image in frame], columns=4) for frame in frames]
+
+
+def write_moving(frames, file):
+    """Write an animated WebP that runs for ever: a tenth of a second a step, and the last picture for three seconds."""
+    first, *rest = frames
+    first.save(file, "WEBP", save_all=True, append_images=rest, duration=[100] * len(rest) + [3000], loop=0, quality=50, method=6)
+
+
 def main():
     DOCS.mkdir(exist_ok=True)
     write_atomic(DOCS / "drawn.png", lambda file: file.write_bytes(drawn().png))
+    write_atomic(DOCS / "drawing.webp", lambda file: write_moving(drawing(), file))
     write_atomic(DOCS / "postcards.png", lambda file: world().save(file, "PNG", optimize=True))
 
 
