@@ -27,7 +27,10 @@ def test_without_a_gpu_it_says_so_in_one_sentence_and_keeps_nothing(monkeypatch,
     assert "no GPU" in said and len(said.splitlines()) == 1 and not (tmp_path / "kept").exists()
 
 
-def test_on_the_cpu_the_whole_script_runs_and_keeps_nothing(tmp_path, capsys):
+@pytest.mark.parametrize("traced", [False, pytest.param(True, marks=pytest.mark.hard)])
+def test_on_the_cpu_the_whole_script_runs_and_keeps_nothing(tmp_path, capsys, monkeypatch, traced):
+    if not traced:  # to trace a U-Net takes most of a minute: `make test-hard`
+        monkeypatch.setattr(torch, "compile", lambda unet, **_: unet)
     asked = ["--device", "cpu", "--tiny", "--steps", "2", "--rounds", "1"]
     gpu.main([*asked, "--results", str(tmp_path / "kept")])
     said = capsys.readouterr().out
