@@ -345,10 +345,10 @@ def test_training_changes_a_and_b_alone_and_learns(c):
     lora = add_lora(c.unet, rank=4)
     first = [part.detach().clone() for part in lora.parameters()]
     images, prompts = pictures(c), ["a blue house", "a red boat"]
-    progress = list(train_lora(c, lora, images, prompts, steps=30, batch=4, lr=5e-3))
-    assert [one.step for one in progress] == list(range(31)) and {one.steps for one in progress} == {30}
+    progress = list(train_lora(c, lora, images, prompts, steps=15, batch=4, lr=5e-3))
+    assert [one.step for one in progress] == list(range(16)) and {one.steps for one in progress} == {15}
     measured = {one.step: one.loss for one in progress if not math.isnan(one.loss)}
-    assert set(measured) == {0, 10, 20, 30} and measured[30] < measured[0]
+    assert set(measured) == {0, 10, 15} and measured[15] < measured[0]
     assert all(not torch.equal(a, b) for a, b in zip(first, lora.parameters()))
     assert not any(weight.requires_grad for layer in lora.layers.values() for weight in (layer.weight,))
     lora.remove()
@@ -366,9 +366,10 @@ def test_training_is_the_same_twice_and_can_be_left_at_any_step(small):
             generate(small, PROMPT, steps=1)  # in the middle of it, the model still draws
             return [part.detach().clone() for part in lora.parameters()]
 
-    assert all(torch.equal(a, b) for a, b in zip(trained(3), trained(3)))
-    assert not torch.equal(trained(3)[1], trained(6)[1]) and not torch.equal(trained(3)[1], trained(3, seed=1)[1])
-    assert (trained(0)[1] == 0).all() and not (trained(3)[1] == 0).all()
+    once = trained(3)
+    assert all(torch.equal(a, b) for a, b in zip(once, trained(3)))
+    assert not torch.equal(once[1], trained(6)[1]) and not torch.equal(once[1], trained(3, seed=1)[1])
+    assert (trained(0)[1] == 0).all() and not (once[1] == 0).all()
 
 
 def test_drawing_between_two_steps_does_not_change_the_training(small):
@@ -400,7 +401,7 @@ def test_what_is_kept_is_answered_as_before(small):
                 return change_of(unet_without(lora), *asked, now).item()
 
             assert change() == 0
-            for _ in train_lora(small, lora, [new], ["a red boat"], keep=keep, steps=20, batch=8, lr=5e-3):
+            for _ in train_lora(small, lora, [new], ["a red boat"], keep=keep, steps=12, batch=6, lr=5e-3):
                 pass
             changes.append(change())
             assert lora.strength == 1
