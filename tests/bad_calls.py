@@ -495,6 +495,17 @@ for control in (panel_parts.slider, panel_parts.menu, panel_parts.buttons):
 panel("text start", NOT_TEXT, lambda w, bad: panel_parts.text("prompt", bad), "prompt")
 panel("inspector_panel prompt", NOT_TEXT, lambda w, bad: conditioning_panels.inspector_panel(w.c, bad))
 panel("inspector_panel c", NOT_MODEL, lambda w, bad: conditioning_panels.inspector_panel(bad, PROMPT))
+panel("temperature_panel cards", (None, [], [5], "ab"), lambda w, bad: conditioning_panels.temperature_panel(bad, ["a", "b"], np.eye(2), 26))
+panel("temperature_panel captions", (None, "ab", ["a"], [1, 2]), lambda w, bad: conditioning_panels.temperature_panel(
+    [w.image, w.image], bad, np.eye(2), 26), "caption")
+panel("temperature_panel cosines", (None, np.eye(3), 5), lambda w, bad: conditioning_panels.temperature_panel(
+    [w.image, w.image], ["a", "b"], bad, 26), "cosines")
+panel("temperature_panel learnt", (None, "26", 0, -1.0, float("nan")), lambda w, bad: conditioning_panels.temperature_panel(
+    [w.image, w.image], ["a", "b"], np.eye(2), bad), "learnt")
+panel("MutingPanel tokens", (None, [], ["a"], "ab"), lambda w, bad: conditioning_panels.MutingPanel(bad, print))
+panel("MutingPanel draw", (None, 5), lambda w, bad: conditioning_panels.MutingPanel(conditioning.split_prompt(w.c.tokenizer, PROMPT), bad))
+panel("MutingPanel down", (None, 5, ["a"], [77], [-1]), lambda w, bad: conditioning_panels.MutingPanel(
+    conditioning.split_prompt(w.c.tokenizer, PROMPT), print, bad))
 panel("subtraction_panel difference", (None, 5), lambda w, bad: conditioning_panels.subtraction_panel(bad, ["red"]))
 panel("subtraction_panel values", (None, "red", []), lambda w, bad: conditioning_panels.subtraction_panel(lambda a, b: a, bad))
 panel("places_panel attention", (None, {}), lambda w, bad: conditioning_panels.places_panel(w.image, [], bad, [], []))

@@ -29,7 +29,7 @@ class MapScore(NamedTuple):
     pointing: share of the maps whose highest value lies on the thing. iou: their mean overlap with it, each map cut
     at 0.4. chance: share that would point right with the mask of another map of the same kind of thing, mean over all
     such masks; None without another. iou_error: standard error of iou, each card one reading; None for a single card.
-    best: (threshold, iou) of the threshold among THRESHOLDS at which these maps overlap most.
+    best: (threshold, iou, its standard error) at the threshold among THRESHOLDS at which these maps overlap most.
     """
 
     pointing: float
@@ -38,7 +38,7 @@ class MapScore(NamedTuple):
     cards: int = 1
     chance: float | None = None
     iou_error: float | None = None
-    best: tuple = (0.4, 0.0)
+    best: tuple = (0.4, 0.0, None)
 
 
 def pointing_hit(heat, mask):
@@ -244,12 +244,15 @@ def _score(marks, masks):
     for _, thing, (row, column), hit, _ in marks:
         if len(masks[thing]) > 1:
             chances.append((masks[thing][:, row, column].sum() - hit) / (len(masks[thing]) - 1))
-    fixed, each = ious[:, THRESHOLDS.index(0.4)], ious.mean(0)
-    by_card = [np.mean(fixed[np.array(cards) == card]) for card in sorted(set(cards))]
-    error = float(np.std(by_card, ddof=1) / len(by_card) ** 0.5) if len(by_card) > 1 else None
-    return MapScore(float(np.mean(hits)), float(fixed.mean()), len(marks), len(by_card),
-                    float(np.mean(chances)) if chances else None, error,
-                    (THRESHOLDS[int(each.argmax())], float(each.max())))
+    each, fixed = ious.mean(0), THRESHOLDS.index(0.4)
+    most = int(each.argmax())
+    by_card = np.stack([ious[np.array(cards) == card].mean(0) for card in sorted(set(cards))])  # (cards, thresholds)
+    errors = [None] * len(THRESHOLDS)
+    if len(by_card) > 1:
+        errors = (by_card.std(0, ddof=1) / len(by_card) ** 0.5).tolist()
+    return MapScore(float(np.mean(hits)), float(each[fixed]), len(marks), len(by_card),
+                    float(np.mean(chances)) if chances else None, errors[fixed],
+                    (THRESHOLDS[most], float(each[most]), errors[most]))
 
 
 @torch.inference_mode()

@@ -11,15 +11,15 @@ START, PAD = "#00573F", "#DDDDDD"
 KINDS = {"start": START, "piece": PROMPT, "end": INK, "padding": PAD}
 
 
-def ruler(tokens, embeds, dpi=style.DPI):
-    """F11: every position of a prompt, the norm of its vector, its cosine with the last one. A Picture.
+def ruler(tokens, embeds, empty, dpi=style.DPI):
+    """F11: every position of a prompt, its cosine with the last one and with the empty prompt's. A Picture.
 
-    tokens: of `split_prompt`. embeds: what the U-Net reads of this prompt, (T, d).
+    tokens: of `split_prompt`. embeds, empty: what the U-Net reads of this prompt and of the empty one, (T, d) both.
     """
-    vectors = np.asarray(embeds.float().cpu())
-    lengths = np.linalg.norm(vectors, axis=1)                                   # (T,)
-    cosines = vectors @ vectors[-1] / np.maximum(lengths * lengths[-1], 1e-9)
-    count, left = len(vectors), 0.85
+    vectors, blank = (unit(np.asarray(one.float().cpu())) for one in (embeds, empty))   # (T, d), of length 1
+    rows = {"cosine with\nthe last vector": (vectors @ vectors[-1], blank @ blank[-1]),
+            "cosine with the\nempty prompt's": ((vectors * blank).sum(1), None)}
+    count, left = len(vectors), 1.15
     wide = (style.WIDTH - left - 0.1) / count
     read, cut = tokens[:count], [one.text for one in tokens[count:]]
     high = TITLE + 0.12 + 0.062 * max([4, *(len(one.text) for one in read)])    # room for upright pieces
@@ -36,25 +36,31 @@ def ruler(tokens, embeds, dpi=style.DPI):
     write(fig, 0.08, high + 0.1, "position")
     padding = sum(one.kind == "padding" for one in read)
     if padding > 9:
-        write(fig, left + (count - padding / 2) * wide, high - 0.12, f"{padding} times padding", fontsize=8,
+        write(fig, left + (count - padding / 2) * wide, high - 0.12, f"padding: {padding} positions", fontsize=8,
               ha="center", color=FAINT)
     if cut:
         struck = "".join(f"{letter}\u0336" for letter in " ".join(cut)[:90])
         write(fig, style.WIDTH - 0.1, high + 0.34, f"never read: {struck}", fontsize=8, ha="right",
               color=GUIDED)
-    for row, (name, values) in enumerate({"norm": lengths, "cosine with\nthe last": cosines}.items()):
+    for row, (name, (values, control)) in enumerate(rows.items()):
         ax = place(fig, left, high + 0.55 + 0.92 * row, wide * count, 0.75)
         ax.vlines(middles, 0, values, colours, lw=stroke)
-        tidy(ax, yticks=(0, round(float(lengths.max()), -1 if lengths.max() > 20 else 0)) if row == 0
-             else (0, 1), xticks=())
-        ax.set(xlim=(0, count), ylim=(min(0, values.min()), 1.08 * values.max()))
+        if control is not None:
+            ax.hlines(control, middles - 0.43, middles + 0.43, GUIDED, lw=1.4)
+        tidy(ax, yticks=(0, 1), xticks=())
+        ax.set(xlim=(0, count), ylim=(min(0, values.min(), *(control if control is not None else ())), 1.08))
         write(fig, 0.08, high + 0.92 + 0.92 * row, name)
     style.claim(fig, f"A prompt fills {count} positions, whatever its length",
-                f"{sum(one.kind == 'piece' for one in read)} pieces are read, {len(cut)} are cut. "
-                f"Positions count from 0, the start, to {count - 1}, the last.")
-    said = f"A row of {count} positions: start, pieces, end, padding. Below, the norm of each vector and " \
-           "its cosine with the last one."
+                f"{sum(one.kind == 'piece' for one in read)} pieces are read, {len(cut)} are cut. Vermilion: the same cosine for "
+                "the empty prompt. Bottom row: position by position.")
+    said = f"A row of {count} positions: start, pieces, end, padding. Below, the cosine of each vector with the last one, and " \
+           "with the empty prompt's vector at the same position."
     return style.finish(fig, said, palette=64)
+
+
+def unit(vectors):
+    """Vectors (T, d) divided by their length."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 def draw_matrix(ax, values, texts, cmap, low, high):
@@ -115,8 +121,8 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
              "The scale changes how sure the answer is, never which caption comes first")
     style.claim(fig, title, "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on. "
                             "Right: the loss of these pairs at every scale.")
-    return style.finish(fig, "Left the cosines of eight postcards with eight captions, highest on the "
-                             "diagonal but for one pair with swapped colours; then their softmax, and the loss over the scale.", 256)
+    return style.finish(fig, f"Left the cosines of {n} postcards with {n} captions, highest on the diagonal in {right} of {n} rows; "
+                             "then the softmax of each row, and the loss over the scale.", 256)
 
 
 def cosine_texts(cosines, brackets):

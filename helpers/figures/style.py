@@ -10,6 +10,7 @@ is meant as mathematics says so: write(fig, x, y, "$x_t$", **MATH); also `tidy` 
 import base64
 import functools
 import io
+import textwrap
 import unicodedata
 from dataclasses import dataclass
 
@@ -250,15 +251,17 @@ class Stage:
 
 
 def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
-                 gap=0.06, palette=0, math=False):
+                 gap=0.06, palette=0, math=False, beside=()):
     """Rows of pictures (see to_rgb), all of one shape, `size` inches wide, with direct labels: the film strip.
 
     palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
     captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
+    beside: a text for each row, wrapped, on the right of its pictures: what was asked for, in the prompt's green.
     math: $...$ in labels and captions is mathematics.
     """
     margin, kind = 0.45 if row_labels else 0.08, MATH if math else {}
-    under = 0.2 if captions else gap
+    lines = max([1, *(text.count("\n") + 1 for row in captions or () for text in row)])
+    under = 0.07 + 0.13 * lines if captions else gap
     above = 0.22 if column_labels else 0.0
     top = TITLE + above
     high, wide = to_rgb(rows[0][0]).shape[:2]
@@ -274,7 +277,11 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
             if r == 0 and column_labels:
                 write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center", **kind)
             if captions:
-                write(fig, x + size / 2, y + tall + 0.085, captions[r][i], fontsize=7.5, ha="center",
+                write(fig, x + size / 2, y + tall + 0.02, captions[r][i], fontsize=7.5, ha="center", va="top",
                       color=FAINT, **kind)
+        if beside:
+            left = margin + len(row) * (size + gap) + 0.1
+            write(fig, left, y + tall / 2, textwrap.fill(beside[r], max(10, int((WIDTH - left) / 0.073))), fontsize=8.5,
+                  color=PROMPT)
     claim(fig, title, note)
     return finish(fig, alt, palette)

@@ -1,14 +1,17 @@
 """The panels of lesson 03. Cheap frames are drawn when asked, pictures that a model drew wait ready."""
+import html
+
+import ipywidgets as widgets
 import numpy as np
 
 from .. import inputs
 from ..attention import AttentionRecord
-from ..conditioning import encode_prompts, split_prompt, token_positions
+from ..conditioning import Token, encode_prompts, split_prompt, token_positions
 from ..figures import attention as maps
 from ..figures import conditioning as figures
 from ..figures import style
 from ..figures.attention import short_name
-from .base import Panel, buttons, menu, sentence, slider, text
+from .base import FITTING, Panel, Still, buttons, menu, named, row, sentence, slider, text
 
 EXAMPLES = {"your own": None, "a rare word": "a red zebra beside a skateboard",
             "90 words": " ".join(["a red boat on a lake"] * 15), "empty": ""}
@@ -19,7 +22,7 @@ BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two t
 
 def inspector_panel(c, prompt):
     """F11 with a line to type a prompt into, and a menu of examples. c: Components."""
-    inputs.components(c)
+    empty = encode_prompts(inputs.components(c), [""])[0]
 
     def chosen(prompt, example):
         return prompt if EXAMPLES[example] is None else EXAMPLES[example]
@@ -27,7 +30,7 @@ def inspector_panel(c, prompt):
     def frame(prompt, example):
         asked = chosen(prompt, example)
         return figures.ruler(split_prompt(c.tokenizer, asked), encode_prompts(c, [asked], warns=False)[0],
-                             style.PANEL_DPI).png
+                             empty, style.PANEL_DPI).png
 
     def readout(prompt, example):
         pieces = [one for one in split_prompt(c.tokenizer, chosen(prompt, example))
@@ -39,6 +42,28 @@ def inspector_panel(c, prompt):
 
     return Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, "your own")}, frame,
                  readout, ahead=False)
+
+
+def temperature_panel(cards, captions, cosines, learnt, brackets=()):
+    """F12 with a slider for the scale, from 1 to 100, the learnt one among its stops. Arguments as for figures.thermostat."""
+    inputs.pictures(cards, "cards", least=2)
+    if np.shape(cosines) != (len(cards), len(cards)) or len(inputs.texts(captions, "captions")) != len(cards):
+        raise ValueError(f"{len(cards)} cards need as many captions and cosines of shape {(len(cards), len(cards))}, not "
+                         f"{len(captions)} and {np.shape(cosines)}.")
+    inputs.number(learnt, "learnt", "the model's scale, a number above 0", lambda learnt: learnt > 0)
+    scales = {f"{one:.0f}": one for one in (1.0, 3.0, 10.0, 50.0, 100.0, float(learnt))}   # the learnt one unrounded
+    scales = dict(sorted(scales.items(), key=lambda both: both[1]))
+
+    def frame(scale):
+        return figures.thermostat(cards, captions, cosines, scales[scale], float(learnt), brackets, style.PANEL_DPI).png
+
+    def readout(scale):
+        first = scales[scale] * np.asarray(cosines)[0]
+        share = 1 / np.exp(first - first[0]).sum()
+        return sentence(f"At scale {scale}, picture 1 gives its own caption {share:.0%}; the loss of these pairs is "
+                        f"{figures.contrast(np.asarray(cosines), scales[scale]):.2f}.")
+
+    return Panel({"scale": slider("scale", scales, f"{learnt:.0f}")}, frame, readout, ahead=False)
 
 
 def subtraction_panel(difference, values):
@@ -131,6 +156,55 @@ def words_of(tokens):
     return found
 
 
+class MutingPanel(Still):
+    """The words of a prompt as buttons: those that are down are muted when Draw is pressed.
+
+    tokens: of `split_prompt`. draw(positions): called with a sorted list of positions, returns (PNG bytes, one sentence).
+    down: positions whose words are down at first. Start, end and padding are buttons too; all padding is one.
+    """
+
+    def __init__(self, tokens, draw, down=()):
+        self.draw = inputs.function(draw, "draw", "a function of a list of positions")
+        places = words_of([one for one in inputs.list_of(tokens, "tokens", "what split_prompt gives", Token, least=1)
+                           if one.kind != "cut"])
+        down = set(inputs.list_of(down, "down", "positions, whole numbers", int))
+        if not down <= set(range(len(tokens))):
+            raise ValueError(f"down holds {inputs.shown(sorted(down))}, and the positions are 0 to {len(tokens) - 1}.")
+        self.places = list(places.values())
+        self.controls = {name: named(widgets.ToggleButton(bool(down & set(some)), description=name,
+                                                          layout=widgets.Layout(width="auto")))
+                         for name, some in places.items()}
+        self.press = widgets.Button(description="Draw", button_style="primary")
+        self.press.on_click(self.show)
+        self.picture, self.line = widgets.Image(format="png", layout=widgets.Layout(**FITTING)), widgets.HTML()
+        super().__init__([row(self.controls.values()), self.press, self.picture, self.line])
+        self.show()
+
+    @property
+    def positions(self):
+        """The positions of all words that are down, sorted."""
+        return sorted(place for control, some in zip(self.controls.values(), self.places) if control.value for place in some)
+
+    def about(self):
+        return f"Buttons that mute: {', '.join(name.strip(SPACE) for name in self.controls)}; and Draw."
+
+    def still(self):
+        """The pictures it drew last, and its line."""
+        return (self.picture.value, html.unescape(self.line.value)) if self.picture.value else None
+
+    def show(self, button=None):
+        """Draw with what is down now."""
+        count = len(self.positions)
+        self.line.value, self.press.disabled = "Drawing ...", True
+        try:
+            self.picture.value, said = self.draw(self.positions)
+            self.line.value = sentence(f"{count} position{'s' * (count != 1)} muted.", said)
+        except Exception as problem:
+            self.line.value = f"<b>This could not be drawn: {html.escape(str(problem))}</b>"
+        finally:
+            self.press.disabled = False
+
+
 def walk_panel(ways, shares):
     """Pictures between two prompts. ways: {name: PIL images, one a share}. shares: 0..1."""
     inputs.table(ways, "ways", "{name: PIL pictures, one a share}")
@@ -147,5 +221,5 @@ def walk_panel(ways, shares):
                  frame, lambda way, share: sentence(f"{way}: {share:.0%} of the way to the second prompt"))
 
 
-__all__ = ["explorer_panel", "inspector_panel", "places_panel", "short_name",
-           "subtraction_panel", "walk_panel"]
+__all__ = ["MutingPanel", "explorer_panel", "inspector_panel", "places_panel", "short_name", "subtraction_panel",
+           "temperature_panel", "walk_panel"]

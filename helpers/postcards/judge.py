@@ -147,7 +147,7 @@ def tally(readings, scenes) -> dict[str, tuple[int, float]]:
     """How many readings show what the scenes asked for, and how many would by chance: {what: (count, by chance)}.
 
     readings: of `Judge.read`, one for each of two or more Scenes. What: "object", the kind of the scene's first subject is there;
-    "another", some object is, but none of that kind; "colour", something has that subject's colour; "sky and ground", both are as
+    "another object", some object is, but none of that kind; "colour", something has that subject's colour; "sky and ground", both are as
     in the scene. By chance: each reading held against all the other scenes, their mean.
     """
     scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=2)
@@ -155,7 +155,7 @@ def tally(readings, scenes) -> dict[str, tuple[int, float]]:
     if len(readings) != len(scenes):
         raise ValueError(f"{len(readings)} readings and {len(scenes)} scenes: give one scene for each reading")
     n, marks = len(scenes), {}
-    for what in ("object", "another", "colour", "sky and ground"):
+    for what in ("object", "another object", "colour", "sky and ground"):
         table = np.array([[_shows(reading, scene)[what] for scene in scenes] for reading in readings])  # (n, n) bool
         own = int(table.trace())
         marks[what] = own, float(table.sum() - own) / (n - 1)
@@ -166,7 +166,7 @@ def _shows(reading, scene):
     """What of a scene a reading holds; see `tally`."""
     first, seen = scene.subjects[0], reading["subjects"].values()
     there = first.kind in [kind for _, kind in seen]
-    return {"object": there, "another": bool(seen) and not there, "colour": first.colour in [colour for colour, _ in seen],
+    return {"object": there, "another object": bool(seen) and not there, "colour": first.colour in [colour for colour, _ in seen],
             "sky and ground": (reading["sky"], reading["ground"]) == (scene.sky, scene.ground)}
 
 
@@ -177,9 +177,9 @@ def only_gone(reading, scene, kind) -> bool:
             and (reading["sky"], reading["ground"]) == (scene.sky, scene.ground))
 
 
-def in_words(reading) -> str:
+def in_words(reading, between=" and ") -> str:
     """The objects of a reading: "red boat and green tree", or "no object"."""
-    return " and ".join(" ".join(one) for one in reading["subjects"].values()) or "no object"
+    return inputs.text(between, "between").join(" ".join(one) for one in reading["subjects"].values()) or "no object"
 
 
 def pictures_of(images):

@@ -421,7 +421,7 @@ def test_chance_is_what_the_same_maps_score_on_the_masks_of_other_cards(tiny_pos
         assert score[:4] == (table.diag().mean(), pytest.approx(np.mean([iou(*both) for both in zip(heats.numpy(), masks.numpy())])),
                              n, len(scenes))
         assert score.chance == pytest.approx((table.sum() - table.trace()).item() / (n * (n - 1)))
-        assert score.best[1] >= score.iou > 0 and score.iou_error > 0
+        assert score.best[1] >= score.iou > 0 and score.iou_error > 0 and score.best[2] > 0
     alone = score_maps(tiny_postcard, [SCENE], (200,), words="ground")["default"]
     assert alone.chance is None and alone.iou_error is None and alone.cards == 1
 

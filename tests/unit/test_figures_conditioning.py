@@ -22,7 +22,7 @@ def good(picture):
 @pytest.mark.parametrize("prompt", ["a red boat", "", "red " * 90, "a zebra"])
 def test_ruler(tiny_postcard, prompt):
     tokens = split_prompt(tiny_postcard.tokenizer, prompt)
-    assert "77 positions" in good(figures.ruler(tokens, torch.randn(77, 8))).alt
+    assert "77 positions" in good(figures.ruler(tokens, torch.randn(77, 8), torch.randn(77, 8))).alt
 
 
 def test_thermostat_and_its_loss():
@@ -46,8 +46,11 @@ def test_maps_of_words():
     ways = {"a": (big, True, 0.5), "b": (big, False, 0.1)}
     good(maps.pooled_ways(CARD.image, CARD.masks["boat"], ways, "boat"))
     assert maps.explorer_frame(CARD.image, heat).startswith(b"\x89PNG")
-    overlay = maps.blend(CARD.image, np.zeros((32, 32)), share=0.0)
+    overlay = maps.blend(CARD.image, np.zeros((32, 32)))
     assert overlay.size == (32, 32) and np.ptp(np.asarray(overlay), axis=2).max() == 0  # grey
+    some = [np.asarray(maps.blend(CARD.image, np.full((32, 32), share))).astype(int) for share in (0, 0.25, 0.5, 0.75, 1)]
+    for less, more in zip(some, some[1:]):
+        assert ((more[..., 0] - more[..., 2]) > (less[..., 0] - less[..., 2])).all()  # the more is read, the yellower
 
 
 def test_places(tiny_postcard):

@@ -31,6 +31,16 @@ def test_pixels_are_kept():
     assert np.array_equal(drawn[top:top + 128:2, left:left + 128:2], array)   # each pixel drawn 2 x 2
 
 
+def test_a_caption_of_two_lines_has_room_and_a_prompt_stands_beside_its_row():
+    def ink(**texts):
+        shape = np.asarray(picture_grid([[Image.new("RGB", (8, 8))]], "T", "One picture.", **texts).image())
+        return shape.shape[0], int((shape[:, round(2.0 * style.DPI):] < 200).any(2).sum())
+
+    (one, none), (two, _) = ink(captions=[["a boat"]]), ink(captions=[["a boat\nand a tree"]])
+    assert two - one == pytest.approx(0.13 * style.DPI, abs=1) and none == 0
+    assert ink(beside=["a red boat on a lake below snowy mountains at sunset"])[1] > 100
+
+
 @pytest.mark.parametrize("picture", [torch.tensor([[[-1.0]], [[0.0]], [[2.0]]]), np.array([[[0, 128, 255]]]),
                                      Image.new("RGB", (1, 1), (0, 128, 255))])
 def test_to_rgb(picture):

@@ -88,6 +88,47 @@ def test_every_word_has_a_button_of_its_own(tiny_postcard):
     assert len(places["zebra"]) > 1 and len(places["padding"]) > 50
 
 
+def test_temperature():
+    cosines = torch.tensor([[0.5, 0.6], [0.1, 0.9]])
+    panel = moves(panels.temperature_panel([CARD.image, OTHER.image], ["a", "b"], cosines, 26.4, [(0, 1)]), scale="1")
+    share = torch.softmax(cosines[0], 0)[0]
+    assert f"its own caption {share:.0%}" in panel.line.value
+    panel.controls["scale"].value = "26"  # the learnt one, where it begins, unrounded
+    share = torch.softmax(26.4 * cosines[0], 0)[0]
+    loss = (torch.nn.functional.cross_entropy(26.4 * cosines, torch.arange(2))
+            + torch.nn.functional.cross_entropy(26.4 * cosines.T, torch.arange(2))) / 2
+    assert f"its own caption {share:.0%}; the loss of these pairs is {loss:.2f}." in panel.line.value
+    moves(panel, scale="100")
+
+
+def test_words_are_muted_with_buttons(tiny_postcard):
+    asked = []
+
+    def draw(positions):
+        asked.append(positions)
+        if not positions:
+            raise ValueError("nothing is <b>muted</b>")
+        return maps.explorer_frame(CARD.image, torch.eye(16)), f"pictures {len(asked)} & more"
+
+    panel = panels.MutingPanel(split_prompt(tiny_postcard.tokenizer, "a red zebra and a red boat"), draw, [3])
+    zebra = next(some for name, some in zip(panel.controls, panel.places) if name == "zebra")
+    assert asked == [list(zebra)] and 3 in zebra and len(zebra) > 1  # all pieces of the word
+    assert f"{len(zebra)} positions muted. pictures 1 &amp; more" == panel.line.value
+    png, said = panel.still()
+    assert png == panel.picture.value and said.endswith("pictures 1 & more")
+    assert repr(panel).startswith(STILL) and "red, zebra, and, a, red, boat, end, padding; and Draw" in repr(panel)
+    panel.controls["zebra"].value, panel.controls["red"].value = False, True  # the first of two
+    assert len(asked) == 1  # nothing is drawn before Draw is pressed
+    panel.press.click()
+    assert asked[1:] == [[2]] and panel.line.value.startswith("1 position muted.") and not panel.press.disabled
+    panel.controls["red"].value, before = False, panel.picture.value
+    panel.press.click()
+    assert "could not be drawn: nothing is &lt;b&gt;muted" in panel.line.value and panel.picture.value == before
+    panel.controls["padding"].value = True
+    panel.press.click()
+    assert asked[-1] == list(range(asked[-1][0], 77)) and len(asked[-1]) > 40
+
+
 def test_walk():
     ways = {"straight": [CARD.image, OTHER.image], "spherical": [OTHER.image, CARD.image]}
     moves(panels.walk_panel(ways, [0.0, 1.0]), way="spherical", share=1.0)

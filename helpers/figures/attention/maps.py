@@ -9,17 +9,19 @@ from .. import style
 from ..style import GUIDED, INK, NOTE, PROMPT, TITLE, show_picture, write
 
 CIVIDIS = matplotlib.colormaps[style.SEQUENTIAL]
+YELLOW = np.array([255.0, 217.0, 46.0])      # RGB, 0..255
 
 
-def blend(image, heat, share=0.6):
+def blend(image, heat, share=0.9):
     """A heat map (H, W), 0..1, laid over a PIL image of any size: an RGB image as large as the map.
 
-    share: of the map, 0..1; the rest is the picture in grey.
+    The picture is dark and grey where the map is 0, and covered with yellow where it is 1. share: how much of the picture the
+    yellow covers there, 0..1; 0 leaves the grey picture.
     """
-    side = np.shape(heat)[::-1]
+    side, heat = np.shape(heat)[::-1], np.asarray(heat, dtype=float)[..., None]  # (H, W, 1)
     grey = np.asarray(upright(image).convert("L").resize(side).convert("RGB")).astype(float)
-    colour = CIVIDIS(np.asarray(heat, dtype=float))[..., :3] * 255
-    return Image.fromarray((share * colour + (1 - share) * grey).round().clip(0, 255).astype(np.uint8))
+    dark = 20 + 0.6 * grey  # (H, W, 3): yellow must be the brightest there is
+    return Image.fromarray((dark + share * heat * (YELLOW - dark)).round().clip(0, 255).astype(np.uint8))
 
 
 def word_sheet(image, maps, title="Six words of the prompt, and where each was read", note=None):
@@ -34,7 +36,7 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
         x, y = left + column * (size + gap), TITLE + 0.2 + row * (size + 0.26)
         show_picture(fig, blend(image, heat), x, y, size)
         write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
-    style.claim(fig, title, note or "Yellow: much read, blue: little. Each map has a range of its own.")
+    style.claim(fig, title, note or "Yellow: where the word was read most. Grey: where it was read least. Each map has a scale of its own.")
     return style.finish(fig, f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
 
 
@@ -52,7 +54,7 @@ def pooled_ways(image, mask, ways, word):
     fig = style.new_figure(TITLE + 0.3 + size + 0.3 + NOTE)
     for k, (name, (heat, hit, overlap)) in enumerate(ways.items()):
         x = 0.1 + k * (size + 0.1)
-        ax = show_picture(fig, blend(image, heat, 0.85), x, TITLE + 0.25, size)
+        ax = show_picture(fig, blend(image, heat), x, TITLE + 0.25, size)
         outline(ax, mask)
         row, column = np.unravel_index(np.argmax(heat), np.shape(heat))
         ax.plot(column, row, "x", ms=6, mec=GUIDED, mew=2)
@@ -60,17 +62,17 @@ def pooled_ways(image, mask, ways, word):
         write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
               ha="center", fontsize=8, color=INK if hit else GUIDED)
     style.claim(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
-                "White line: the true mask. Vermilion cross: the highest cell. IoU: overlap of the mask with the map above 0.4.")
+                "White line: the true mask. Vermilion cross: the highest value of the map. IoU: of the mask and the part of the map above 0.4.")
     return style.finish(fig, f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
-                             "outline, its highest cell and its overlap.", 256)
+                             "outline, its highest value and its overlap.", 256)
 
 
 def explorer_frame(image, heat, place=None):
-    """PNG bytes: the picture, and the map beside and over it. heat: (H, W), 0..1."""
+    """PNG bytes: the picture, the map over it, and the map alone. heat: (H, W), 0..1."""
     side = 288
     heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.NEAREST))
-    tiles = [upright(image).resize((side, side), Image.NEAREST), blend(image, heat, 0.55),
-             blend(image, heat, 1.0)]
+    alone = Image.fromarray((255 * CIVIDIS(heat)[..., :3]).round().astype(np.uint8))
+    tiles = [upright(image).resize((side, side), Image.NEAREST), blend(image, heat), alone]
     sheet = np.full((side, 3 * side + 24, 3), 255, np.uint8)
     for k, tile in enumerate(tiles):
         sheet[:, k * (side + 12):k * (side + 12) + side] = np.asarray(tile)

@@ -1,11 +1,13 @@
 """What single cells of the picture read: the four stages of the formula, and dots that share out 1."""
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patheffects import withStroke
 
 from .. import style
 from ..style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture, write
 
 START, FIRST = "#00573F", "#B8860B"
+WARM = LinearSegmentedColormap.from_list("guided", ["#FFFFFF", GUIDED])
 
 
 def rings(masks, limit=6):
@@ -79,9 +81,9 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
     blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
-    style.claim(fig, "Each cell shares out exactly 1" + ("; most goes to the start and the first word" if blind > 0.5 else ""),
-                f"Dots: the cells marked in the picture; {title_of}. Bars: mean over all cells and heads of a layer, same noise. "
-                "down 1.0: block 1 of the way down, its layer 0.")
+    style.claim(fig, "Each cell shares out exactly 1" + ("; on average most of it goes to the start and the first word" if blind > 0.5 else ""),
+                f"Dots: the cells marked in the picture; {title_of}. Bars: mean over all cells and heads of a layer, same noise level. "
+                "down 1.0: the way down, block 1, layer 0.")
     return style.finish(fig, "A postcard with numbered cells and, for each, dots as large as what it "
                              "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
 
@@ -122,32 +124,35 @@ def attention_plan(places, channels, tokens, width, heads):
     places, channels: rows (cells) and columns of x. tokens, width: of the text. heads: how many share the channels. Beside
     it who may read whom: tokens in cross-attention, cells in self-attention, the text encoder under its causal mask.
     """
-    fig = style.new_figure(TITLE + 3.75 + NOTE)
-    top, each = TITLE + 0.2, channels // heads
-    matrix(fig, 0.55, top + 0.25, 0.62, 1.1, SIGNAL, "x", f"{places} cells\n{channels} numbers each")
-    matrix(fig, 0.55, top + 2.2, 0.8, 0.7, PROMPT, "text", f"{tokens} tokens\n{width} numbers each")
-    for y, name, colour, start, said in ((0.25, "Q", SIGNAL, 0.8, "queries: what is asked"),
-                                         (1.75, "K", PROMPT, 2.5, "keys: what is offered"),
-                                         (2.75, "V", PROMPT, 2.6, "values: what is handed over")):
-        high = 1.1 if name == "Q" else 0.6
-        style.arrow(fig, (1.25 if name == "Q" else 1.42, top + start), (2.5, top + y + high / 2), colour)
-        write(fig, 1.86, top + (start + y + high / 2) / 2 - 0.14, f"W_{name.lower()}", ha="center", color=colour,
-              fontweight="bold")
-        stripes(fig, 2.55, top + y, 0.62, high, colour, heads)
-        write(fig, 2.86, top + y + high / 2, name, ha="center", fontweight="bold", fontsize=12, color="white",
+    fig = style.new_figure(TITLE + 4.0 + NOTE)
+    top, each = TITLE + 0.3, channels // heads
+    matrix(fig, 0.1, top + 0.4, 0.6, 1.1, SIGNAL, "x", f"{places} cells\n{channels} numbers each")
+    matrix(fig, 0.1, top + 2.25, 0.75, 0.62, PROMPT, "text", f"{tokens} tokens\n{width} numbers each")
+    for y, high, name, colour, start, said in ((0.4, 1.1, "Q", SIGNAL, (0.74, 0.95), "queries: what a cell looks for"),
+                                               (1.88, 0.62, "K", PROMPT, (0.89, 2.45), "keys: what it is found by"),
+                                               (2.88, 0.62, "V", PROMPT, (0.89, 2.67), "values: what it hands over")):
+        left, middle = 1.75, y + high / 2
+        style.arrow(fig, (start[0], top + start[1]), (left - 0.05, top + middle), colour)
+        write(fig, (start[0] + left) / 2, top + (start[1] + middle) / 2 - 0.15, f"$W_{name.lower()}$", ha="center", color=colour,
+              fontsize=11, **style.MATH)
+        stripes(fig, left, top + y, 0.6, high, colour, heads)
+        write(fig, left + 0.3, top + middle, name, ha="center", fontweight="bold", fontsize=12, color="white",
               path_effects=[withStroke(linewidth=2.5, foreground=INK)])
-        write(fig, 2.55, top + y + (-0.1 if name == "Q" else high + 0.11), said, fontsize=7.5, color=colour)
-    style.arrow(fig, (3.22, top + 0.8), (3.95, top + 0.95), SIGNAL)
-    style.arrow(fig, (3.22, top + 2.05), (3.95, top + 1.15), PROMPT)
-    matrix(fig, 4.0, top + 0.5, 0.75, 1.1, GUIDED, "map", f"{places} x {tokens} for each\nhead, rows sum to 1")
-    write(fig, 3.98, top + 0.17, "$\\mathrm{softmax}(Q K^\\top / \\sqrt{d})$", fontsize=9.5, color=GUIDED, **style.MATH)
-    write(fig, 3.98, top + 0.37, f"d = {channels} / {heads} = {each}", fontsize=7.5, color=FAINT)
-    style.arrow(fig, (4.8, top + 1.05), (5.4, top + 1.05), GUIDED)
-    style.arrow(fig, (3.22, top + 3.05), (5.7, top + 1.66), PROMPT)
-    stripes(fig, 5.45, top + 0.5, 0.62, 1.1, SIGNAL, heads)
-    write(fig, 5.76, top + 1.05, "out", ha="center", fontweight="bold", color="white",
-          path_effects=[withStroke(linewidth=2.5, foreground=INK)])
-    write(fig, 5.45, top + 0.27, "map times V; heads\nthen mixed by W_o", fontsize=7.5, color=FAINT)
+        write(fig, left - 0.1, top + y + (-0.11 if name == "Q" else high + 0.11), said, fontsize=7.5, color=colour)
+    style.arrow(fig, (2.4, top + 0.95), (3.2, top + 0.95), SIGNAL)
+    style.arrow(fig, (2.4, top + 2.19), (3.22, top + 1.4), PROMPT)
+    for k in range(min(heads, 4) - 1, -1, -1):                                  # one sheet for each head
+        maps_of(fig, 3.25 + 0.07 * k, top + 0.45 - 0.07 * k, 0.72, 1.05)
+    write(fig, 3.25, top + 1.72, f"{heads} maps, {places} x {tokens}\neach; rows sum to 1", fontsize=7.5, color=FAINT)
+    write(fig, 3.2, top - 0.11, "$\\mathrm{softmax}(Q K^\\top / \\sqrt{d})$", fontsize=10, color=GUIDED, **style.MATH)
+    write(fig, 3.2, top + 0.09, f"d = {channels} / {heads} = {each}", fontsize=7.5, color=FAINT)
+    style.arrow(fig, (4.25, top + 0.95), (4.62, top + 0.95), GUIDED)
+    style.arrow(fig, (2.4, top + 3.19), (4.9, top + 1.56), PROMPT)
+    stripes(fig, 4.67, top + 0.4, 0.6, 1.1, PROMPT, heads)
+    write(fig, 4.6, top + 0.22, "maps times V,\nside by side", fontsize=7.5, color=FAINT)
+    style.arrow(fig, (5.32, top + 0.95), (5.75, top + 0.95), SIGNAL)
+    write(fig, 5.53, top + 0.8, "$W_o$", ha="center", color=SIGNAL, fontsize=11, **style.MATH)
+    matrix(fig, 5.8, top + 0.4, 0.6, 1.1, SIGNAL, "out", f"{places} cells,\nheads mixed")
     write(fig, 6.75, top - 0.02, "who may read whom", fontweight="bold")
     for k, (name, said, mine, theirs, rows, columns) in enumerate((
             ("cross-attention", "cells read tokens", SIGNAL, PROMPT, 8, 5),
@@ -163,10 +168,10 @@ def attention_plan(places, channels, tokens, width, heads):
         write(fig, 7.7, y + 0.45, said, fontsize=7, color=FAINT)
     style.claim(fig, "Attention: each cell asks, each token answers, a softmax shares out 1",
                 "Blue: the picture. Green: the text. Stripes: heads, each with its own block of the channels. "
-                "Grey: masked, read with weight 0.")
+                "Grey: masked, so read with weight 0.")
     return style.finish(fig, f"A drawing of cross-attention: {places} cells become queries, {tokens} tokens keys and "
-                             "values, their softmax a map for each head; beside it who may read whom, the text encoder "
-                             "only looking back.", 128)
+                             "values, their softmax a map for each head; maps times values, side by side, go through W_o. Beside "
+                             "it who may read whom, the text encoder only looking back.", 128)
 
 
 def matrix(fig, left, top, width, height, colour, name, said):
@@ -174,6 +179,17 @@ def matrix(fig, left, top, width, height, colour, name, said):
     style.block(fig, left, top, width, height, colour)
     write(fig, left + width / 2, top + height / 2, name, ha="center", fontweight="bold", color="white")
     write(fig, left, top + height + 0.2, said, fontsize=7.5, color=FAINT)
+
+
+def maps_of(fig, left, top, width, height):
+    """A table in which each row has one or two full fields: what a map of attention looks like."""
+    shares = np.full((9, 6), 0.03)
+    shares[range(9), [0, 0, 3, 3, 0, 4, 4, 1, 0]] = 0.8
+    shares[[1, 3, 7], [1, 2, 0]] = 0.4
+    ax = place(fig, left, top, width, height)
+    ax.imshow(shares, cmap=WARM, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=GUIDED)
 
 
 def stripes(fig, left, top, width, height, colour, count):
@@ -203,15 +219,15 @@ def four_stages(points, names, stages, shapes=("scores", "divided", "shares: dar
         write(fig, x + wide / 2, top - 0.13, shapes[k], ha="center", fontsize=7.5, color=FAINT)
         write(fig, x + wide / 2, top + high + 0.72, code, ha="center", fontsize=7.5, family="monospace")
         for j, name in enumerate(names if k < 3 else ()):
-            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=6,
-                  rotation=90, ha="center", va="top", color=PROMPT)
+            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=6, rotation=90, ha="center",
+                  va="top", color=START if j == 0 else INK if j == len(names) - 1 else PROMPT)
         said = "all 77 of a row sum to 1" if k == 2 else f"from {values.min():.1f} to {values.max():.1f}"
         write(fig, x + wide / 2, top + high + 0.9, said, ha="center", fontsize=7.5,
               color=GUIDED if k == 2 else FAINT)
     for i, name in enumerate(points):
         write(fig, left - 0.06, top + (i + 0.5) * high / len(points), name, ha="right", fontsize=8)
-    style.claim(fig, "Scores, divided, shared out, handed over: one head at work",
-                f"{len(points)} cells of the picture in rows; in columns the tokens, padding left out, and last the d numbers of a head. "
+    style.claim(fig, "One head at work: scores, the same divided, shares, output",
+                f"Rows: {len(points)} cells of the picture. Columns: the tokens without padding; in the last table the d numbers of the head. "
                 "Purple: above 0, orange: below.")
     return style.finish(fig, "Four tables in a row, for a few cells of the picture: scores against the tokens, the same "
                              "divided and paler, their softmax, and the output.", 128)

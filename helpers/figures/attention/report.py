@@ -26,47 +26,51 @@ def report_card(scores, layers, timesteps):
     layers, steps = [short_name(one.name) for one in layers], [f"t = {t}" for t in timesteps]
     high = max(0.3 * len(layers), 0.36 * len(scores))
     left, top, wide = 0.85, TITLE + 0.62, 2.4
-    fig = style.new_figure(top + high + 0.45 + NOTE)
+    fig = style.new_figure(top + high + 0.5 + NOTE)
     ax = place(fig, left, top, wide, high)
-    top_cell = max(0.5, np.max(table))
-    ax.imshow(table, cmap=style.SEQUENTIAL, vmin=0, vmax=top_cell, aspect="auto")
+    ax.imshow(table, cmap=style.BLUES, vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(table):
         for j, value in enumerate(row):
-            ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5,
-                    color="white" if value < 0.75 * top_cell else INK)
+            ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5, color="white" if value > 0.6 else INK)
     ax.set(yticks=[], xticks=range(len(steps)))
     ax.set_xticklabels(steps)
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
+    ax.spines[:].set_visible(False)
     for i, name in enumerate(layers):
         write(fig, left - 0.08, top + (i + 0.5) * high / len(layers), name, ha="right", fontsize=8)
-    write(fig, 0.1, top - 0.4, "one layer at one noise level: hits of subjects, in %", fontweight="bold", fontsize=9)
-    draw_dots(fig, 4.75, top, 2.3, high, scores)
-    write(fig, 4.0, top - 0.4, "all layers and levels: hits in %, 95 % interval", fontweight="bold", fontsize=9)
-    for x, mark, said in ((4.75, "|", "another card's mask"), (6.35, "x", "centre prior")):
-        write(fig, x, top - 0.14, f"{mark}  {said}", fontsize=7.5, color=GUIDED if mark == "|" else FAINT)
-    hits, chance = subjects["default"].pointing, subjects["default"].chance
-    style.claim(fig, f"Subjects: {100 * hits:.0f} % of the maps hit, {100 * (chance or 0):.0f} % hit the subject of another card",
-                f"{subjects['default'].cards} fresh postcards. Intervals count cards, not maps. Colour words are marked on the "
-                "object they belong to.")
+    write(fig, 0.1, top - 0.4, "subjects: hits of one layer at one noise level, in %", fontweight="bold", fontsize=9)
+    draw_dots(fig, 4.75, top, 3.3, high, scores)
+    write(fig, 4.1, top - 0.4, "layers and noise levels pooled: hits in %", fontweight="bold", fontsize=9)
+    hits, worst, best = subjects["default"].pointing, np.min(table), np.max(table)
+    style.claim(fig, f"Pooled maps of subjects hit in {100 * hits:.0f} %; single layers and noise levels in {100 * worst:.0f} to "
+                     f"{100 * best:.0f} %",
+                f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. A colour word "
+                "is scored on the object it belongs to.")
     return style.finish(fig, "A table of pointing accuracy by layer and noise level; beside it, for each group of words, "
                              "a dot with its interval and the marks of two controls.", 128)
 
 
 def draw_dots(fig, left, top, wide, high, scores):
-    """Each group of words: a dot with the interval over its cards, and what the controls reach."""
+    """Each group of words: a dot with the interval over its cards, and what the controls reach, named in the first row."""
     ax = place(fig, left, top, wide, high)
     for i, (name, marks) in enumerate(scores.items()):
         score, colour = marks["default"], PROMPT if name in ("subjects", "colours") else SIGNAL
+        centre = marks["centre prior"].pointing
         low, top_end = interval(score.pointing * score.cards, score.cards)
         ax.plot([low, top_end], [i, i], color=colour, lw=2.2)
         ax.plot(score.pointing, i, "o", color=colour, ms=7, clip_on=False)
         if score.chance is not None:
-            ax.plot([score.chance] * 2, [i - 0.3, i + 0.3], color=GUIDED, lw=2.2, clip_on=False)
-        ax.plot(marks["centre prior"].pointing, i, "x", color=FAINT, ms=6, mew=1.6, clip_on=False)
-        ax.text(1.05, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
-        ax.text(1.19, i, f"of {score.n}", va="center", fontsize=7, color=FAINT)
+            ax.plot([score.chance] * 2, [i - 0.18, i + 0.18], color=GUIDED, lw=2.4, clip_on=False)
+        ax.plot(centre, i, "x", color=FAINT, ms=6, mew=1.6, clip_on=False)
+        if i == 0:
+            ax.text(score.pointing, i - 0.24, "own mask", fontsize=7.5, color=colour, ha="center", va="bottom")
+            ax.text(score.chance or 0, i - 0.24, "another card's", fontsize=7.5, color=GUIDED, ha="left", va="bottom")
+            ax.text(centre, i + 0.2, "centre prior", fontsize=7.5, color=FAINT, ha="left", va="top")
+        ax.text(1.04, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
+        ax.text(1.12, i, f"of {score.n} maps", va="center", fontsize=7, color=FAINT)
         write(fig, left - 0.1, top + (i + 0.5) * high / len(scores), name, ha="right", fontsize=8.5, color=INK)
     tidy(ax, yticks=())
+    ax.spines["left"].set_visible(False)
     ax.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -0.5))
     ax.set_xticks([0, 0.5, 1], ["0", "50", "100"])
     ax.grid(axis="x", color="#E5E5E5", lw=0.8)
