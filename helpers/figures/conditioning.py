@@ -174,7 +174,10 @@ def subtraction(rows, note=None, dpi=style.DPI):
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
     first = sum(next(iter(near)) in word.split() for _, _, word, _, near in rows)
-    style.claim(fig, f"In {first} of {len(rows)} rows the word nearest to the difference is the changed one", note)
+    title = f"In {first} of {len(rows)} rows the word nearest to the difference is the changed one"
+    if len(rows) == 1:
+        title = f"The word nearest to the difference is {'' if first else 'not '}the changed one"
+    style.claim(fig, title, note)
     return style.finish(fig, "Rows of two postcards that differ in one attribute, their difference, and the "
                              "words nearest to the difference of their vectors, the changed word green.", 256)
 
@@ -203,6 +206,6 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
     write(fig, 0.08, low + 0.35, "norm of the\nvectors")
     style.claim(fig, "From one prompt to another, straight and along the arc",
                 "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
-                "arc, which keeps the norm. No guidance, so it rains.")
+                "arc, which keeps the norm. No guidance.")
     return style.finish(fig, "Two rows of pictures that go from one prompt to another, along a straight line "
                              "and along an arc; below, the norm dips on the straight path.", 256)

@@ -186,7 +186,7 @@ class MutingPanel(Still):
         return sorted(place for control, some in zip(self.controls.values(), self.places) if control.value for place in some)
 
     def about(self):
-        return f"Buttons that mute: {', '.join(name.strip(SPACE) for name in self.controls)}; and Draw."
+        return "Controls: a button for each word, and Draw."
 
     def still(self):
         """The pictures it drew last, and its line."""

@@ -116,7 +116,9 @@ def test_words_are_muted_with_buttons(tiny_postcard):
     assert f"{len(zebra)} positions muted. pictures 1 &amp; more" == panel.line.value
     png, said = panel.still()
     assert png == panel.picture.value and said.endswith("pictures 1 & more")
-    assert repr(panel).startswith(STILL) and "red, zebra, and, a, red, boat, end, padding; and Draw" in repr(panel)
+    assert repr(panel).startswith(STILL) and "a button for each word" in repr(panel)
+    shown = [name.strip(panels.SPACE) for name in panel.controls]
+    assert shown == ["start", "a", "red", "zebra", "and", "a", "red", "boat", "end", "padding"]
     panel.controls["zebra"].value, panel.controls["red"].value = False, True  # the first of two
     assert len(asked) == 1  # nothing is drawn before Draw is pressed
     panel.press.click()

@@ -82,8 +82,8 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     draw_budgets(fig, left, low, budgets)
     blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
     style.claim(fig, "Each cell shares out exactly 1" + ("; on average most of it goes to the start and the first word" if blind > 0.5 else ""),
-                f"Dots: the cells marked in the picture; {title_of}. Bars: mean over all cells and heads of a layer, same noise level. "
-                "down 1.0: the way down, block 1, layer 0.")
+                f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level. "
+                "down 1.0: down, block 1, layer 0.")
     return style.finish(fig, "A postcard with numbered cells and, for each, dots as large as what it "
                              "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
 

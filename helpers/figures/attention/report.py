@@ -39,7 +39,7 @@ def report_card(scores, layers, timesteps):
     for i, name in enumerate(layers):
         write(fig, left - 0.08, top + (i + 0.5) * high / len(layers), name, ha="right", fontsize=8)
     write(fig, 0.1, top - 0.4, "subjects: hits of one layer at one noise level, in %", fontweight="bold", fontsize=9)
-    draw_dots(fig, 4.75, top, 3.3, high, scores)
+    draw_dots(fig, 4.75, top, 3.15, high, scores)
     write(fig, 4.1, top - 0.4, "layers and noise levels pooled: hits in %", fontweight="bold", fontsize=9)
     hits, worst, best = subjects["default"].pointing, np.min(table), np.max(table)
     style.claim(fig, f"Pooled maps of subjects hit in {100 * hits:.0f} %; single layers and noise levels in {100 * worst:.0f} to "
