@@ -165,7 +165,7 @@ class MutingPanel(Still):
 
     def __init__(self, tokens, draw, down=()):
         self.draw = inputs.function(draw, "draw", "a function of a list of positions")
-        places = words_of([one for one in inputs.list_of(tokens, "tokens", "what split_prompt gives", Token, least=1)
+        places = words_of([one for one in inputs.list_of(tokens, "tokens", "Tokens of split_prompt", Token, least=1)
                            if one.kind != "cut"])
         down = set(inputs.list_of(down, "down", "positions, whole numbers", int))
         if not down <= set(range(len(tokens))):
