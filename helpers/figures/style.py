@@ -250,14 +250,20 @@ class Stage:
         return encode(np.asarray(self.fig.canvas.buffer_rgba()), compress_level=1)
 
 
+def leftwards(fig, top):
+    """An arrow in the top right corner: sampling goes from right to left in this figure."""
+    arrow(fig, (8.9, top), (8.2, top))
+    write(fig, 8.12, top, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
+
+
 def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
-                 gap=0.06, palette=0, math=False, beside=()):
+                 gap=0.06, palette=0, math=False, beside=(), sampling=False):
     """Rows of pictures (see to_rgb), all of one shape, `size` inches wide, with direct labels: the film strip.
 
     palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
     captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
     beside: a text for each row, wrapped, on the right of its pictures: what was asked for, in the prompt's green.
-    math: $...$ in labels and captions is mathematics.
+    math: $...$ in labels and captions is mathematics. sampling: an arrow says that it goes from right to left.
     """
     margin, kind = 0.45 if row_labels else 0.08, MATH if math else {}
     lines = max([1, *(text.count("\n") + 1 for row in captions or () for text in row)])
@@ -283,5 +289,7 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
             left = margin + len(row) * (size + gap) + 0.1
             write(fig, left, y + tall / 2, textwrap.fill(beside[r], max(10, int((WIDTH - left) / 0.073))), fontsize=8.5,
                   color=PROMPT)
+    if sampling:
+        leftwards(fig, 0.2)
     claim(fig, title, note)
     return finish(fig, alt, palette)

@@ -16,7 +16,7 @@ def noise_panel(picture, noise):
     def readout(t, schedule):
         abar = schedules[schedule][t]
         return (f"x<sub>{t:d}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
-                f"noise, signal-to-noise {diffusion.snr_db(abar):z.1f} dB")
+                f"noise. Signal-to-noise ratio: {diffusion.snr_db(abar):z.1f} dB.")
 
     controls = {"t": slider("t", EVERY_T, 354),
                 "schedule": menu("schedule", diffusion.SCHEDULES, "scaled_linear")}
@@ -26,9 +26,9 @@ def noise_panel(picture, noise):
 def field_panel(fields):
     """Score fields (a figures.diffusion.ScoreFields) with a slider over t."""
     def readout(t):
-        abar = fields.alphas_cumprod[t]
-        return (f"score = -noise / sqrt(1 - abar) = -noise / {(1 - abar).sqrt():.2f} &nbsp; "
-                f"(signal-to-noise {diffusion.snr_db(abar):z.1f} dB)")
+        decibels = diffusion.snr_db(fields.alphas_cumprod[t])
+        return sentence(f"At {fields.turned(t):.0%} of the noisy points the true arrow points more than 30 degrees "
+                        f"away from the middle. (Signal-to-noise ratio: {decibels:z.1f} dB.)")
 
     return Panel({"t": slider("t", range(0, 1000, 37), 111)}, fields.frame, readout)
 
@@ -47,4 +47,4 @@ def steps_panel(steps):
 def memory_panel(table):
     """The ideal denoiser (a figures.diffusion.MemoryTable) with a slider over t."""
     return Panel({"t": slider("t", EVERY_T[14:], 810)}, table.frame,
-                 lambda t: sentence(f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work"))
+                 lambda t: sentence(f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work."))

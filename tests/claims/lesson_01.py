@@ -51,13 +51,18 @@ RIVALS = {
     },
     'near["network"] < 0.2 and off["network"] < 0.2': {
         "the memoriser": "near = {'network': near['memoriser']}; off = {'network': off['memoriser']}",
-        "always 0": "near = {'network': near['always 0']}; off = {'network': off['always 0']}",
-        "the noise": "near = {'network': (nearest(start, clean) < limit).float().mean().item()}; off = {'network': off_shape(start)}",
+        "always 0": "near, off = {'network': 0.0}, {'network': off_shape(0 * start).float().mean().item()}",
+        "the noise": "near = {'network': (nearest(start, clean) < limit).float().mean().item()}; "
+                     "off = {'network': off_shape(start).float().mean().item()}",
     },
-    'fresh["network"] > 1.4 * fresh["with jitter"]': {
-        "the memoriser": "fresh['network'] = fresh['memoriser']",
-        "the memoriser with jitter": "fresh['network'] = fresh['with jitter']",
-        "always 0": "fresh['network'] = fresh['always 0']",
+    'fresh["network"] > 0.7 * fresh["oracle"]': {
+        "the memoriser": "fresh = fresh | {'network': fresh['memoriser']}",
+        "the memoriser with less jitter than the shape is wide":
+            "points = sample(exact(diffusion.Mixture(clean, 0.02)), start, timesteps, alphas_cumprod)[-1]; fresh = fresh | "
+            "{'network': ((nearest(points, clean) > half) & ~off_shape(points)).float().mean().item()}",
+        "an untrained network":
+            "points = sample(lambda x, t: noise_pred(x, t, untrained), start, timesteps, alphas_cumprod)[-1]; fresh = fresh | "
+            "{'network': ((nearest(points, clean) > half) & ~off_shape(points)).float().mean().item()}",
     },
     # Back to pictures
     "torch.allclose(alphas_cumprod, c.scheduler.alphas_cumprod.cpu(), atol=1e-5)": {

@@ -76,6 +76,35 @@ def test_copies_are_found():
     assert second.min() < 255 == third.min()                             # the third is the first again
 
 
+def test_an_arrow_says_which_way_sampling_goes():
+    plain, strip = (np.asarray(picture_grid([[draw(3, 8, 8)]], "A claim", "A square.", sampling=sampling).image())
+                    for sampling in (False, True))
+    corner = np.s_[:round(style.TITLE * style.DPI), round(7 * style.DPI):]
+    assert plain[corner].min() == 255 > strip[corner].min()
+
+
+def test_the_paths_drawn_are_long_stay_inside_and_start_apart():
+    start = torch.tensor([[0.0, 0.0], [0.1, 0.0], [2.0, 0.0], [0.0, 2.65], [-2.0, 0.0]])
+    path = torch.stack([start, start * torch.tensor([0.9, 0.2, 0.2, 0.0, 0.5])[:, None] + 0.01])
+    assert figures.plane.long_paths(path, 3) == [2, 4, 1]       # 3 leaves the frame; 0 is shorter than 1 and beside it
+    assert figures.plane.long_paths(path, 1) == [2]
+
+
+def test_arrows_turn_from_the_middle_to_the_shape():
+    world = diffusion.make_shape("spiral")
+    fields = figures.ScoreFields(world, lambda x, t: x, world.sample(500, torch.Generator().manual_seed(1)), ABAR, n=4)
+    assert fields.turned(999) == 0 and fields.turned(37) > 0.3
+    assert 0 < fields.turned(37, angle=150) < fields.turned(37)
+    one_peak = diffusion.Mixture(torch.zeros(1, 2), 0.5)        # it has no arms: all arrows point at the middle
+    assert figures.ScoreFields(one_peak, lambda x, t: x, one_peak.sample(50), ABAR, n=4).turned(37) == 0
+
+
+def test_gap_and_width():
+    gap, width = figures.Steps.gap_and_width(torch.tensor([[-1.0], [0.2], [0.9], [1.1]]))
+    assert gap == 0.25 and width == pytest.approx(0.1 * 2**0.5)
+    assert figures.Steps.gap_and_width(torch.zeros(3, 1)) == (1.0, 0.0)
+
+
 def test_every_figure_is_drawn_and_described():
     x_0, noise, world = draw(3, 16, 16).clamp(-1, 1), draw(3, 16, 16, seed=1), diffusion.make_shape("glyph")
     line = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15)

@@ -153,6 +153,8 @@ def test_field_panel():
     true, learnt, error = fields.fields(300)
     assert torch.equal(true, learnt) and error.max() == 0                   # the network is exact here
     panel = panels.field_panel(fields)
+    panel.controls["t"].value = 999
+    assert panel.line.value.startswith("At 0% of the noisy points the true arrow points more than 30 degrees away")
     assert {0, 999} <= set(panel.controls["t"].options) and all(map(is_png, panel.frames.values()))
 
 

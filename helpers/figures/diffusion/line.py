@@ -37,7 +37,7 @@ def score_table(world, panels):
     ax.text(0.02, 0.04, "density", color=SIGNAL, transform=ax.transAxes, fontsize=8, alpha=0.7)
     write(fig, 0.2, top + 1.1, "score", rotation=90, ha="center")
     style.claim(fig, "The averaged noise, rescaled, is the slope of the logarithm of the density",
-                "No network: the true noise is averaged in bins of x_t, and divided by -sqrt(1 - abar).")
+                "No network: the true noise of many points, averaged in bins along the axis and rescaled.")
     return style.finish(
         fig,
         "Score over x_t at three noise levels. Orange dots, averages of the true noise in bins, lie on the "
@@ -94,11 +94,15 @@ class Steps:
         return stops, diffusion.ddim_path(lambda x, t: self.world.noise_pred(x, self.alphas_cumprod[t]), start, stops,
                                           self.alphas_cumprod)
 
+    @staticmethod
+    def gap_and_width(ends):
+        """Share of ends (N, 1) in the gap, and the standard deviation of those above it; 0 for fewer than two."""
+        above = ends[ends > 0.5]
+        return (ends.abs() < 0.5).float().mean().item(), above.std().item() if len(above) > 1 else 0.0
+
     def ends(self, n):
-        """Share of the ends in the gap, and the standard deviation of those above it; 0 for fewer than two."""
-        end = self.walk(n, self.start)[1][-1]
-        above = end[end > 0.5]
-        return (end.abs() < 0.5).float().mean().item(), above.std().item() if len(above) > 1 else 0.0
+        """Gap and width after n steps, as in `gap_and_width`."""
+        return self.gap_and_width(self.walk(n, self.start)[1][-1])
 
     def frame(self, n):
         """PNG bytes for n steps."""
@@ -126,8 +130,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         write(fig, left + 0.54, top - 0.3, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=10)
         write(fig, left + 0.54, top - 0.11, f"{share(gaps[n])} land in the gap", color=GUIDED, fontsize=8.5)
     write(fig, 0.2, top + 1.25, "value", rotation=90, ha="center")
-    style.arrow(fig, (8.75, top - 0.52), (7.6, top - 0.52))
-    write(fig, 7.5, top - 0.52, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
+    style.leftwards(fig, 0.2)
     style.claim(fig, "One step lands on the mean of the data, where there are no data",
                 "Blue: exact paths and true density. Vermilion: the same starts, n steps of the exact "
                 "denoiser, every fourth drawn. Grey: the gap, |value| < 0.5.")
@@ -158,13 +161,13 @@ def loss_floor(levels, floor, losses, training=None):
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
         ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
         ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
-    ax.text(0.99, 0.8, "grey: the best possible on new points", transform=ax.transAxes, ha="right", fontsize=8.5)
+    ax.text(0.99, 0.8, "grey: the oracle, the best possible", transform=ax.transAxes, ha="right", fontsize=8.5)
     if training is not None:
         ax.text(0.99, 0.72, "dotted: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=8.5)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
     style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Grey: the oracle. Orange: the network before and after training, on the same new points.")
+                "Orange: the network before and after its training, on the same new points as the oracle.")
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
@@ -196,6 +199,8 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
         if lines is distances:
             ax.set_yscale("log")
             ax.set_ylim(bottom=scale / 2)
+            ticks = [y for y in (0.003, 0.01, 0.03, 0.1, 0.3, 1) if scale / 2 < y < ax.get_ylim()[1]]
+            ax.set_yticks(ticks, [f"{y:g}" for y in ticks])
             ax.axhspan(scale / 2, scale, color=NOISE, alpha=0.25, lw=0)
             ax.text(1, scale * 0.7, "two true sets", color=FAINT, fontsize=8, va="center")
             if noise is not None:

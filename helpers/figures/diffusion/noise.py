@@ -11,21 +11,38 @@ LOWEST = 1e-4                                       # bottom of the spectrum axe
 
 
 def noising_table(picture, noise, timesteps):
-    """One postcard (3, H, H) and one noise at several timesteps on the three schedules. Returns a Picture."""
-    rows, captions = [], []
-    for name in diffusion.SCHEDULES:
-        alphas_cumprod = diffusion.make_alphas_cumprod(name)
+    """One postcard (3, H, H) and one noise at up to three timesteps on the three schedules, and their decibels over
+    all t. Returns a Picture."""
+    size, gap, left, top, colours = 1.0, 0.2, 0.45, TITLE + 0.22, (INK, GUIDED, SIGNAL)
+    height = 3 * (size + gap) - gap
+    fig = style.new_figure(top + height + 0.34 + NOTE)
+    ax = place(fig, 4.7, top, 4.15, height)
+    for row, (name, colour) in enumerate(zip(diffusion.SCHEDULES, colours)):
+        alphas_cumprod, y = diffusion.make_alphas_cumprod(name), top + row * (size + gap)
         decibels = diffusion.snr_db(alphas_cumprod)
-        rows.append([diffusion.add_noise(picture, noise, t, alphas_cumprod) for t in timesteps])
-        captions.append([f"{round(decibels[t].item())} dB" for t in timesteps])
-    return style.picture_grid(
-        rows, "The same t means different amounts of noise on different schedules",
-        "One postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
-        "cosine; under each picture its signal-to-noise ratio. The same timestep shows different amounts "
-        "of noise.",
-        [f"t = {t}" for t in timesteps], list(diffusion.SCHEDULES), captions, palette=128,
-        note="Same picture, same noise everywhere. Decibels: signal-to-noise ratio for a picture of variance 1; 0 dB is "
-             "half and half. Stable Diffusion uses scaled_linear.")
+        write(fig, left - 0.12, y + size / 2, name, ha="right", rotation=90, color=colour)
+        ax.plot(decibels.numpy(), color=colour, lw=1.5)
+        ax.text(0.98, 0.97 - 0.055 * row, name, color=colour, transform=ax.transAxes, ha="right", va="top", fontsize=9)
+        for i, t in enumerate(timesteps):
+            x = left + i * (size + 0.12)
+            show_picture(fig, diffusion.add_noise(picture, noise, t, alphas_cumprod), x, y, size)
+            write(fig, x + size / 2, y + size + 0.09, f"{round(decibels[t].item())} dB", fontsize=7.5, ha="center",
+                  color=FAINT)
+            if not row:
+                write(fig, x + size / 2, top - 0.1, f"t = {t}", ha="center")
+            ax.plot(t, decibels[t], "o", color=colour, ms=4, clip_on=False)
+    ax.axhline(0, color=NOISE, lw=0.8, ls=":")
+    ax.text(990, 1, "picture and noise equally strong", color=FAINT, fontsize=8, ha="right")
+    tidy(ax, "t", "signal-to-noise ratio, dB", (0, 250, 500, 750, 999), (-40, -20, 0, 20, 40))
+    ax.set(xlim=(0, 999), ylim=(-50, 42))
+    style.claim(fig, "The same t means different amounts of noise on different schedules",
+                "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
+                "scaled_linear.")
+    return style.finish(
+        fig,
+        "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
+        "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
+        "over t: at the last step scaled_linear keeps the most, and cosine the least.", palette=64)
 
 
 def draw_spectrum(ax, frequencies, power, abar):
@@ -154,12 +171,12 @@ def brightness_plot(pictures, last, abar):
     low, high = float(true.min()) - 0.1, float(true.max()) + 0.15
     ax.set(xlim=(low, high), ylim=(min(low, float(found.min())) - 0.08, max(high, float(found.max())) + 0.1))
     style.claim(fig, "At the last step the eye sees only noise, but the brightness is still there",
-                f"{len(true)} postcards, one noise each. Mean of all pixels of x_999, divided by "
-                "sqrt(abar_999).")
+                f"{len(true)} postcards, one noise each. Read off: the mean of all pixels, divided by the "
+                f"picture's weight there, {abar**0.5:.3f}.")
     return style.finish(
         fig,
-        "Left, the darkest and the brightest postcard and their x_999, which look like the same noise. "
-        "Right, brightness read off x_999 against the true brightness: the points follow the diagonal.",
+        "Left, the darkest and the brightest postcard, clean and at t = 999, where both look like the same noise. "
+        "Right, the brightness read off at t = 999 against the true brightness: the points follow the diagonal.",
         palette=256)
 
 

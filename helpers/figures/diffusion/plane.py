@@ -1,4 +1,6 @@
 """Shapes in the plane: fields of arrows, clouds of points, and the paths from noise to the shape."""
+import math
+
 import matplotlib
 import numpy as np
 import torch
@@ -37,11 +39,10 @@ def square(fig, left, top, size, image, cmap=BLUES, vmax=1.15):
 
 
 def arrow_parts(score, n):
-    """Arrows for scores (n * n, 2): direction kept, length clipped; and how dark each is drawn."""
+    """Arrows for scores (n * n, 2), two rows: direction kept, length between a third of a cell and a whole one."""
     length = score.norm(dim=1).clamp(min=1e-6)
-    shown = (2 * SIDE / n) * 0.95 * (length / 2.5).clamp(max=1)
-    u, v = (score / length[:, None] * shown[:, None]).T.numpy()
-    return u, v, length.log10().numpy()
+    shown = (2 * SIDE / n) * 0.95 * (length / 2.5).clamp(min=0.33, max=1)
+    return (score / length[:, None] * shown[:, None]).T.numpy()
 
 
 class ScoreFields:
@@ -51,7 +52,7 @@ class ScoreFields:
     as x_t in the error map. path: stops (steps + 1, 2) of one walk and its timesteps, drawn down to t.
     """
 
-    def __init__(self, world, noise_pred, points, alphas_cumprod, path=None, timesteps=(), n=16):
+    def __init__(self, world, noise_pred, points, alphas_cumprod, path=None, timesteps=(), n=13):
         self.world, self.noise_pred, self.alphas_cumprod, self.n = world, noise_pred, alphas_cumprod, n
         self.path, self.levels, self.at, self.stage = path, [*timesteps, 0], plane(n), None
         self.points = points
@@ -76,15 +77,22 @@ class ScoreFields:
         """The points as x_t, two rows of coordinates."""
         return diffusion.add_noise(self.points, self.noise, t, self.alphas_cumprod).T.numpy()
 
+    def turned(self, t, angle=30):
+        """Share of the noisy points whose true arrow points more than `angle` degrees away from the middle."""
+        x_t = torch.tensor(self.noisy(t).T)
+        noise = self.world.noise_pred(x_t, self.alphas_cumprod[t].item())       # the score points the other way
+        inwards = torch.nn.functional.cosine_similarity(noise, x_t)
+        return (inwards < math.cos(math.radians(angle))).float().mean().item()
+
     def _draw(self, fig, corners, size, t, dots):
         """The three squares for one timestep at (left, top) corners. Returns the artists that change."""
         true, learnt, error = self.fields(t)
         image, artists = density_image(self.world, self.alphas_cumprod[t].item()), []
         for corner, score in zip(corners, (true, learnt)):
             ax, shown = square(fig, *corner, size, image)
-            artists += [shown, ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), cmap="Greys",
-                                         clim=(-4, 1), angles="xy", scale_units="xy", scale=1,
-                                         width=0.006, headwidth=4, headlength=4.5, headaxislength=4)]
+            artists += [shown, ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy",
+                                         scale_units="xy", scale=1, width=0.006, headwidth=4, headlength=4.5,
+                                         headaxislength=4)]
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#F2F2F2")
         ax, shown = square(fig, *corners[2], size, self.shown(error, t), colours, vmax=1)
         cloud, = ax.plot(*self.noisy(t), "o", color="white", ms=dots, mew=0, alpha=0.7)
@@ -92,7 +100,8 @@ class ScoreFields:
 
     def figure(self, timesteps):
         """The static figure: one column for each of a few timesteps; rows true, learnt, error."""
-        size, gap, left, top = 1.6, 0.09, 0.55, TITLE + 0.24
+        gap, left, top = 0.09, 0.55, TITLE + 0.24
+        size = min(2.02, (8.9 - left) / len(timesteps) - gap)
         fig = style.new_figure(top + 3 * (size + gap) + 0.1 + NOTE)
         for row, text in enumerate(("true score", "learnt score", "where they differ")):
             write(fig, 0.36, top + row * (size + gap) + size / 2, text, rotation=90, ha="center")
@@ -100,15 +109,15 @@ class ScoreFields:
             x = left + i * (size + gap)
             self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
-        style.claim(fig, "Much noise: all arrows point at the middle. Little noise: they point at the shape",
-                    "Blue: density of the noisy data. Arrows: clipped; darker = longer. Third row: distance of the two "
-                    "noises, 0 (dark) to 1 or more (yellow), near noisy data (dots).")
+        style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
+                    "Blue: density of the noisy data. Arrows: length clipped. Third row: distance of the two noises, "
+                    "0 (dark) to 1 or more (yellow), near noisy data (dots).")
         return style.finish(
             fig,
-            "Arrow fields at five noise levels. With much noise every arrow points to the centre, with "
+            f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
             "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
-            "data as dots.", palette=32)
+            "data as dots.", palette=64)
 
     def frame(self, t):
         """PNG bytes for one timestep."""
@@ -134,6 +143,19 @@ class ScoreFields:
         return self.stage.png()
 
 
+def long_paths(path, count, apart=0.55):
+    """Indices of up to `count` of the longest paths (stops, n, 2) that stay inside the frame and start apart."""
+    inside = (path.abs().amax((0, 2)) < SIDE - 0.1).nonzero()[:, 0]      # a path that leaves the frame tells nothing
+    length = path[:, inside].diff(dim=0).norm(dim=2).sum(0)
+    chosen = []
+    for k in inside[length.argsort(descending=True)].tolist():
+        if all((path[0, k] - path[0, other]).norm() > apart for other in chosen):
+            chosen.append(k)
+        if len(chosen) == count:
+            break
+    return chosen
+
+
 def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns into the shape", name="the shape"):
     """Samples on their way from noise (right) to the shape (left). Returns a Picture.
 
@@ -141,9 +163,7 @@ def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns
     timesteps in `show_at`, 0 being the clean one. name: what the points end on, for the alt text.
     """
     levels = np.array([*timesteps, -1])
-    inside = (path.abs().amax((0, 2)) < SIDE - 0.05).nonzero()[:, 0]        # a way that leaves the frame tells nothing
-    moved = (path[-1, inside] - path[0, inside]).norm(dim=1)
-    chosen = inside[moved.argsort(descending=True)[:40 * paths:40][:paths]].tolist()
+    chosen = long_paths(path, paths)
     size, gap, top = 1.68, 0.1, TITLE + 0.24
     fig = style.new_figure(top + size + 0.1 + NOTE)
     for i, wanted in enumerate(sorted(show_at)):
@@ -155,8 +175,7 @@ def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns
         ax.plot(*path[stop, chosen].T.numpy(), "o", color=GUIDED, ms=2.6, mew=0)
         name_of = f"t = {levels[stop]}" if wanted else "clean"
         write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, name_of, ha="center")
-    style.arrow(fig, (8.9, 0.2), (8.2, 0.2))
-    write(fig, 8.12, 0.2, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
+    style.leftwards(fig, 0.2)
     style.claim(fig, title,
                 f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
                 "of them and the paths they took.")
