@@ -51,7 +51,8 @@ RIVALS = {
     },
     'near["network"] < 0.2 and off["network"] < 0.2': {
         "the memoriser": "near = {'network': near['memoriser']}; off = {'network': off['memoriser']}",
-        "always 0": "near, off = {'network': 0.0}, {'network': off_shape(0 * start).float().mean().item()}",
+        "always 0": "points = sample(lambda x, t: 0 * x, start, timesteps, alphas_cumprod)[-1]; near = near | {'network': 0.0}; "
+                    "off = off | {'network': off_shape(points).float().mean().item()}",
         "the noise": "near = {'network': (nearest(start, clean) < limit).float().mean().item()}; "
                      "off = {'network': off_shape(start).float().mean().item()}",
     },
