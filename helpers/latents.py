@@ -229,18 +229,18 @@ def jpeg_within(image, limit, free_header=False):
 
 DAY, DUSK = ((70, 150, 225), (205, 230, 245), (255, 250, 215), (30, 100, 160)), \
             ((60, 60, 130), (250, 130, 90), (255, 220, 120), (40, 45, 100))    # zenith, horizon, sun, sea
-DIALS = "where the sun is, left to right", "how high it stands", "how large it is", "how low the sea lies", "the hour: dusk to day"
+FACTORS = "where the sun is, left to right", "how high it stands", "how large it is", "how low the sea lies", "the hour: dusk to day"
 
 
-def small_world(dials, size=32):
-    """Pictures of a sun over the sea, (n, 3, size, size) in -1..1, each made of five numbers of 0 to 1: DIALS.
+def small_world(factors, size=32):
+    """Pictures of a sun over the sea, (n, 3, size, size) in -1..1, each made of five numbers of 0 to 1: FACTORS.
 
-    dials: (n, 5), float. size: 8 to 512 pixels a side. The same numbers give the same picture, and nothing else is in it.
+    factors: (n, 5), float. size: 8 to 512 pixels a side. The same numbers give the same picture, and nothing else is in it.
     """
-    inputs.tensor(dials, "dials", "n", 5), inputs.whole_number(size, "size", 8, 512)
-    if not 0 <= dials.min() <= dials.max() <= 1:
-        raise ValueError("dials must lie in 0..1: torch.rand(n, 5) draws some.")
-    x, y, radius, sea, hour = dials.T[:, :, None, None]                             # (n, 1, 1) each
+    inputs.tensor(factors, "factors", "n", 5), inputs.whole_number(size, "size", 8, 512)
+    if not 0 <= factors.min() <= factors.max() <= 1:
+        raise ValueError("factors must lie in 0..1: torch.rand(n, 5) draws some.")
+    x, y, radius, sea, hour = factors.T[:, :, None, None]                             # (n, 1, 1) each
     x, radius, sea = 0.2 + 0.6 * x, 0.12 + 0.1 * radius, 0.55 + 0.25 * sea
     y = 0.2 + (sea - 0.25) * y
     places = torch.linspace(0, 1, size)

@@ -173,7 +173,7 @@ latent("jpeg quality", (*NOT_WHOLE, 0, -1, 96, 101, 10**9), lambda w, bad: laten
 latent("jpeg image", NOT_PICTURE, lambda w, bad: latents.jpeg(bad, 50))
 latent("jpeg_within limit", (*NOT_WHOLE, 0, -5), lambda w, bad: latents.jpeg_within(w.image, bad))
 latent("jpeg_within free_header", NOT_FLAG, lambda w, bad: latents.jpeg_within(w.image, 500, bad))
-latent("small_world dials", (*NOT_TENSOR, torch.zeros(2, 4), torch.full((2, 5), 2.0), torch.full((2, 5), NAN)),
+latent("small_world factors", (*NOT_TENSOR, torch.zeros(2, 4), torch.full((2, 5), 2.0), torch.full((2, 5), NAN)),
        lambda w, bad: latents.small_world(bad))
 latent("small_world size", (*NOT_WHOLE, 0, 7, 10**6), lambda w, bad: latents.small_world(torch.zeros(2, 5), bad))
 latent("TinyVAE d", (*NOT_WHOLE, 0, -1), lambda w, bad: latents.TinyVAE(bad))
@@ -519,5 +519,10 @@ panel("noise_panel noise", (None, torch.zeros(3, 8, 8)), lambda w, bad: diffusio
 panel("rate_panel pictures", (None, {}, []), lambda w, bad: latents_panels.rate_panel(bad, [5]))
 panel("rate_panel quality", ([], None, [0], [101], ["9"]), lambda w, bad: latents_panels.rate_panel({"a": (w.image, w.image, 9)}, bad),
       "qualit")
+panel("numbers_panel numbers", (None, [], [16], [-1], ["0"]),
+      lambda w, bad: latents_panels.numbers_panel(latents.TinyVAE(), bad, latents.small_world(torch.zeros(1, 5))), "number")
+panel("numbers_panel target", (*NOT_TENSOR, torch.zeros(2, 3, 32, 32)),
+      lambda w, bad: latents_panels.numbers_panel(latents.TinyVAE(), [0], bad))
+panel("mixer_panel channel", (*NOT_WHOLE, -1, 99), lambda w, bad: latents_panels.mixer_panel(w.c, w.image, bad))
 panel("mixer_panel image", (None, "boat.png", SQUARE), lambda w, bad: latents_panels.mixer_panel(w.c, bad))
 panel("moved_panel trained", (None, {}, []), lambda w, bad: concept_panels.moved_panel(bad))

@@ -36,22 +36,24 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PANEL = "Interactive panel: run the notebook to use it."  # shown where there is no kernel; see sanitize.cfg
 
 
-def smaller_png(png: bytes, lossy: bool = False) -> bytes:
+def smaller_png(png: bytes, colours: int = 0) -> bytes:
     """The same picture in fewer bytes, or the bytes given if that fails.
 
     An alpha channel that hides nothing is dropped, 256 colours or fewer become a palette; every pixel stays.
-    lossy=True takes the best 256 colours even if there are more.
+    colours: the best so many are taken even if there are more; 0: all.
     """
     image = Image.open(io.BytesIO(png))
     image.load()
     if image.mode == "RGBA" and image.getextrema()[3][0] == 255:
         image = image.convert("RGB")
+    if image.mode == "P" and colours:
+        image = image.convert("RGB")
     candidates = [image]
-    if image.mode == "RGB" and (lossy or image.getcolors(256)):
-        refine = 1 if lossy else 0      # else a small thing among much sky may get another colour
-        palette = image.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=refine)
+    if image.mode == "RGB" and (colours or image.getcolors(256)):
+        refine = 1 if colours else 0    # else a small thing among much sky may get another colour
+        palette = image.quantize(colours or 256, method=Image.Quantize.MEDIANCUT, kmeans=refine)
         same = ImageChops.difference(palette.convert("RGB"), image).getbbox() is None
-        candidates += [palette] if lossy or same else []
+        candidates += [palette] if colours or same else []
     sizes = [png]
     for candidate in candidates:
         buffer = io.BytesIO()
@@ -61,20 +63,21 @@ def smaller_png(png: bytes, lossy: bool = False) -> bytes:
 
 
 def shrink_pictures(notebook: nbformat.NotebookNode, max_bytes: int = MAX_BYTES) -> None:
-    """Store the PNG outputs in fewer bytes: without loss, then in 256 colours, largest first, if too big."""
+    """Store the PNG outputs in fewer bytes: without loss, then in 256 colours, then in 128, largest first, while too big."""
     pictures = [output["data"] for cell in notebook.cells for output in cell.get("outputs", [])
                 if "image/png" in output.get("data", {})]
 
-    def store(data, lossy):
-        png = smaller_png(base64.b64decode(data["image/png"]), lossy)
+    def store(data, colours):
+        png = smaller_png(base64.b64decode(data["image/png"]), colours)
         data["image/png"] = base64.b64encode(png).decode()
 
     for data in pictures:
-        store(data, lossy=False)
-    for data in sorted(pictures, key=lambda data: -len(data["image/png"])):
-        if len(as_text(notebook).encode()) <= max_bytes:
-            return
-        store(data, lossy=True)
+        store(data, 0)
+    for colours in (256, 128):
+        for data in sorted(pictures, key=lambda data: -len(data["image/png"])):
+            if len(as_text(notebook).encode()) <= max_bytes:
+                return
+            store(data, colours)
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -122,7 +125,7 @@ def execute(file: Path) -> None:
         client.execute(env=os.environ | {"MY_COURSE": str(Path(folder) / "my_course")})
     text = as_text(tidy(notebook))
     if len(text.encode()) > MAX_BYTES:
-        raise ValueError(f"It holds {len(text.encode()) / 1e6:.1f} MB even with 256 colours, and may "
+        raise ValueError(f"It holds {len(text.encode()) / 1e6:.1f} MB even with 128 colours, and may "
                          f"hold {MAX_BYTES / 1e6}: draw fewer or smaller figures.")
     save_text(file, text)
 

@@ -1,4 +1,4 @@
-"""Exercises 1 to 3, lesson 02. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 4, lesson 02. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import math
 
@@ -88,7 +88,39 @@ def vae_forward(answer):
         return "right on small pictures, but not on 16 numbers for 32 x 32 pixels"
 
 
-@sheet.exercise(2, lambda a, b: a.shape[:1])
+@sheet.exercise(2, lambda abars, spread: int, "the first t")
+def crossover(answer):
+    """crossover(abars, spread): abars (T,), falling, and the standard deviation of latents -> the first t, an int, at which the noise
+    is at least as strong as what is left of the latents."""
+    def first(fits):
+        return int(fits.nonzero()[0])
+
+    abars, spread = torch.linspace(0.999, 0.004, 1000), 3.0
+    plain, t = answer(abars, 1.0), answer(abars, spread)
+    half, right = first(abars <= 0.5), first(abars * spread**2 <= 1 - abars)
+    if t == plain == half:
+        return "the spread has no effect: larger latents need more noise to drown"
+    for wrong, hint in (
+            (abars * spread <= 1 - abars, "spread is a standard deviation and abar a share of the variance: square the spread"),
+            (abars.sqrt() * spread <= 1 - abars, "compare like with like: two variances, or the weight sqrt(abar) times the spread with sqrt(1 - abar)"),
+            (abars * spread <= (1 - abars).sqrt(), "compare like with like: two variances, or the weight sqrt(abar) times the spread with sqrt(1 - abar)"),
+            (abars <= (1 - abars) * spread**2, "the spread belongs to the latents, not to the noise, whose standard deviation is 1")):
+        if t == first(wrong):
+            return hint
+    if abs(plain - half) == 1 or abs(t - right) == 1:
+        return "you are off by one: t counts from 0, so it is the place in abars itself"
+    if t == len(abars) - 1:
+        return "that is the last such t: which is the first?"
+    if (plain, t) != (half, right):
+        return (f"with a spread of 1 it is the first t with abar at most one half, {half}, and with a spread of 3 it is {right}; yours says "
+                f"{plain} and {t}")
+    steep = torch.linspace(0.98, 0.02, 40) ** 2
+    for spread in (0.3, 0.9, 4.0):
+        if answer(steep, spread) != first(steep * spread**2 <= 1 - steep):
+            return "right on 1000 timesteps, but not on 40 others"
+
+
+@sheet.exercise(3, lambda a, b: a.shape[:1])
 def feature_distance(answer):
     """feature_distance(a, b): features of two batches of pictures, (n, c, h, w) each -> (n,)."""
     a = torch.zeros(2, 3, 2, 2)
@@ -138,7 +170,7 @@ def feature_distance(answer):
             return f"right on small features, but not on random ones of shape {shape}"
 
 
-@sheet.exercise(3, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})
+@sheet.exercise(4, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})
 def fit_preview(answer):
     """fit_preview(latents, rgb): (B, C, h, w), (B, 3, h, w) -> W (C, 3), b (3,)."""
     latents, weight, bias = random(20, 4, 6, 5), random(4, 3, seed=1), torch.tensor([0.5, -1.0, 0.2])
@@ -156,5 +188,5 @@ def fit_preview(answer):
         return ("the mean of what is left is not 0: there must be a b, fitted together with W (a column of "
                 "ones)")
     if not close(left.T @ cells / len(cells), torch.zeros(3, 4), 1e-3):
-        return ("what is left still depends on the latents: fit rgb from latents, least squares, not the "
+        return ("what is left is still correlated with the latents: fit rgb from latents, least squares, not the "
                 "other way round")

@@ -13,11 +13,10 @@ def cell_panel(cell, row, column):
     moves = [k / 2 for k in range(-8, 9)]
 
     def readout(row, column, channel, delta):
-        value, sigma = float(cell.latents[0, channel, row, column]), float(cell.sigma[channel, row, column])
+        value = float(cell.latents[0, channel, row, column])
         outside = cell.change(row, column, channel, delta)[2]
-        return (f"latents[{channel:d}, {row:d}, {column:d}] = {value:.2f} {delta:+g} = {value + delta:.2f} "
-                f"&nbsp; (sigma here: {sigma:.4f}) &nbsp; {outside:.0%} of the change falls outside the "
-                "patch")
+        return (f"latents[0, {channel:d}, {row:d}, {column:d}] = {value:.2f} {delta:+g} = {value + delta:.2f}: "
+                f"{outside:.0%} of the change falls outside the patch.")
 
     controls = {"row": slider("row", range(size), row, live=False, width="260px"),
                 "column": slider("column", range(size), column, live=False, width="260px"),
@@ -26,33 +25,57 @@ def cell_panel(cell, row, column):
     return Panel(controls, cell.frame, readout, ahead=False)
 
 
-def mixer_panel(c, image):
-    """A slider for each channel that scales it; the picture is decoded when a slider is let go."""
+def numbers_panel(net, numbers, target):
+    """A slider for each of some numbers of a latent, all others 0: beside the picture that they decode to, the one to make.
+
+    net: a TinyVAE. numbers: which of its numbers. target: pixels (1, 3, 32, 32) in -1..1.
+    """
+    inputs.tensor(target, "target", 1, 3, 32, 32)
+    with torch.no_grad():
+        own = net.encoder(target).chunk(2, 1)[0]                                            # (1, d): means
+        best = codec.psnr(net.decoder(own).clamp(-1, 1), target).item()
+    numbers = inputs.list_of(numbers, "numbers", "whole numbers", object, least=1)
+    numbers = [inputs.whole_number(number, "A number of the latent", 0, own.shape[1] - 1) for number in numbers]
+    names = [f"number {number}" for number in numbers]
+
+    @torch.no_grad()
+    def drawn(state):
+        z = torch.zeros_like(own)
+        z[0, numbers] = torch.tensor([float(state[name]) for name in names])
+        return net.decoder(z).clamp(-1, 1)                                                  # (1, 3, 32, 32)
+
+    def frame(**state):
+        return figures.beside(target[0], drawn(state)[0], ("the picture to make", "what your numbers decode to"))
+
+    def readout(**state):
+        return sentence(f"Yours: {codec.psnr(drawn(state), target).item():.1f} dB. From the encoder's own numbers: {best:.1f} dB.")
+
+    return Panel({name: slider(name, [k / 4 for k in range(-12, 13)], 0.0, width="300px") for name in names}, frame, readout,
+                 ahead=False)
+
+
+def mixer_panel(c, image, channel=0, gain=1.0):
+    """A slider for each channel that scales it; the picture is decoded when a slider is let go.
+
+    channel, gain: the channel that is scaled at first, and by how much: a multiple of 0.25 from -2 to 3.
+    """
     latents = codec.encode_image(c, image)                                                  # (1, C, h, w)
+    inputs.whole_number(channel, "channel", 0, latents.shape[1] - 1)
     whole = codec.decode_latents(c, latents)[0]
     names = [f"channel {k}" for k in range(latents.shape[1])]
     gains = [k / 4 for k in range(-8, 13)]
 
     def frame(**state):
         gain = torch.tensor([state[name] for name in names]).to(latents)
-        return figures.mixed(whole, codec.decode_latents(c, latents * gain[:, None, None])[0])
+        decoded = codec.decode_latents(c, latents * gain[:, None, None])[0]
+        return figures.beside(whole, decoded, ("all channels as they are", "channels scaled"))
 
     def readout(**state):
         gains = ", ".join(f"{state[name]:g}" for name in names)
-        return sentence(f"decoded from latents times ({gains}), channel by channel")
+        return sentence(f"Decoded from latents times ({gains}), channel by channel.")
 
-    controls = {name: slider(name, gains, 1.0, live=False, width="340px") for name in names}
+    controls = {name: slider(name, gains, gain if k == channel else 1.0, live=False, width="340px") for k, name in enumerate(names)}
     return Panel(controls, frame, readout, ahead=False)
-
-
-def cloud_panel(cloud):
-    """The posterior sampled with k times its sigma (a figures.latents.Cloud): a slider over k."""
-    def readout(k):
-        widest = max(k * sigma / spread for sigma, spread in zip(cloud.sigma, cloud.spread))
-        return (f"z = mean + {k:g} &middot; sigma &middot; eps: noise of up to {widest:.1%} of the spread "
-                "of the means")
-
-    return Panel({"k": slider("k", cloud.factors, cloud.factors[0])}, cloud.frame, readout)
 
 
 def rate_panel(pictures, qualities):
@@ -79,7 +102,7 @@ def rate_panel(pictures, qualities):
         one = after[picture, quality]
         _, decoded, size = pictures[picture]
         return sentence(f"VAE {decibels(picture, decoded):.1f} dB with {size} bytes, JPEG "
-                        f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them header)")
+                        f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them tables).")
 
     middle = qualities[len(qualities) // 2]
     return Panel({"picture": buttons("", list(pictures), next(iter(pictures))),

@@ -285,12 +285,14 @@ def test_pictures_lose_colours_only_while_the_notebook_is_too_big():
         return [len(np.unique(pixels(base64.b64decode(o["data"]["image/png"])).reshape(-1, 4),
                               axis=0)) for o in notebook.cells[0].outputs]
 
-    roomy, tight = with_pictures(), with_pictures()
+    roomy, tight, tighter = (with_pictures() for _ in range(3))
     execute_notebooks.shrink_pictures(roomy)
     size = len(execute_notebooks.as_text(roomy))
     execute_notebooks.shrink_pictures(tight, max_bytes=size - 1000)
     assert min(colours(roomy)) > 256
     assert sorted(n > 256 for n in colours(tight)) == [False, True]
+    execute_notebooks.shrink_pictures(tighter, max_bytes=1)     # it goes as far as it may
+    assert max(colours(tighter)) <= 128
 
 
 @pytest.fixture

@@ -73,6 +73,11 @@ def fit_backwards(latents, rgb):
 
 RIGHT = {
     "vae_forward": [forward(), forward_in_full, forward(cost=lambda m, v: 0.5 * (m * m + v.exp() - v).sum(1) - m.shape[1] / 2)],
+    "crossover": [
+        lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[0]),
+        lambda abars, spread: next(t for t, abar in enumerate(abars.tolist()) if abar**0.5 * spread <= (1 - abar) ** 0.5),
+        lambda abars, spread: torch.searchsorted(-abars, torch.tensor(-1 / (1 + spread**2))).item(),
+    ],
     "feature_distance": [
         lambda a, b: (unit(a) - unit(b)).square().sum(1).mean((1, 2)),
         lambda a, b: (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum((1, 2, 3)) / a[0, 0].numel(),
@@ -103,6 +108,16 @@ WRONG = {
         (forward(lambda m, v, e: m + (v / 2).exp().detach() * e, lambda m, v: kl(m, v).sum(1).detach()), "no gradient"),
         (no_graph, "no gradient"),
         (lambda encoder, decoder, batch, eps: forward()(encoder, decoder, batch, eps)[0], "return two tensors"),
+    ],
+    "crossover": [
+        (lambda abars, spread: int((abars <= 0.5).nonzero()[0]), "no effect"),
+        (lambda abars, spread: int((abars * spread <= 1 - abars).nonzero()[0]), "square the spread"),
+        (lambda abars, spread: int((abars**0.5 * spread <= 1 - abars).nonzero()[0]), "like with like"),
+        (lambda abars, spread: int((abars * spread <= (1 - abars) ** 0.5).nonzero()[0]), "like with like"),
+        (lambda abars, spread: int((abars <= (1 - abars) * spread**2).nonzero()[0]), "not to the noise"),
+        (lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[0]) + 1, "off by one"),
+        (lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[-1]), "which is the first"),
+        (lambda abars, spread: int((abars * spread**2 >= 1 - abars).nonzero()[0]), "yours says 0 and 0"),
     ],
     "feature_distance": [
         (lambda a, b: (a - b).square().sum(1).mean((1, 2)), "of length 1 first"),

@@ -60,10 +60,10 @@ def test_a_change_is_split_into_inside_and_outside(tiny, cell):
     assert outside == pytest.approx(1 - inside.item(), abs=1e-5) and change.max() > 0
 
 
-def test_reach_is_the_mean_of_what_falls_outside(cell, monkeypatch):
+def test_reach_is_what_falls_outside_of_sixteen_patches(cell, monkeypatch):
     asked = []
     monkeypatch.setattr(cell, "change", lambda *state: asked.append(state) or (None, None, len(asked) % 2))
-    assert cell.reach() == 0.5 and len(set(asked)) == 16 and {state[3] for state in asked} == {4.0}
+    assert sum(cell.reach()) == 8 and len(set(asked)) == 16 and {state[3] for state in asked} == {4.0}
 
 
 def test_cell_figure_and_frames(cell):
@@ -79,7 +79,7 @@ def test_cloud(tiny, image):
                           draw(*posterior.mean.shape), [0, 1, 100])
     assert cloud.sigma == pytest.approx([0.01] * tiny.latent_shape[0]) and cloud.spread[0] == pytest.approx(1, abs=0.1)
     assert is_drawn(cloud.figure([0, 1, 100]))
-    assert cloud.frame(100) == cloud.frame(100) != cloud.frame(0)
+    assert cloud.own == pytest.approx(posterior.mean[0, :, tiny.latent_shape[1] // 2, tiny.latent_shape[2] // 2].tolist())
     plain = codec.decode_latents(tiny, posterior.mean * tiny.vae.config.scaling_factor)[0]
     assert np.abs(np.asarray(plain, int) - np.asarray(cloud.pictures[0], int)).max() <= 1
 
@@ -88,6 +88,10 @@ def test_beta_dial():
     column = {"inputs": draw(6, 3, 16, 16), "rebuilt": draw(6, 3, 16, 16), "samples": draw(6, 3, 16, 16), "psnr": 20.0,
               "apart": 0.4, "kl": torch.tensor([0.5, 0.0, 3.0, 0.009])}
     assert is_drawn(figures.beta_dial({0.1: column, 1.0: column, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}, 0.1))
+
+
+def test_clouds_priced():
+    assert is_drawn(figures.clouds_priced({(0.0, 1.0): 0.0, (2.0, 0.3): 2.7}))
 
 
 def test_bytes_against_decibels():
@@ -104,7 +108,7 @@ def test_walks_noises_previews_bill():
     assert is_drawn(figures.noises({"pixels": pictures, "latents": pictures}, [1, 0.9, 0.8, 0.7, 0.6],
                                    {"pixels": spectrum, "latents": spectrum}))
     assert is_drawn(figures.previews(pictures, pictures, list(draw(5, 3, 2, 2)), "A claim"))
-    assert is_drawn(figures.bill({"latents": {"attention": 1e8, "other": 1e9}, "pixels": {"attention": 5e11, "other": 6e10}}))
+    assert is_drawn(figures.bill({"a model": ({"attention": 1e8, "other": 1e9}, {"attention": 5e11, "other": 6e10})}))
 
 
 def test_maps_are_coloured_by_size():

@@ -224,20 +224,20 @@ def test_jpeg_within_is_the_best_that_fits():
 # the small world, its autoencoder, and what a U-Net costs
 
 def test_five_numbers_make_a_picture_and_each_of_them_shows():
-    dials = torch.full((6, 5), 0.5)
+    factors = torch.full((6, 5), 0.5)
     for k in range(5):
-        dials[k + 1, k] = 0.9
-    drawn = codec.small_world(dials)
+        factors[k + 1, k] = 0.9
+    drawn = codec.small_world(factors)
     assert drawn.shape == (6, 3, 32, 32) and -1 <= drawn.min() < drawn.max() <= 1
-    assert torch.equal(drawn, codec.small_world(dials))                             # and nothing else is in it
+    assert torch.equal(drawn, codec.small_world(factors))                             # and nothing else is in it
     changed = (drawn[1:] - drawn[0]).abs().amax((1, 2, 3))
-    assert (changed > 0.2).all() and len(codec.DIALS) == 5
-    assert codec.small_world(dials, 64).shape == (6, 3, 64, 64)
+    assert (changed > 0.2).all() and len(codec.FACTORS) == 5
+    assert codec.small_world(factors, 64).shape == (6, 3, 64, 64)
 
 
-def test_the_sun_is_where_the_dials_say():
-    dials = torch.tensor([[0.0, 0.5, 0.5, 0.5, 0.0], [1.0, 0.5, 0.5, 0.5, 0.0]])
-    left, right = (codec.small_world(dials)[:, 1] > 0.5).float().mean(1)            # (2, 32): the columns of the sun
+def test_the_sun_is_where_the_factors_say():
+    factors = torch.tensor([[0.0, 0.5, 0.5, 0.5, 0.0], [1.0, 0.5, 0.5, 0.5, 0.0]])
+    left, right = (codec.small_world(factors)[:, 1] > 0.5).float().mean(1)            # (2, 32): the columns of the sun
     assert left.argmax() < 12 and right.argmax() > 20
 
 

@@ -43,29 +43,39 @@ def test_cell_panel(tiny, image):
     panel = panels.cell_panel(figures.Cell(tiny, image), 3, 2)
     assert not panel.frames and not panel.controls["row"].continuous_update and repr(panel).startswith(STILL)
     first = panel.picture.value
-    assert size_of(first)[0] == 9 * 96 and "latents[0, 3, 2] = " in panel.line.value
+    assert size_of(first)[0] == 9 * 96 and "latents[0, 0, 3, 2] = " in panel.line.value
     second = moved(panel, channel=1, delta=-2.0, row=0, column=tiny.latent_shape[-1] - 1)
     assert second != first and "-2" in panel.line.value and "outside the patch" in panel.line.value
     assert moved(panel, channel=0, delta=4.0, row=3, column=2) == first
 
 
 def test_mixer_panel(tiny, image):
-    panel = panels.mixer_panel(tiny, image)
+    panel = panels.mixer_panel(tiny, image, 1, -0.5)
     assert len(panel.controls) == tiny.latent_shape[0]          # one slider a channel, however many there are
     assert all(not control.continuous_update for control in panel.controls.values())
+    assert list(panel.state.values())[:2] == [1.0, -0.5] and "(1, -0.5" in panel.line.value
     first = panel.picture.value
     size_of(first)
-    assert moved(panel, **{"channel 0": -1.0}) != first and "(-1, 1" in panel.line.value
+    assert moved(panel, **{"channel 0": -1.0}) != first and "(-1, -0.5" in panel.line.value
     assert moved(panel, **{"channel 0": 1.0}) == first
+    with pytest.raises(ValueError, match="must begin at one of its values"):
+        panels.mixer_panel(tiny, image, 0, 0.3)
 
 
-def test_cloud_panel(tiny):
-    shape = tiny.latent_shape
-    cloud = figures.Cloud(tiny, draw(3, *shape), torch.full((3, *shape), 0.01), draw(1, *shape),
-                          torch.full((1, *shape), 0.01), draw(1, *shape, seed=1), [0, 1, 100])
-    panel = panels.cloud_panel(cloud)
-    assert len(panel.frames) == 3 and len(set(panel.frames.values())) == 3
-    assert moved(panel, k=100) == panel.frames[(100,)] and "z = mean + 100" in panel.line.value
+def test_numbers_panel():
+    torch.manual_seed(0)
+    net, target = codec.TinyVAE(4), codec.small_world(torch.full((1, 5), 0.5))
+    panel = panels.numbers_panel(net, [2, 0], target)
+    assert list(panel.controls) == ["number 2", "number 0"] and not panel.frames
+    first = panel.picture.value
+    size_of(first)
+    said = panel.line.value
+    assert moved(panel, **{"number 2": 3.0}) != first and panel.line.value != said
+    with torch.no_grad():
+        z = torch.tensor([[0.0, 0, 3, 0]])
+        mine = codec.psnr(net.decoder(z).clamp(-1, 1), target).item()
+        own = codec.psnr(net.decoder(net.encoder(target)[:, :4]).clamp(-1, 1), target).item()
+    assert f"Yours: {mine:.1f} dB" in panel.line.value and f"numbers: {own:.1f} dB" in panel.line.value
 
 
 def test_rate_panel():

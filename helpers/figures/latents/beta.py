@@ -1,8 +1,34 @@
-"""The beta dial: what a VAE rebuilds, what it draws from noise, which of its numbers still say something."""
+"""What KL counts; the beta dial: what a VAE rebuilds, what it draws from noise, which of its numbers still say something."""
+import numpy as np
+
 from .. import style
-from ..style import FAINT, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+from ..style import FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 DEAD = 0.01         # nats: a number of the latent that costs less says nothing
+
+
+def clouds_priced(clouds):
+    """Gaussian clouds of one number, each beside the prior N(0, 1). Returns a Picture. clouds: {(mean, sigma): KL in nats}, a few."""
+    wide, gap, top, height = (8.6 - 0.2 * (len(clouds) - 1)) / len(clouds), 0.2, TITLE + 0.3, 1.3
+    fig = style.new_figure(top + height + 0.4 + NOTE)
+    x = np.linspace(-3.5, 3.5, 701)
+
+    def density(mean, sigma):
+        return np.exp(-0.5 * ((x - mean) / sigma) ** 2) / (sigma * (2 * np.pi) ** 0.5)
+
+    highest = max(density(*cloud).max() for cloud in clouds)
+    for k, ((mean, sigma), nats) in enumerate(clouds.items()):
+        left = 0.2 + k * (wide + gap)
+        ax = tidy(place(fig, left, top, wide, height), xticks=(-2, 0, 2), yticks=())
+        ax.fill_between(x, density(0, 1), color=NOISE, alpha=0.45, lw=0)
+        ax.plot(x, density(mean, sigma), color=GUIDED, lw=1.8)
+        ax.set(xlim=(-3.5, 3.5), ylim=(0, 1.08 * highest))
+        ax.spines["left"].set_visible(False)
+        write(fig, left + wide / 2, top - 0.12, f"mean {mean:g}, sigma {sigma:g}: {nats:.1f} nats", ha="center", fontsize=8.5)
+    style.claim(fig, "A cloud like the prior costs nothing; one away from 0, or a narrow one, costs more",
+                "Grey: the prior N(0, 1). Vermilion: the cloud. Both are densities, each of area 1, on one scale.")
+    return style.finish(fig, "Clouds of one number, each drawn over the prior: the prior itself costs 0 nats; a cloud "
+                             "away from 0, a narrow one, and one that is both cost more.")
 
 
 def beta_dial(columns, scale):
@@ -19,9 +45,9 @@ def beta_dial(columns, scale):
     highest = max(float(column["kl"].max()) for column in columns.values())
     for i, (beta, column) in enumerate(columns.items()):
         x = left + i * (wide + apart)
-        dead = int((column["kl"] < DEAD).sum())
+        used = int((column["kl"] >= DEAD).sum())
         write(fig, x, top - 0.32, f"beta = {beta:g}", fontweight="bold", fontsize=10)
-        write(fig, x, top - 0.12, f"rebuilt to {column['psnr']:.1f} dB, KL {float(column['kl'].sum()):.0f} nats",
+        write(fig, x, top - 0.12, f"copies {column['psnr']:.1f} dB, KL {float(column['kl'].sum()):.0f} nats",
               fontsize=8, color=FAINT)
         shown = column["inputs"][:3], column["rebuilt"][:3], column["samples"][:3], column["samples"][3:6]
         for r, row in enumerate(shown):
@@ -34,16 +60,15 @@ def beta_dial(columns, scale):
                color=[SIGNAL if value >= DEAD else NOISE for value in values])
         ax.set(ylim=(0, 1.05 * highest), xticks=[])
         ax.set_xlabel("numbers of the latent, sorted", labelpad=6)
-        ax.text(0.98, 0.95, f"{dead} of {len(values)}\nnot in use", transform=ax.transAxes, ha="right",
+        ax.text(0.98, 0.95, f"{used} of {len(values)}\nin use", transform=ax.transAxes, ha="right",
                 va="top", fontsize=8, color=FAINT)
         if i == 0:
             ax.set_ylabel("KL, nats")
-    for r, word in ((0, "input"), (1, "rebuilt"), (2.5, "new, from\nnoise")):
+    for r, word in ((0, "unseen\npictures"), (1, "copies"), (2.5, "new, from\nnoise")):
         write(fig, 0.4, top + r * (size + 0.1) + size / 2, word, ha="center", fontsize=8.5)
-    style.claim(fig, "A larger beta costs copies and helps new pictures, up to a point: at the largest both fail",
+    style.claim(fig, "From beta 0.02 to 3 copies get worse and new pictures better; at 3000 both fail",
                 f"Only beta differs. Distance: energy distance of 400 samples, decoded from z ~ N(0, 1); two true sets are "
                 f"{scale:.2g} apart. Grey: not in use, below {DEAD:g} nat.")
-    return style.finish(fig, "Three columns for a small, a middle and a large beta. Small: the best reconstructions, "
-                             "smeared new pictures, every number busy. Middle: softer reconstructions, new pictures of a "
-                             "sun over the sea, few busy numbers. Large: the same mean picture everywhere, all "
-                             "numbers out of use.")
+    return style.finish(fig, "Three columns for a small, a middle and a large beta. Small: the best copies, smeared new "
+                             "pictures, every number in use. Middle: softer copies, new pictures most of which show a sun "
+                             "over the sea, few numbers in use. Large: the same mean picture everywhere, no number in use.")

@@ -68,7 +68,7 @@ def lost(images, decoded, names, title, note=None):
         [images, list(decoded), wrong], title,
         "Three rows: original pictures, the same after encoding and decoding, and a map of the error, "
         "bright along edges and in fine texture.", names, ["original", "came back", "error"],
-        [[""] * len(images), quality, [""] * len(images)], size=size, palette=128,
+        [[""] * len(images), quality, [""] * len(images)], size=size,
         note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours; yellow is an "
                      "eighth of the brightness range or more.")
 
@@ -79,8 +79,6 @@ class Cell:
     def __init__(self, c, image):
         self.c, self.image = c, image
         self.latents = codec.encode_image(c, image)                                         # (1, C, h, w)
-        posterior = codec.encode_pixels(c, codec.to_pixels([image]))
-        self.sigma = (posterior.logvar / 2).exp()[0].float().cpu() * c.vae.config.scaling_factor
         self.base = self.decode(self.latents)
         self.stage, self.last, self.reaches = None, (None, None), {}
 
@@ -101,13 +99,12 @@ class Cell:
         return self.last[1]
 
     def reach(self, delta=4.0):
-        """The mean share of a change that falls outside the patch: 16 places all over the picture, the channels in turn."""
+        """The share of a change that falls outside the patch, 16 numbers: places all over the picture, the channels in turn."""
         if delta in self.reaches:
             return self.reaches[delta]
         channels, size = self.latents.shape[1:3]
         places = range(size // 8, size, size // 4)
-        shares = [self.change(i, k, (i + k) % channels, delta)[2] for i in places for k in places]
-        self.reaches[delta] = sum(shares) / len(shares)
+        self.reaches[delta] = [self.change(i, k, (i + k) % channels, delta)[2] for i in places for k in places]
         return self.reaches[delta]
 
     def outline(self, ax, row, column, picture_size, cells=None):
@@ -149,11 +146,11 @@ class Cell:
                 ax = show_picture(fig, picture, x, y, size)
                 self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
         style.claim(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
-                    f"Here the cell in row {row}, column {column}, moved by {deltas[0]:+g} and {deltas[-1]:+g} (all latents "
-                    f"have a spread of about 1). Frame: its patch. Mean of 16 cells: {self.reach():.0%} outside.")
+                    f"The cell in row {row}, column {column}; all latents have a standard deviation of about 1. Frame: its patch. Dark: "
+                    "unchanged. Yellow: changed by a quarter of the range or more.")
         return style.finish(fig, "One number of the latent is moved, once in every channel. Left the "
                                  "decoded pictures, right maps of the change: a blot on the patch and a "
-                                 "fainter one around it.", palette=256)
+                                 "fainter one around it.")
 
     def frame(self, row, column, channel, delta):
         """PNG bytes for the panel: picture with its cell, the numbers of that cell, decoded, change."""
@@ -199,10 +196,10 @@ class Cell:
         return style.Stage(fig, [decoded, changed, mark, marked, marked_too, *bars, moved])
 
 
-def mixed(image, decoded):
-    """PNG bytes for the mixer: a picture, and what was decoded after its channels were scaled."""
+def beside(left, right, words):
+    """PNG bytes for a panel: two pictures beside each other, a few words above each."""
     fig, size = style.new_figure(3.35, width=6.4, dpi=style.PANEL_DPI), 2.9
-    for x, picture, word in ((0.08, image, "all channels as they are"), (3.3, decoded, "channels scaled")):
+    for x, picture, word in zip((0.08, 3.3), (left, right), words):
         show_picture(fig, picture, x, 0.36, size)
         write(fig, x, 0.18, word, fontweight="bold")
     return style.Stage(fig, []).png()

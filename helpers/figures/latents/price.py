@@ -70,34 +70,33 @@ def rate_frame(original, vae, compressed, labels):
     return style.Stage(fig, []).png()
 
 
-def bill(rows):
+def bill(models):
     """The work of one U-Net call, on latents and on pixels. Returns a Picture.
 
-    rows: {label: {"attention": FLOPs, "other": FLOPs}}, from top to bottom.
+    models: {label: (work on latents, work on pixels)}, each {"attention": FLOPs, "other": FLOPs}, from top to bottom.
     """
-    top, height = TITLE + 0.2, 0.42
+    top, height, words = TITLE + 0.25, 0.38, {"attention": "attention", "other": "all the rest"}
+    rows = [(label, kind, *(parts[kind] / 1e9 for parts in pair)) for label, pair in models.items() for kind in words]
     fig = style.new_figure(top + len(rows) * height + 0.55 + NOTE)
-    ax = place(fig, 2.75, top, 4.9, len(rows) * height)
-    colours = {"attention": GUIDED, "other": SIGNAL}
-    for i, (label, parts) in enumerate(rows.items()):
-        total = sum(parts.values())
-        for offset, (name, value) in zip((-0.17, 0.17), parts.items()):
-            ax.barh(i + offset, value / 1e9, height=0.32, color=colours[name], lw=0)
-        said = f"{total / 1e9:,.1f} GFLOP" if total < 1e12 else f"{total / 1e12:,.1f} TFLOP"
-        ax.text(1.6 * max(parts.values()) / 1e9, i, said, va="center", fontsize=8.5)
-    lowest = min(min(parts.values()) for parts in rows.values()) / 1e9
-    highest = max(max(parts.values()) for parts in rows.values()) / 1e9
-    tidy(ax, "GFLOP for one call (each step on the axis: 100 times more)")
-    ax.set(xscale="log", xlim=(lowest / 5, highest * 4), ylim=(len(rows) - 0.5, -0.5))
+    ax = place(fig, 3.1, top, 5.6, len(rows) * height)
+    for i, (_, kind, few, many) in enumerate(rows):
+        colour = {"attention": GUIDED, "other": SIGNAL}[kind]
+        ax.plot([few, many], [i, i], color=colour, lw=1.6, alpha=0.6, zorder=1)
+        ax.plot(few, i, "o", ms=8, mfc="white", mec=colour, mew=1.8)
+        ax.plot(many, i, "o", ms=8, color=colour)
+        ax.text((few * many) ** 0.5, i - 0.13, f"{many / few:,.0f} times".replace(",", " "), ha="center", va="bottom", fontsize=8.5,
+                color=colour)
+    lowest, highest = min(row[2] for row in rows), max(row[3] for row in rows)
+    tidy(ax, "work of one call in GFLOP (one is a thousand million operations)")
+    ax.set(xscale="log", xlim=(lowest / 3, highest * 3), ylim=(len(rows) - 0.5, -0.6))
     ax.set_yticks(range(len(rows)))
-    ax.set_yticklabels(list(rows), fontsize=8.5, color=INK)
-    decades = np.arange(np.ceil(np.log10(lowest / 5)), np.log10(highest * 4), 2)
-    ax.set_xticks(10.0**decades, [f"{10.0**d:,.0f}".replace(",", " ") if d >= 0 else f"{10.0**d:g}"
-                                  for d in decades])
+    ax.set_yticklabels([words[row[1]] for row in rows], fontsize=8.5, color=INK)
+    decades = np.arange(np.ceil(np.log10(lowest / 3)), np.log10(highest * 3), 2)
+    ax.set_xticks(10.0**decades, [f"{10.0**d:,.0f}".replace(",", " ") if d >= 0 else f"{10.0**d:g}" for d in decades])
     ax.minorticks_off()
-    write(fig, 7.85, top + 0.12, "attention", color=GUIDED, fontsize=8.5)
-    write(fig, 7.85, top + 0.32, "all the rest", color=SIGNAL, fontsize=8.5)
+    for k, label in enumerate(models):
+        write(fig, 0.08, top + (2 * k + 1.05) * height, label, fontsize=8.5)
     style.claim(fig, "On latents the U-Net has far less to do, in attention most of all",
-                "Counted by PyTorch, one picture, one call, batch 1, no guidance. Logarithmic axis.")
-    return style.finish(fig, "Bars of the work of one U-Net call on a logarithmic axis. On pixels each "
-                             "model needs far more than on latents, and attention grows most.", palette=64)
+                "Ring: on latents. Disc: on pixels. Counted by PyTorch for one picture and one call. Each mark on the axis is 100 times the one before.")
+    return style.finish(fig, "The work of one U-Net call on a logarithmic axis: a ring for latents, a disc for pixels. On pixels "
+                             "each model needs far more, and attention grows most.")

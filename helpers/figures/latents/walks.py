@@ -31,31 +31,30 @@ def noises(rows, shares, spectra):
             show_picture(fig, picture, x, y, size)
             if r == 0:
                 write(fig, x + size / 2, top - 0.1, f"abar = {shares[i]:g}", ha="center", fontsize=8.5)
-    left = margin + len(shares) * (size + 0.06) + 0.55
+    left = margin + len(shares) * (size + 0.06) + 0.85
     ax = place(fig, left, top + 0.05, 8.85 - left, 1.65)
-    for (name, (frequencies, power)), colour, end, side in zip(
-            spectra.items(), (NOISE, GUIDED), (-1, 0), ("right", "left")):
+    for (name, (frequencies, power)), colour in zip(spectra.items(), (NOISE, GUIDED)):
         power = np.asarray(power) / np.asarray(power).sum()
         ax.plot(frequencies, power, color=colour, lw=1.8)
-        ax.text(frequencies[end], 1.1 * power[end], name, color=colour, fontsize=8.5, va="bottom", ha=side)
-    tidy(ax, "cycles across the picture")
+    tidy(ax, "cycles across the picture (left: large shapes)", "share of the damage")
     ax.set(xscale="log", yscale="log")
     ticks = [v for v in (1, 4, 16, 64) if v <= frequencies[-1]]
     ax.set_xticks(ticks, [str(v) for v in ticks])
-    ax.set_yticks([])
+    ax.set_yticks([0.1, 0.01, 0.001, 0.0001], ["10 %", "1 %", "0.1 %", "0.01 %"])
     ax.minorticks_off()
-    write(fig, left, top - 0.1, "power of the damage", fontsize=8.5)
+    for name, colour, x in zip(spectra, (NOISE, GUIDED), (left, left + 1.1)):
+        write(fig, x, top - 0.1, f"noise in {name}", fontsize=8.5, color=colour)
     style.claim(fig, "The same share of noise does coarser damage in latents: patches change, not single pixels",
-                "Same abar in both rows; latents are scaled to a spread of 1 first. Right: power of the "
-                "damage, left large shapes, right fine grain.")
+                "Same abar in both rows, in latents scaled to a standard deviation of about 1. Right: the damage at abar = 0.9, "
+                "how its power is shared among shapes of all sizes.")
     return style.finish(fig, "Two rows of one postcard with rising noise: grain in pixels above, blots of "
                              "wrong colour and shape from noisy latents below. Right, the spectrum of the "
-                             "damage: flat for pixels, rising towards large shapes for latents.", palette=256)
+                             "damage: flat for pixels, rising towards large shapes for latents.")
 
 
 def previews(originals, decoded, small, title, note=None):
     """Pictures, the same decoded by the VAE, and by the matrix (any size). Returns a Picture."""
     return style.picture_grid([originals, decoded, small], title,
-                              "Three rows: postcards, the same decoded by the VAE, and a coarse but "
-                              "rightly coloured preview.",
+                              "Three rows: postcards, the same decoded by the VAE, and a coarse preview that has about "
+                              "the colours of the postcard and none of its edges.",
                               (), ["original", "VAE", "matrix"], note=note)
