@@ -519,10 +519,18 @@ panel("noise_panel noise", (None, torch.zeros(3, 8, 8)), lambda w, bad: diffusio
 panel("rate_panel pictures", (None, {}, []), lambda w, bad: latents_panels.rate_panel(bad, [5]))
 panel("rate_panel quality", ([], None, [0], [101], ["9"]), lambda w, bad: latents_panels.rate_panel({"a": (w.image, w.image, 9)}, bad),
       "qualit")
+
+
+def tiny_vae():
+    """An untrained autoencoder that leaves torch's random numbers alone."""
+    with torch.random.fork_rng(devices=[]):
+        return latents.TinyVAE()
+
+
 panel("numbers_panel numbers", (None, [], [16], [-1], ["0"]),
-      lambda w, bad: latents_panels.numbers_panel(latents.TinyVAE(), bad, latents.small_world(torch.zeros(1, 5))), "number")
+      lambda w, bad: latents_panels.numbers_panel(tiny_vae(), bad, latents.small_world(torch.zeros(1, 5))), "number")
 panel("numbers_panel target", (*NOT_TENSOR, torch.zeros(2, 3, 32, 32)),
-      lambda w, bad: latents_panels.numbers_panel(latents.TinyVAE(), [0], bad))
+      lambda w, bad: latents_panels.numbers_panel(tiny_vae(), [0], bad))
 panel("mixer_panel channel", (*NOT_WHOLE, -1, 99), lambda w, bad: latents_panels.mixer_panel(w.c, w.image, bad))
 panel("mixer_panel image", (None, "boat.png", SQUARE), lambda w, bad: latents_panels.mixer_panel(w.c, bad))
 panel("moved_panel trained", (None, {}, []), lambda w, bad: concept_panels.moved_panel(bad))
