@@ -169,7 +169,7 @@ class MutingPanel(Still):
                            if one.kind != "cut"])
         down = set(inputs.list_of(down, "down", "positions, whole numbers", int))
         if not down <= set(range(len(tokens))):
-            raise ValueError(f"down holds {inputs.shown(sorted(down))}, and the positions are 0 to {len(tokens) - 1}.")
+            raise ValueError(f"down is {inputs.shown(sorted(down))}: give positions from 0 to {len(tokens) - 1}.")
         self.places = list(places.values())
         self.controls = {name: named(widgets.ToggleButton(bool(down & set(some)), description=name,
                                                           layout=widgets.Layout(width="auto")))
