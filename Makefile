@@ -42,12 +42,11 @@ test-shapes: $(READY)  ## run the lessons on a random model of Stable Diffusion 
 test-gpu: $(READY)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
 
-test-colab: RIVALS := -p tests.claims.claims
-test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's versions, and every control of their claims
+test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's Python and versions
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
 test-colab test-newest: test-%:
 	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) OMP_NUM_THREADS=1 \
-	$(PY) -m pytest $(WORKERS) $(NBVAL) --nbval-kernel-name course $(RIVALS) $(LONGEST_FIRST) tests/versions $(ARGS)
+	$(PY) -m pytest $(WORKERS) $(NBVAL) --nbval-kernel-name course $(LONGEST_FIRST) tests/versions $(ARGS)
 
 $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.txt
 	@$(PY) tests/versions/environment.py $* $(VENV)-$*
