@@ -533,4 +533,3 @@ panel("numbers_panel target", (*NOT_TENSOR, torch.zeros(2, 3, 32, 32)),
       lambda w, bad: latents_panels.numbers_panel(tiny_vae(), [0], bad))
 panel("mixer_panel channel", (*NOT_WHOLE, -1, 99), lambda w, bad: latents_panels.mixer_panel(w.c, w.image, bad))
 panel("mixer_panel image", (None, "boat.png", SQUARE), lambda w, bad: latents_panels.mixer_panel(w.c, bad))
-panel("moved_panel trained", (None, {}, []), lambda w, bad: concept_panels.moved_panel(bad))

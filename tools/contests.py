@@ -1,33 +1,39 @@
-"""What lesson 05 shows of contests that are too long to be run in it: `python -m tools.contests`, about half an hour on one core.
+"""What lesson 05 shows of contests that are too long to be run in it: `python -m tools.contests`, some ten minutes on one core.
 
     python -m tools.contests                        all of them
     python -m tools.contests "no ordinary cards"    only these; the others stay as they are
 
-Everything is trained on the lesson's 32 windmills and tried on its prompts. The figures go into concepts/contests.json.
+Everything is trained on the lesson's 32 windmills, sees 900 pictures and is tried on the lesson's prompts. The figures go into
+concepts/contests.json; what the vector of four rows draws, and what is forgotten without ordinary cards, into
+concepts/vector.png and concepts/forgotten.png.
 """
 import argparse
 import json
 from random import Random
 
+import numpy as np
+from PIL import Image
+
 from helpers import generate, load_components
 from helpers.concepts import Concept, loaded, train_concept
 from helpers.files import write_atomic
-from helpers.lora import ATTENTION, EVERYWHERE, add_lora, train_lora
+from helpers.lora import EVERYWHERE, add_lora, train_lora
 from helpers.postcards import full_caption, sample_scene
-from helpers.postcards.judge import load_judge
+from helpers.postcards.captions import read_caption
+from helpers.postcards.judge import compare, load_judge
 from helpers.postcards.lessons import concept_cards, trial_prompts
 from helpers.postcards.measures import load_measures
 from tools.make_concepts import LIBRARY
 
-FILE = LIBRARY / "contests.json"
-TURNS, RANK, CARDS, KEPT, BATCH = 150, 8, 32, 96, 6  # as the lesson
-ORDINARY = 24
+FILE, VECTOR, FORGOTTEN = LIBRARY / "contests.json", LIBRARY / "vector.png", LIBRARY / "forgotten.png"
+RANK, CARDS, KEPT = 8, 32, 96  # as the lesson
+TURNS, BATCH = 150, 6
+ORDINARY, ROW = 24, 6  # ordinary prompts; pictures in a row of FORGOTTEN
 QUICK = {"steps": 12, "scheduler": "dpm++_2m"}
 ROWS = {1: "lighthouse", 4: "white flag lighthouse tree"}  # of a vector: where they begin
 VECTORS = [(1, TURNS), (4, TURNS)]  # rows, and as many steps as a LoRA
-LORAS = {  # name: what is changed, and how many ordinary cards are among the questions
-    "no LoRA": None, "as in the lesson": (EVERYWHERE, KEPT), "attention alone": (ATTENTION, KEPT),
-    "no ordinary cards": (EVERYWHERE, 0)}
+LORAS = {  # name: steps, pictures in a batch, how many ordinary cards there are to take some of them from
+    "no LoRA": None, "as in the lesson": (TURNS, BATCH, KEPT), "no ordinary cards": (225, 4, 0)}
 
 
 class Contest:
@@ -38,10 +44,13 @@ class Contest:
         self.cards, self.kept = concept_cards("windmill", CARDS), concept_cards(None, KEPT)
         self.prompts, rng = trial_prompts("windmill"), Random(5)
         self.ordinary = [full_caption(sample_scene(rng)) for _ in range(ORDINARY)]
+        self.before = generate(self.c, self.ordinary, seed=200, **QUICK)
 
-    def windmills(self, model, word):
-        """{what was counted of the prompts with this word}."""
+    def windmills(self, model, word, file=None):
+        """{what was counted of the prompts with this word}. file: where the pictures are kept."""
         drawn = generate(model, [one.format(word) for one in self.prompts], seed=50, **QUICK)
+        if file:
+            keep_sheet(file, [drawn[i:i + 6] for i in range(0, len(drawn), 6)])
         found = self.measures.found(drawn, [one.format("windmill") for one in self.prompts], "windmill")
         return {"windmill": found["windmill"][0], "its colour": found["its colour"][0], "of": len(drawn)}
 
@@ -50,25 +59,56 @@ class Contest:
         for now in train_concept(self.c, self.cards.images, "<mill>", ROWS[rows], named, steps=steps, batch=BATCH):
             pass
         with loaded(self.c, Concept("<mill>", now.best)) as model:
-            return {"rows": rows, "steps": steps, **self.windmills(model, "<mill>")}
+            return {"rows": rows, "steps": steps, **self.windmills(model, "<mill>", VECTOR if rows == 4 else None)}
 
     def lora(self, name):
-        how = LORAS[name]
-        if how is None:
-            return {"name": name, "numbers": 0, **self.windmills(self.c, "windmill"), **self.usual()}
-        targets, kept = how
-        with add_lora(self.c.unet, RANK, targets=targets) as lora:
-            keep = (self.kept.images, self.kept.prompts) if kept else None
-            for _ in train_lora(self.c, lora, self.cards.images, self.cards.prompts, keep, self.cards.masks, steps=TURNS,
-                                batch=BATCH, timesteps=(200, 1000)):
+        if LORAS[name] is None:
+            return {"name": name, "numbers": 0, **self.windmills(self.c, "windmill"), **self.usual(self.before)}
+        steps, batch, kept = LORAS[name]
+        with add_lora(self.c.unet, RANK, targets=EVERYWHERE) as lora:
+            keep_to = (self.kept.images, self.kept.prompts) if kept else None
+            for _ in train_lora(self.c, lora, self.cards.images, self.cards.prompts, keep_to, self.cards.masks, steps=steps,
+                                batch=batch, timesteps=(200, 1000)):
                 pass
-            numbers = sum(part.numel() for part in lora.parameters())
-            return {"name": name, "numbers": numbers, **self.windmills(self.c, "windmill"), **self.usual()}
+            numbers, drawn = sum(part.numel() for part in lora.parameters()), self.draw()
+            if not kept:
+                self.show_forgotten(drawn)
+            return {"name": name, "numbers": numbers, **self.windmills(self.c, "windmill"), **self.usual(drawn)}
 
-    def usual(self):
-        """{how many answers about the pictures of ordinary prompts are right, and of how many}."""
-        score = self.judge.agreement(generate(self.c, self.ordinary, seed=200, **QUICK), self.ordinary)["mean"]
-        return {"right": round(score.right * score.n), "asked": score.n}
+    def draw(self):
+        return generate(self.c, self.ordinary, seed=200, **QUICK)
+
+    def usual(self, drawn):
+        """What became of the ordinary prompts, against the pictures without a LoRA.
+
+        right: pictures that show all that is named; lost, mended: right without a LoRA and not with it, and the other way round.
+        off: how far each picture moved, a mean over pixels, of 255.
+        """
+        before, after = self.whole(self.before), self.whole(drawn)
+        off = [round(float(np.abs(np.asarray(one, int) - np.asarray(other, int)).mean()), 2)
+               for one, other in zip(self.before, drawn)]
+        return {"right": sum(after), "lost": sum(was and not now for was, now in zip(before, after)),
+                "mended": sum(now and not was for was, now in zip(before, after)), "off": off}
+
+    def whole(self, drawn):
+        """For each picture of the ordinary prompts, whether all that its prompt names is there."""
+        return [compare([reading], [read_caption(prompt)])["mean"].right == 1
+                for reading, prompt in zip(self.judge.read(drawn), self.ordinary, strict=True)]
+
+    def show_forgotten(self, drawn):
+        """FORGOTTEN: the first ROW ordinary prompts, above without a LoRA, below with it; keeps which they are."""
+        keep_sheet(FORGOTTEN, [self.before[:ROW], drawn[:ROW]])
+        keep("forgotten", {"prompts": self.ordinary[:ROW], "seeds": [*range(200, 200 + ROW)]})
+
+
+def keep_sheet(file, rows):
+    """Rows of pictures of one size as one PNG file, edge to edge; `helpers.figures.lora.pictures_in` cuts it again."""
+    size = rows[0][0].width
+    sheet = Image.new("RGB", (size * len(rows[0]), size * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * size, y * size))
+    write_atomic(file, lambda path: sheet.save(path, "PNG", optimize=True))
 
 
 def main(arguments=None):
@@ -92,11 +132,12 @@ def keep(part, found, file=FILE):
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     def name_of(one):
         return one["name"] if part == "loras" else (one["rows"], one["steps"])
-    order = [*LORAS] if part == "loras" else VECTORS
-    rest = [one for one in kept.get(part, []) if name_of(one) != name_of(found) and name_of(one) in order]
+    if part != "forgotten":
+        order = [*LORAS] if part == "loras" else VECTORS
+        rest = [one for one in kept.get(part, []) if name_of(one) != name_of(found) and name_of(one) in order]
+        found = sorted([*rest, found], key=lambda one: order.index(name_of(one)))
     kept = {"command": "python -m tools.contests", "turns": TURNS, "rank": RANK, "cards": CARDS, "seed": 0} | {
-        "vectors": kept.get("vectors", []), "loras": kept.get("loras", []),
-        part: sorted([*rest, found], key=lambda one: order.index(name_of(one)))}
+        "vectors": kept.get("vectors", []), "loras": kept.get("loras", []), "forgotten": kept.get("forgotten", {}), part: found}
     text = json.dumps(kept, indent=1) + "\n"
     write_atomic(file, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from . import style
 from .intervals import interval
 from .style import FAINT, GUIDED, INK, LEARNT, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture
 from .style import tidy, write
 
-FLOOR = 1e-6                # of the largest singular value: what float32 can not tell from zero
+FLOOR = 1e-6                # of the largest singular value: what float32 cannot tell from zero
 STAGES = ("down", "middle", "up", "other")
 KINDS = {"reads words": {"marker": "o", "ms": 4, "mfc": LEARNT},
          "reads the picture": {"marker": "o", "ms": 4, "mfc": "white"},
@@ -103,9 +104,9 @@ def draw_singular(fig, moved, rank, left, top, width, height):
 
 
 def what_moved(moved, rank, pictures, title, note=None):
-    """F24: how far each layer moved, how much rank the change has, pictures at several strengths. A Picture.
+    """F24: how far each layer moved, how much rank the change has, pictures with several ranks of it. A Picture.
 
-    moved: of `measure`. rank: the one that was asked for. pictures: {strength: PIL}, same prompt and seed.
+    moved: of `measure`. rank: the one that was asked for. pictures: {what was kept: PIL}, same prompt and seed.
     """
     top, high, gap = TITLE + 0.25, 1.75, 0.06
     size = min(1.43, (style.WIDTH - 0.16 + gap) / len(pictures) - gap)
@@ -113,44 +114,36 @@ def what_moved(moved, rank, pictures, title, note=None):
     fig = style.new_figure(strip + size + (NOTE if note else 0.08))
     draw_sizes(fig, moved, 0.65, top, 4.75, high)
     draw_singular(fig, moved, rank, 6.05, top, 2.85, high)
-    for k, (strength, picture) in enumerate(pictures.items()):
+    for k, (kept, picture) in enumerate(pictures.items()):
         x = 0.08 + k * (size + gap)
-        write(fig, x + size / 2, strip - 0.11, at_strength(strength), ha="center", fontsize=8.5)
+        write(fig, x + size / 2, strip - 0.11, kept, ha="center", fontsize=8.5)
         show_picture(fig, picture, x, strip, size)
     style.claim(fig, title, note)
-    strengths = ", ".join(f"{strength:g}" for strength in pictures)
     return style.finish(fig, f"{title} How far {len(moved.size)} layers moved; the singular values of one "
-                             f"change, rank {rank}; pictures at strengths {strengths}.", 256)
+                             f"change, rank {rank}; pictures with {', '.join(pictures)}.", 256)
 
 
-def moved_frame(moved, rank, strength, picture):
-    """PNG bytes of the panel: layers and singular values, and the picture at one strength."""
-    fig, top, size = style.new_figure(3.3, dpi=style.PANEL_DPI), 0.3, 2.67
-    draw_sizes(fig, moved, 0.65, top, 5.1, 1.05)
-    draw_singular(fig, moved, rank, 0.65, top + 1.45, 5.1, 1.1)
-    show_picture(fig, picture, style.WIDTH - size - 0.08, top, size)
-    said = f"rank {rank}, {at_strength(strength)}"
-    write(fig, style.WIDTH - size / 2 - 0.08, top - 0.12, said, ha="center")
-    return style.finish(fig, "").png
+# Teachers side by side
 
 
-def at_strength(strength):
-    """A strength in words."""
-    return {0: "strength 0: without", 1: "strength 1: as trained"}.get(strength, f"strength {strength:g}")
-
-
-# Four teachers
+def pictures_in(file, size=128, gap=0):
+    """The pictures of a sheet, a PNG file of rows of pictures: [[PIL, ...], ...]. size: of a side, gap: between two, in pixels."""
+    with Image.open(file) as sheet:
+        wide, high = ((side + gap) // (size + gap) for side in sheet.size)
+        corners = [[(x * (size + gap), y * (size + gap)) for x in range(wide)] for y in range(high)]
+        return [[sheet.convert("RGB").crop((x, y, x + size, y + size)) for x, y in row] for row in corners]
 
 
 def teachers(pictures, contexts, measured, title, note=None, dpi=style.DPI):
     """F25: one row a teacher, one column a context, and on the right what was measured. Returns a Picture.
 
     pictures: {teacher: PIL pictures, one a context}. contexts: short texts. measured: {teacher: {what was
-    measured: (hits, of how many)}}, drawn as bars with their 95 % intervals; None where nothing was.
+    measured: (hits, of how many)}}, drawn as bars with their 95 % intervals; None where nothing was: then the
+    pictures take all of the width.
     """
     left, bars, gap = 1.2, 2.35 if measured else 0.0, 0.05
-    size = min(1.0, (style.WIDTH - left - bars - 0.15) / len(contexts) - gap)
-    contexts = [in_lines(text, 17) for text in contexts]
+    size = min(1.0 if measured else 1.9, (style.WIDTH - left - bars - 0.15) / len(contexts) - gap)
+    contexts = [in_lines(text, int(17 * size)) for text in contexts]
     top = TITLE + 0.14 + 0.13 * max(text.count("\n") + 1 for text in contexts)
     row = size + 0.09
     fig = style.new_figure(top + row * len(pictures) + (NOTE if note else 0.08), dpi=dpi)

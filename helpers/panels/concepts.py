@@ -1,4 +1,5 @@
-"""The panels of lesson 05: ranks and strengths, and a studio with concepts."""
+"""The panels of lesson 05: the life of a vector, and a studio with concepts."""
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from .. import inputs, my_course
 from ..concepts import Concept, read_concept
 from ..concepts.loading import with_concepts
 from ..conditioning import too_long
-from ..figures import lora as figures
+from ..figures import style
 from ..formats import SUFFIXES, candidates, what_is
 from ..lora import load_lora
 from ..sampling import denoise
@@ -21,26 +22,24 @@ ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Dif
 NONE = "none"
 
 
-def moved_panel(trained):
-    """F24 with a menu of ranks and a slider over strengths. trained: {rank: (Moved, {strength: PIL})}."""
-    inputs.table(trained, "trained", "{rank: (Moved, {strength: PIL})}")
-    strengths = list(next(iter(trained.values()))[1])
+def life_panel(life, title):
+    """F22, a figures.concepts.Life, with a slider over the steps at which there are pictures."""
+    def frame(step):
+        return life.figure(title, step, dpi=style.PANEL_DPI).png
 
-    def frame(rank, strength):
-        moved, pictures = trained[rank]
-        return figures.moved_frame(moved, rank, strength, pictures[strength])
+    def readout(step):
+        return sentence(f"Step {step}: nearest " + ", ".join(f"{word} ({cosine:.2f})" for cosine, word in life.nearest(step, 3)) + ".")
 
-    def readout(rank, strength):
-        sizes = trained[rank][0].size.values()
-        return (f"W + {strength:g} &middot; dW, where dW has rank {rank:d} in each of {len(sizes):d} layers; "
-                f"the largest |dW| is {abs(strength) * max(sizes):.0%} of |W|")
-
-    start = 1 if 1 in strengths else strengths[-1]
-    return Panel({"rank": menu("rank", trained, list(trained)[-1]),
-                  "strength": slider("strength", strengths, start)}, frame, readout)
+    stops = list(life.pictures)
+    return Panel({"step": slider("training step", stops, stops[-1])}, frame, readout)
 
 
-# The concept studio
+# What the course brings
+
+
+def contests():
+    """What was measured beforehand for lesson 05: concepts/contests.json, which `python -m tools.contests` writes."""
+    return json.loads((LIBRARY / "contests.json").read_text(encoding="utf-8"))
 
 
 def find_concepts(c, folder=LIBRARY):

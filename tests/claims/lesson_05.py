@@ -14,34 +14,28 @@ RIVALS = {
     "hits >= 0.85 * len(new) and hits - blue_green >= 0.2 * len(new)": {
         "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
-    'teal["<mine>"]["the thing"][0] >= 0.6 * len(new)': {
-        "the pictures of other things": "some = drawn_teal['<mine>'][5:] + drawn_teal['<mine>'][:5]\n"
-                                        "prompts = [one.format('teal') for one in new]\n"
-                                        "teal = teal | {'<mine>': {**teal['<mine>'], "
-                                        "'the thing': measures.found(some, prompts, 'teal')['the thing']}}"},
-    'seen["vector"] <= 0.15 * len(fresh) < seen["rendered"]': {
-        "rendered windmills in the place of the vector's": "drawn_mill = drawn_mill | {'vector': mills.images[:len(fresh)]}",
+    'seen["four rows"] <= 0.15 * len(by_vector) < seen["the cards"]': {
+        "the cards in the place of the vector's pictures": "by_vector = mills.images[:24]",
         "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()",
         "one that sees nothing else": "measures = type('Kind', (), {'windmill': lambda self, some: torch.ones(len(some))})()"},
-    'max(one["windmill"] / one["of"] for one in contests["vectors"]) < 0.15': {
-        "a LoRA in the place of a vector": "contests = {'vectors': contests['loras']}"},
     "torch.equal(before, as_it_begins)": {
         "B a little off zero": "lora = add_lora(c.unet, RANK, targets=WHERE)\n"
                                "torch.nn.init.normal_(lora.parameters()[-1], std=0.01)\n"
                                "as_it_begins = answer(c.unet)\n"
                                "lora.remove()"},
-    'seen["LoRA, 1000 steps"] >= 0.8 * len(fresh)': {
+    'mill["LoRA, 1000 steps"]["windmill"][0] >= 0.8 * len(fresh)': {
         "the vector": "mill = mill | {'LoRA, 1000 steps': mill['vector']}",
         "the word without a LoRA": "mill = mill | {'LoRA, 1000 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    'seen["LoRA"] > seen["vector"]': {
+    'mill["LoRA"]["windmill"][0] > mill["vector"]["windmill"][0]': {
         "the vector": "mill = mill | {'LoRA': mill['vector']}",
         "a LoRA that was not trained": "mill = mill | {'LoRA': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    'lost > 0.03 and kept_of["no LoRA"] - kept_of["as in the lesson"] < lost / 2': {
-        "the LoRA with ordinary cards in the place of the one without": "lost = kept_of['no LoRA'] - kept_of['as in the lesson']",
-        "the one without in the place of the lesson's":
-            "kept_of = kept_of | {'as in the lesson': kept_of['no ordinary cards']}"},
-    'mark.right > kept_of["no LoRA"] - 0.05': {
-        "the pictures of other prompts": "usual = usual[1:] + usual[:1]"},
+    "more >= 20": {
+        "the two exchanged": "more = sum(one > other for one, other in zip(usual, without))",
+        "one training twice": "more = sum(one > other for one, other in zip(without, without))"},
+    '0 < off["your LoRA"] < off["no ordinary cards"]': {
+        "the LoRA without ordinary cards": "rows = rows | {'your LoRA': rows['no ordinary cards']}",
+        "no LoRA": "rows = rows | {'your LoRA': rows['no LoRA']}",
+        "the pictures of other prompts": "rows = rows | {'your LoRA': rows['your LoRA'][1:] + rows['your LoRA'][:1]}"},
     "on_mine > 2 * on_others": {
         "a measure that says the same of every picture": "on_mine = on_others = 0.5",
         "the other cards": "on_mine = on_others"},
@@ -62,7 +56,7 @@ RIVALS = {
         "without weights": "ratio = [1.0] * 77", "all words turned up": "ratio = [1.5] * 77"},
     "fingerprint(c.text_encoder) == at_first": {"one number changed": "c = replace(c, text_encoder=touched)"},
     "one_name and unnamed": {"the rows in the other order": "one_name = backwards", "a concept that is named": "unnamed = named"},
-    "all(found <= rank for rank, found in there.items())": {
-        "the whole change": "there = {rank: rank_of(cuts[RANK][0]) for rank in cuts}"},
+    "held(moved, 2) > held(by_chance, 2) + 0.1": {
+        "A and B at random": "moved = by_chance", "pieces of one size": "moved = measure(weights, dict.fromkeys(weights, torch.eye(8)))"},
     "same": {"subtracted": "same = all(torch.equal(back[name], weights[name]) for name in back)"},
 }

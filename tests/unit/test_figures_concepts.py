@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.figures import concepts as figures
 from helpers.figures import lora
-from helpers.figures.concepts.life import apart, plane_of
+from helpers.figures.concepts.life import apart
 from helpers.panels import concepts as panels
 from PIL import Image
 
@@ -37,25 +37,25 @@ def life():
                         {step: Image.new("RGB", (64, 64), (0, step, step)) for step in range(0, 101, 10)})
 
 
-def test_life_measures_cosines_and_the_share_of_the_plane(life):
+def test_life_measures_cosines_and_names_the_nearest(life):
     assert life.cosines[0] == pytest.approx([1, 0, 0, 0, 0], abs=1e-6)
     assert life.cosines[-1, :2] == pytest.approx([0.6 / 0.52**0.5, 0.4 / 0.52**0.5], abs=1e-6)
-    assert 0.4 < life.shown < 1
-    path, words = life.plane
-    assert path[0] == pytest.approx(words[0], abs=1e-9) and path.shape == (11, 2) and words.shape == (5, 2)
-
-
-def test_a_flat_cloud_is_shown_in_full():
-    flat = np.concatenate([draw(9, 2).numpy(), np.zeros((9, 5))], axis=1)
-    centre, axes, shown = plane_of(flat)
-    assert shown == pytest.approx(1) and axes @ axes.T == pytest.approx(np.eye(2), abs=1e-9)
-    assert ((flat - centre) @ axes.T)[0].max() <= 0                     # the first point lies to the lower left
-    rebuilt = (flat - centre) @ axes.T @ axes + centre
-    assert rebuilt == pytest.approx(flat, abs=1e-6)
+    (first, word), (second, other) = life.nearest(100, 2)
+    assert (word, other) == ("blue", "green") and first == pytest.approx(life.cosines[-1, 0]) and second < first
+    assert life.nearest(0, 1) == [(pytest.approx(1), "blue")]
 
 
 def test_life_is_drawn(life):
-    assert is_figure(life.figure("A claim", "note")) and "steps 0, 20, 40, 60, 80, 100" in life.figure("A claim").alt
+    assert is_figure(life.figure("A claim", note="note")) and "steps 0, 20, 40, 60, 80, 100" in life.figure("A claim").alt
+    assert "in the end blue 0.83, green 0.55" in life.figure("A claim").alt
+
+
+def test_a_panel_shows_one_step_of_a_life(life):
+    panel = panels.life_panel(life, "A claim")
+    assert panel.state == {"step": 100} and is_frame(panel.picture.value) and len({*panel.frames.values()}) == 11
+    assert panel.line.value.startswith("Step 100: nearest blue (0.83), green (0.55)")
+    panel.controls["step"].value = 0
+    assert panel.line.value.startswith("Step 0: nearest blue (1.00)")
 
 
 def test_life_takes_vectors_of_any_shape(life):
@@ -153,18 +153,15 @@ def test_block_of(layer, block):
     assert lora.block_of(layer) == block
 
 
-def test_what_moved_and_its_panel(moved):
-    pictures = {strength: Image.new("RGB", (64, 64), (0, 60 + int(50 * strength), 90)) for strength in (-1, 0, 0.5, 1, 1.5, 2)}
-    assert is_figure(lora.what_moved(moved, 3, pictures, "A claim", "note"))
-    panel = panels.moved_panel({1: (moved, pictures), 3: (moved, pictures)})
-    panel.controls["strength"].value = 0.5
-    assert is_frame(panel.picture.value) and len(panel.frames) == len({*panel.frames.values()}) == 12
-    assert "W + 0.5 &middot; dW" in panel.line.value and "rank 3" in panel.line.value
+def test_what_moved(moved):
+    pictures = {f"rank {rank}": Image.new("RGB", (64, 64), (0, 30 * rank, 90)) for rank in range(1, 7)}
+    picture = lora.what_moved(moved, 3, pictures, "A claim", "note")
+    assert is_figure(picture) and picture.alt.endswith("rank 3; pictures with rank 1, rank 2, rank 3, rank 4, rank 5, rank 6.")
 
 
 def test_nothing_moved_can_be_drawn_too():
     still = lora.measure({"a": torch.ones(4, 4)}, {"a": torch.zeros(4, 4)})
-    assert is_figure(lora.what_moved(still, 4, {0: CARD, 1: CARD}, "At the first step nothing has moved"))
+    assert is_figure(lora.what_moved(still, 4, {"rank 1": CARD, "rank 4": CARD}, "At the first step nothing has moved"))
 
 
 def test_teachers():
@@ -176,6 +173,8 @@ def test_teachers():
     assert is_figure(picture) and "both: it is teal ≈100%, subject right ≈80%, ordinary prompts ≈88%" in picture.alt
     without = lora.teachers(pictures, contexts, {}, "A claim")
     assert is_figure(without) and "≈" not in without.alt
+    few = lora.teachers({name: [CARD] * 4 for name in names}, contexts[:4], None, "A claim")
+    assert few.image().height > without.image().height                  # fewer pictures are larger: the width is used
 
 
 @pytest.mark.parametrize("text, widest, lines", [

@@ -8,7 +8,7 @@ from helpers.concepts import Concept, nearest_words
 
 from .. import style
 from ..sampling import shown
-from ..style import FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, TITLE, place, show_picture, tidy, write
+from ..style import FAINT, GUIDED, INK, NOTE, TITLE, place, show_picture, tidy, write
 
 QUIET = "#B9B9B9"               # what is there to be compared with
 
@@ -20,8 +20,7 @@ class Life:
     on a batch that stays the same; NaN where it was not measured. words: {word: (d,)}, the one the training
     started from first. pictures: {step: PIL}, same prompt and seed; every step is one of `steps`.
 
-    cosines: (n, words). plane: the path (n, 2) and the words (words, 2) on the plane that shows most of how
-    far their directions are spread; shown: how much of the spread that is, 0..1.
+    cosines: (n, words).
     """
 
     def __init__(self, steps, vectors, losses, words, pictures):
@@ -38,19 +37,16 @@ class Life:
             raise ValueError(f"The vectors have {path.shape[1]} numbers and the words {points.shape[1]}: of "
                              "a concept of several vectors, give one.")
         self.cosines = path @ points.T
-        few = path[shown(len(points), len(path))]       # as many as words: neither outweighs the other
-        centre, axes, self.shown = plane_of(np.concatenate([points, few]))
-        self.plane = (path - centre) @ axes.T, (points - centre) @ axes.T
 
     def draw_cosines(self, fig, left, top, width, height):
         """(a) One line a word, its name at the end."""
         ax = tidy(place(fig, left, top, width, height), None, "cosine with the vector")
         end, low, last = self.cosines[-1], self.cosines.min(), self.steps[-1]
         nearest = 1 + int(np.argmax(end[1:])) if len(end) > 1 else 0
-        looks = {nearest: (INK, 1.5, "bold"), 0: (PROMPT, 2.0, "bold")}
+        looks = {nearest: (INK, "--", "bold"), 0: (INK, "-", "bold")}   # no hue: the words may be colours
         for k, y in enumerate(apart(end, 0.15 / height * (1 - low))):       # one line of text, in cosines
-            colour, weight, font = looks.get(k, (QUIET, 0.9, "normal"))
-            ax.plot(self.steps, self.cosines[:, k], color=colour, lw=weight, zorder=3 if k in looks else 1)
+            colour, line, font = looks.get(k, (QUIET, "-", "normal"))
+            ax.plot(self.steps, self.cosines[:, k], line, color=colour, lw=1.8 if k in looks else 0.9, zorder=3 if k in looks else 1)
             ax.annotate(f"{self.words[k]}  {end[k]:.2f}", (last, end[k]), (1.03, y), va="center",
                         fontsize=7.5, fontweight=font, annotation_clip=False,
                         textcoords=("axes fraction", "data"),
@@ -60,7 +56,7 @@ class Life:
         ax.set(xlim=(0, last), ylim=(low - 0.05 * (1 - low), 1.05))
         ax.tick_params(labelbottom=False)
         said = f"started as \u201c{self.words[0]}\u201d"
-        ax.text(0.02 * last, 1, said, color=PROMPT, fontsize=8, va="bottom")
+        ax.text(0.02 * last, 1, said, fontsize=8, va="bottom")
         return ax
 
     def draw_loss(self, fig, left, top, width, height, stops):
@@ -74,55 +70,34 @@ class Life:
         ax.yaxis.set_major_locator(ticker.MaxNLocator(3))
         return ax
 
-    def draw_plane(self, fig, left, top, size):
-        """(d) The path among the words, with the share of the spread that this plane shows."""
-        ax = place(fig, left, top, size, size)
-        path, words = self.plane
-        both = np.concatenate(self.plane)
-        middle = (both.max(0) + both.min(0)) / 2
-        half = 1.4 * np.abs(both - middle).max()
-        limits = [(centre - half, centre + half) for centre in middle]
-        ax.set(xlim=limits[0], ylim=limits[1], xticks=[], yticks=[])
-        ax.spines[:].set(visible=True, color=QUIET)
-        ax.plot(*path.T, color=LEARNT, lw=1.6, zorder=2)
-        ax.plot(*path[-1], "o", color=LEARNT, ms=7, zorder=4)
-        ax.plot(*words.T, "s", color=FAINT, ms=3.5, zorder=3)
-        line = 0.13 / size * 2 * half                       # the height of a line of text
-        for k, y in enumerate(apart(words[:, 1], line)):
-            side = -1 if words[k, 0] < middle[0] else 1     # outwards; where it is crowded, at the rim
-            near = abs(y - words[k, 1]) < line / 5
-            x = words[k, 0] + side * 0.045 * half if near else middle[0] + side * 0.97 * half
-            ax.annotate(self.words[k], words[k], (x, y), va="center", fontsize=8, zorder=5,
-                        ha="right" if (side < 0) == near else "left", color=INK if k else PROMPT,
-                        fontweight="normal" if k else "bold",
-                        arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6, "shrinkA": 1, "shrinkB": 0,
-                                    "relpos": (1 if side < 0 else 0, 0.5)})
-        write(fig, left + size / 2, top + size + 0.12, f"this plane shows {self.shown:.0%} of the spread",
-              ha="center", fontsize=8, color=GUIDED)
-        return ax
+    def figure(self, title, at=None, note=None, dpi=style.DPI):
+        """Cosines, loss, the picture of one step, and below at most six of the pictures. Returns a Picture.
 
-    def figure(self, title, note=None):
-        """The static twin: all lines, and at most six of the pictures. Returns a Picture."""
+        at: the step that is marked and shown large, one of `pictures`; None: the last.
+        """
         picks = list(self.pictures)
-        picks = [picks[i] for i in shown(6, len(picks))]
+        at, picks = picks[-1] if at is None else at, [picks[i] for i in shown(6, len(picks))]
         size, gap, left = 1.43, 0.06, 0.08
-        top, wide, side = TITLE + 0.1, 3.7, 2.95
-        strip = top + side + 0.62
-        fig = style.new_figure(strip + size + (NOTE if note else 0.08))
-        self.draw_cosines(fig, 0.6, top, wide, 1.95)
-        self.draw_loss(fig, 0.6, top + 2.1, wide, side - 2.1, picks)
-        ax = self.draw_plane(fig, style.WIDTH - side - 0.1, top, side)
+        top, wide, side = TITLE + 0.1, 4.15, 2.5
+        strip = top + side + 0.75
+        fig = style.new_figure(strip + size + (NOTE if note else 0.08), dpi=dpi)
+        for ax in (self.draw_cosines(fig, 0.6, top, wide, 1.65), self.draw_loss(fig, 0.6, top + 1.8, wide, side - 1.8, picks)):
+            ax.axvline(at, color=GUIDED, lw=1.2, zorder=2)
+        show_picture(fig, self.pictures[at], style.WIDTH - side - 0.1, top, side)
+        write(fig, style.WIDTH - side / 2 - 0.1, top + side + 0.14, f"drawn with the vector of step {at}", ha="center", fontsize=8.5)
         for k, step in enumerate(picks):
-            place_then = self.plane[0][self.steps.index(step)]
-            ax.plot(*place_then, "o", mfc="white", mec=LEARNT, ms=5, mew=1.4, zorder=3)
             x = left + k * (size + gap)
             write(fig, x + size / 2, strip - 0.1, f"step {step}", ha="center", fontsize=8.5)
-            show_picture(fig, self.pictures[step], x, strip, size)
+            show_picture(fig, self.pictures[step], x, strip, size, frame=GUIDED if step == at else None)
         style.claim(fig, title, note)
-        said = (f"{title} Cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, the "
-                "loss, its path on a plane among the words, and pictures at steps "
-                f"{', '.join(map(str, picks))}.")
+        near = ", ".join(f"{word} {cosine:.2f}" for cosine, word in self.nearest(self.steps[-1], 3))
+        said = (f"{title} The cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, in the end {near}; the loss; "
+                f"and pictures at steps {', '.join(map(str, picks))}.")
         return style.finish(fig, said, 256)
+
+    def nearest(self, step, n):
+        """The n of its words that are nearest at a step: [(cosine, word)]."""
+        return sorted(zip(self.cosines[self.steps.index(step)].tolist(), self.words), reverse=True)[:n]
 
 
 def life_of(c, path, draw, word):
@@ -144,19 +119,6 @@ def directions(vectors):
     """Vectors (tensors or arrays of d numbers) as rows of length 1, (n, d) float64."""
     rows = torch.stack([torch.as_tensor(one).detach().double().cpu().flatten() for one in vectors])
     return F.normalize(rows, dim=1).numpy()
-
-
-def plane_of(points):
-    """The plane that shows most of a cloud's spread: (centre (d,), two axes (2, d), its share 0..1).
-
-    points: (n, d). Principal components (Pearson 1901); signs are chosen so that the first point lies to the
-    lower left, which is the same on every machine.
-    """
-    centre = points.mean(0)
-    _, lengths, axes = np.linalg.svd(points - centre, full_matrices=False)
-    flip = (points[0] - centre) @ axes[:2].T > 0
-    axes = np.where(flip[:, None], -axes[:2], axes[:2])
-    return centre, axes, float((lengths[:2] ** 2).sum() / (lengths ** 2).sum())
 
 
 def apart(heights, least):
