@@ -67,8 +67,8 @@ def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, l
 
     c: Components. images: PIL, c.image_size square, turned `upright`. token: the new word, such as "<teal>".
     start: the word whose vectors the training starts from. Several words, or one of several pieces, give a
-        concept of as many vectors. Each keeps its length and learns only its direction: a vector much longer
-        than a word's drowns the other words of a prompt.
+        concept of as many vectors. Each keeps its length and learns only its direction, so that the encoder reads
+        no row longer than the words it was trained on.
     prompts: one string an image, which holds the token; None: the token alone. What a prompt names besides
         the token, the token need not learn.
     steps, batch: how often, and how many pictures a time. lr: the rate of Adam, falling to a tenth. seed: of

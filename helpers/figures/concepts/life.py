@@ -78,10 +78,10 @@ class Life:
         picks = list(self.pictures)
         at, picks = picks[-1] if at is None else at, [picks[i] for i in shown(6, len(picks))]
         size, gap, left = 1.43, 0.06, 0.08
-        top, wide, side = TITLE + 0.1, 4.15, 2.5
+        top, wide, side = TITLE + 0.1, 4.0, 2.5
         strip = top + side + 0.75
         fig = style.new_figure(strip + size + (NOTE if note else 0.08), dpi=dpi)
-        for ax in (self.draw_cosines(fig, 0.6, top, wide, 1.65), self.draw_loss(fig, 0.6, top + 1.8, wide, side - 1.8, picks)):
+        for ax in (self.draw_cosines(fig, 0.75, top, wide, 1.65), self.draw_loss(fig, 0.75, top + 1.8, wide, side - 1.8, picks)):
             ax.axvline(at, color=GUIDED, lw=1.2, zorder=2)
         show_picture(fig, self.pictures[at], style.WIDTH - side - 0.1, top, side)
         write(fig, style.WIDTH - side / 2 - 0.1, top + side + 0.14, f"drawn with the vector of step {at}", ha="center", fontsize=8.5)
