@@ -8,6 +8,7 @@ import html
 import io
 import itertools
 import re
+import textwrap
 import time
 
 import ipywidgets as widgets
@@ -25,8 +26,11 @@ FITTING = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}  
 class Still(widgets.VBox):
     """A box of widgets. A page without a kernel shows a picture of it as it stands, if there is one, and a sentence.
 
-    A subclass says in `still` what that picture is, and holds its {name: widget} in `controls`, if it has any.
+    A subclass says in `still` what that picture is, and holds its {name: widget} in `controls`, if it has any. speaks: whether
+    its line is written below the picture too, for a line that says what the picture does not.
     """
+
+    speaks = False
 
     _ipython_display_ = None        # ipywidgets 7 shows itself by this one, and a page would get no picture
 
@@ -46,21 +50,24 @@ class Still(widgets.VBox):
         data, still = {"text/plain": repr(self), WIDGET: view}, self.still()
         if still is None:
             return data
-        png, width = on_paper(still[0], repr(self))
+        png, width = on_paper(still[0], repr(self), still[1] if self.speaks else "")
         said = still[1] if still[1].endswith((".", "!", "?")) else f"{still[1]}."
         alt = f"A still of a panel. {said} {self.about()}".strip()
         return data | {"image/png": base64.b64encode(png).decode()}, {"image/png": {"alt": alt, "width": width}}
 
 
-def on_paper(png, caption):
-    """(PNG bytes, its width in CSS pixels) of a panel's picture for a page: small in bytes, with a caption below."""
+def on_paper(png, caption, said=""):
+    """(PNG bytes, its width in CSS pixels) of a panel's picture for a page: small in bytes, with its line and a caption below."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if picture.width > PAPER_WIDTH:
         picture = picture.resize((PAPER_WIDTH, round(picture.height * PAPER_WIDTH / picture.width)), Image.Resampling.LANCZOS)
     font = ImageFont.load_default(12)
-    page = Image.new("RGB", (max(picture.width, int(font.getlength(caption)) + 8), picture.height + 22), "white")
+    lines = [*textwrap.wrap(said, max(40, picture.width // 6)), caption]
+    wide = max(picture.width, *(int(font.getlength(line)) + 8 for line in lines))
+    page = Image.new("RGB", (wide, picture.height + 4 + 18 * len(lines)), "white")
     page.paste(picture)
-    ImageDraw.Draw(page).text((4, picture.height + 4), caption, "#555555", font)
+    for k, line in enumerate(lines):
+        ImageDraw.Draw(page).text((4, picture.height + 4 + 18 * k), line, "#555555" if line is caption else "black", font)
     buffer = io.BytesIO()
     page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue(), page.width

@@ -1,8 +1,10 @@
 """The panels of lesson 03. Cheap frames are drawn when asked, pictures that a model drew wait ready."""
 import html
+import io
 
 import ipywidgets as widgets
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from .. import inputs
 from ..attention import AttentionRecord
@@ -20,8 +22,8 @@ BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two t
           "the letter is shown with the number of the piece, such as 1/2 and 2/2.")
 
 
-def inspector_panel(c, prompt):
-    """F11 with a line to type a prompt into, and a menu of examples. c: Components."""
+def inspector_panel(c, prompt, example="your own"):
+    """F11 with a line to type a prompt into, and a menu of examples. c: Components. example: the one it begins with."""
     empty = encode_prompts(inputs.components(c), [""])[0]
 
     def chosen(prompt, example):
@@ -40,7 +42,7 @@ def inspector_panel(c, prompt):
         return sentence(", ".join(said) + (", ..." if len(pieces) > 24 else ""), f"({len(pieces)} pieces,",
                         f"{cut} of them never read)", BROKEN if any(one.broken for one in pieces) else "")
 
-    return Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, "your own")}, frame,
+    return Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, example)}, frame,
                  readout, ahead=False)
 
 
@@ -86,26 +88,35 @@ def recorded(attention):
     return attention
 
 
-def places_panel(image, points, attention, tokens, budgets):
-    """F14 with layer, head, step and top share. attention: recorded with heads=True."""
+def places_panel(image, points, attention, tokens, timesteps):
+    """F14 with layer, head, noise level and top share. attention: recorded with heads=True at these timesteps, in order."""
     names = {short_name(layer.name): layer.name for layer in recorded(attention).layers}
     maps_of_heads = attention.probabilities(attention.layers[-1].name, 0)
     if maps_of_heads.ndim != 4:
         raise ValueError("attention holds no single heads: record it with record_attention(unet, heads=True).")
-    heads = maps_of_heads.shape[0]
+    if len(inputs.list_of(timesteps, "timesteps", "the timesteps of the record", int, least=1)) != attention.steps:
+        raise ValueError(f"{len(timesteps)} timesteps are given for {attention.steps} recorded calls: give one a call, in order.")
+    heads, end = maps_of_heads.shape[0], next(place for place, one in enumerate(tokens) if one.kind == "end")
 
-    def frame(layer, head, step, top):
+    def budget(layer, step):
+        spent = attention.spent(layer, step)                                    # (77,), adds up to 1
+        return spent[0], spent[1], spent[2:end].sum(), spent[end:].sum()
+
+    def frame(layer, head, t, top):
+        step = list(timesteps).index(t)
+        budgets = {short: budget(name, step) for short, name in names.items()}
         probabilities = attention.probabilities(names[layer], step)             # (heads, h, w, T)
         shown = probabilities.mean(0) if head == "mean" else probabilities[head]
-        return maps.dot_grid(image, points, shown, tokens, budgets, f"{layer}, head {head}, call {step}, "
+        return maps.dot_grid(image, points, shown, tokens, budgets, f"{layer}, head {head}, t = {t}, "
                              f"top {top} %", top / 100, style.PANEL_DPI).png
 
     controls = {"layer": menu("layer", names, list(names)[-1]),
                 "head": menu("head", ["mean", *range(heads)], "mean"),
-                "step": slider("call", range(attention.steps), 0),
+                "t": slider("noise level t", timesteps, timesteps[0]),
                 "top": slider("top share, %", (50, 75, 90, 100), 100)}
-    def readout(layer, head, step, top):
-        return sentence(f"{layer}, head {head}, call {step}: each row sums to 1.")
+
+    def readout(layer, head, t, top):
+        return sentence(f"{layer}, head {head}, t = {t}: each row sums to 1.")
 
     return Panel(controls, frame, readout, ahead=False)
 
@@ -129,14 +140,17 @@ def explorer_panel(image, attention, c, prompt):
     def readout(word, layer, step, against):
         spent = attention.spent(layers[layer], None if step == "all" else step)[places[word]].sum()
         where = f"position {places[word][0]}" if len(places[word]) == 1 else f"{len(places[word])} positions"
-        return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read most. On average a "
-                        f"cell of the picture spends {spent:.1%} of its attention on it.")
+        return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read "
+                        f"{'most' if against == 'nothing' else 'more than the words are on average'}. A "
+                        f"cell of the picture spends {spent:.1%} of its attention on it, on average.")
 
     controls = {"word": buttons("", places, list(places)[min(3, len(places) - 1)]),
                 "layer": menu("layer", layers, "pooled"),
                 "step": slider("step", ["all", *range(attention.steps)], "all"),
                 "against": menu("against", ["the other words", "nothing"], "the other words")}
-    return Panel(controls, frame, readout, ahead=False)
+    panel = Panel(controls, frame, readout, ahead=False)
+    panel.speaks = True
+    return panel
 
 
 def words_of(tokens):
@@ -162,6 +176,8 @@ class MutingPanel(Still):
     tokens: of `split_prompt`. draw(positions): called with a sorted list of positions, returns (PNG bytes, one sentence).
     down: positions whose words are down at first. Start, end and padding are buttons too; all padding is one.
     """
+
+    speaks = True
 
     def __init__(self, tokens, draw, down=()):
         self.draw = inputs.function(draw, "draw", "a function of a list of positions")
@@ -189,8 +205,10 @@ class MutingPanel(Still):
         return "Controls: a button for each word, and Draw."
 
     def still(self):
-        """The pictures it drew last, and its line."""
-        return (self.picture.value, html.unescape(self.line.value)) if self.picture.value else None
+        """Its buttons and the pictures it drew last, and its line."""
+        if not self.picture.value:
+            return None
+        return with_buttons(self.picture.value, self.controls), html.unescape(self.line.value)
 
     def show(self, button=None):
         """Draw with what is down now."""
@@ -203,6 +221,28 @@ class MutingPanel(Still):
             self.line.value = f"<b>This could not be drawn: {html.escape(str(problem))}</b>"
         finally:
             self.press.disabled = False
+
+
+def with_buttons(png, controls):
+    """PNG bytes: a picture, and above it a row of buttons, those that are down dark. controls: {name: ToggleButton}."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    size = max(picture.width // 60, 8)
+    font, gap, boxes, x, y = ImageFont.load_default(size), size // 2, [], 0, 0
+    for control in controls.values():
+        wide = int(font.getlength(control.description.strip(SPACE))) + size
+        if x and x + wide > picture.width:
+            x, y = 0, y + 2 * size + gap
+        boxes.append((x, y, x + wide, y + 2 * size))
+        x += wide + gap
+    page = Image.new("RGB", (picture.width, y + 3 * size + picture.height), "white")
+    pen = ImageDraw.Draw(page)
+    for box, control in zip(boxes, controls.values()):
+        pen.rectangle(box, "#444444" if control.value else "#EEEEEE")
+        pen.text((box[0] + gap, box[1] + size // 3), control.description.strip(SPACE), "white" if control.value else "black", font)
+    page.paste(picture, (0, y + 3 * size))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def walk_panel(ways, shares):

@@ -3,6 +3,7 @@
 import io
 
 import ipywidgets as widgets
+import numpy as np
 import pytest
 import torch
 from helpers import record_attention
@@ -60,9 +61,11 @@ def test_subtraction():
 
 def test_places(attention, tiny_postcard):
     tokens = split_prompt(tiny_postcard.tokenizer, PROMPT)
-    budgets = {"up": (0.5, 0.1, 0.1, 0.3)}
-    panel = panels.places_panel(CARD.image, maps.rings(CARD.masks), attention, tokens, budgets)
-    moves(panel, layer="mid 0", head=1, step=1, top=50)
+    panel = panels.places_panel(CARD.image, maps.rings(CARD.masks), attention, tokens, (700, 100))
+    moves(panel, layer="mid 0", head=1, t=100, top=50)
+    assert "t = 100" in panel.line.value
+    with pytest.raises(ValueError, match="3 timesteps are given for 2 recorded calls"):
+        panels.places_panel(CARD.image, maps.rings(CARD.masks), attention, tokens, (700, 300, 100))
 
 
 def test_explorer(attention, tiny_postcard):
@@ -115,7 +118,9 @@ def test_words_are_muted_with_buttons(tiny_postcard):
     assert asked == [list(zebra)] and 3 in zebra and len(zebra) > 1  # all pieces of the word
     assert f"{len(zebra)} positions muted. pictures 1 &amp; more" == panel.line.value
     png, said = panel.still()
-    assert png == panel.picture.value and said.endswith("pictures 1 & more")
+    paper, drawn = (np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in (png, panel.picture.value))
+    assert said.endswith("pictures 1 & more") and (paper[-len(drawn):] == drawn).all()
+    assert (paper[:-len(drawn)] == 68).all(-1).any()  # above the pictures the words, the one that is down dark
     assert repr(panel).startswith(STILL) and "a button for each word" in repr(panel)
     shown = [name.strip(panels.SPACE) for name in panel.controls]
     assert shown == ["start", "a", "red", "zebra", "and", "a", "red", "boat", "end", "padding"]

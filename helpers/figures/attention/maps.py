@@ -1,7 +1,7 @@
 """Heat maps of words over pictures: all words of a prompt, one map pooled in several ways, one frame."""
 import matplotlib
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from helpers.pictures import upright
 
@@ -36,7 +36,7 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
         x, y = left + column * (size + gap), TITLE + 0.2 + row * (size + 0.26)
         show_picture(fig, blend(image, heat), x, y, size)
         write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
-    style.claim(fig, title, note or "Yellow: where the word was read most. Grey: where it was read least. Each map has a scale of its own.")
+    style.claim(fig, title, note or "Yellow: where the word was read more than the words of the prompt are on average. Each map has a scale of its own.")
     return style.finish(fig, f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
 
 
@@ -68,12 +68,13 @@ def pooled_ways(image, mask, ways, word):
 
 
 def explorer_frame(image, heat, place=None):
-    """PNG bytes: the picture, the map over it, and the map alone. heat: (H, W), 0..1."""
-    side = 288
+    """PNG bytes: the picture, the map over it, and the map alone, with a heading each. heat: (H, W), 0..1."""
+    side, head = 288, 22
     heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.NEAREST))
     alone = Image.fromarray((255 * CIVIDIS(heat)[..., :3]).round().astype(np.uint8))
     tiles = [upright(image).resize((side, side), Image.NEAREST), blend(image, heat), alone]
-    sheet = np.full((side, 3 * side + 24, 3), 255, np.uint8)
-    for k, tile in enumerate(tiles):
-        sheet[:, k * (side + 12):k * (side + 12) + side] = np.asarray(tile)
-    return style.encode(sheet, compress_level=1)
+    sheet = Image.new("RGB", (3 * side + 24, head + side), "white")
+    for k, (tile, name) in enumerate(zip(tiles, ("the picture", "the map over it", "the map alone, from blue (0) to yellow (1)"))):
+        sheet.paste(tile, (k * (side + 12), head))
+        ImageDraw.Draw(sheet).text((k * (side + 12), 2), name, INK, ImageFont.load_default(14))
+    return style.encode(np.asarray(sheet), compress_level=1)

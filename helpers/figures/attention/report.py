@@ -5,7 +5,7 @@ from helpers.attention.score import each_layer
 
 from .. import style
 from ..intervals import interval
-from ..style import FAINT, GUIDED, INK, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
+from ..style import FAINT, GUIDED, INK, NOTE, PROMPT, TITLE, place, tidy, write
 
 
 def short_name(path):
@@ -42,7 +42,7 @@ def report_card(scores, layers, timesteps):
     draw_dots(fig, 4.75, top, 3.15, high, scores)
     write(fig, 4.1, top - 0.4, "layers and noise levels pooled: hits in %", fontweight="bold", fontsize=9)
     hits, worst, best = subjects["default"].pointing, np.min(table), np.max(table)
-    style.claim(fig, f"Pooled maps of subjects hit in {100 * hits:.0f} %; single layers and noise levels in {100 * worst:.0f} to "
+    style.claim(fig, f"Pooled maps of subjects hit {100 * hits:.0f} % of the time, one layer at one noise level {100 * worst:.0f} to "
                      f"{100 * best:.0f} %",
                 f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. A colour word "
                 "is scored on the object it belongs to.")
@@ -54,17 +54,17 @@ def draw_dots(fig, left, top, wide, high, scores):
     """Each group of words: a dot with the interval over its cards, and what the controls reach, named in the first row."""
     ax = place(fig, left, top, wide, high)
     for i, (name, marks) in enumerate(scores.items()):
-        score, colour = marks["default"], PROMPT if name in ("subjects", "colours") else SIGNAL
+        score = marks["default"]
         centre = marks["centre prior"].pointing
         low, top_end = interval(score.pointing * score.cards, score.cards)
-        ax.plot([low, top_end], [i, i], color=colour, lw=2.2)
-        ax.plot(score.pointing, i, "o", color=colour, ms=7, clip_on=False)
+        ax.plot([low, top_end], [i, i], color=PROMPT, lw=2.2)
+        ax.plot(score.pointing, i, "o", color=PROMPT, ms=7, clip_on=False)
         if score.chance is not None:
             ax.plot([score.chance] * 2, [i - 0.18, i + 0.18], color=GUIDED, lw=2.4, clip_on=False)
         ax.plot(centre, i, "x", color=FAINT, ms=6, mew=1.6, clip_on=False)
         if i == 0:
-            ax.text(score.pointing, i - 0.24, "own mask", fontsize=7.5, color=colour, ha="center", va="bottom")
-            ax.text(score.chance or 0, i - 0.24, "another card's", fontsize=7.5, color=GUIDED, ha="left", va="bottom")
+            ax.text(score.pointing, i - 0.24, "own mask", fontsize=7.5, color=PROMPT, ha="center", va="bottom")
+            ax.text(score.chance or 0, i - 0.24, "other masks", fontsize=7.5, color=GUIDED, ha="left", va="bottom")
             ax.text(centre, i + 0.2, "centre prior", fontsize=7.5, color=FAINT, ha="left", va="top")
         ax.text(1.04, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
         ax.text(1.12, i, f"of {score.n} maps", va="center", fontsize=7, color=FAINT)
