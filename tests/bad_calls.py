@@ -24,6 +24,7 @@ from helpers.panels import conditioning as conditioning_panels
 from helpers.panels import diffusion as diffusion_panels
 from helpers.panels import latents as latents_panels
 from helpers.panels import sampling as sampling_panels
+from helpers.pictures import variety
 from helpers.postcards import caption, full_caption, phrases, read_caption, render, sample_scene, Scene, Subject
 from helpers.postcards.judge import load_judge, truth
 from helpers.postcards.lessons import concept_cards, concept_prompts, concept_scene
@@ -200,6 +201,8 @@ prepare("prepare_picture array", (
     np.zeros((2, 2, 2)), np.zeros(9), np.zeros((8, 8, 5), np.uint8), np.zeros((8, 8), np.int64), np.zeros((8, 8), complex),
     np.full((8, 8), NAN), np.full((8, 8), 255.0), np.full((8, 8, 3), -0.5), np.zeros((8, 8), object), np.array("boat"),
     np.zeros((0, 0), np.uint8), np.zeros((3, 64), np.uint8)), lambda w, bad: latents.prepare_picture(bad, 64), "picture|array")
+prepare("variety pictures", (None, 5, "ab", [1, 2], {}, [SOMETHING] * 2), lambda w, bad: variety(bad, ["a boat"] * 2), "pictures")
+prepare("variety prompts", (*NOT_TEXTS, ["a boat"]), lambda w, bad: variety([w.image] * 2, bad), "prompts")
 prepare("prepare_picture small", (Image.new("RGB", (1, 1)), Image.new("L", (7, 99))),
         lambda w, bad: latents.prepare_picture(bad, 64), "at least 8")
 
@@ -281,6 +284,8 @@ cards("judge.read batch", (*NOT_WHOLE, 0, -1), lambda w, bad: w.judge.read([w.im
 cards("judge.agreement prompts", NOT_TEXTS, lambda w, bad: w.judge.agreement([w.image], bad))
 cards("judge.agreement letters", ("abc",), lambda w, bad: w.judge.agreement([w.image] * 3, bad), "prompts")
 cards("judge.agreement images", NOT_PICTURES, lambda w, bad: w.judge.agreement(bad, [PROMPT]))
+cards("judge.shares prompts", NOT_TEXTS, lambda w, bad: w.judge.shares([w.image], bad))
+cards("judge.shares images", NOT_PICTURES, lambda w, bad: w.judge.shares(bad, [PROMPT]))
 cards("load_judge path", (5, b"judge", "", "a\0b", ["judge"]), lambda w, bad: load_judge(bad))
 cards("load_measures path", (None, 5, b"judge", "", ["judge"]), lambda w, bad: load_measures(bad))
 for measure in ("windmill", "snowman", "teal", "blueprint"):
@@ -486,6 +491,9 @@ panel("my_course kind", (None, 5, "answers", "..", ""), lambda w, bad: my_course
 panel("find_concepts folder", (None, 5, b"x", ""), lambda w, bad: concept_panels.find_concepts(w.c, bad))
 panel("predict answers", ((), ("only",), ("a", "a"), ("choose", "a"), (1, 2), (None, "a"), ([],)), lambda w, bad: panels.predict(*bad),
       "options|answers")
+panel("match names", ((), ("only",), ("a", "a"), ("choose", "a"), (1, 2), (None, "a"), "ab"), lambda w, bad: panels.match(["A"], bad),
+      "names|match")
+panel("match things", ((), ("A", "A"), (1,), "AB"), lambda w, bad: panels.match(bad, ["a", "b"]), "things|match")
 panel("Progress total", (*NOT_WHOLE, 0, -1), lambda w, bad: panels.Progress(bad))
 panel("Progress.update done", (*NOT_WHOLE, -1, 11), lambda w, bad: panels.Progress(10).update(bad))
 panel("Progress.update text", NOT_TEXT, lambda w, bad: panels.Progress(10).update(1, bad))

@@ -46,21 +46,19 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names):
     ax.spines["left"].set_visible(False)
 
 
-def build_up(everything, wanted, x_t, abar, scale):
-    """Guidance one arrow at a time, in four panels. Arguments as in `arrows_at`. Returns a Picture."""
-    stages = (("empty", "1  without the prompt"), ("prompt", "2  with the prompt"), ("difference", "3  what the prompt changes"),
-              ("guided", f"4  {scale:g} times that change"))
-    fig, width, top = style.new_figure(TITLE + 0.24 + 1.75 + 0.25 + NOTE), 2.1, TITLE + 0.24
-    for i, (name, words) in enumerate(stages):
-        left = 0.12 + i * (width + 0.12)
-        draw_arrows(place(fig, left, top, width, 1.75), everything, wanted, x_t, abar, scale,
-                    [other for other, _ in stages[:i + 1]])
-        write(fig, left + width / 2, top - 0.1, words, ha="center", color=COLOURS[name])
-    style.claim(fig, "Guidance takes the step that the prompt changes, and makes it longer",
-                "Exact, no network. Blue: all data at this noise level; green: the class asked for. An arrow ends where "
-                "that answer would denoise to.")
-    return style.finish(fig, "Four panels with one more arrow each: from x_t without the prompt, with it, the difference of the two, "
-                             f"and the guided step with {scale:g} times the difference, which goes beyond the class's centre.")
+WORDS = {"empty": "without the prompt", "prompt": "with the prompt", "difference": "what the prompt changes", "guided": "guided"}
+
+
+def arrows_frame(everything, wanted, x_t, abar, scale):
+    """PNG bytes: the four arrows at this place and scale, each with its name. Arguments as in `arrows_at`."""
+    fig, top, high = style.new_figure(TITLE + 2.1 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.05, 1.9
+    draw_arrows(place(fig, 1.9, top, 6.9, high), everything, wanted, x_t, abar, scale, HEIGHTS)
+    for name, y in HEIGHTS.items():
+        write(fig, 1.8, top + high * (1 - y / 1.1), WORDS[name], ha="right", color=COLOURS[name], fontsize=8.5)
+    style.claim(fig, "Guidance scales the change that the prompt makes",
+                f"Exact, no network. Blue: all data at this noise level; green: the class asked for, +1, which lies at {abar**0.5:.2f} here. "
+                "An arrow ends where its answer puts the clean point.")
+    return style.finish(fig, "").png
 
 
 def draw_ends(ax, wanted, ends, label=None):
@@ -79,14 +77,16 @@ def draw_ends(ax, wanted, ends, label=None):
 def end_histograms(wanted, ends):
     """One histogram for each guidance scale. ends: {scale: (n,)}. Returns a Picture."""
     fig, width, top, columns = style.new_figure(TITLE + 2 * 1.72 + NOTE), 2.8, TITLE + 0.05, 3
+    bin_width = (ENDS[1] - ENDS[0]) / BINS
+    highest = max(torch.histc(values, BINS, *ENDS).max().item() / len(values) / bin_width for values in ends.values())
     for i, (scale, values) in enumerate(ends.items()):
         ax = place(fig, 0.15 + i % columns * (width + 0.15), top + i // columns * 1.72, width, 1.42)
         draw_ends(ax, wanted, values, f"guidance {scale:g}\n{(values > 0).float().mean():.0%} in the class\n"
                                       f"mean {values.mean():.2f}, spread {values.std():.2f}")
+        ax.set_ylim(0, 1.05 * highest)                  # one scale of height for all
     n, centre, spread = len(next(iter(ends.values()))), wanted.means.mean(), wanted.std
     style.claim(fig, "Guidance does not find the class better: it overshoots and narrows",
-                f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. One dimension is flatter than an "
-                "image; the overshoot is real there too.")
+                f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. All six share one scale of height.")
     return style.finish(fig, "Histograms of end points for guidance " + ", ".join(f"{scale:g}" for scale in ends)
                         + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.")
 

@@ -47,6 +47,25 @@ def sweep(pictures, labels, title, note=None):
     return picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
 
 
+def close_up(rows, column, row_labels, title, alt, note=None, half=32):
+    """Rows of PIL pictures, cut to `half` columns on both sides of one column, which a mark above and below points at."""
+    count, margin = max(map(len, rows)), 0.5
+    wide, tall = 2 * half, rows[0][0].height * 5 // 8
+    size = (WIDTH - margin - 0.08) / count - 0.06
+    high, top = size * tall / wide, TITLE + 0.14
+    fig = new_figure(top + len(rows) * (high + 0.2) + (NOTE if note else 0))
+    for r, (pictures, label) in enumerate(zip(rows, row_labels)):
+        y = top + r * (high + 0.2)
+        write(fig, margin - 0.12, y + high / 2, label, ha="right", rotation=90)
+        for i, picture in enumerate(pictures):
+            x, lowest = margin + i * (size + 0.06), picture.height - picture.height // 16
+            show_picture(fig, picture.crop((column - half, lowest - tall, column + half, lowest)), x, y, size)
+            for mark, at in (("\N{BLACK DOWN-POINTING TRIANGLE}", y - 0.06), ("\N{BLACK UP-POINTING TRIANGLE}", y + high + 0.05)):
+                write(fig, x + size / 2, at, mark, ha="center", fontsize=6)
+    claim(fig, title, note)
+    return finish(fig, alt)
+
+
 def bars(seconds, megabytes, title):
     """The bill of a picture: seconds and megabytes of each part as bars. seconds: {part: s}. megabytes: one a part."""
     fig = new_figure(TITLE + 0.2 + 0.36 * len(seconds) + NOTE)
@@ -86,10 +105,10 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
 
 
 def _size_axis(ax, measured):
-    """Size of the latents over the steps: a log axis with 1 in its middle, a cross where they end early."""
+    """Size of the latents over the steps: a log axis, the same for every exhibit, a cross where they end early."""
     last = len(measured) - 1
-    ax.set(yscale="log", ylim=(1 / 16, 16), xlim=(0, last))
-    ax.set_yticks([1 / 8, 1, 8], ["1/8", "1", "8"])
+    ax.set(yscale="log", ylim=(1 / 32, 8), xlim=(0, last))
+    ax.set_yticks([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])
     ax.set_xticks([0, last], ["first", "last step"])
     for label, side in zip(ax.get_xticklabels(), ("left", "right")):
         label.set_horizontalalignment(side)

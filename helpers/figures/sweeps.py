@@ -3,69 +3,71 @@ import numpy as np
 from matplotlib import ticker
 
 from . import style
-from .intervals import interval
 from .style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#B8860B", "#CC79A7", "#3C9BD6", "#222222", "#8C8C8C", "#7A4FA3"]
 
 
-def guidance_bill(scales, fidelity, readings, clipped, pictures, title, note):
-    """What each scale buys and costs. fidelity: {model: one share (0..1) a scale}, each counted on so many `readings`.
+def guidance_bill(found, variety, pictures, show, title, note):
+    """What each scale of guidance buys and costs. found: {model: {scale: fidelity of each of n pictures, (n,), 0..1}}.
 
-    clipped: {model: the share of pixels at the limits, one a scale}, in percent on the lower axis. pictures: {model: one
-    PIL picture a scale}, a row each. Bands: 95 % intervals. Returns a Picture.
+    variety: {model: {scale: a distance, 0..255}}, the lower axis. pictures: {model: {scale: n PIL pictures}}; of each the
+    one numbered `show` is drawn, a row for each model. A model need not have every scale. Points and bars: as in `steps_bill`.
+    Returns a Picture.
     """
-    scales, places = list(scales), np.arange(len(scales))
-    size = min(0.95, 7.75 / len(scales) - 0.06)
-    left, length, high = 1.1, 7.75, 1.15
-    fig = style.new_figure(TITLE + 0.1 + high + 0.2 + 0.75 + 0.3 + len(pictures) * (size + 0.06) + NOTE)
+    means = {name: {scale: mean_of(each) for scale, each in line.items()} for name, line in found.items()}
+    scales = sorted({scale for line in means.values() for scale in line})
+    size, left, length, high = min(1.25, 7.75 / len(scales) - 0.06), 1.1, 7.75, 1.3
+    fig = style.new_figure(TITLE + 0.1 + high + 0.2 + 0.75 + 0.16 + len(means) * (size + 0.06) + NOTE)
     top, below = TITLE + 0.1, TITLE + 0.1 + high + 0.2
     ax, cost = place(fig, left, top, length, high), place(fig, left, below, length, 0.6)
-    for colour, (name, values) in zip((SIGNAL, GUIDED), fidelity.items()):
-        low, high_end = zip(*(interval(round(value * readings), readings) for value in values))
-        ax.fill_between(places, low, high_end, color=colour, alpha=0.16, lw=0)
-        ax.plot(places, values, "o-", color=colour, ms=4, lw=1.6)
-        ax.annotate(name, (places[0], values[0]), (8, 6 if colour == SIGNAL else -10), textcoords="offset points", color=colour,
-                    fontsize=8.5)
-        cost.plot(places, clipped[name], "o-", color=colour, ms=3, lw=1.2)
+    for k, (colour, (name, line)) in enumerate(zip((SIGNAL, GUIDED), means.items())):
+        values, half = np.array(list(line.values())).T
+        where = np.array([scales.index(scale) for scale in line]) + 0.06 * (k - 0.5)         # bars side by side
+        ax.errorbar(where, values, half, fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
+        ax.annotate(name, (where[0], values[0]), (-10, 0), textcoords="offset points", color=colour, fontsize=8.5, ha="right",
+                    va="center")
+        cost.plot(where, list(variety[name].values()), "o-", color=colour, ms=3, lw=1.2)
     for axis in (ax, cost):
         tidy(axis, None, None, ())
         axis.set(xlim=(-0.5, len(scales) - 0.5))
-        axis.yaxis.set_major_locator(ticker.MaxNLocator(3))
-        axis.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+    ax.set(ylim=(0, 1.03), yticks=(0, 0.5, 1))
+    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+    cost.set_ylim(0, 1.15 * max(max(line.values()) for line in variety.values()))
+    cost.yaxis.set_major_locator(ticker.MaxNLocator(3))
     write(fig, 0.08, top + high / 2, "fidelity", fontsize=8.5)
-    write(fig, 0.08, below + 0.3, "pixels at\nthe limits", fontsize=8.5)
+    write(fig, 0.08, below + 0.3, "variety", fontsize=8.5)
     top = below + 0.75
     write(fig, 0.08, top, "guidance", fontsize=8.5)
     for i, scale in enumerate(scales):
         x = left + (i + 0.5) * length / len(scales)
         write(fig, x, top, f"{scale:g}", ha="center")
         for r, row in enumerate(pictures.values()):
-            show_picture(fig, row[i], x - size / 2, top + 0.12 + r * (size + 0.06), size)
+            if scale in row:
+                show_picture(fig, row[scale][show], x - size / 2, top + 0.12 + r * (size + 0.06), size)
     for r, name in enumerate(pictures):
-        write(fig, 0.08, top + 0.12 + r * (size + 0.06) + size / 2, name.replace(" ", "\n"), fontsize=8.5,
-              color=(SIGNAL, GUIDED)[r])
+        write(fig, 0.08, top + 0.12 + r * (size + 0.06) + size / 2, name.replace(" ", "\n"), fontsize=8.5, color=(SIGNAL, GUIDED)[r])
     style.claim(fig, title, note)
-    return style.finish(fig, f"{title} " + " ".join(f"{name}: " + ", ".join(
-        f"fidelity ≈{value:.0%} at guidance {scale:g}" for scale, value in zip(scales, values)) + "." for name, values in fidelity.items()))
+    return style.finish(fig, f"{title}. " + " ".join(f"{name}: " + ", ".join(
+        f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, _) in line.items()) + "." for name, line in means.items()))
 
 
-def steps_bill(found, readings, title, note):
-    """What calls of the U-Net buy. found: {scheduler: [(calls, fidelity 0..1), ...]}, each point counted on so many readings.
+def steps_bill(found, title, note):
+    """What calls of the U-Net buy. found: {sampler: {calls: fidelity of each picture, (n,), 0..1}}.
 
-    Bars: 95 % intervals. Calls are logarithmic. Returns a Picture.
+    Points: the mean over the pictures; bars: 95 % intervals of it, by the spread from picture to picture, which are as independent
+    as their noises. Calls are logarithmic. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.3 + 0.45 + NOTE)
     ax = place(fig, 0.7, TITLE + 0.1, 6.7, 2.2)
-    for k, (colour, (name, line)) in enumerate(zip(LINES, found.items())):
-        calls, fidelity = np.array(line).T
-        low, high = np.array([interval(round(value * readings), readings) for value in fidelity]).T
-        where = calls * 1.03**k                                     # bars side by side
-        ax.errorbar(where, fidelity, (fidelity - low, high - fidelity), fmt="o-", color=colour, ms=4, lw=1.5, capsize=3)
-        ax.annotate(name, (where[0], fidelity[0]), (-8, 0), textcoords="offset points", color=colour, ha="right", va="center",
-                    fontsize=8.5)
-    ticks = sorted({int(calls) for line in found.values() for calls, _ in line})
+    means = {name: {calls: mean_of(each) for calls, each in line.items()} for name, line in found.items()}
+    for k, (colour, (name, line)) in enumerate(zip(LINES, means.items())):
+        fidelity, half = np.array(list(line.values())).T
+        where = np.array(list(line)) * 1.05**k                      # bars side by side
+        ax.errorbar(where, fidelity, half, fmt="o-", color=colour, ms=4, lw=1.5, capsize=3)
+        write(fig, 7.6, TITLE + 0.3 + 0.22 * k, name, color=colour, fontsize=8.5)      # lines may lie on each other
+    ticks = sorted({calls for line in found.values() for calls in line})
     ax.set_xscale("log")
     tidy(ax, "calls of the U-Net", "fidelity", ())
     ax.set(xlim=(ticks[0] * 0.6, ticks[-1] * 1.2))
@@ -74,13 +76,19 @@ def steps_bill(found, readings, title, note):
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(
-        f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, f in line) for name, line in found.items()))
+        f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, (f, _) in line.items()) for name, line in means.items()))
 
 
-def convergence(panels, title, note):
+def mean_of(each):
+    """The mean of one number a picture, (n,), and half of its 95 % interval, from their spread."""
+    each = np.asarray(each, float)
+    return each.mean(), 1.96 * each.std(ddof=1) / len(each) ** 0.5
+
+
+def convergence(panels, title, note, fitted):
     """How far solvers end from a fine solution. panels: {where: {solver: [(calls, distance), ...]}}, both axes logarithmic.
 
-    The slope of each line is fitted, and written beside it. Returns a Picture.
+    Where the lines are straight, in the panel `fitted`, their slopes are written beside them. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.35 + 0.45 + NOTE)
     said = []
@@ -89,13 +97,16 @@ def convergence(panels, title, note):
         for colour, (name, line) in zip(LINES, found.items()):
             calls, distance = np.array(line).T
             ax.plot(calls, distance, "o-", color=colour, ms=4, lw=1.5)
-            ax.annotate(f"{name}\nslope {order(line):.1f}", (calls[-1], distance[-1]), (8, 0), textcoords="offset points", color=colour,
-                        va="center", fontsize=8)
-            said.append(f"{where}, {name}: slope ≈{order(line):.1f}")
+            label, told = (f"{name}\nslope {order(line):.1f}", f"slope ≈{order(line):.1f}") if where == fitted else (
+                name, ", ".join(f"≈{far:.3f} after {n} calls" for n, far in line))
+            ax.annotate(label, (calls[-1], distance[-1]), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
+            said.append(f"{where}, {name}: {told}")
         ax.set(xscale="log", yscale="log")
         ticks = sorted({calls for line in found.values() for calls, _ in line})
         tidy(ax, "calls of the network", "distance to the fine solution" if k == 0 else "")
-        ax.set_xticks(ticks[::2], [str(tick) for tick in ticks[::2]])
+        ax.set_xticks(ticks, [str(tick) for tick in ticks])
+        ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.minorticks_off()
         ax.set_title(where, fontsize=9, color=FAINT)
     style.claim(fig, title, note)

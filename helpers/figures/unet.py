@@ -13,7 +13,8 @@ from helpers.components import copy_of
 from . import style
 from .style import FAINT, INK, NOISE, NOTE, PROMPT, SEQUENTIAL, TITLE, place, write
 
-TALL = 1.35         # inches: a block of the largest resolution
+TALL = 1.05         # inches: a block of the largest resolution
+SEEN = 0.84         # inches: the picture of what a block holds
 
 
 class Block(NamedTuple):
@@ -68,13 +69,16 @@ def anatomy(unet, latents, timestep, prompt_embeds):
 
 
 def ledger(blocks, title, note):
-    """F18: height = resolution, width = channels, fill = share of the numbers, outline = share of the work."""
+    """F18: height = resolution, width = channels, fill = share of the numbers, outline = share of the work.
+
+    Under each block what it held, in one size for all: the mean of |activation| over its channels, bright where it is large.
+    """
     margin = 0.62
     step = (style.WIDTH - margin - 0.1) / len(blocks)
     tallest, widest = max(b.shape[1] for b in blocks), max(b.shape[0] for b in blocks)
     most = max(b.parameters for b in blocks)
     top = TITLE + 0.62
-    fig = style.new_figure(top + TALL + 1.0 + NOTE)
+    fig = style.new_figure(top + TALL + 1.0 + SEEN + 0.12 + NOTE)
     middle, colours = top + TALL / 2, matplotlib.colormaps[SEQUENTIAL]
     total_h = fig.get_size_inches()[1]
     downs, ups = ([b for b in blocks if b.name.startswith(word)] for word in ("down", "up"))
@@ -85,10 +89,9 @@ def ledger(blocks, title, note):
         centre[block.name] = (x, middle - height / 2)
         style.box(fig, x - width / 2, middle - height / 2, width, height, INK, fill=True, linestyle="-",
                   facecolor=colours(0.15 + 0.8 * block.parameters / most), linewidth=0.4 + 9 * block.work, zorder=-1)
-        side = 0.72 * min(width, height)
-        ax = place(fig, x - side / 2, middle - side / 2, side, side, bare=True)
-        ax.imshow(block.activation, cmap="gray", interpolation="nearest")
         below = top + TALL + 0.16
+        ax = place(fig, x - SEEN / 2, below + 0.17 * 4 + 0.16, SEEN, SEEN, bare=True)
+        ax.imshow(block.activation, cmap="gray", interpolation="nearest", aspect="auto")
         write(fig, x, below, block.name, ha="center", fontsize=8.5, fontweight="bold")
         for k, words in enumerate(("x".join(map(str, block.shape)), f"{block.parameters:.0%}", f"{block.work:.0%}")):
             write(fig, x, below + 0.17 * (k + 1), words, ha="center", fontsize=8, color=FAINT)
@@ -96,6 +99,7 @@ def ledger(blocks, title, note):
             write(fig, x, below + 0.17 * 4 + 0.02, "\N{BLACK UP-POINTING TRIANGLE} words", ha="center", fontsize=8, color=PROMPT)
     for k, words in enumerate(("size", "numbers", "work")):
         write(fig, margin - 0.05, top + TALL + 0.16 + 0.17 * (k + 1), words, ha="right", fontsize=8, color=FAINT)
+    write(fig, margin - 0.05, top + TALL + 1.0 + SEEN / 2, "holds", ha="right", fontsize=8, color=FAINT)
     for down, up in zip(downs, reversed(ups)):
         (x0, y0), (x1, y1) = centre[down.name], centre[up.name]
         fig.add_artist(FancyArrowPatch((x0 / style.WIDTH, 1 - (y0 - 0.05) / total_h), (x1 / style.WIDTH, 1 - (y1 - 0.05) / total_h),

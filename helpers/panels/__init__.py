@@ -2,6 +2,6 @@
 
 Only parts that behave the same in ipywidgets 7.7.1 (Colab) and 8 (JupyterLab) are used.
 """
-from .base import Panel, Progress, predict
+from .base import Panel, Progress, match, predict
 
-__all__ = ["Panel", "Progress", "predict"]
+__all__ = ["Panel", "Progress", "match", "predict"]

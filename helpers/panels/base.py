@@ -223,6 +223,74 @@ def predict(*options):
     return Question(options)
 
 
+class Match(Still):
+    """A menu for each of a few things, all with the same names to give; `chosen` is {thing: the name given, or None}.
+
+    What is given is written down in `my_course`, and stands there again after a restart.
+    """
+
+    ASK = "Give each its name before you run the next cell."
+
+    def __init__(self, things, names):
+        self.names = inputs.texts(names, "names")
+        things = inputs.texts(things, "things")
+        if len(self.names) < 2 or len({"choose", *self.names}) <= len(self.names) or len(set(things)) < len(things) or not things:
+            raise ValueError("match takes things and at least two names to give them, all different, none of them \"choose\", not "
+                             f"{inputs.shown(things)} and {inputs.shown(names)}.")
+        self.controls = {thing: menu(thing, ["choose", *self.names], self.noted(thing) or "choose") for thing in things}
+        self.line = widgets.HTML(self.ASK)
+        super().__init__([row(self.controls.values()), self.line])
+        for control in self.controls.values():
+            control.layout.width = "330px"
+            control.observe(self.note, "value")
+
+    def about(self):
+        return f"To name: {', '.join(self.controls)}. The names: {'; '.join(self.names)}."
+
+    @property
+    def chosen(self):
+        return {thing: None if control.value == "choose" else control.value for thing, control in self.controls.items()}
+
+    def pairs(self, thing):
+        """The possible answers for one thing, as `my_course` keeps them."""
+        return [f"{thing}: {name}" for name in self.names]
+
+    def noted(self, thing):
+        said = my_course.prediction(self.pairs(thing))
+        return said and said.removeprefix(f"{thing}: ")
+
+    def note(self, change=None):
+        """Answer a choice at once."""
+        left = sum(name is None for name in self.chosen.values())
+        self.line.value = sentence(f"{left} to go." if left else "Noted. Run the next cell.", self.keep({}))
+
+    def keep(self, right):
+        """Write the choices down, and what is right where that is known. Returns what there is to say of it: nothing, or a sentence."""
+        try:
+            for thing, name in self.chosen.items():
+                if name is not None:
+                    my_course.note_prediction(self.pairs(thing), f"{thing}: {name}", right.get(thing) and f"{thing}: {right[thing]}")
+        except OSError as problem:
+            return f"It could not be written down: {problem}"
+        return ""
+
+    def verdict(self, right):
+        """One sentence: how many have the name that is right for them, and which have another. right: {thing: name}."""
+        if set(right) != set(self.controls):
+            raise ValueError(f"verdict takes a name for each of {', '.join(self.controls)}, not {inputs.shown(right)}.")
+        problem, given = self.keep(right), {thing: name for thing, name in self.chosen.items() if name is not None}
+        if not given:
+            return "You have not named any of them."
+        wrong = [thing for thing, name in given.items() if name != right[thing]]
+        said = f"You named {len(given) - len(wrong)} of {len(right)} rightly" + (f"; look again at {', '.join(wrong)}." if wrong else ".")
+        return " ".join(filter(None, [said, problem]))
+
+
+def match(things, names):
+    """A menu for each thing, with the names to give it: commit to an answer, then run the next cell."""
+    return Match(things, names)
+
+
 class Progress(Still):
     """A bar and a line for a long cell: `display` it, then call `update` as often as you like. total: 1 to 10**9."""
 

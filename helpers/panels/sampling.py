@@ -1,4 +1,4 @@
-"""The panels of lesson 04: a studio, words and settings in, pictures out, and a drawing to begin from.
+"""The panels of lesson 04: guidance on a line, a studio, words and settings in, pictures out, and a drawing to begin from.
 
 The studio's loop can be watched and stopped while it draws; it can also draw while the reader types.
 """
@@ -14,10 +14,11 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from .. import components, inputs, my_course
 from ..conditioning import too_long
+from ..figures import guidance
 from ..files import save_picture, write_atomic
 from ..latents import decode_latents, preview_of
 from ..sampling import SCHEDULERS, Step, denoise
-from .base import WIDE, Still, menu, named, row, sentence, text
+from .base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
 from .job import Job
 
 SHOWN = 192             # CSS pixels of a live picture
@@ -31,6 +32,26 @@ QUICKLY = {"steps": 4, "scheduler": "dpm++_2m", "guidance": 1.0}    # one answer
 COLOURS = {"blue": "#5B9BD5", "light blue": "#A8D4F0", "green": "#5B9A4B", "dark green": "#2E5E2E", "white": "#F4F6F8",
            "grey": "#8C8C8C", "yellow": "#F2C230", "orange": "#E08A2C", "red": "#C8352B", "pink": "#E58FB3",
            "purple": "#7A4FA3", "brown": "#7B5336", "dark blue": "#1C2A4A"}     # of a drawing
+
+
+SCALES = 0, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15       # of guidance, on the line
+PLACES = -0.8, -0.35, 0.0, 0.35, 0.8                    # of x_t there
+
+
+def guidance_panel(everything, wanted, abar):
+    """Guidance on a line, as arrows, with a slider over its scale and one over the place of x_t.
+
+    everything, wanted: Mixtures without and with the prompt; abar: 0 to 1, the noise level.
+    """
+    def readout(scale, x_t):
+        arrows = guidance.arrows_at(everything, wanted, x_t, abar, scale)
+        empty, prompt, guided = (arrows[name][1] for name in ("empty", "prompt", "guided"))
+        return f"guided = {empty:.2f} + {scale:g} &middot; {prompt - empty:.2f} = {guided:.2f}"
+
+    def frame(scale, x_t):
+        return guidance.arrows_frame(everything, wanted, x_t, abar, scale)
+
+    return Panel({"scale": slider("scale", SCALES, 2), "x_t": slider("x_t", PLACES, -0.35)}, frame, readout, ahead=False)
 
 
 class Told(NamedTuple):
@@ -258,19 +279,19 @@ class Drawing(Still):
     """A drawing of shapes, to be the start of image-to-image. `image` is what has been drawn so far, PIL, square.
 
     size: its side in pixels. A shape is placed with the sliders (in percent of the side) and counts when Add is
-    pressed. It begins as sky, ground and a sun.
+    pressed. It begins as sky, ground, a sun and a red triangle.
     """
 
     SHAPES = ("rectangle", "ellipse", "triangle")
     BEGUN = [("rectangle", "light blue", 50, 30, 100, 60), ("rectangle", "green", 50, 80, 100, 42),
-             ("ellipse", "yellow", 80, 16, 16, 16)]
+             ("ellipse", "yellow", 80, 16, 16, 16), ("triangle", "red", 40, 62, 34, 28)]
 
     def __init__(self, size=128):
         self.size = inputs.whole_number(size, "size", 16, 2048)
         self.drawn = list(self.BEGUN)           # (shape, colour, middle across, middle down, width, height)
-        self.controls = {"shape": menu("shape", self.SHAPES, "triangle"), "colour": menu("colour", COLOURS, "red"),
-                         "across": number("across", 40, 0, 100), "down": number("down", 55, 0, 100),
-                         "wide": number("wide", 40, 1, 100), "high": number("high", 40, 1, 100)}
+        self.controls = {"shape": menu("shape", self.SHAPES, "ellipse"), "colour": menu("colour", COLOURS, "dark green"),
+                         "across": number("across", 75, 0, 100), "down": number("down", 55, 0, 100),
+                         "wide": number("wide", 24, 1, 100), "high": number("high", 24, 1, 100)}
         self.add, self.undo, self.clear = (widgets.Button(description=word) for word in ("Add", "Undo", "Clear"))
         self.add.on_click(lambda button: self.put([*self.drawn, self.pending]))
         self.undo.on_click(lambda button: self.put(self.drawn[:-1]))
@@ -303,8 +324,9 @@ class Drawing(Still):
         return picture
 
     def still(self):
-        """The drawing, and the outline of the shape that is not yet added."""
-        return self.view.value, "A flat drawing: " + ", ".join(f"{colour} {shape}" for shape, colour, *_ in self.drawn) + "."
+        """The drawing, without the outline of the shape that is not yet added: on paper nobody can add it."""
+        twice = self.image.resize((2 * self.size, 2 * self.size), Image.Resampling.NEAREST)
+        return png(twice), "A flat drawing: " + ", ".join(f"{colour} {shape}" for shape, colour, *_ in self.drawn) + "."
 
     def put(self, shapes):
         self.drawn = shapes

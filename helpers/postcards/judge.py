@@ -111,10 +111,22 @@ class Judge:
 
     def agreement(self, images, prompts) -> dict[str, Score]:
         """How well pictures show what their prompts name; see `compare`. One prompt a picture, else ValueError."""
+        return compare(*self._both(images, prompts))
+
+    def shares(self, images, prompts) -> np.ndarray:
+        """For each picture the share, 0..1, of what its prompt names that it shows, (n,); 1 where it shows everything.
+
+        Readings of one picture are not independent, those of pictures from different noises are: count pictures, or take the
+        spread from picture to picture. NaN where a prompt names nothing. One prompt a picture, else ValueError.
+        """
+        pairs = zip(*self._both(images, prompts))
+        return np.array([compare([reading], [named])["mean"].right for reading, named in pairs])
+
+    def _both(self, images, prompts):
         images, prompts = pictures_of(images), inputs.texts(prompts, "prompts")
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt for each picture")
-        return compare(self.read(images), [read_caption(prompt) for prompt in prompts])
+        return self.read(images), [read_caption(prompt) for prompt in prompts]
 
 
 def compare(readings, named) -> dict[str, Score]:

@@ -1,11 +1,14 @@
 """The figures of lesson 04: the numbers behind them are right, and each is drawn for models of both shapes."""
+import io
+
+import numpy as np
 import pytest
 import torch
 from helpers import denoise, diffusion
 from helpers.conditioning import encode_prompts
 from helpers.figures import guidance, sampling
 from helpers.figures.decisions import decisions, settled
-from helpers.figures.sweeps import convergence, guidance_bill, order, steps_bill
+from helpers.figures.sweeps import convergence, guidance_bill, mean_of, order, steps_bill
 from helpers.figures.unet import anatomy, ledger
 from helpers.latents import decode_latents
 from PIL import Image
@@ -69,26 +72,35 @@ def test_arrows_of_guidance():
 
 def test_guidance_figures():
     ends = {scale: torch.randn(200, 1, generator=torch.Generator().manual_seed(0))[:, 0] for scale in (1, 4, 15)}
-    assert is_figure(guidance.build_up(BOTH, RIGHT, -0.35, ABAR[250].item(), 2))
+    frames = [Image.open(io.BytesIO(guidance.arrows_frame(BOTH, RIGHT, -0.35, ABAR[250].item(), scale))) for scale in (1, 7.5)]
+    assert frames[0].size == frames[1].size == (864, frames[0].height) and frames[0].tobytes() != frames[1].tobytes()
     assert is_figure(guidance.end_histograms(RIGHT, ends))
     assert is_figure(guidance.implicit_classifier(BOTH, RIGHT, ABAR[250].item()))
 
 
 def test_bills():
-    scales, two = (1, 3, 7.5), {"whole": (0.7, 0.9, 0.8), "half": (0.2, 0.4, 0.6)}
-    pictures, clipped = {name: [CARD] * 3 for name in two}, {name: (0.0, 0.01, 0.2) for name in two}
-    first = guidance_bill(scales, two, 64, clipped, pictures, "A top", "note")
-    assert is_figure(first) and "half: fidelity ≈20% at guidance 1, " in first.alt and "fidelity ≈80% at guidance 7.5." in first.alt
-    second = steps_bill({"ddim": [(3, 0.5), (25, 0.9)], "heun": [(5, 0.6), (49, 0.9)]}, 40, "Steps", "note")
+    found = {"whole": {1: [0.9, 1.0], 7.5: [1.0, 1.0]}, "half": {1: [0.2, 0.4], 3: [0.5, 0.5], 7.5: [0.5, 0.9]}}
+    cards = {name: dict.fromkeys(line, [CARD] * 2) for name, line in found.items()}
+    spread = {name: dict.fromkeys(line, 20.0) for name, line in found.items()}
+    first = guidance_bill(found, spread, cards, 1, "A top", "note")
+    assert is_figure(first) and "whole: fidelity ≈95% at guidance 1, " in first.alt and "fidelity ≈70% at guidance 7.5." in first.alt
+    second = steps_bill({"ddim": {3: [0.5, 0.7], 25: [0.9, 0.9]}, "heun": {5: [0.5, 0.7], 49: [1, 0.8]}}, "Steps", "note")
     assert is_figure(second) and "heun: ≈60% after 5 calls, ≈90% after 49 calls" in second.alt
     assert is_figure(sampling.bars({"U-Net": 1.0, "VAE": 0.1}, [8.0, 5.0], "The bill of a picture"))
+
+
+def test_the_interval_of_a_mean_comes_from_its_pictures():
+    mean, half = mean_of([0.5, 0.7, 0.9, 0.7])
+    assert mean == pytest.approx(0.7) and half == pytest.approx(1.96 * np.std([0.5, 0.7, 0.9, 0.7], ddof=1) / 2)
 
 
 def test_the_slope_of_a_solver_is_fitted():
     line = [(calls, 5 / calls**2) for calls in (4, 8, 16)]
     assert order(line) == pytest.approx(-2)
-    picture = convergence({"a line": {"Heun": line}, "a net": {"Heun": line, "Euler": [(4, 0.5), (8, 0.25)]}}, "Two orders", "note")
-    assert is_figure(picture) and "a net, Euler: slope ≈-1.0" in picture.alt
+    panels = {"a line": {"Heun": line}, "a net": {"Heun": line, "Euler": [(4, 0.5), (8, 0.25)]}}
+    picture = convergence(panels, "Two orders", "note", fitted="a line")
+    assert is_figure(picture) and "a line, Heun: slope ≈-2.0" in picture.alt
+    assert "a net, Euler: ≈0.500 after 4 calls, ≈0.250 after 8 calls" in picture.alt, "no slope where the lines bend"
 
 
 def test_film_strip_and_grids(tiny):
@@ -96,3 +108,23 @@ def test_film_strip_and_grids(tiny):
     strip = sampling.film_strip(tiny, [(step.latents, step.x0) for step in steps], [step.timestep for step in steps], "Film")
     assert strip.image().width == 1152
     assert is_figure(sampling.prompt_grid([CARD] * 4, ["a boat on a lake"] * 4, "Four pictures of boats"))
+
+
+def test_a_close_up_is_cut_round_the_column():
+    card = np.zeros((128, 128, 3), np.uint8)
+    card[:, 80:] = 255                                                      # an edge to be found in the middle
+    picture = sampling.close_up([[Image.fromarray(card)] * 5] * 2, 80, ["once", "often"], "An edge", "Two rows of details of one edge.")
+    assert is_figure(picture)
+    pixels = np.asarray(picture.image())[picture.image().height // 4, 70:250].mean(1)
+    dark, light = np.flatnonzero(pixels < 40), np.flatnonzero(pixels > 215)
+    left, right = dark.min(), dark.max()
+    after = light[light > right]
+    assert right - left + 1 == pytest.approx(len(dark), abs=2) and len(after) > 0
+
+
+def test_sizes_of_latents_stay_inside_their_axis():
+    sizes = torch.tensor([1.0, 0.08, 0.2, 0.5])                             # what a forgotten scale_model_input leaves
+    ax = sampling.new_figure(1).add_axes([0, 0, 1, 1])
+    sampling._size_axis(ax, sizes)
+    low, high = ax.get_ylim()
+    assert low < sizes.min() and sizes.max() < high

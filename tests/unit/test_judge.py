@@ -74,6 +74,18 @@ def test_read_takes_pictures_of_any_size_and_nothing_else():
             judge.read(wrong)
     with pytest.raises(ValueError, match="3 pictures and 1 prompts"):
         judge.agreement(images, ["a red boat"])
+    with pytest.raises(ValueError, match="3 pictures and 1 prompts"):
+        judge.shares(images, ["a red boat"])
+
+
+def test_shares_are_of_each_picture(monkeypatch):
+    judge, images = Judge(Reader()), [Image.new("RGB", (8, 8))] * 3
+    monkeypatch.setattr(judge, "read", lambda pictures: [reading(), reading(sky="day"), reading()])
+    prompts = ["a red boat at sunset", "a red boat at sunset", "something else"]
+    shares = judge.shares(images, prompts)
+    assert shares[:2] == pytest.approx([1, 2 / 3]) and math.isnan(shares[2])
+    mean = judge.agreement(images, prompts)["mean"]
+    assert mean.right == pytest.approx(np.nanmean(shares)) and mean.n == 6
 
 
 def test_answers_are_the_scene():

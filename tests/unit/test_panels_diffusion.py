@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers import diffusion
 from helpers.figures import diffusion as figures
-from helpers.panels import Panel, Progress, predict
+from helpers.panels import Panel, Progress, match, predict
 from helpers.panels import diffusion as panels
 from helpers.panels.base import STILL, buttons, menu, slider
 from PIL import Image
@@ -85,7 +85,7 @@ def test_only_parts_that_work_on_colab_and_lab():
 
     allowed = (widgets.VBox, widgets.HBox, widgets.SelectionSlider, widgets.Dropdown, widgets.ToggleButtons,
                widgets.Image, widgets.HTML, widgets.IntProgress)
-    for panel in (small_panel(), predict("yes", "no"), Progress(3)):
+    for panel in (small_panel(), predict("yes", "no"), match(["A", "B"], ["sound", "broken"]), Progress(3)):
         assert all(isinstance(part, allowed) for part in parts(panel)) and repr(panel).startswith(STILL)
 
 
@@ -96,6 +96,26 @@ def test_predict_remembers_and_judges():
     assert question.line.value == "Noted. Run the next cell."
     assert question.verdict("sky") == "You said: boat. Measured: sky."
     assert question.verdict("boat") == "You said so too. Measured: boat."
+
+
+def test_match_remembers_and_counts():
+    panel, right = match(["A", "B", "C"], ["sound", "broken"]), {"A": "sound", "B": "broken", "C": "broken"}
+    assert panel.chosen == dict.fromkeys("ABC") and panel.verdict(right) == "You have not named any of them."
+    panel.controls["A"].value = panel.controls["B"].value = "sound"
+    assert panel.line.value == "1 to go." and panel.chosen == {"A": "sound", "B": "sound", "C": None}
+    assert panel.verdict(right) == "You named 1 of 3 rightly; look again at B."
+    panel.controls["B"].value = panel.controls["C"].value = "broken"
+    assert panel.line.value == "Noted. Run the next cell." and panel.verdict(right) == "You named 3 of 3 rightly."
+    assert match(["A", "B", "C"], ["sound", "broken"]).chosen == right, "as after a restart"
+    assert match(["A"], ["sound", "cracked"]).chosen == {"A": None}, "of another question"
+    with pytest.raises(ValueError, match="a name for each of A, B, C"):
+        panel.verdict({"A": "sound"})
+
+
+@pytest.mark.parametrize("things, names", [([], ["a", "b"]), (["A", "A"], ["a", "b"]), (["A"], ["a"]), (["A"], ["a", "choose"])])
+def test_match_takes_things_and_names(things, names):
+    with pytest.raises(ValueError, match="match takes things and at least two names"):
+        match(things, names)
 
 
 def test_progress_shows_the_end():

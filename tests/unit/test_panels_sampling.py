@@ -1,13 +1,16 @@
 """The studio, driven through its widgets' traits: it draws what `generate` draws, stops, recovers and remembers."""
 
 import dataclasses
+import io
 import time
 
 import numpy as np
 import pytest
-from helpers import components, generate
+import torch
+from helpers import components, diffusion, generate
+from helpers.figures.guidance import arrows_at
 from helpers.panels import sampling
-from helpers.panels.sampling import BLANK, FAST, KEPT, QUICKLY, Drawing, LiveStudio, Studio, parameters, png
+from helpers.panels.sampling import BLANK, FAST, KEPT, QUICKLY, Drawing, LiveStudio, Studio, guidance_panel, parameters, png
 from PIL import Image
 from studios import begin_slowly, draw, flat, same
 
@@ -259,7 +262,26 @@ def test_a_shape_lies_where_its_sliders_say(shape):
 def test_a_page_shows_what_is_drawn():
     drawing = Drawing(64)
     png, said = drawing.still()
-    assert png == drawing.view.value and said == "A flat drawing: light blue rectangle, green rectangle, yellow ellipse."
+    on_paper = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    assert np.array_equal(on_paper[::2, ::2], np.asarray(drawing.image))    # the outline of what is not added is left out
+    assert said == "A flat drawing: light blue rectangle, green rectangle, yellow ellipse, red triangle."
+
+
+def test_the_guidance_panel_says_what_its_arrows_show():
+    both, right = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15), diffusion.Mixture(torch.tensor([[1.0]]), 0.15)
+    panel, abar = guidance_panel(both, right, 0.66), 0.66
+    seen = set()
+    for scale in (0, 1, 7.5):
+        panel.controls["scale"].value = scale
+        arrows = arrows_at(both, right, -0.35, abar, scale)
+        assert panel.line.value.endswith(f" = {arrows['guided'][1]:.2f}")
+        seen.add(panel.picture.value)
+    assert len(seen) == 3
+    changes = []
+    for x_t in panel.controls["x_t"].options:
+        arrows = arrows_at(both, right, x_t, abar, 1)
+        changes.append(arrows["prompt"][1] - arrows["empty"][1])
+    assert changes == sorted(changes, reverse=True) and changes[0] > 5 * changes[-1]    # what the lesson's answer says
 
 
 def test_a_drawing_has_a_size():

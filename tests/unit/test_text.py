@@ -24,11 +24,13 @@ HEAT = np.eye(16)
 FIGURES = {
     "prompt_grid": lambda text: sampling.prompt_grid([CARD], [text], text, note=text),
     "sweep": lambda text: sampling.sweep([CARD, CARD], [text, text], text, text),
+    "close_up": lambda text: sampling.close_up([[CARD, CARD]], 64, [text], text, text, text),
     "bars": lambda text: sampling.bars({text: 1.0, "b": 2.0}, [1, 2], text),
     "museum": lambda text: sampling.museum([CARD], [text], [text], [torch.ones(4)], torch.ones(4), text, text),
-    "steps_bill": lambda text: sweeps.steps_bill({text: [(1, 0.5), (4, 0.9)]}, 40, text, text),
-    "guidance_bill": lambda text: sweeps.guidance_bill((1, 3), {text: (0.5, 0.9)}, 40, {text: (0, 0)}, {text: [CARD] * 2}, text, text),
-    "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text),
+    "steps_bill": lambda text: sweeps.steps_bill({text: {1: [0.5, 0.6], 4: [0.9, 1]}}, text, text),
+    "guidance_bill": lambda text: sweeps.guidance_bill({text: {1: [0.5, 0.6], 3: [0.9, 1]}}, {text: {1: 4.0, 3: 5.0}},
+                                                       {text: {1: [CARD] * 2, 3: [CARD] * 2}}, 1, text, text),
+    "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text, text),
     "word_sheet": lambda text: attention.word_sheet(CARD, {text: HEAT}, text, text),
     "pooled_ways": lambda text: attention.pooled_ways(CARD, HEAT > 0, {text: (HEAT, True, 0.5)}, text),
     "ruler": lambda text: conditioning.ruler(
