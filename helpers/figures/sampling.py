@@ -107,7 +107,7 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
 def _size_axis(ax, measured):
     """Size of the latents over the steps: a log axis, the same for every exhibit, a cross where they end early."""
     last = len(measured) - 1
-    ax.set(yscale="log", ylim=(1 / 32, 8), xlim=(0, last))
+    ax.set(yscale="log", ylim=(1 / 64, 8), xlim=(0, last))
     ax.set_yticks([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])
     ax.set_xticks([0, last], ["first", "last step"])
     for label, side in zip(ax.get_xticklabels(), ("left", "right")):

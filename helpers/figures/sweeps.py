@@ -3,6 +3,7 @@ import numpy as np
 from matplotlib import ticker
 
 from . import style
+from .intervals import interval
 from .style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
@@ -16,16 +17,16 @@ def guidance_bill(found, variety, pictures, show, title, note):
     one numbered `show` is drawn, a row for each model. A model need not have every scale. Points and bars: as in `steps_bill`.
     Returns a Picture.
     """
-    means = {name: {scale: mean_of(each) for scale, each in line.items()} for name, line in found.items()}
+    means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
     size, left, length, high = min(1.25, 7.75 / len(scales) - 0.06), 1.1, 7.75, 1.3
     fig = style.new_figure(TITLE + 0.1 + high + 0.2 + 0.75 + 0.16 + len(means) * (size + 0.06) + NOTE)
     top, below = TITLE + 0.1, TITLE + 0.1 + high + 0.2
     ax, cost = place(fig, left, top, length, high), place(fig, left, below, length, 0.6)
     for k, (colour, (name, line)) in enumerate(zip((SIGNAL, GUIDED), means.items())):
-        values, half = np.array(list(line.values())).T
+        values, low, high_end = np.array(list(line.values())).T
         where = np.array([scales.index(scale) for scale in line]) + 0.06 * (k - 0.5)         # bars side by side
-        ax.errorbar(where, values, half, fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
+        ax.errorbar(where, values, (values - low, high_end - values), fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
         ax.annotate(name, (where[0], values[0]), (-10, 0), textcoords="offset points", color=colour, fontsize=8.5, ha="right",
                     va="center")
         cost.plot(where, list(variety[name].values()), "o-", color=colour, ms=3, lw=1.2)
@@ -50,22 +51,23 @@ def guidance_bill(found, variety, pictures, show, title, note):
         write(fig, 0.08, top + 0.12 + r * (size + 0.06) + size / 2, name.replace(" ", "\n"), fontsize=8.5, color=(SIGNAL, GUIDED)[r])
     style.claim(fig, title, note)
     return style.finish(fig, f"{title}. " + " ".join(f"{name}: " + ", ".join(
-        f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, _) in line.items()) + "." for name, line in means.items()))
+        f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
 
 
 def steps_bill(found, title, note):
     """What calls of the U-Net buy. found: {sampler: {calls: fidelity of each picture, (n,), 0..1}}.
 
-    Points: the mean over the pictures; bars: 95 % intervals of it, by the spread from picture to picture, which are as independent
-    as their noises. Calls are logarithmic. Returns a Picture.
+    Points: the mean over the pictures; bars: 95 % intervals of it, see `share_of`. Calls are logarithmic. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.3 + 0.45 + NOTE)
     ax = place(fig, 0.7, TITLE + 0.1, 6.7, 2.2)
-    means = {name: {calls: mean_of(each) for calls, each in line.items()} for name, line in found.items()}
+    means = {name: {calls: share_of(each) for calls, each in line.items()} for name, line in found.items()}
     for k, (colour, (name, line)) in enumerate(zip(LINES, means.items())):
-        fidelity, half = np.array(list(line.values())).T
-        where = np.array(list(line)) * 1.05**k                      # bars side by side
-        ax.errorbar(where, fidelity, half, fmt="o-", color=colour, ms=4, lw=1.5, capsize=3)
+        fidelity, low, high = np.array(list(line.values())).T
+        beside = [[other for other in found if calls in found[other]] for calls in line]
+        where = [calls * 1.06 ** (there.index(name) - (len(there) - 1) / 2)         # bars side by side, round their tick
+                 for calls, there in zip(line, beside)]
+        ax.errorbar(where, fidelity, (fidelity - low, high - fidelity), fmt="o-", color=colour, ms=4, lw=1.5, capsize=3)
         write(fig, 7.6, TITLE + 0.3 + 0.22 * k, name, color=colour, fontsize=8.5)      # lines may lie on each other
     ticks = sorted({calls for line in found.values() for calls in line})
     ax.set_xscale("log")
@@ -76,7 +78,7 @@ def steps_bill(found, title, note):
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(
-        f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, (f, _) in line.items()) for name, line in means.items()))
+        f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, (f, *_) in line.items()) for name, line in means.items()))
 
 
 def mean_of(each):
@@ -85,10 +87,31 @@ def mean_of(each):
     return each.mean(), 1.96 * each.std(ddof=1) / len(each) ** 0.5
 
 
-def convergence(panels, title, note, fitted):
+def share_of(each):
+    """The mean of one share a picture, (n,), each 0..1, and the ends of its 95 % interval: (mean, low, high).
+
+    By the spread from picture to picture, which are as independent as their noises, and not beyond 0 or 1, where no share lies.
+    Where all pictures are wholly right, or all wholly wrong, there is no spread to go by: Wilson's, see `interval`.
+    """
+    each = np.asarray(each, float)
+    mean, half = mean_of(each)
+    low, high = interval(each.sum(), len(each)) if set(each) in ({0.0}, {1.0}) else (mean - half, mean + half)
+    return mean, max(0.0, low), min(1.0, high)
+
+
+def in_points(each):
+    """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9 (≈7 of 12 pictures differ)". ± is half of the 95 % interval.
+
+    How many differ is told because a spread of nothing, where none does, is no certainty.
+    """
+    mean, half = mean_of(each)
+    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f} (≈{np.count_nonzero(each)} of {len(each)} pictures differ)"
+
+
+def convergence(panels, title, note, fitted, least=0):
     """How far solvers end from a fine solution. panels: {where: {solver: [(calls, distance), ...]}}, both axes logarithmic.
 
-    Where the lines are straight, in the panel `fitted`, their slopes are written beside them. Returns a Picture.
+    Where the lines are straight, in the panel `fitted` from `least` calls on, their slopes are written beside them. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.35 + 0.45 + NOTE)
     said = []
@@ -97,7 +120,8 @@ def convergence(panels, title, note, fitted):
         for colour, (name, line) in zip(LINES, found.items()):
             calls, distance = np.array(line).T
             ax.plot(calls, distance, "o-", color=colour, ms=4, lw=1.5)
-            label, told = (f"{name}\nslope {order(line):.1f}", f"slope ≈{order(line):.1f}") if where == fitted else (
+            long = [point for point in line if point[0] >= least]
+            label, told = (f"{name}\nslope {order(long):.1f}", f"slope ≈{order(long):.1f}") if where == fitted else (
                 name, ", ".join(f"≈{far:.3f} after {n} calls" for n, far in line))
             ax.annotate(label, (calls[-1], distance[-1]), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
             said.append(f"{where}, {name}: {told}")

@@ -68,6 +68,11 @@ def anatomy(unet, latents, timestep, prompt_embeds):
                   bool(getattr(part, "has_cross_attention", False))) for name, part in parts.items()]
 
 
+def per_cent(share):
+    """A share in whole per cent, and what is too small for that as "<1%"."""
+    return f"{share:.0%}" if share > 0.005 or share == 0 else "<1%"
+
+
 def ledger(blocks, title, note):
     """F18: height = resolution, width = channels, fill = share of the numbers, outline = share of the work.
 
@@ -93,13 +98,13 @@ def ledger(blocks, title, note):
         ax = place(fig, x - SEEN / 2, below + 0.17 * 4 + 0.16, SEEN, SEEN, bare=True)
         ax.imshow(block.activation, cmap="gray", interpolation="nearest", aspect="auto")
         write(fig, x, below, block.name, ha="center", fontsize=8.5, fontweight="bold")
-        for k, words in enumerate(("x".join(map(str, block.shape)), f"{block.parameters:.0%}", f"{block.work:.0%}")):
+        for k, words in enumerate(("x".join(map(str, block.shape)), per_cent(block.parameters), per_cent(block.work))):
             write(fig, x, below + 0.17 * (k + 1), words, ha="center", fontsize=8, color=FAINT)
         if block.reads_words:
             write(fig, x, below + 0.17 * 4 + 0.02, "\N{BLACK UP-POINTING TRIANGLE} words", ha="center", fontsize=8, color=PROMPT)
     for k, words in enumerate(("size", "numbers", "work")):
         write(fig, margin - 0.05, top + TALL + 0.16 + 0.17 * (k + 1), words, ha="right", fontsize=8, color=FAINT)
-    write(fig, margin - 0.05, top + TALL + 1.0 + SEEN / 2, "holds", ha="right", fontsize=8, color=FAINT)
+    write(fig, margin - 0.05, top + TALL + 1.0 + SEEN / 2, "mean\n|output|", ha="right", fontsize=8, color=FAINT)
     for down, up in zip(downs, reversed(ups)):
         (x0, y0), (x1, y1) = centre[down.name], centre[up.name]
         fig.add_artist(FancyArrowPatch((x0 / style.WIDTH, 1 - (y0 - 0.05) / total_h), (x1 / style.WIDTH, 1 - (y1 - 0.05) / total_h),
@@ -108,4 +113,4 @@ def ledger(blocks, title, note):
     write(fig, sum(centre["middle"][:1]), TITLE + 0.1, "skip connections", ha="center", fontsize=8, color=NOISE)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(
-        f"{b.name}: {'x'.join(map(str, b.shape))}, {b.parameters:.0%} of the numbers, {b.work:.0%} of the work" for b in blocks))
+        f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the numbers, {per_cent(b.work)} of the work" for b in blocks))

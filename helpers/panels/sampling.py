@@ -46,7 +46,7 @@ def guidance_panel(everything, wanted, abar):
     def readout(scale, x_t):
         arrows = guidance.arrows_at(everything, wanted, x_t, abar, scale)
         empty, prompt, guided = (arrows[name][1] for name in ("empty", "prompt", "guided"))
-        return f"guided = {empty:.2f} + {scale:g} &middot; {prompt - empty:.2f} = {guided:.2f}"
+        return f"guided = {empty:.3f} + {scale:g} &middot; {prompt - empty:.3f} &asymp; {guided:.2f}"
 
     def frame(scale, x_t):
         return guidance.arrows_frame(everything, wanted, x_t, abar, scale)

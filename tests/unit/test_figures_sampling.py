@@ -8,8 +8,8 @@ from helpers import denoise, diffusion
 from helpers.conditioning import encode_prompts
 from helpers.figures import guidance, sampling
 from helpers.figures.decisions import decisions, settled
-from helpers.figures.sweeps import convergence, guidance_bill, mean_of, order, steps_bill
-from helpers.figures.unet import anatomy, ledger
+from helpers.figures.sweeps import convergence, guidance_bill, in_points, mean_of, order, share_of, steps_bill
+from helpers.figures.unet import anatomy, ledger, per_cent
 from helpers.latents import decode_latents
 from PIL import Image
 
@@ -94,12 +94,27 @@ def test_the_interval_of_a_mean_comes_from_its_pictures():
     assert mean == pytest.approx(0.7) and half == pytest.approx(1.96 * np.std([0.5, 0.7, 0.9, 0.7], ddof=1) / 2)
 
 
+def test_no_interval_of_a_share_passes_its_ends_or_vanishes():
+    assert share_of([0.5, 0.7, 0.9, 0.7])[1:] == pytest.approx((0.7 - mean_of([0.5, 0.7, 0.9, 0.7])[1], 0.7 + mean_of([0.5, 0.7, 0.9, 0.7])[1]))
+    assert share_of([1.0, 0.5, 1.0])[2] == 1.0, "no share lies beyond 1"
+    assert share_of([1.0] * 6) == pytest.approx((1, 6 / (6 + 1.96**2), 1)), "Wilson's, where nothing spreads"
+    assert share_of([0.0] * 6) == pytest.approx((0, 0, 1.96**2 / (6 + 1.96**2)))
+    assert in_points([0, 0, 0.5, 0.5]) == "≈25 points, ± ≈28 (≈2 of 4 pictures differ)"
+
+
+def test_a_small_share_is_not_called_nothing():
+    assert [per_cent(share) for share in (0, 0.001, 0.005, 0.006, 0.5)] == ["0%", "<1%", "<1%", "1%", "50%"]
+
+
 def test_the_slope_of_a_solver_is_fitted():
     line = [(calls, 5 / calls**2) for calls in (4, 8, 16)]
     assert order(line) == pytest.approx(-2)
     panels = {"a line": {"Heun": line}, "a net": {"Heun": line, "Euler": [(4, 0.5), (8, 0.25)]}}
     picture = convergence(panels, "Two orders", "note", fitted="a line")
     assert is_figure(picture) and "a line, Heun: slope ≈-2.0" in picture.alt
+    bent = {"a line": {"Heun": [(2, 9.0), *line]}}
+    assert "slope ≈-2.0" in convergence(bent, "One order", "note", fitted="a line", least=4).alt, "few calls bend the line"
+    assert "slope ≈-2.0" not in convergence(bent, "One order", "note", fitted="a line").alt
     assert "a net, Euler: ≈0.500 after 4 calls, ≈0.250 after 8 calls" in picture.alt, "no slope where the lines bend"
 
 
