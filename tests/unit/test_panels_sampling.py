@@ -274,7 +274,9 @@ def test_the_guidance_panel_says_what_its_arrows_show():
     for scale in (0, 1, 7.5):
         panel.controls["scale"].value = scale
         arrows = arrows_at(both, right, -0.35, abar, scale)
-        assert panel.line.value.endswith(f" = {arrows['guided'][1]:.2f}")
+        assert panel.line.value.endswith(f" &asymp; {arrows['guided'][1]:.2f}")
+        start, change = (float(part.split()[at]) for part, at in zip(panel.line.value.split(f" + {scale:g} &middot; "), (-1, 0)))
+        assert abs(start + scale * change - float(panel.line.value.split()[-1])) < 0.01, "what is read adds up"
         seen.add(panel.picture.value)
     assert len(seen) == 3
     changes = []
