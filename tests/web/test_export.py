@@ -1,0 +1,76 @@
+"""What tools/export_web.py writes computes what torch computes, in onnxruntime-web under node: wasm, one thread."""
+
+import json
+
+import numpy as np
+import torch
+
+from helpers.conditioning import encode_prompts
+from helpers.latents import preview_of
+from helpers.runtime import seeded_noise
+from tools.export_web import facts, fast_variant, library
+
+PROMPTS = ["", "a red boat on the left on a lake at sunset", "a <teal> tent in the desert by night"]
+MODEL = """
+const ort = await import("onnxruntime-web");
+const fs = await import("node:fs");
+const { Model } = await import("./model.mjs");
+ort.env.wasm.numThreads = 1;
+const model = new Model(ort, async (name) => new Uint8Array(fs.readFileSync(`model/${name}`)));
+await model.load();
+"""
+NEAR = 1e-4
+
+
+def test_text_encoder(javascript, exported, c):
+    page = javascript(MODEL + "return [...await model.encode(given)];", PROMPTS)
+    torchs = encode_prompts(c, PROMPTS).numpy()
+    assert np.abs(np.array(page, np.float32).reshape(torchs.shape) - torchs).max() < NEAR
+
+
+def test_unet_for_one_row_and_two(javascript, exported, c):
+    latents, embeds = seeded_noise((2, *c.latent_shape), [0, 1]), encode_prompts(c, PROMPTS[:2])
+    for timestep in (1, 500, 961):
+        for rows in (1, 2):
+            page = javascript(MODEL + """
+                return [...await model.run("unet", { latents: ["float32", Float32Array.from(given.latents), [given.rows, 4, 16, 16]],
+                  timestep: ["float32", Float32Array.of(given.timestep), [1]],
+                  prompt_embeds: ["float32", Float32Array.from(given.embeds), [given.rows, 77, 128]] })];""",
+                {"latents": latents[:rows].flatten().tolist(), "embeds": embeds[:rows].flatten().tolist(), "rows": rows,
+                 "timestep": timestep})
+            with torch.inference_mode():
+                torchs = c.unet(latents[:rows], timestep, encoder_hidden_states=embeds[:rows]).sample.numpy()
+            assert np.abs(np.array(page, np.float32).reshape(torchs.shape) - torchs).max() < NEAR
+
+
+def test_decoder(javascript, exported, c):
+    latents = seeded_noise((1, *c.latent_shape), 0)
+    page = javascript(MODEL + """
+        return [...await model.run("decoder", { latents: ["float32", Float32Array.from(given), [1, 4, 16, 16]] })];""",
+        latents.flatten().tolist())
+    with torch.inference_mode():
+        torchs = c.vae.decode(latents).sample.numpy()
+    assert np.abs(np.array(page, np.float32).reshape(torchs.shape) - torchs).max() < NEAR
+
+
+def test_preview(javascript, exported, c):
+    latents = seeded_noise((1, *c.latent_shape), 3)
+    page = javascript(MODEL + "return [...model.preview(Float32Array.from(given))];", latents.flatten().tolist())
+    colours = (preview_of(c).rgb(latents)[0].clamp(-1, 1) + 1) * 127.5
+    assert np.abs(np.array(page).reshape(16, 16, 4)[..., :3] - colours.permute(1, 2, 0).numpy()).max() < 1
+
+
+def test_weights_are_stored_in_half(exported, c):
+    """Two bytes a number, and a tenth for what an ONNX file says besides."""
+    for name, network in (("unet", c.unet), ("decoder", c.vae.decoder)):
+        numbers = sum(weight.numel() for weight in network.parameters())
+        assert (exported / f"{name}.onnx").stat().st_size < 1.1 * 2 * numbers
+
+
+def test_the_facts_are_this_model(exported, c):
+    """An export that is older than the weights would draw another picture."""
+    written = json.loads((exported / "facts.json").read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(facts(c, fast_variant(c), library(c))))
+    assert {name: written.pop(name) for name in ("preview",)}.keys() == {"preview"}
+    now.pop("preview")  # fitted anew, to the last digit or nearly so
+    assert written == now

@@ -1,0 +1,197 @@
+"""What the page in web/ needs of the model, written into web/model/: `make web` calls this file.
+
+    python -m tools.export_web [MODEL]      "postcard", or what load_components takes besides, of the postcard world
+
+Networks become ONNX files; the text encoder knows the concepts of concepts/ that are vectors. Their weights are stored as float16, which loses nothing where they came from float16, each with
+a Cast behind it; onnxruntime runs the casts once, when it loads a file, and computes in float32. A weight that float16 cannot
+hold exactly stays as it is. facts.json has the numbers and words that a page needs besides. Needs the packages of
+pip install -e ".[web]".
+"""
+
+import contextlib
+import io
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers import load_components
+from helpers.components import VARIANTS, Components
+from helpers.concepts import Concept, read_concept
+from helpers.concepts.loading import with_concepts
+from helpers.files import make_folder
+from helpers.latents import preview_of
+from helpers.postcards import captions, scene
+from tools.setup_cell import ROOT, save_text
+
+FOLDER = ROOT / "web" / "model"
+OPSET = 17
+SMALLEST = 64  # numbers: what is smaller stays float32, and saves a Cast
+SCHEDULER = {"_class_name": "DDIMScheduler", "prediction_type": "epsilon", "timestep_spacing": "leading",
+             "clip_sample": False, "thresholding": False, "rescale_betas_zero_snr": False}  # what sampler.mjs computes
+
+
+class TextEncoder(torch.nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.text_encoder = c.text_encoder
+
+    def forward(self, ids):
+        return self.text_encoder(ids.long())[0]  # (B, 77) of int32 -> (B, 77, d)
+
+
+class UNet(torch.nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.unet = c.unet
+
+    def forward(self, latents, timestep, prompt_embeds):
+        return self.unet(latents, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[0]  # (B, C, h, w)
+
+
+class Decoder(torch.nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.vae = c.vae
+
+    def forward(self, latents):
+        return self.vae.decode(latents, return_dict=False)[0]  # raw (1, C, h, w) -> (1, 3, H, W), about -1..1
+
+
+def networks(c: Components) -> dict:
+    """{name: (network, inputs to trace it with by their names)}; what has two rows takes one too."""
+    latents = torch.zeros(2, *c.latent_shape)
+    ids = torch.full((2, c.max_tokens), c.tokenizer.eos_token_id, dtype=torch.int32)
+    embeds = torch.zeros(2, c.max_tokens, c.unet.config.cross_attention_dim)
+    return {
+        "text_encoder": (TextEncoder(c), {"ids": ids}),
+        "unet": (UNet(c), {"latents": latents, "timestep": torch.zeros(1), "prompt_embeds": embeds}),
+        "decoder": (Decoder(c), {"latents": latents[:1]})}
+
+
+@torch.inference_mode()
+def onnx_bytes(network: torch.nn.Module, given: dict) -> bytes:
+    """A network as an ONNX file with weights in float16. Its output is called "output", and its first side is free."""
+    network = network.to(memory_format=torch.contiguous_format).eval()
+    free = {name: {0: "batch"} for name, value in given.items() if len(value) > 1}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # on sides that are fixed while tracing, and on there being a newer exporter
+        torch.onnx.export(network, tuple(given.values()), buffer, input_names=list(given), output_names=["output"],
+                          dynamic_axes=free | ({"output": {0: "batch"}} if free else {}), opset_version=OPSET, dynamo=False)
+    return halved(buffer.getvalue())
+
+
+def halved(data: bytes) -> bytes:
+    """An ONNX file with its float32 weights stored as float16 and widened by a Cast, where that gives the same numbers."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_from_string(data)
+    casts = []
+    for weight in model.graph.initializer:
+        numbers = numpy_helper.to_array(weight)
+        if numbers.dtype != np.float32 or numbers.size < SMALLEST:
+            continue
+        with np.errstate(over="ignore"):
+            half = numbers.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), numbers):
+            continue
+        name = weight.name
+        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model.SerializeToString()
+
+
+def words_of(tokenizer) -> dict:
+    """What tokenizer.mjs is made of."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"]["merges"]]
+    return {"vocab": state["model"]["vocab"], "merges": merges, "several": getattr(tokenizer, "several", {}),
+            "special": {str(token): number for number, token in tokenizer.added_tokens_decoder.items()},
+            "start": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id,
+            "length": tokenizer.model_max_length}
+
+
+def library(c: Components) -> list[Concept]:
+    """The course's own concepts that are vectors; none for a model of another world."""
+    files = sorted(ROOT.glob("concepts/*/learned_embeds.safetensors")) if c.world == "postcards" else []
+    return [read_concept(file.parent) for file in files]
+
+
+def chips(concepts: list[Concept]) -> dict:
+    """{attribute: what to write into a prompt for each of its values}, in the order in which captions have them."""
+    def first(table):
+        return [wordings[0] for wordings in table.values()]
+
+    return {"kind": list(scene.KINDS), "colour": list(scene.COLOURS), "place": list(captions.PLACE_WORDS.values()),
+            "ground": first(captions.GROUND_WORDS),
+            "backdrop": [captions.BACKDROP_WORDS[0].format(value) for value in scene.BACKDROPS if value != "none"],
+            "sky": first(captions.SKY_WORDS), "light": first(captions.LIGHT_WORDS), "weather": first(captions.WEATHER_WORDS),
+            "concept": [concept.token for concept in concepts]}
+
+
+def facts(c: Components, fast: Components | None, concepts: list[Concept]) -> dict:
+    """facts.json: what the page has to know besides the networks. fast: the variant, where the bundle has it."""
+    config = c.scheduler.config
+    other = {name: config.get(name) for name, value in SCHEDULER.items() if config.get(name, value) != value}
+    if other:
+        raise ValueError(f"The page computes DDIM alone, with {SCHEDULER}, and the model's scheduler says {other}: teach "
+                         "web/sampler.mjs that first.")
+    preview = preview_of(c)
+    models = {"plain": c} | ({"fast": fast} if fast else {})
+    return {
+        "image_size": c.image_size, "latent_shape": c.latent_shape, "scaling_factor": c.vae.config.scaling_factor,
+        "alphas_cumprod": c.scheduler.alphas_cumprod.tolist(), "final_alpha_cumprod": float(c.scheduler.final_alpha_cumprod),
+        "steps_offset": config.steps_offset,
+        "preview": {"weight": preview.weight.tolist(), "bias": preview.bias.tolist()},
+        "models": {name: {"steps": one.steps, "guidance": one.guidance, "distilled_guidance": one.distilled_guidance}
+                   for name, one in models.items()},
+        "tokenizer": words_of(c.tokenizer), "words": chips(concepts)}
+
+
+def fast_variant(c: Components) -> Components | None:
+    """The bundle's U-Net for few calls, None where the bundle has none."""
+    folder, variant = c.path, VARIANTS["postcard-fast"]
+    card = folder / "course.json"
+    listed = json.loads(card.read_text(encoding="utf-8")).get("variants", {}) if card.is_file() else {}
+    return load_components(folder, device="cpu", variant=variant) if variant in listed else None
+
+
+def export(model: str = "postcard", folder: Path = FOLDER) -> list[Path]:
+    """Write what the page needs of a model; returns the files. What lay there of another model is replaced."""
+    c = load_components(model, device="cpu")
+    fast, concepts, files = fast_variant(c), library(c), []
+    c = with_concepts(c, *concepts)
+    parts = networks(c) | ({"unet-fast": networks(fast)["unet"]} if fast else {})
+    for name, (network, given) in parts.items():
+        files.append(make_folder(folder) / f"{name}.onnx")
+        files[-1].write_bytes(onnx_bytes(network, given))
+    files.append(folder / "facts.json")
+    save_text(files[-1], json.dumps(facts(c, fast, concepts), ensure_ascii=False) + "\n")
+    for old in set(folder.iterdir()) - set(files):
+        old.unlink()
+    return files
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) > 1:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    try:
+        import onnx  # noqa: F401
+    except ImportError:
+        sys.exit('Writing ONNX files needs the package onnx: run pip install -c constraints.txt -e ".[web]", or make web.')
+    for file in export(*arguments):
+        print(f"{file.stat().st_size / 1e6:6.2f} MB  {file.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

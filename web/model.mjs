@@ -1,0 +1,85 @@
+// The model: words to vectors, the U-Net, latents to a picture, computed by onnxruntime.
+
+import { Tokenizer } from "./tokenizer.mjs";
+import { denoise } from "./sampler.mjs";
+
+const OPTIONS = { executionProviders: ["wasm"] };
+
+export class Model {
+  // ort: onnxruntime-web. read(name): async, the bytes of a file of web/model, a Uint8Array.
+  constructor(ort, read) {
+    Object.assign(this, { ort, read, sessions: new Map() });
+  }
+
+  // The facts about the model, and what every drawing needs.
+  async load() {
+    this.facts = JSON.parse(new TextDecoder().decode(await this.read("facts.json")));
+    this.tokenizer = new Tokenizer(this.facts.tokenizer);
+    return this.facts;
+  }
+
+  // A network, loaded when it is first asked for; its weights are widened to float32 then.
+  session(name) {
+    if (!this.sessions.has(name)) {
+      const coming = this.read(`${name}.onnx`).then((bytes) => this.ort.InferenceSession.create(bytes, OPTIONS));
+      coming.catch(() => this.sessions.delete(name)); // so that the next drawing tries again
+      this.sessions.set(name, coming);
+    }
+    return this.sessions.get(name);
+  }
+
+  async run(name, given) {
+    const session = await this.session(name);
+    const feeds = Object.entries(given).map(([input, [type, values, shape]]) => [input, new this.ort.Tensor(type, values, shape)]);
+    const { output } = await session.run(Object.fromEntries(feeds));
+    return output.data;
+  }
+
+  // What the U-Net reads of B strings, as one Float32Array of B * 77 * d.
+  encode(prompts) {
+    const ids = prompts.flatMap((prompt) => this.tokenizer.encode(prompt).ids);
+    return this.run("text_encoder", { ids: ["int32", Int32Array.from(ids), [prompts.length, this.tokenizer.length]] });
+  }
+
+  // One sentence for each prompt whose end is not read.
+  said(prompts) {
+    return prompts.map((prompt) => this.tokenizer.encode(prompt).said).filter(Boolean);
+  }
+
+  // Draw: yields what `denoise` of sampler.mjs does. variant: "plain", or "fast" where the facts have it.
+  async* denoise({ prompt, negative_prompt, steps, guidance, seed, variant }, signal) {
+    const prompts = guidance === 1 ? [prompt] : [negative_prompt, prompt];
+    const prompt_embeds = await this.encode(prompts);
+    const tokens = this.tokenizer.length, width = prompt_embeds.length / prompts.length / tokens;
+    const unet = (latents, timestep, embeds) => this.run(variant === "fast" ? "unet-fast" : "unet", {
+      latents: ["float32", latents, [prompts.length, ...this.facts.latent_shape]],
+      timestep: ["float32", Float32Array.of(timestep), [1]],
+      prompt_embeds: ["float32", embeds, [prompts.length, tokens, width]] });
+    yield* denoise(unet, this.facts, { prompt_embeds, steps, guidance, seed, signal });
+  }
+
+  // The picture of scaled latents, as RGBA bytes.
+  async decode(latents) {
+    const raw = latents.map((value) => value / this.facts.scaling_factor);
+    return rgba(await this.run("decoder", { latents: ["float32", raw, [1, ...this.facts.latent_shape]] }));
+  }
+
+  // Latents as colours, one for each cell: the linear map that helpers/latents.py fits. RGBA bytes.
+  preview(latents) {
+    const { weight, bias } = this.facts.preview, cells = latents.length / weight.length;
+    const colours = new Float32Array(bias.length * cells);
+    for (let k = 0; k < bias.length; k++) {
+      for (let cell = 0; cell < cells; cell++) {
+        colours[k * cells + cell] = weight.reduce((sum, row, c) => sum + row[k] * latents[c * cells + cell], bias[k]);
+      }
+    }
+    return rgba(colours);
+  }
+}
+
+// Three planes of -1..1, one after the other, as RGBA bytes; what lies beyond is cut off, as for every picture here.
+function rgba(planes) {
+  const cells = planes.length / 3, bytes = new Uint8ClampedArray(4 * cells).fill(255);
+  planes.forEach((value, i) => { bytes[4 * (i % cells) + Math.floor(i / cells)] = (value + 1) * 127.5; });
+  return bytes;
+}
