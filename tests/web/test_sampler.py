@@ -1,0 +1,85 @@
+"""The page's loop draws what `denoise` and `generate` draw."""
+
+import numpy as np
+import pytest
+from test_export import MODEL
+
+from helpers import generate
+from helpers.sampling import denoise, make_scheduler
+
+DRAW = MODEL + """
+const drawn = [];
+for (const settings of given) {
+  const steps = [];
+  for await (const { index, timestep, latents, x0 } of model.denoise({ variant: "plain", ...settings })) {
+    steps.push({ index, timestep, latents: [...latents], x0: [...x0] });
+  }
+  drawn.push({ steps, picture: [...await model.decode(Float32Array.from(steps.at(-1).latents))] });
+}
+return drawn;
+"""
+ASKED = [  # with guidance; with a negative prompt and more guidance; without any, for the prompt alone
+    dict(prompt="a red boat on the left on a lake at sunset", negative_prompt="", steps=4, guidance=3, seed=0),
+    dict(prompt="a <western> tent in the desert by night \N{ROCKET}", negative_prompt="rain", steps=4, guidance=7.5, seed=2**32 - 1),
+    dict(prompt="a blue house in a meadow", negative_prompt="", steps=4, guidance=1, seed=7)]
+
+
+@pytest.fixture(scope="module")
+def drawn(javascript, exported):
+    return javascript(DRAW, ASKED)
+
+
+@pytest.mark.parametrize("number", range(len(ASKED)))
+def test_every_step_and_the_picture(c, drawn, number):
+    page, asked = drawn[number], ASKED[number]
+    steps = list(denoise(c, **asked))
+    assert len(steps) == len(page["steps"]) == asked["steps"]
+    for mine, torchs in zip(page["steps"], steps):
+        assert (mine["index"], mine["timestep"]) == (torchs.index, torchs.timestep)
+        for name in ("latents", "x0"):
+            assert np.abs(np.array(mine[name]) - getattr(torchs, name).numpy().ravel()).max() < 1e-3, (name, torchs.index)
+    picture = np.array(page["picture"]).reshape(c.image_size, c.image_size, 4)
+    assert np.abs(picture[..., :3] - np.asarray(generate(c, **asked), int)).max() <= 2
+    assert (picture[..., 3] == 255).all()
+
+
+def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
+    page = javascript(MODEL + """
+        const { timesteps } = await import("./sampler.mjs");
+        return given.map((steps) => timesteps(model.facts, steps));""", list(range(1, 51)))
+    scheduler = make_scheduler(c, "ddim")
+    for steps, mine in enumerate(page, 1):
+        scheduler.set_timesteps(steps)
+        assert mine == scheduler.timesteps.tolist()
+
+
+# The loop with a U-Net that answers 0 and counts its calls
+STUB = """
+const { denoise } = await import("./sampler.mjs");
+const facts = { latent_shape: [4, 16, 16], alphas_cumprod: Array(1000).fill(0.5), final_alpha_cumprod: 1, steps_offset: 1 };
+let calls = 0;
+const loop = (signal, answer = 0, guidance = 3) => denoise(
+  async (latents) => { calls += 1; return latents.map(() => answer); }, facts,
+  { prompt_embeds: null, steps: 10, guidance, seed: 0, signal });
+"""
+
+
+def test_cancel_stops_before_the_next_call(javascript):
+    assert javascript(STUB + """
+        const stop = new AbortController();
+        let said = null;
+        try {
+          for await (const { index } of loop(stop.signal)) if (index === 2) setTimeout(() => stop.abort());
+        } catch (problem) { said = problem.name; }
+        return [calls, said];""") in ([3, "AbortError"], [4, "AbortError"])
+
+
+def test_cancelled_before_it_begins_calls_nothing(javascript):
+    assert javascript(STUB + """
+        try { for await (const step of loop(AbortSignal.abort())); } catch (problem) { return [calls, problem.name]; }
+        """) == [0, "AbortError"]
+
+
+def test_what_is_not_finite_is_named(javascript):
+    assert "NaN" in javascript(STUB + """
+        try { for await (const step of loop(undefined, NaN)); } catch (problem) { return problem.message; }""")
