@@ -19,7 +19,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser verify notebooks links handout collect site bench train concepts clean
+.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser web verify notebooks links handout collect site bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,9 +55,17 @@ $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.tx
 test-hard: $(READY)  ## the trials of bad input, hostile files, faults and threads at their full counts, some minutes
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) -m hard tests/unit tests/faults $(ARGS)
 
-test-browser: $(READY)  ## move every panel in a real browser; installs Chromium where that is possible
+test-browser: $(VENV)/.web  ## move every panel, and draw on the page, in a real browser; installs Chromium where it can
 	@$(PY) -m tools.browser
-	$(OFFLINE) $(PY) -m pytest tests/browser $(ARGS)
+	$(OFFLINE) $(PY) -m tools.web build
+	$(OFFLINE) $(PY) -m pytest tests/browser tests/web $(ARGS)
+
+web: $(VENV)/.web  ## build the page that draws in a browser and serve it on 127.0.0.1; ARGS=8123: at this port
+	$(OFFLINE) $(PY) -m tools.web $(ARGS)
+
+$(VENV)/.web: $(READY)
+	@$(PY) -m pip install -q -c constraints.txt -e ".[web]"
+	@touch $@
 
 verify: $(READY)  ## run all of these tests and write into the README what passed; WHAT="test-colab": only this
 	@set -e; for what in $(WHAT); do $(MAKE) $$what; $(PY) -m tools.verified $$what; done
@@ -92,5 +100,5 @@ concepts: $(READY)  ## train the concept library anew, some minutes; ARGS="teal 
 	$(OFFLINE) $(PY) -m tools.make_concepts $(ARGS)
 
 clean:  ## remove the environment and caches (training runs stay)
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest $(VENV)-site site/build build dist *.egg-info .pytest_cache
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest $(VENV)-site site/build web/node_modules web/model web/dist build dist *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

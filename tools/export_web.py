@@ -2,10 +2,10 @@
 
     python -m tools.export_web [MODEL]      "postcard", or what load_components takes besides, of the postcard world
 
-Networks become ONNX files; the text encoder knows the concepts of concepts/ that are vectors. Their weights are stored as float16, which loses nothing where they came from float16, each with
-a Cast behind it; onnxruntime runs the casts once, when it loads a file, and computes in float32. A weight that float16 cannot
-hold exactly stays as it is. facts.json has the numbers and words that a page needs besides. Needs the packages of
-pip install -e ".[web]".
+Networks become ONNX files. Their weights are stored as float16, which loses nothing where they came from float16, each
+with a Cast behind it; onnxruntime runs the casts once, when it loads a file, and computes in float32. A weight that
+float16 cannot hold exactly stays as it is. The text encoder knows the concepts of concepts/ that are vectors.
+facts.json has the numbers and words that the page needs besides. Needs the packages of pip install -e ".[web]".
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,13 @@ def onnx_bytes(network: torch.nn.Module, given: dict) -> bytes:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # on sides that are fixed while tracing, and on there being a newer exporter
         torch.onnx.export(network, tuple(given.values()), buffer, input_names=list(given), output_names=["output"],
-                          dynamic_axes=free | ({"output": {0: "batch"}} if free else {}), opset_version=OPSET, dynamo=False)
+                          dynamic_axes=free | ({"output": {0: "batch"}} if free else {}), opset_version=OPSET,
+                          dynamo=False)
     return halved(buffer.getvalue())
 
 
 def halved(data: bytes) -> bytes:
-    """An ONNX file with its float32 weights stored as float16 and widened by a Cast, where that gives the same numbers."""
+    """An ONNX file with its float32 weights stored as float16 and widened by Casts, where the numbers stay the same."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -133,8 +135,8 @@ def chips(concepts: list[Concept]) -> dict:
     return {"kind": list(scene.KINDS), "colour": list(scene.COLOURS), "place": list(captions.PLACE_WORDS.values()),
             "ground": first(captions.GROUND_WORDS),
             "backdrop": [captions.BACKDROP_WORDS[0].format(value) for value in scene.BACKDROPS if value != "none"],
-            "sky": first(captions.SKY_WORDS), "light": first(captions.LIGHT_WORDS), "weather": first(captions.WEATHER_WORDS),
-            "concept": [concept.token for concept in concepts]}
+            "sky": first(captions.SKY_WORDS), "light": first(captions.LIGHT_WORDS),
+            "weather": first(captions.WEATHER_WORDS), "concept": [concept.token for concept in concepts]}
 
 
 def facts(c: Components, fast: Components | None, concepts: list[Concept]) -> dict:
@@ -142,14 +144,14 @@ def facts(c: Components, fast: Components | None, concepts: list[Concept]) -> di
     config = c.scheduler.config
     other = {name: config.get(name) for name, value in SCHEDULER.items() if config.get(name, value) != value}
     if other:
-        raise ValueError(f"The page computes DDIM alone, with {SCHEDULER}, and the model's scheduler says {other}: teach "
-                         "web/sampler.mjs that first.")
+        raise ValueError(f"The page computes DDIM alone, with {SCHEDULER}, and the model's scheduler says {other}: "
+                         "teach web/sampler.mjs that first.")
     preview = preview_of(c)
     models = {"plain": c} | ({"fast": fast} if fast else {})
     return {
         "image_size": c.image_size, "latent_shape": c.latent_shape, "scaling_factor": c.vae.config.scaling_factor,
-        "alphas_cumprod": c.scheduler.alphas_cumprod.tolist(), "final_alpha_cumprod": float(c.scheduler.final_alpha_cumprod),
-        "steps_offset": config.steps_offset,
+        "alphas_cumprod": c.scheduler.alphas_cumprod.tolist(),
+        "final_alpha_cumprod": float(c.scheduler.final_alpha_cumprod), "steps_offset": config.steps_offset,
         "preview": {"weight": preview.weight.tolist(), "bias": preview.bias.tolist()},
         "models": {name: {"steps": one.steps, "guidance": one.guidance, "distilled_guidance": one.distilled_guidance}
                    for name, one in models.items()},
@@ -165,7 +167,13 @@ def fast_variant(c: Components) -> Components | None:
 
 
 def export(model: str = "postcard", folder: Path = FOLDER) -> list[Path]:
-    """Write what the page needs of a model; returns the files. What lay there of another model is replaced."""
+    """Write what the page needs of a model; returns the files. What lay there of another model is replaced.
+
+    SystemExit, with a sentence, without the package onnx.
+    """
+    if find_spec("onnx") is None:
+        sys.exit("Writing ONNX files needs the package onnx: run make web, or "
+                 'pip install -c constraints.txt -e ".[web]".')
     c = load_components(model, device="cpu")
     fast, concepts, files = fast_variant(c), library(c), []
     c = with_concepts(c, *concepts)
@@ -173,8 +181,9 @@ def export(model: str = "postcard", folder: Path = FOLDER) -> list[Path]:
     for name, (network, given) in parts.items():
         files.append(make_folder(folder) / f"{name}.onnx")
         files[-1].write_bytes(onnx_bytes(network, given))
-    files.append(folder / "facts.json")
-    save_text(files[-1], json.dumps(facts(c, fast, concepts), ensure_ascii=False) + "\n")
+    sizes = {file.name: file.stat().st_size for file in files}
+    files.append(folder / "facts.json")  # last: the others are whole
+    save_text(files[-1], json.dumps(facts(c, fast, concepts) | {"sizes": sizes}, ensure_ascii=False) + "\n")
     for old in set(folder.iterdir()) - set(files):
         old.unlink()
     return files
@@ -184,10 +193,6 @@ def main(arguments: list[str]) -> int:
     if len(arguments) > 1:
         print(__doc__.strip(), file=sys.stderr)
         return 2
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        sys.exit('Writing ONNX files needs the package onnx: run pip install -c constraints.txt -e ".[web]", or make web.')
     for file in export(*arguments):
         print(f"{file.stat().st_size / 1e6:6.2f} MB  {file.relative_to(ROOT)}")
     return 0

@@ -30,7 +30,8 @@ export class Model {
 
   async run(name, given) {
     const session = await this.session(name);
-    const feeds = Object.entries(given).map(([input, [type, values, shape]]) => [input, new this.ort.Tensor(type, values, shape)]);
+    const feeds = Object.entries(given).map(([input, [type, values, shape]]) =>
+      [input, new this.ort.Tensor(type, values, shape)]);
     const { output } = await session.run(Object.fromEntries(feeds));
     return output.data;
   }

@@ -1,4 +1,4 @@
-// A PNG file with settings inside, written as helpers/panels/sampling.py writes it, so that other programs read them too.
+// A PNG file with settings inside, as helpers/panels/sampling.py writes it, so that other programs read them too.
 
 const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const CALLED = { guidance: "CFG scale", scheduler: "Sampler" }; // what A1111 calls them
@@ -25,8 +25,8 @@ export async function png(rgba, width, height, text) {
   header.setUint32(0, width);
   header.setUint32(4, height);
   header.setUint16(8, 0x0802); // 8 bits a colour, red, green and blue
-  return joined(SIGNATURE, chunk("IHDR", new Uint8Array(header.buffer)), noted(text), chunk("IDAT", await deflated(rows)),
-    chunk("IEND", new Uint8Array()));
+  return joined(SIGNATURE, chunk("IHDR", new Uint8Array(header.buffer)), noted(text),
+    chunk("IDAT", await deflated(rows)), chunk("IEND", new Uint8Array()));
 }
 
 // The text: as tEXt where Latin-1 has all its letters, else as iTXt.

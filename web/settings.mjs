@@ -1,6 +1,6 @@
 // What a picture is drawn with: what it starts as, what is wrong with it, and as a link.
 
-export const LARGEST_SEED = 2 ** 32 - 1; // torch's generator looks at no more of a seed
+const LARGEST_SEED = 2 ** 32 - 1; // torch's generator looks at no more of a seed
 const MOST = { steps: 50, guidance: 15 }; // what the course's panels offer
 const NAMES = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant"];
 
@@ -21,11 +21,13 @@ export function wrong(settings, facts) {
   if (!(guidance >= 0 && guidance <= MOST.guidance)) {
     return `Guidance must be a number from 0 to ${MOST.guidance} (1 is none), not ${shown(guidance)}.`;
   }
-  if (!whole(seed, 0, LARGEST_SEED)) return `The seed must be a whole number from 0 to ${LARGEST_SEED}, not ${shown(seed)}.`;
+  if (!whole(seed, 0, LARGEST_SEED)) {
+    return `The seed must be a whole number from 0 to ${LARGEST_SEED}, not ${shown(seed)}.`;
+  }
   const folded = facts.models[variant].distilled_guidance;
   if (folded !== null && (guidance !== 1 || settings.negative_prompt !== "")) {
-    return `The fast model cannot draw with a guidance or a negative prompt: guidance ${folded} is folded into it, so leave both `
-      + "out (guidance 1), or take the plain model.";
+    return "The fast model cannot draw with a guidance or a negative prompt: guidance "
+      + `${folded} is folded into it, so leave both out (guidance 1), or take the plain model.`;
   }
   return "";
 }
@@ -45,7 +47,8 @@ export function fromLink(link, given) {
     if (!NAMES.includes(name)) unknown.push(name);
     else settings[name] = typeof given[name] === "number" ? number(value) : value;
   }
-  return { settings, said: unknown.length ? `The link names ${unknown.join(", ")}, which this page does not know.` : "" };
+  const said = unknown.length ? `The link names ${unknown.join(", ")}, which this page does not know.` : "";
+  return { settings, said };
 }
 
 // A number as somebody typed it; NaN for what is none, an empty field too.

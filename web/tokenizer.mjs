@@ -1,11 +1,11 @@
 // The byte-level BPE of CLIP: from a prompt to the numbers that the text encoder reads.
-// Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2019 (bytes as letters), Radford et al. 2021 (CLIP).
+// Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2019 (bytes as letters), the same 2021 (CLIP).
 
 const WORDS = /'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\p{White_Space}\p{L}\p{N}]+/gu;
 const SPACE = /\p{White_Space}+/gu;
 const END_OF_WORD = "</w>";
 
-// A piece shows each byte as a letter: printable ones as the letter of that number, the other 68 as letters from 256 on.
+// A piece shows each byte as a letter: printable ones as that of their number, the other 68 as letters from 256 on.
 const LETTERS = (() => {
   const printable = (byte) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
   let next = 256;
@@ -13,8 +13,8 @@ const LETTERS = (() => {
 })();
 
 export class Tokenizer {
-  // vocab: {piece: number}. merges: "a b" in the order in which they were learnt. special: {"<|startoftext|>": number, ...},
-  // which is one token wherever it stands in a prompt, spelled exactly so. several: {"<house>": "<house> <house>_1"}, what
+  // vocab: {piece: number}. merges: "a b" in the order in which they were learnt. special: {"<|startoftext|>": number},
+  // each one token wherever it stands in a prompt, spelled exactly so. several: {"<house>": "<house> <house>_1"}, what
   // is written out before. length: how many tokens are read.
   constructor({ vocab, merges, special, several, start, end, pad, length }) {
     this.vocab = new Map(Object.entries(vocab));
@@ -63,8 +63,8 @@ export class Tokenizer {
     }
   }
 
-  // What the text encoder reads, as `ids`: start, the pieces that find room, end, padding. said: one sentence on what does
-  // not find room, "" where all does.
+  // What the text encoder reads, as `ids`: start, the pieces that find room, end, padding. said: one sentence on what
+  // does not find room, "" where all does.
   encode(prompt) {
     const room = this.length - 2, all = this.pieces(prompt);
     const ids = [this.start, ...all.slice(0, room).map(([id]) => id), this.end];
@@ -72,7 +72,8 @@ export class Tokenizer {
     if (all.length <= room) return { ids, said: "" };
     const cut = [...new Set(all.slice(room).map(([, owner]) => owner))].map(({ word }) => word).join(" ");
     const short = cut.length <= 80 ? cut : `${cut.slice(0, 50).trim()} ... ${cut.slice(-25).trim()}`;
-    return { ids, said: `The prompt has ${all.length} tokens and the model reads the first ${room}; this was cut: "${short}"` };
+    const said = `The prompt has ${all.length} tokens and the model reads the first ${room}; this was cut: "${short}"`;
+    return { ids, said };
   }
 }
 

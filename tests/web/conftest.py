@@ -1,19 +1,26 @@
-"""What tests of the page need: node, the runtime from npm, the exported model, a browser; each is named where it is missing."""
+"""What tests of the page need: node, the runtime from npm, the exported model, a browser; what is missing is named."""
 
 import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from helpers import load_components
 from helpers.concepts.loading import with_concepts
-from tools import export_web
+from tools import export_web, web
+from tools.browser import found_browser
+from tools.web import server
 
 WEB = Path(__file__).resolve().parents[2] / "web"
-READ = f"import {{ text }} from 'node:stream/consumers'; const given = JSON.parse(await text(process.stdin)); process.chdir({json.dumps(str(WEB))});"
+READ = """import { text } from "node:stream/consumers";
+const given = JSON.parse(await text(process.stdin));
+const answer = await (async () => { %s })();
+process.stdout.write(JSON.stringify(answer));"""
 
 
 def give_up(what, how):
@@ -23,15 +30,14 @@ def give_up(what, how):
 
 @pytest.fixture(scope="session")
 def javascript():
-    """javascript(code, given): what a module returns, run by node; `given` is there under this name, and `import` is from web/."""
+    """javascript(code, given): what code returns, run by node in web/; `given` is there under this name."""
     node = shutil.which("node")
     if node is None:
         give_up("node 20 or newer", "install Node.js")
 
     def run(code, given=None):
-        code = f"{READ} const answer = await (async () => {{ {code} }})(); process.stdout.write(JSON.stringify(answer));"
-        done = subprocess.run([node, "--input-type=module", "--eval", code], cwd=WEB, input=json.dumps(given), timeout=300,
-                              capture_output=True, text=True, encoding="utf-8")
+        done = subprocess.run([node, "--input-type=module", "--eval", READ % code], cwd=WEB, input=json.dumps(given),
+                              timeout=300, capture_output=True, text=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout)
 
@@ -49,5 +55,25 @@ def c():
 def exported():
     """web/model, written by `make web`, and the runtime from npm in web/node_modules."""
     if not (WEB / "node_modules" / "onnxruntime-web").is_dir() or not (WEB / "model" / "facts.json").is_file():
-        give_up("the exported model and onnxruntime-web", "run make web-build")
+        give_up("the exported model and onnxruntime-web", "make web and make test-browser get them")
     return WEB / "model"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = found_browser()
+    if path is None:
+        give_up("Chromium or Chrome", "make test-browser installs it, or says how")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def address(browser, exported):
+    """Where the page is served, built anew from what is in web/."""
+    with server(web.build(), 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}/"
+        running.shutdown()

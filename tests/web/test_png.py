@@ -9,8 +9,9 @@ from PIL import Image
 from helpers.panels.sampling import parameters, png
 
 SETTINGS = dict(prompt="a red boat", negative_prompt="", steps=25, guidance=3.0, scheduler="ddim", seed=0)
-ALL = [SETTINGS, SETTINGS | dict(negative_prompt="rain, mist: none", guidance=7.5, seed=4294967295), SETTINGS | dict(prompt=""),
-       SETTINGS | dict(prompt="caf\u00e9 \N{ROCKET} \u65e5\u672c", negative_prompt="\N{ROCKET}"), SETTINGS | dict(prompt="caf\u00e9 \u00bd"),
+ALL = [SETTINGS, SETTINGS | dict(negative_prompt="rain, mist: none", guidance=7.5, seed=4294967295),
+       SETTINGS | dict(prompt="caf\u00e9 \N{ROCKET} \u65e5\u672c", negative_prompt="\N{ROCKET}"),
+       SETTINGS | dict(prompt=""), SETTINGS | dict(prompt="caf\u00e9 \u00bd"),
        SETTINGS | dict(model='of a name, with: "marks"'), SETTINGS | dict(model="postcard-fast")]
 
 
@@ -32,37 +33,44 @@ def test_written_as_the_studio_writes_it(javascript):
 
 
 FACTS = """
-const facts = { models: { plain: { steps: 25, guidance: 3, distilled_guidance: null }, fast: { steps: 8, guidance: 1, distilled_guidance: 3 } } };
+const facts = { models: { plain: { steps: 25, guidance: 3, distilled_guidance: null },
+  fast: { steps: 8, guidance: 1, distilled_guidance: 3 } } };
 const { defaults, fromLink, inside, number, toLink, wrong } = await import("./settings.mjs");
 """
 
 
 def test_a_link_brings_every_setting_back(javascript):
-    settings = dict(prompt="a red & blue #1 = \N{ROCKET} + 50 %", negative_prompt="rain?", steps=7, guidance=2.5, seed=4294967295, variant="plain")
-    assert javascript(FACTS + "return fromLink(toLink(given), defaults(facts));", settings) == {"settings": settings, "said": ""}
+    settings = dict(prompt="a red & blue #1 = \N{ROCKET} + 50 %", negative_prompt="rain?", steps=7, guidance=2.5,
+                    seed=4294967295, variant="plain")
+    told = javascript(FACTS + "return fromLink(toLink(given), defaults(facts));", settings)
+    assert told == {"settings": settings, "said": ""}
 
 
 def test_a_link_without_something_leaves_it(javascript):
-    told = javascript(FACTS + 'return [fromLink("", defaults(facts)), fromLink("seed=3&colour=red", defaults(facts)), defaults(facts)];')
+    told = javascript(FACTS + """const begun = defaults(facts);
+        return [fromLink("", begun), fromLink("seed=3&colour=red", begun), begun];""")
     assert told[0] == {"settings": told[2], "said": ""}
     assert told[1]["settings"] == told[2] | {"seed": 3} and "colour" in told[1]["said"]
 
 
 @pytest.mark.parametrize("link, named", [
-    ("steps=0", "Steps"), ("steps=51", "Steps"), ("steps=2.5", "Steps"), ("steps=", "Steps"), ("steps=abc", "Steps"), ("guidance=-1&variant=plain", "Guidance"),
-    ("guidance=nan&variant=plain", "Guidance"), ("guidance=1e3&variant=plain", "Guidance"), ("seed=-1", "seed"), ("seed=4294967296", "seed"), ("seed=0x10", "seed"),
-    ("variant=toString", "no model"), ("negative_prompt=rain", "fast model"), ("guidance=3", "fast model"), ("steps=Infinity", "Steps")])
+    ("steps=0", "Steps"), ("steps=51", "Steps"), ("steps=2.5", "Steps"), ("steps=", "Steps"), ("steps=abc", "Steps"),
+    ("steps=Infinity", "Steps"), ("guidance=-1&variant=plain", "Guidance"), ("guidance=nan&variant=plain", "Guidance"),
+    ("guidance=1e3&variant=plain", "Guidance"), ("seed=-1", "seed"), ("seed=4294967296", "seed"), ("seed=0x10", "seed"),
+    ("variant=toString", "no model"), ("negative_prompt=rain", "fast model"), ("guidance=3", "fast model")])
 def test_bad_settings_are_one_sentence(javascript, link, named):
     said = javascript(FACTS + "return wrong(fromLink(given, defaults(facts)).settings, facts);", link)
     assert named in said and said.endswith(".") and "\n" not in said
 
 
 def test_good_settings_are_none(javascript):
-    assert javascript(FACTS + 'return ["", "steps=1", "seed=4294967295", "variant=plain&guidance=0&negative_prompt=rain&steps=50"].map('
-                              "(link) => wrong(fromLink(link, defaults(facts)).settings, facts));") == ["", "", "", ""]
+    links = ["", "steps=1", "seed=4294967295", "variant=plain&guidance=0&negative_prompt=rain&steps=50"]
+    assert javascript(FACTS + "return given.map((link) => wrong(fromLink(link, defaults(facts)).settings, facts));",
+                      links) == ["", "", "", ""]
 
 
 def test_inside_stands_what_generate_takes(javascript):
-    told = javascript(FACTS + 'return [3, 2.5].map((guidance) => inside({ ...defaults(facts), guidance, variant: "plain" }));')
+    told = javascript(FACTS + """return [3, 2.5].map((guidance) =>
+        inside({ ...defaults(facts), guidance, variant: "plain" }));""")
     assert [one["guidance"] for one in told] == ["3.0", "2.5"]
     assert list(told[0]) == [*SETTINGS, "model"] and told[0]["model"] == "postcard"

@@ -20,7 +20,8 @@ return drawn;
 """
 ASKED = [  # with guidance; with a negative prompt and more guidance; without any, for the prompt alone
     dict(prompt="a red boat on the left on a lake at sunset", negative_prompt="", steps=4, guidance=3, seed=0),
-    dict(prompt="a <western> tent in the desert by night \N{ROCKET}", negative_prompt="rain", steps=4, guidance=7.5, seed=2**32 - 1),
+    dict(prompt="a <western> tent in the desert by night \N{ROCKET}", negative_prompt="rain", steps=4,
+         guidance=7.5, seed=2**32 - 1),
     dict(prompt="a blue house in a meadow", negative_prompt="", steps=4, guidance=1, seed=7)]
 
 
@@ -37,7 +38,8 @@ def test_every_step_and_the_picture(c, drawn, number):
     for mine, torchs in zip(page["steps"], steps):
         assert (mine["index"], mine["timestep"]) == (torchs.index, torchs.timestep)
         for name in ("latents", "x0"):
-            assert np.abs(np.array(mine[name]) - getattr(torchs, name).numpy().ravel()).max() < 1e-3, (name, torchs.index)
+            wanted = getattr(torchs, name).numpy().ravel()
+            assert np.abs(np.array(mine[name]) - wanted).max() < 1e-3, (name, torchs.index)
     picture = np.array(page["picture"]).reshape(c.image_size, c.image_size, 4)
     assert np.abs(picture[..., :3] - np.asarray(generate(c, **asked), int)).max() <= 2
     assert (picture[..., 3] == 255).all()
@@ -56,7 +58,8 @@ def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
 # The loop with a U-Net that answers 0 and counts its calls
 STUB = """
 const { denoise } = await import("./sampler.mjs");
-const facts = { latent_shape: [4, 16, 16], alphas_cumprod: Array(1000).fill(0.5), final_alpha_cumprod: 1, steps_offset: 1 };
+const facts = { latent_shape: [4, 16, 16], alphas_cumprod: Array(1000).fill(0.5), final_alpha_cumprod: 1,
+  steps_offset: 1 };
 let calls = 0;
 const loop = (signal, answer = 0, guidance = 3) => denoise(
   async (latents) => { calls += 1; return latents.map(() => answer); }, facts,

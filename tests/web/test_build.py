@@ -1,0 +1,77 @@
+"""tools/web.py builds a folder that is the whole page, and serves it."""
+
+import re
+import threading
+import urllib.request
+
+import pytest
+
+from helpers import load_components
+from tools import export_web, web
+from tools.web import PAGE, WEB
+
+SHIPPED = [WEB / name for name in (*PAGE, "sw.js")]
+
+
+def test_every_module_that_is_imported_is_shipped():
+    for file in SHIPPED:
+        for name in re.findall(r"""(?:from |import\(|new URL\(|register\(|href=|src=)["']([\w./-]+)["']""", file.read_text("utf-8")):
+            name = name.removeprefix("./")
+            assert name in PAGE or name == "sw.js" or name.split("/")[-1] in web.RUNTIME or name.endswith("/"), (file.name, name)
+
+
+def test_no_address_of_another_host_is_in_the_page():
+    for file in SHIPPED:
+        text = file.read_text("utf-8").replace("http://www.w3.org/2000/svg", "")  # a name, not an address
+        assert not re.search(r"https?:|//[a-z0-9-]+\.[a-z]", text), file.name
+
+
+def test_the_service_worker_knows_its_version_and_the_shell(tmp_path):
+    source = (WEB / "sw.js").read_text("utf-8")
+    (tmp_path / "one").write_text("1")
+    first = web.version(tmp_path)
+    (tmp_path / "one").write_text("2")
+    assert first != web.version(tmp_path)
+    assert f'VERSION = "{first}", SHELL = ["./"]' in web.written(source, first, ["./"])
+    with pytest.raises(ValueError, match="sw.js must have the line"):
+        web.written("", first, [])
+
+
+def test_the_whole_page_is_built_and_at_most_32_mb_are_needed_for_a_picture(exported, tmp_path):
+    dist = web.build(tmp_path / "dist")
+    files = {file.relative_to(dist).as_posix(): file.stat().st_size for file in dist.rglob("*") if file.is_file()}
+    assert {*PAGE, "sw.js", "model/facts.json", "model/unet.onnx", *(f"runtime/{name}" for name in web.RUNTIME)} <= set(files)
+    unneeded = {"model/unet.onnx"} if "model/unet-fast.onnx" in files else set()
+    assert sum(size for name, size in files.items() if name not in unneeded) <= 32e6
+
+
+def test_files_are_served_as_what_they_are(tmp_path):
+    for name in ("page.mjs", "sw.js", "a.wasm", "unet.onnx", "index.html"):
+        (tmp_path / name).write_text("x")
+    with web.server(tmp_path, 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        kinds = []
+        for name in ("page.mjs", "sw.js", "a.wasm", "unet.onnx", ""):
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.server_port}/{name}") as answer:
+                kinds.append(answer.headers["Content-Type"])
+        running.shutdown()
+    assert kinds == ["text/javascript", "text/javascript", "application/wasm", "application/octet-stream", "text/html"]
+
+
+def test_bad_arguments_are_told_what_there_is(capsys):
+    for arguments in (["there"], ["build", "8000"], ["-1"]):
+        assert web.main(arguments) == 2 and "python -m tools.web build" in capsys.readouterr().err
+
+
+def test_without_onnx_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(export_web, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"needs the package onnx.*\.\[web\]"):
+        export_web.export(folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_that_the_page_does_not_compute_is_refused():
+    c = load_components("postcard", device="cpu")
+    c.scheduler.register_to_config(prediction_type="v_prediction")
+    with pytest.raises(ValueError, match="v_prediction.*sampler.mjs"):
+        export_web.facts(c, None, [])

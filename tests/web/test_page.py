@@ -1,0 +1,221 @@
+"""The page in a real browser: draws what `generate` draws, can be stopped, works by keyboard, on a phone, offline."""
+
+import io
+import random
+import re
+import threading
+from urllib.parse import urlencode
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import generate
+from helpers.conditioning import too_long
+from helpers.panels.sampling import parameters
+from helpers.postcards import caption, sample_scene
+from tools import web
+from tools.web import WEB, server
+
+SECONDS = 120_000  # milliseconds to wait for a picture, on a machine with much else to do
+PIXELS = """() => {
+  const canvas = document.getElementById("picture");
+  return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+SMALL = """() => [...document.querySelectorAll("button, input, select, textarea")].filter(
+  (one) => one.offsetParent && one.getBoundingClientRect().height < 24).map((one) => one.outerHTML)"""
+WIDEST = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture
+def page(browser, address):
+    """A page that nobody has used, its model loaded; what it asks other machines for, and its errors, fail the test."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    asked, problems = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda problem: problems.append(str(problem)))
+    page.on("console", lambda said: said.type == "error" and problems.append(said.text))
+    page.goto(address)
+    ready(page)
+    yield page
+    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
+    assert problems == []
+    context.close()
+
+
+def ready(page):
+    page.wait_for_function("() => document.getElementById('line').textContent === 'Ready.'")
+
+
+def fill(page, **settings):
+    for name, value in settings.items():
+        page.fill(f"#{name}", str(value))
+
+
+def draw(page, **settings):
+    """Draw, and wait for the picture: an (H, W, 3) array."""
+    fill(page, **settings)
+    page.click("#draw")
+    page.wait_for_function("() => document.getElementById('cancel').disabled")
+    assert page.inner_text("#line").startswith("Done"), page.inner_text("#problem") or page.inner_text("#line")
+    return pixels(page)
+
+
+def pixels(page):
+    return np.array(page.evaluate(PIXELS), np.uint8).reshape(128, 128, 4)[..., :3]
+
+
+def asked_for():
+    """20 prompts and settings."""
+    rng = random.Random(5)
+    special = [dict(prompt=""), dict(prompt="\N{ROCKET} caf\u00e9"), dict(prompt="a <teal> boat"),
+               dict(negative_prompt="rain"), dict(guidance=1)]
+    common = [dict(prompt=caption(sample_scene(rng), rng), negative_prompt="", steps=2 + i % 4, guidance=3 + i % 3,
+                   seed=1000 * i) for i in range(20)]
+    return [one | (special[i] if i < len(special) else {}) for i, one in enumerate(common)]
+
+
+def test_twenty_pictures_equal_generates(page, c):
+    for settings in asked_for():
+        mine, torchs = draw(page, **settings), np.asarray(generate(c, **settings), int)
+        assert np.abs(mine - torchs).max() <= 2, settings
+
+
+def test_500_words_are_cut_and_it_says_so(page, c):
+    prompt = "red boat " * 250
+    mine = draw(page, prompt=prompt, steps=2)
+    assert too_long(c, prompt) in page.inner_text("#line")
+    with pytest.warns(UserWarning):
+        assert np.abs(mine - np.asarray(generate(c, prompt, steps=2, seed=0), int)).max() <= 2
+
+
+@pytest.mark.parametrize("field, value", [("steps", "0"), ("steps", "many"), ("guidance", "-1"), ("seed", "1.5"),
+                                          ("seed", "")])
+def test_bad_settings_are_a_sentence_and_draw_nothing(page, field, value):
+    fill(page, **{field: value})
+    page.click("#draw")
+    assert re.fullmatch(r"[A-Z][^.]*(\d\.\d[^.]*)?\.", page.inner_text("#problem"))
+    assert page.locator("#cancel").is_disabled() and page.locator("#save").is_disabled()
+    draw(page, **{field: 2})  # and it goes on
+    assert page.inner_text("#problem") == ""
+
+
+def test_cancel_keeps_the_last_picture_and_draws_again(page):
+    before = draw(page, steps=2, seed=1)
+    fill(page, steps=50, seed=2)
+    page.click("#draw")
+    page.wait_for_function("() => document.getElementById('count').textContent.startsWith('Step')")
+    page.click("#cancel")
+    page.wait_for_function("() => document.getElementById('line').textContent.startsWith('Cancelled after')")
+    assert int(re.search(r"after (\d+)", page.inner_text("#line"))[1]) < 50
+    assert np.array_equal(pixels(page), before)
+    assert not np.array_equal(draw(page, steps=2, seed=2), before)
+
+
+def test_the_latest_request_wins(page, c):
+    fill(page, steps=50, seed=2)
+    page.click("#draw")
+    mine = draw(page, steps=2, seed=3)
+    assert np.abs(mine - np.asarray(generate(c, "a red boat on a lake", steps=2, seed=3), int)).max() <= 2
+
+
+def test_by_keyboard_alone(page):
+    while page.evaluate("() => document.activeElement.id") != "prompt":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("a blue tent")
+    page.keyboard.press("Tab")  # the first chip
+    page.keyboard.press("Enter")
+    chip = page.evaluate("() => document.activeElement.textContent")
+    assert page.input_value("#prompt") == f"a blue tent {chip}"
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("() => !document.getElementById('cancel').disabled")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => document.getElementById('line').textContent.startsWith('Cancelled')")
+
+
+def test_download_holds_the_settings(page):
+    drawn = draw(page, prompt="a red boat: \N{ROCKET}", negative_prompt="rain", steps=2, guidance=2.5, seed=5)
+    with page.expect_download() as coming:
+        page.click("#save")
+    assert coming.value.suggested_filename == "a red boat seed 5.png"
+    picture = Image.open(coming.value.path())
+    settings = dict(prompt="a red boat: \N{ROCKET}", negative_prompt="rain", steps=2, guidance=2.5,
+                    scheduler="ddim", seed=5, model="postcard")
+    picture.load()
+    assert picture.info["parameters"] == parameters(picture, settings)
+    assert np.array_equal(np.asarray(picture), drawn)
+
+
+def test_a_link_draws_the_same_picture_elsewhere(page, address):
+    drawn = draw(page, prompt="a pink house & 1 + 1 = #2", negative_prompt="mist", steps=3, guidance=4.5, seed=6)
+    other = page.context.browser.new_page()
+    other.goto(page.url)
+    other.wait_for_function("() => document.getElementById('prompt').value !== ''", timeout=SECONDS)
+    assert np.array_equal(draw(other), drawn)
+    other.goto(f"{address}#{urlencode({'steps': 99, 'colour': 'red'})}")
+    other.wait_for_function("() => document.getElementById('problem').textContent.includes('99')")
+    assert "colour" in other.inner_text("#problem")
+    other.close()
+
+
+def test_offline_after_the_first_visit(browser, exported):
+    """The server is gone; what was loaded is enough."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    with server(web.build(), 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{running.server_port}/")
+        ready(page)
+        drawn = draw(page, steps=2)
+        running.shutdown()
+    page.reload()
+    ready(page)
+    assert np.array_equal(draw(page, steps=2), drawn)
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone(browser, address, scheme):
+    """Nothing is wider than the screen, and what is tapped is large enough."""
+    page = browser.new_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    page.set_default_timeout(SECONDS)
+    page.goto(address)
+    ready(page)
+    draw(page, steps=2)
+    assert page.evaluate(WIDEST) == 0
+    assert page.evaluate(SMALL) == []
+    assert Image.open(io.BytesIO(page.screenshot(full_page=True))).width == 360
+    page.close()
+
+
+def test_everything_has_a_name(page):
+    """What a screen reader says: no control, picture or bar without a name, one heading of the first level."""
+    tree = page.locator("body").aria_snapshot()
+    kinds = "button|textbox|combobox|img|progressbar|group|region"
+    assert [line for line in tree.splitlines() if re.match(rf'\s*- ({kinds})(?! ")', line)] == []
+    assert tree.count("[level=1]") == 1 and page.get_attribute("html", "lang") == "en"
+
+
+def test_colours_are_read_well_in_light_and_dark():
+    """WCAG 2.2: text at least 4.5 to 1 against what is behind it, borders of controls 3 to 1."""
+    def luminance(colour):
+        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    def contrast(*colours):
+        dark, light = sorted(map(luminance, colours))
+        return (light + 0.05) / (dark + 0.05)
+
+    css = (WEB / "style.css").read_text(encoding="utf-8")
+    blocks = re.findall(r":root \{([^}]*)\}", css)
+    schemes = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in blocks]
+    assert len(schemes) == 2
+    for colours in schemes:
+        for pair in ("ink page", "soft page", "ink field", "bad page", "on-accent accent"):
+            assert contrast(*(colours[name] for name in pair.split())) >= 4.5, pair
+        assert contrast(colours["line"], colours["page"]) >= 3 and contrast(colours["line"], colours["field"]) >= 3

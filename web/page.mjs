@@ -1,0 +1,200 @@
+// The page: controls, what the worker tells, and what is kept of it.
+
+import { parameters, png } from "./png.mjs";
+import { defaults, fromLink, inside, number, toLink, wrong } from "./settings.mjs";
+
+const at = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
+const CONTROLS = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant"];
+const NUMBERS = ["steps", "guidance", "seed"];
+const CALLED = { plain: "plain, with guidance", fast: "fast, guidance folded in" };
+
+let facts = null, worker = null, drawing = 0; // the drawings are counted: an older one is not listened to any more
+let asked = null; // the settings of the drawing under way
+let shown = null; // {settings, pixels} of the picture shown
+
+// Settings and controls
+
+const settings = () => Object.fromEntries(CONTROLS.map((name) =>
+  [name, NUMBERS.includes(name) ? number(at[name].value) : at[name].value]));
+
+function show(given) {
+  for (const name of CONTROLS) at[name].value = Number.isNaN(given[name]) ? "" : given[name];
+  fold();
+}
+
+// The fast model takes neither guidance nor a negative prompt.
+function fold() {
+  const folded = facts.models[at.variant.value]?.distilled_guidance != null;
+  for (const name of ["guidance", "negative_prompt"]) at[name].disabled = folded;
+}
+
+function choose() {
+  const { steps, guidance, distilled_guidance } = facts.models[at.variant.value];
+  at.steps.value = steps;
+  at.guidance.value = guidance;
+  if (distilled_guidance !== null) at.negative_prompt.value = "";
+  fold();
+}
+
+function begin() {
+  const names = Object.keys(facts.models);
+  at.variant.replaceChildren(...names.map((name) => new Option(CALLED[name], name)));
+  at.variants.hidden = names.length < 2;
+  at.chips.replaceChildren(...Object.entries(facts.words).filter(([, words]) => words.length).map(([kind, words]) => {
+    const row = document.createElement("div");
+    row.className = "kind";
+    row.setAttribute("role", "group");
+    row.setAttribute("aria-label", kind);
+    row.append(Object.assign(document.createElement("span"), { textContent: kind }), ...words.map(chip));
+    return row;
+  }));
+  follow();
+}
+
+function chip(word) {
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: word });
+  button.addEventListener("click", () => put(word));
+  return button;
+}
+
+// A word where the cursor is, or in place of what is selected, with spaces round it.
+function put(word) {
+  const { value, selectionStart, selectionEnd } = at.prompt;
+  const before = value.slice(0, selectionStart), after = value.slice(selectionEnd);
+  const said = `${/\S$/.test(before) ? " " : ""}${word}${/^\S/.test(after) ? " " : ""}`;
+  at.prompt.setRangeText(said, selectionStart, selectionEnd, "end");
+}
+
+// What the link asks for.
+function follow() {
+  const { settings: given, said } = fromLink(location.hash.slice(1), defaults(facts));
+  show(given);
+  complain([said, wrong(given, facts)].filter(Boolean).join(" "));
+}
+
+// Drawing
+
+function draw() {
+  const given = settings(), problem = facts ? wrong(given, facts) : "The model is not loaded yet: wait a moment.";
+  complain(problem);
+  if (problem) return;
+  drawing += 1;
+  work(given);
+  at.progress.value = 0;
+  at.count.textContent = "";
+  at.line.textContent = "Drawing ...";
+  worker.postMessage({ draw: given, id: drawing });
+}
+
+function heard({ data }) {
+  if (data.facts) {
+    facts = data.facts;
+    begin();
+  } else if (data.loaded) {
+    at.count.textContent = `Loaded: ${(data.loaded / 1e6).toFixed(1)} of ${(data.size / 1e6).toFixed(1)} MB`;
+  } else if (data.ready) {
+    at.count.textContent = "";
+    if (!asked) at.line.textContent = "Ready.";
+  } else if (data.id === drawing) told(data);
+}
+
+function told({ step, of, x_t, x_0, picture, seconds, said, cancelled, problem }) {
+  if (step) {
+    paint(at.x_t, x_t);
+    paint(at.x_0, x_0);
+    Object.assign(at.progress, { max: of, value: step });
+    at.count.textContent = `Step ${step} of ${of}`;
+    return;
+  }
+  if (picture) {
+    shown = { settings: asked, pixels: picture };
+    paint(at.picture, picture);
+    at.picture.setAttribute("aria-label", `The picture drawn for: ${asked.prompt || "an empty prompt"}`);
+    at.save.disabled = at.share.disabled = false;
+    history.replaceState(null, "", `#${toLink(asked)}`);
+    at.line.textContent = `Done in ${seconds.toFixed(1)} s. ${said.join(" ")}`;
+  } else if (problem) {
+    at.line.textContent = "";
+    complain(problem);
+  } else at.line.textContent = `Cancelled after ${cancelled} steps. The same settings draw the same picture.`;
+  work(null);
+}
+
+function cancel() {
+  if (asked) worker.postMessage({ cancel: true });
+}
+
+// Whether something is being drawn: its settings, or null.
+function work(given) {
+  asked = given;
+  at.cancel.disabled = given === null;
+}
+
+function complain(sentence) {
+  at.problem.textContent = sentence;
+}
+
+// RGBA bytes of a square picture, enlarged to a canvas.
+function paint(canvas, pixels) {
+  const side = Math.sqrt(pixels.length / 4), small = new OffscreenCanvas(side, side), context = canvas.getContext("2d");
+  small.getContext("2d").putImageData(new ImageData(pixels, side, side), 0, 0);
+  context.imageSmoothingEnabled = true;
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+}
+
+// What is kept
+
+async function save() {
+  const side = Math.sqrt(shown.pixels.length / 4);
+  const file = await png(shown.pixels, side, side, parameters(inside(shown.settings), side, side));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([file], { type: "image/png" }));
+  const words = shown.settings.prompt.replace(/[^\p{L}\p{N}_]+/gu, " ").trim().slice(0, 40).trim();
+  link.download = `${words || "picture"} seed ${shown.settings.seed}.png`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+async function share() {
+  const link = `${location.origin}${location.pathname}#${toLink(shown.settings)}`;
+  try {
+    await navigator.clipboard.writeText(link);
+    at.line.textContent = "The link is copied.";
+  } catch {
+    complain("This browser does not let the page copy: the link stands in the address bar.");
+  }
+}
+
+// Events
+
+at.form.addEventListener("submit", (event) => { event.preventDefault(); draw(); });
+at.cancel.addEventListener("click", cancel);
+at.save.addEventListener("click", save);
+at.share.addEventListener("click", share);
+at.variant.addEventListener("change", choose);
+at.another.addEventListener("click", () => { at.seed.value = Math.floor(Math.random() * 10000); });
+addEventListener("hashchange", () => { if (facts) follow(); });
+addEventListener("keydown", (event) => {
+  if (event.key === "Escape") cancel();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at.form.requestSubmit();
+});
+
+// Offline: what the worker loads passes through the service worker, which keeps it; so this one comes first.
+async function offline() {
+  if (!("serviceWorker" in navigator)) return;
+  const long = new Promise((resolve) => { setTimeout(resolve, 2000); });
+  const controlled = new Promise((resolve) => {
+    navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
+  });
+  try {
+    await navigator.serviceWorker.register("sw.js");
+    if (!navigator.serviceWorker.controller) await Promise.race([controlled, long]);
+  } catch { /* without it the page works while there is a network */ }
+}
+
+at.line.textContent = "The model is being loaded ...";
+await offline();
+worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
+worker.addEventListener("message", heard);
+worker.addEventListener("error", () => complain(
+  "This browser cannot run the model, or a file of the page is missing: load it anew, or use a newer browser."));
