@@ -55,12 +55,12 @@ async function draw(settings, id, signal) {
 // A file of model/, and how much of it has come so far.
 async function read(name) {
   const answer = await fetch(new URL(`./model/${name}`, import.meta.url)).catch(() => null);
-  if (!answer?.ok) throw new Error(`The file ${name} of the model could not be loaded: try to draw again, online.`);
+  if (!answer?.ok) throw new Error(`The file ${name} of the model could not be loaded: load the page anew, online.`);
   loading.size += model.facts?.sizes[name] ?? 0;
   const parts = [];
   for (const reader = answer.body.getReader(); ;) {
     const { done, value } = await reader.read().catch(() => {
-      throw new Error(`The file ${name} of the model came in part only: try to draw again, online.`);
+      throw new Error(`The file ${name} of the model came in part only: load the page anew, online.`);
     });
     if (done) break;
     parts.push(value);
