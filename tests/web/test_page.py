@@ -98,7 +98,7 @@ def test_bad_settings_are_a_sentence_and_draw_nothing(page, field, value):
     page.click("#draw")
     assert re.fullmatch(r"[A-Z][^.]*(\d\.\d[^.]*)?\.", page.inner_text("#problem"))
     assert page.locator("#cancel").is_disabled() and page.locator("#save").is_disabled()
-    draw(page, **{field: 2})  # and it goes on
+    draw(page, **({"steps": 2} | {field: 2}))  # and it goes on
     assert page.inner_text("#problem") == ""
 
 
