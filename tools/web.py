@@ -41,7 +41,8 @@ def install_runtime(web: Path = WEB) -> Path:
         if npm is None:
             sys.exit("The page's runtime comes from npm, and there is none here: install Node.js 20 or newer, then run "
                      "this again.")
-        subprocess.run([npm, "ci", "--no-progress"], cwd=web, check=True, stdout=subprocess.DEVNULL)
+        if subprocess.run([npm, "ci", "--no-progress"], cwd=web, stdout=subprocess.DEVNULL).returncode:
+            sys.exit("npm could not install the page's runtime (its own words stand above): mend that, then run this again.")
     return package
 
 
