@@ -42,7 +42,8 @@ def install_runtime(web: Path = WEB) -> Path:
             sys.exit("The page's runtime comes from npm, and there is none here: install Node.js 20 or newer, then run "
                      "this again.")
         if subprocess.run([npm, "ci", "--no-progress"], cwd=web, stdout=subprocess.DEVNULL).returncode:
-            sys.exit("npm could not install the page's runtime (its own words stand above): mend that, then run this again.")
+            sys.exit("npm could not install the page's runtime (its own words stand above): mend that, then run this "
+                     "again.")
     return package
 
 
