@@ -40,6 +40,7 @@ function begin() {
   const names = Object.keys(facts.models);
   at.variant.replaceChildren(...names.map((name) => new Option(CALLED[name], name)));
   at.variants.hidden = names.length < 2;
+  at.words.open = !matchMedia("(max-width: 32rem)").matches; // on a phone the picture is to be in reach
   at.chips.replaceChildren(...Object.entries(facts.words).filter(([, words]) => words.length).map(([kind, words]) => {
     const row = document.createElement("div");
     row.className = "kind";

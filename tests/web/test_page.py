@@ -126,6 +126,7 @@ def test_by_keyboard_alone(page):
         page.keyboard.press("Tab")
     page.keyboard.press("Control+A")
     page.keyboard.type("a blue tent")
+    page.keyboard.press("Tab")  # what the model has seen
     page.keyboard.press("Tab")  # the first chip
     page.keyboard.press("Enter")
     chip = page.evaluate("() => document.activeElement.textContent")
