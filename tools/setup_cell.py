@@ -61,6 +61,12 @@ from helpers import ready; ready.check_kernel()'''
 BADGES = ("On Google Colab, click a badge below: nothing needs to be installed.",
           "The badges below open the lessons on Google Colab once the course is published: until `make links REPO=owner/name` "
           "writes its address into them, they lead nowhere.")
+# The README's sentence on the page that draws, likewise; GitHub serves a repository's pages at such an address.
+DRAW = ("**[Draw a postcard in your browser](https://{owner}.github.io/{name}/draw/)**: nothing is installed, and what you write "
+        "stays with you.",
+        "`make web` builds a page that draws in any browser, with nothing behind it, and serves it on your machine; once the course is "
+        "published, a link to it stands here.")
+ANY_DRAW = re.compile("[^)]*".join(map(re.escape, DRAW[0].split("{owner}.github.io/{name}"))))
 
 
 def address() -> tuple[str, str]:
@@ -116,6 +122,15 @@ def in_step(notebook: dict) -> dict:
     return notebook
 
 
+def told(text: str) -> str:
+    """The text with the README's two sentences as they are true for the current address."""
+    repo = address()[0]
+    here, other = BADGES[::-1] if repo == PLACEHOLDER else BADGES
+    owner, _, name = repo.partition("/")
+    page = DRAW[repo == PLACEHOLDER].format(owner=owner.lower(), name=name)
+    return ANY_DRAW.sub(page, text.replace(other, here).replace(DRAW[1], page))
+
+
 def save_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
     write_atomic(file, lambda draft: draft.write_text(text, encoding="utf-8"))
@@ -138,8 +153,7 @@ def main(arguments: list[str]) -> int:
             wrong = 1
     for file in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]:
         text = ANY_COLAB_LINK.sub(colab_prefix(), file.read_text(encoding="utf-8"))
-        here, other = BADGES[::-1] if address()[0] == PLACEHOLDER else BADGES
-        save_text(file, text.replace(other, here))
+        save_text(file, told(text))
     print("Notebooks, README and docs point at {} ({}).".format(*address()))
     return wrong
 

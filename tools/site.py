@@ -6,7 +6,8 @@
 Sphinx reads notebooks and pages from a copy laid out beside its configuration. The copy differs in this only: the words
 that stand for a picture where it cannot be seen (`alt`) go where Sphinx looks for them; the setup cells are folded; a link
 to a file that is no page of the site leads to the repository, and is plain text as long as the course has no address, as
-is a Colab badge. Needs site/requirements.txt.
+is a Colab badge. Where `make web ARGS=build` has built the page that draws, it becomes draw/, and the front leads there.
+Needs site/requirements.txt.
 """
 
 import json
@@ -21,6 +22,9 @@ from tools.setup_cell import BADGES, PLACEHOLDER, ROOT, address
 PICTURES = ("image/png", "image/jpeg")
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*", "notebooks/*.ipynb", "training/README.md", "training/*.png", "benchmarks/README.md",
          "benchmarks/results/*", "helpers/models/postcard/README.md")
+DRAWS = ROOT / "web" / "dist"
+TO_THE_PAGE = ("<!-- the page that draws -->",
+               '<p><a href="draw/index.html"><b>Draw a postcard</b></a> with this model now, in this browser: nothing is installed.</p>')
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 FOLDED = re.compile(r"# @title (.+)")  # the setup and the worked solutions, as Colab folds them
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -61,9 +65,12 @@ def for_reading(notebook, page, pages, repository):
     return notebook
 
 
-def lay_out(folder, repository):
-    """Write what Sphinx reads into a new folder."""
+def lay_out(folder, repository, draws=DRAWS):
+    """Write what Sphinx reads into a new folder. draws: where the page that draws is, if it has been built."""
     shutil.copytree(ROOT / "site", folder, ignore=shutil.ignore_patterns("build", "requirements.txt"))
+    if draws.is_dir():
+        front = folder / "index.md"
+        front.write_text(front.read_text(encoding="utf-8").replace(*TO_THE_PAGE), encoding="utf-8")
     pages = {str(file.relative_to(ROOT)) for pattern in PAGES for file in ROOT.glob(pattern) if file.is_file()}
     for page in sorted(pages):
         file, goal = ROOT / page, folder / page
@@ -86,7 +93,10 @@ def build(builder="html", folder=ROOT / "site" / "build"):
     shutil.rmtree(folder, ignore_errors=True)
     lay_out(sources, None if repo == PLACEHOLDER else f"https://github.com/{repo}/blob/{tag}")
     options = ["-q", "-W", "--keep-going", "-b", builder, "-d", str(folder / "doctrees")]
-    return sphinx([*options, str(sources), str(folder / builder)])
+    failed = sphinx([*options, str(sources), str(folder / builder)])
+    if builder == "html" and DRAWS.is_dir():
+        shutil.copytree(DRAWS, folder / builder / "draw")
+    return failed
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ def test_the_readme_promises_a_click_only_where_it_works():
     right, wrong = setup_cell.BADGES if published else setup_cell.BADGES[::-1]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert right in readme and wrong not in readme
+    assert setup_cell.told(readme) == readme and setup_cell.told(setup_cell.DRAW[1]) in readme
 
 
 def test_every_target_of_make_is_named_right_in_the_texts():

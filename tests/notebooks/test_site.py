@@ -2,7 +2,7 @@
 import json
 import re
 
-from tools.site import BADGE, LINK, ROOT, alt_texts, lay_out
+from tools.site import BADGE, LINK, ROOT, TO_THE_PAGE, alt_texts, lay_out
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -47,3 +47,12 @@ def test_badges_stand_only_where_they_lead_somewhere(tmp_path):
     assert not re.search("colab-badge", (tmp_path / "plain" / "README.md").read_text(encoding="utf-8"))
     assert "colab-badge" not in (tmp_path / "plain" / "notebooks" / lesson).read_text(encoding="utf-8")
     assert "colab-badge" in (tmp_path / "published" / "notebooks" / lesson).read_text(encoding="utf-8")
+
+
+def test_the_front_leads_to_the_page_that_draws_where_there_is_one(tmp_path):
+    (tmp_path / "dist").mkdir()
+    lay_out(tmp_path / "with", None, tmp_path / "dist")
+    lay_out(tmp_path / "without", None, tmp_path / "none")
+    assert TO_THE_PAGE[0] in (ROOT / "site" / "index.md").read_text(encoding="utf-8")
+    assert TO_THE_PAGE[1] in (tmp_path / "with" / "index.md").read_text(encoding="utf-8")
+    assert "draw/" not in (tmp_path / "without" / "index.md").read_text(encoding="utf-8")

@@ -200,7 +200,8 @@ def house(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     sentence = setup_cell.BADGES[setup_cell.address()[0] == setup_cell.PLACEHOLDER]
-    (tmp_path / "README.md").write_text(f"{sentence}\n{setup_cell.badge('01_x.ipynb')}")
+    page = setup_cell.told(setup_cell.DRAW[1])
+    (tmp_path / "README.md").write_text(f"{sentence}\n{page}\n{setup_cell.badge('01_x.ipynb')}")
     badge = setup_cell.badge("01_x.ipynb")
     cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": [badge + "\n", "é"]},
              {"cell_type": "code", "id": "b", "metadata": {}, "outputs": [], "execution_count": 1,
@@ -221,8 +222,11 @@ def test_links_change_the_address_everywhere(house):
     assert "".join(saved["cells"][1]["source"]) == setup_cell.setup_cell()
     assert "https://github.com/someone/some-where" in setup_cell.setup_cell()
     assert setup_cell.BADGES[0] in (house / "README.md").read_text()
+    assert "](https://someone.github.io/some-where/draw/)" in (house / "README.md").read_text()
+    assert setup_cell.main(["Other/name"]) == 0
+    assert "](https://other.github.io/name/draw/)" in (house / "README.md").read_text()
     assert setup_cell.main([setup_cell.PLACEHOLDER, "main"]) == 0
-    assert setup_cell.BADGES[1] in (house / "README.md").read_text()
+    assert (house / "README.md").read_text().splitlines()[:2] == [setup_cell.BADGES[1], setup_cell.DRAW[1]]
     assert "git clone" not in setup_cell.setup_cell()
 
 
