@@ -4,7 +4,8 @@
 
 Networks become ONNX files. Their weights are stored as float16, which loses nothing where they came from float16, each
 with a Cast behind it; onnxruntime runs the casts once, when it loads a file, and computes in float32. A weight that
-float16 cannot hold exactly stays as it is. The text encoder knows the concepts of concepts/ that are vectors.
+float16 cannot hold exactly stays as it is. The text encoder knows the concepts of concepts/ that are vectors; of those
+that are LoRAs the two factors of each layer are written, and where in the U-Net's file the layer's weights lie.
 facts.json has the numbers and words that the page needs besides. Needs the packages of pip install -e ".[web]".
 """
 
@@ -20,11 +21,14 @@ import numpy as np
 import torch
 
 from helpers import load_components
+from helpers.attention.record import reading_layers
 from helpers.components import VARIANTS, Components
 from helpers.concepts import Concept, read_concept
 from helpers.concepts.loading import with_concepts
 from helpers.files import make_folder
 from helpers.latents import preview_of
+from helpers.lora import load_lora
+from helpers.panels.concepts import call_of
 from helpers.postcards import captions, scene
 from tools.setup_cell import ROOT, save_text
 
@@ -44,13 +48,40 @@ class TextEncoder(torch.nn.Module):
         return self.text_encoder(ids.long())[0]  # (B, 77) of int32 -> (B, 77, d)
 
 
+class Read:
+    """Cross-attention written out, which keeps what each place read: (B, n, 77), a mean over heads."""
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
+        query, key, value = (layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (B, heads, n or 77, d)
+                             for layer, x in ((attn.to_q, hidden_states), (attn.to_k, encoder_hidden_states),
+                                              (attn.to_v, encoder_hidden_states)))
+        probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(-1)
+        self.map = probabilities.mean(1)
+        return attn.to_out[0]((probabilities @ value).transpose(1, 2).flatten(2))
+
+
 class UNet(torch.nn.Module):
+    """Noise, and who read what: for each of the two finest grids the sum over its layers, (B, n, 77), the finest first."""
+
     def __init__(self, c):
         super().__init__()
-        self.unet = c.unet
+        self.unet = c.snapshot().unet
+        self.readers = {name: Read() for names in finest(c).values() for name in names}
+        self.grids = [[self.readers[name] for name in names] for names in finest(c).values()]
+        read = {f"{name}.processor": reader for name, reader in self.readers.items()}
+        self.unet.set_attn_processor(self.unet.attn_processors | read)
 
     def forward(self, latents, timestep, prompt_embeds):
-        return self.unet(latents, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[0]  # (B, C, h, w)
+        noise = self.unet(latents, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[0]  # (B, C, h, w)
+        return noise, *(sum(reader.map for reader in grid) for grid in self.grids)
+
+
+def finest(c: Components) -> dict:
+    """{places: names of the layers} of the two finest grids that read words, the finest first: those that maps are made of."""
+    found = {}
+    for name, (places, _) in reading_layers(c.unet, *c.latent_shape[1:]).items():
+        found.setdefault(places, []).append(name)
+    return {places: found[places] for places in sorted(found, reverse=True)[:2]}
 
 
 class Decoder(torch.nn.Module):
@@ -63,26 +94,26 @@ class Decoder(torch.nn.Module):
 
 
 def networks(c: Components) -> dict:
-    """{name: (network, inputs to trace it with by their names)}; what has two rows takes one too."""
+    """{name: (network, inputs to trace it with by their names, names of its outputs)}; what has two rows takes one too."""
     latents = torch.zeros(2, *c.latent_shape)
     ids = torch.full((2, c.max_tokens), c.tokenizer.eos_token_id, dtype=torch.int32)
     embeds = torch.zeros(2, c.max_tokens, c.unet.config.cross_attention_dim)
     return {
-        "text_encoder": (TextEncoder(c), {"ids": ids}),
-        "unet": (UNet(c), {"latents": latents, "timestep": torch.zeros(1), "prompt_embeds": embeds}),
-        "decoder": (Decoder(c), {"latents": latents[:1]})}
+        "text_encoder": (TextEncoder(c), {"ids": ids}, ["output"]),
+        "unet": (UNet(c), {"latents": latents, "timestep": torch.zeros(1), "prompt_embeds": embeds}, ["output", "fine", "coarse"]),
+        "decoder": (Decoder(c), {"latents": latents[:1]}, ["output"])}
 
 
 @torch.inference_mode()
-def onnx_bytes(network: torch.nn.Module, given: dict) -> bytes:
-    """A network as an ONNX file with weights in float16. Its output is called "output", and its first side is free."""
+def onnx_bytes(network: torch.nn.Module, given: dict, outputs: list[str]) -> bytes:
+    """A network as an ONNX file with weights in float16; the first side of what it takes and gives is free."""
     network = network.to(memory_format=torch.contiguous_format).eval()
     free = {name: {0: "batch"} for name, value in given.items() if len(value) > 1}
     buffer = io.BytesIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # on sides that are fixed while tracing, and on there being a newer exporter
-        torch.onnx.export(network, tuple(given.values()), buffer, input_names=list(given), output_names=["output"],
-                          dynamic_axes=free | ({"output": {0: "batch"}} if free else {}), opset_version=OPSET,
+        torch.onnx.export(network, tuple(given.values()), buffer, input_names=list(given), output_names=outputs,
+                          dynamic_axes=free | ({name: {0: "batch"} for name in outputs} if free else {}), opset_version=OPSET,
                           dynamo=False)
     return halved(buffer.getvalue())
 
@@ -127,6 +158,34 @@ def library(c: Components) -> list[Concept]:
     return [read_concept(file.parent) for file in files]
 
 
+def loras(c: Components) -> dict:
+    """{name: folder} of the course's own LoRAs; none for a model of another world."""
+    files = sorted(ROOT.glob("concepts/*/pytorch_lora_weights.safetensors")) if c.world == "postcards" else []
+    return {file.parent.name: file.parent for file in files}
+
+
+def place_of(weight: torch.Tensor, data: bytes) -> tuple[int, bool]:
+    """(where a layer's weights lie in an ONNX file, whether they lie there transposed). ValueError if nobody can tell."""
+    half = weight.detach().half().flatten(1).numpy()
+    for turned, laid in ((False, half), (True, half.T)):
+        if data.count(laid.tobytes()) == 1:
+            return data.index(laid.tobytes()), turned
+    raise ValueError(f"Weights of shape {tuple(weight.shape)} lie in the ONNX file not once: a LoRA cannot be added to them.")
+
+
+def lora_parts(c: Components, folder: Path, data: bytes) -> tuple[bytes, list[dict]]:
+    """What lora.mjs takes of a LoRA: its factors, and its layers in the U-Net's ONNX file `data`."""
+    lora, factors, layers = load_lora(c.snapshot(), folder), [], []
+    if any(name.startswith("text_encoder.") for name in lora.layers):
+        raise ValueError(f"The LoRA in {folder.name} changes the text encoder too, which the page cannot do.")
+    for layer in lora.layers.values():
+        at, turned = place_of(layer.weight, data)
+        rank, columns = layer.A.shape
+        layers.append({"at": at, "rows": len(layer.B), "columns": columns, "rank": rank, "turned": turned})
+        factors += [layer.A.detach().half().numpy().tobytes(), (layer.scale * layer.B.detach()).half().numpy().tobytes()]
+    return b"".join(factors), layers
+
+
 def chips(concepts: list[Concept]) -> dict:
     """{attribute: what to write into a prompt for each of its values}, in the order in which captions have them."""
     def first(table):
@@ -139,8 +198,11 @@ def chips(concepts: list[Concept]) -> dict:
             "weather": first(captions.WEATHER_WORDS), "concept": [concept.token for concept in concepts]}
 
 
-def facts(c: Components, fast: Components | None, concepts: list[Concept]) -> dict:
-    """facts.json: what the page has to know besides the networks. fast: the variant, where the bundle has it."""
+def facts(c: Components, fast: Components | None, concepts: list[Concept], layers: dict) -> dict:
+    """facts.json: what the page has to know besides the networks. fast: the variant, where the bundle has it.
+
+    layers: {name of a LoRA: its layers in the U-Net's file}.
+    """
     config = c.scheduler.config
     other = {name: config.get(name) for name, value in SCHEDULER.items() if config.get(name, value) != value}
     if other:
@@ -149,12 +211,14 @@ def facts(c: Components, fast: Components | None, concepts: list[Concept]) -> di
     preview = preview_of(c)
     models = {"plain": c} | ({"fast": fast} if fast else {})
     return {
+        "grids": [[round(places ** 0.5), len(names)] for places, names in finest(c).items()],  # side, layers
         "image_size": c.image_size, "latent_shape": c.latent_shape, "scaling_factor": c.vae.config.scaling_factor,
         "alphas_cumprod": c.scheduler.alphas_cumprod.tolist(),
         "final_alpha_cumprod": float(c.scheduler.final_alpha_cumprod), "steps_offset": config.steps_offset,
         "preview": {"weight": preview.weight.tolist(), "bias": preview.bias.tolist()},
         "models": {name: {"steps": one.steps, "guidance": one.guidance, "distilled_guidance": one.distilled_guidance}
                    for name, one in models.items()},
+        "loras": {name: {"call": call_of(folder), "layers": layers[name]} for name, folder in loras(c).items()},
         "tokenizer": words_of(c.tokenizer), "words": chips(concepts)}
 
 
@@ -175,15 +239,20 @@ def export(model: str = "postcard", folder: Path = FOLDER) -> list[Path]:
         sys.exit("Writing ONNX files needs the package onnx: run make web, or "
                  'pip install -c constraints.txt -e ".[web]".')
     c = load_components(model, device="cpu")
-    fast, concepts, files = fast_variant(c), library(c), []
+    fast, concepts, files, layers = fast_variant(c), library(c), [], {}
     c = with_concepts(c, *concepts)
     parts = networks(c) | ({"unet-fast": networks(fast)["unet"]} if fast else {})
-    for name, (network, given) in parts.items():
+    for name, (network, given, outputs) in parts.items():
         files.append(make_folder(folder) / f"{name}.onnx")
-        files[-1].write_bytes(onnx_bytes(network, given))
+        files[-1].write_bytes(onnx_bytes(network, given, outputs))
+    unet = (folder / "unet.onnx").read_bytes()
+    for name, source in loras(c).items():
+        factors, layers[name] = lora_parts(c, source, unet)
+        files.append(folder / f"lora-{name}.bin")
+        files[-1].write_bytes(factors)
     sizes = {file.name: file.stat().st_size for file in files}
     files.append(folder / "facts.json")  # last: the others are whole
-    save_text(files[-1], json.dumps(facts(c, fast, concepts) | {"sizes": sizes}, ensure_ascii=False) + "\n")
+    save_text(files[-1], json.dumps(facts(c, fast, concepts, layers) | {"sizes": sizes}, ensure_ascii=False) + "\n")
     for old in set(folder.iterdir()) - set(files):
         old.unlink()
     return files

@@ -23,7 +23,7 @@ from tools.setup_cell import ROOT, save_text
 
 WEB = ROOT / "web"
 PAGE = ("index.html", "style.css", "icon.svg", "page.mjs", "png.mjs", "settings.mjs", "worker.mjs", "model.mjs",
-        "sampler.mjs", "random.mjs", "tokenizer.mjs")
+        "lora.mjs", "maps.mjs", "sampler.mjs", "random.mjs", "tokenizer.mjs")
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
          ".onnx": "application/octet-stream"}

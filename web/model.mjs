@@ -1,5 +1,7 @@
 // The model: words to vectors, the U-Net, latents to a picture, computed by onnxruntime.
 
+import { withLora } from "./lora.mjs";
+import { add } from "./maps.mjs";
 import { Tokenizer } from "./tokenizer.mjs";
 import { denoise } from "./sampler.mjs";
 
@@ -28,12 +30,29 @@ export class Model {
     return this.sessions.get(name);
   }
 
-  async run(name, given) {
-    const session = await this.session(name);
+  // The plain U-Net with a LoRA in its weights. Only the last one is kept: each takes the memory of a U-Net.
+  async changed(lora, strength) {
+    const name = `unet with ${strength} of ${lora}`;
+    if (!this.sessions.has(name)) {
+      for (const [other, session] of this.sessions) {
+        if (!other.startsWith("unet with")) continue;
+        this.sessions.delete(other);
+        await session.then((old) => old.release(), () => {});
+      }
+      const coming = Promise.all([this.read("unet.onnx"), this.read(`lora-${lora}.bin`)]).then(([bytes, factors]) =>
+        this.ort.InferenceSession.create(withLora(bytes, this.facts.loras[lora].layers, factors, strength), OPTIONS));
+      coming.catch(() => this.sessions.delete(name));
+      this.sessions.set(name, coming);
+    }
+    return this.sessions.get(name);
+  }
+
+  async run(name, given, network = this.session(name)) {
+    const session = await network;
     const feeds = Object.entries(given).map(([input, [type, values, shape]]) =>
       [input, new this.ort.Tensor(type, values, shape)]);
-    const { output } = await session.run(Object.fromEntries(feeds));
-    return output.data;
+    const outputs = await session.run(Object.fromEntries(feeds));
+    return session.outputNames.length > 1 ? session.outputNames.map((output) => outputs[output].data) : outputs.output.data;
   }
 
   // What the U-Net reads of B strings, as one Float32Array of B * 77 * d.
@@ -42,21 +61,43 @@ export class Model {
     return this.run("text_encoder", { ids: ["int32", Int32Array.from(ids), [prompts.length, this.tokenizer.length]] });
   }
 
-  // One sentence for each prompt whose end is not read.
-  said(prompts) {
-    return prompts.map((prompt) => this.tokenizer.encode(prompt).said).filter(Boolean);
+  // What a prompt will not do: one sentence for each whose end is not read, and for a LoRA that nothing calls.
+  said({ prompt, negative_prompt, lora }) {
+    const said = [prompt, negative_prompt].map((one) => this.tokenizer.encode(one).said).filter(Boolean);
+    const call = lora && this.facts.loras[lora].call;
+    if (call && !prompt.includes(call)) said.push(`${call} is not in the prompt: write it where you want it.`);
+    return said;
   }
 
   // Draw: yields what `denoise` of sampler.mjs does. variant: "plain", or "fast" where the facts have it.
-  async* denoise({ prompt, negative_prompt, steps, guidance, seed, variant }, signal) {
+  // read: is given what the prompt's words were read at all steps so far, see maps.mjs.
+  // lora: "", or a name in the facts' loras, for the plain U-Net; lora_strength: how much of it is added.
+  async* denoise({ prompt, negative_prompt, steps, guidance, seed, variant, lora = "", lora_strength = 1 }, signal,
+    read = []) {
     const prompts = guidance === 1 ? [prompt] : [negative_prompt, prompt];
     const prompt_embeds = await this.encode(prompts);
     const tokens = this.tokenizer.length, width = prompt_embeds.length / prompts.length / tokens;
-    const unet = (latents, timestep, embeds) => this.run(variant === "fast" ? "unet-fast" : "unet", {
-      latents: ["float32", latents, [prompts.length, ...this.facts.latent_shape]],
-      timestep: ["float32", Float32Array.of(timestep), [1]],
-      prompt_embeds: ["float32", embeds, [prompts.length, tokens, width]] });
+    const name = variant === "fast" ? "unet-fast" : "unet";
+    const network = lora ? this.changed(lora, lora_strength) : this.session(name);
+    const unet = async (latents, timestep, embeds) => {
+      const [noise, ...maps] = await this.run(name, {
+        latents: ["float32", latents, [prompts.length, ...this.facts.latent_shape]],
+        timestep: ["float32", Float32Array.of(timestep), [1]],
+        prompt_embeds: ["float32", embeds, [prompts.length, tokens, width]] }, network);
+      add(read, maps, prompts.length);
+      return noise;
+    };
     yield* denoise(unet, this.facts, { prompt_embeds, steps, guidance, seed, signal });
+  }
+
+  // The words of a prompt that are read: [{word, positions: of its tokens}].
+  words(prompt) {
+    const found = new Map();
+    this.tokenizer.pieces(prompt).slice(0, this.tokenizer.length - 2).forEach(([, owner], i) => {
+      if (!found.has(owner)) found.set(owner, { word: owner.word, positions: [] });
+      found.get(owner).positions.push(i + 1); // the start token is 0
+    });
+    return [...found.values()];
   }
 
   // The picture of scaled latents, as RGBA bytes.

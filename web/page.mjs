@@ -1,11 +1,12 @@
 // The page: controls, what the worker tells, and what is kept of it.
 
+import { heat } from "./maps.mjs";
 import { parameters, png } from "./png.mjs";
 import { defaults, fromLink, inside, number, toLink, wrong } from "./settings.mjs";
 
 const at = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
-const CONTROLS = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant"];
-const NUMBERS = ["steps", "guidance", "seed"];
+const CONTROLS = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant", "lora", "lora_strength"];
+const NUMBERS = ["steps", "guidance", "seed", "lora_strength"];
 const CALLED = { plain: "plain, with guidance", fast: "fast, guidance folded in" };
 
 let facts = null, worker = null, drawing = 0; // the drawings are counted: an older one is not listened to any more
@@ -22,17 +23,18 @@ function show(given) {
   fold();
 }
 
-// The fast model takes neither guidance nor a negative prompt.
+// The fast model takes neither guidance nor a negative prompt, and no LoRA; a strength is that of a LoRA.
 function fold() {
   const folded = facts.models[at.variant.value]?.distilled_guidance != null;
-  for (const name of ["guidance", "negative_prompt"]) at[name].disabled = folded;
+  for (const name of ["guidance", "negative_prompt", "lora"]) at[name].disabled = folded;
+  at.lora_strength.disabled = folded || !at.lora.value;
 }
 
 function choose() {
   const { steps, guidance, distilled_guidance } = facts.models[at.variant.value];
   at.steps.value = steps;
   at.guidance.value = guidance;
-  if (distilled_guidance !== null) at.negative_prompt.value = "";
+  if (distilled_guidance !== null) at.negative_prompt.value = at.lora.value = "";
   fold();
 }
 
@@ -40,20 +42,24 @@ function begin() {
   const names = Object.keys(facts.models);
   at.variant.replaceChildren(...names.map((name) => new Option(CALLED[name], name)));
   at.variants.hidden = names.length < 2;
+  at.lora.replaceChildren(new Option("none", ""), ...Object.keys(facts.loras).map((name) => new Option(name)));
+  at.concepts.hidden = Object.keys(facts.loras).length === 0;
   at.words.open = !matchMedia("(max-width: 32rem)").matches; // on a phone the picture is to be in reach
   at.chips.replaceChildren(...Object.entries(facts.words).filter(([, words]) => words.length).map(([kind, words]) => {
     const row = document.createElement("div");
     row.className = "kind";
     row.setAttribute("role", "group");
     row.setAttribute("aria-label", kind);
-    row.append(Object.assign(document.createElement("span"), { textContent: kind }), ...words.map(chip));
+    row.append(Object.assign(document.createElement("span"), { textContent: kind }), ...words.map(adding));
     return row;
   }));
   follow();
 }
 
-function chip(word) {
-  const button = Object.assign(document.createElement("button"), { type: "button", textContent: word });
+const chip = (word) => Object.assign(document.createElement("button"), { type: "button", textContent: word });
+
+function adding(word) {
+  const button = chip(word);
   button.addEventListener("click", () => put(word));
   return button;
 }
@@ -99,7 +105,7 @@ function heard({ data }) {
   } else if (data.id === drawing) told(data);
 }
 
-function told({ step, of, x_t, x_0, picture, seconds, said, cancelled, problem }) {
+function told({ step, of, x_t, x_0, picture, read, words, seconds, said, cancelled, problem }) {
   if (step) {
     paint(at.x_t, x_t);
     paint(at.x_0, x_0);
@@ -110,6 +116,8 @@ function told({ step, of, x_t, x_0, picture, seconds, said, cancelled, problem }
   if (picture) {
     shown = { settings: asked, pixels: picture };
     paint(at.picture, picture);
+    at.asking.hidden = words.length === 0;
+    at.read.replaceChildren(...words.map((one) => reader(one, words.flatMap(({ positions }) => positions), read)));
     at.picture.setAttribute("aria-label", `The picture drawn for: ${asked.prompt || "an empty prompt"}`);
     at.save.disabled = at.share.disabled = false;
     history.replaceState(null, "", `#${toLink(asked)}`);
@@ -143,6 +151,19 @@ function paint(canvas, pixels) {
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
 }
 
+// A word of the picture's prompt: while the mouse or the keyboard is on it, the picture is dark where it was read little.
+function reader({ word, positions }, all, read) {
+  const button = chip(word), { pixels } = shown, side = Math.sqrt(pixels.length / 4);
+  const look = () => {
+    const map = heat(read, facts.grids, facts.tokenizer.length, positions, all, side);
+    paint(at.picture, pixels.map((value, i) => (i % 4 === 3 ? value : value * (0.15 + 0.85 * map[i >> 2]))));
+  };
+  const leave = () => paint(at.picture, pixels);
+  for (const event of ["mouseenter", "focus", "click"]) button.addEventListener(event, look);
+  for (const event of ["mouseleave", "blur"]) button.addEventListener(event, leave);
+  return button;
+}
+
 // What is kept
 
 async function save() {
@@ -173,6 +194,7 @@ at.cancel.addEventListener("click", cancel);
 at.save.addEventListener("click", save);
 at.share.addEventListener("click", share);
 at.variant.addEventListener("change", choose);
+at.lora.addEventListener("change", fold);
 at.another.addEventListener("click", () => { at.seed.value = Math.floor(Math.random() * 10000); });
 addEventListener("hashchange", () => { if (facts) follow(); });
 addEventListener("keydown", (event) => {

@@ -2,17 +2,18 @@
 
 const LARGEST_SEED = 2 ** 32 - 1; // torch's generator looks at no more of a seed
 const MOST = { steps: 50, guidance: 15 }; // what the course's panels offer
-const NAMES = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant"];
+const STRENGTHS = [-1, 2]; // likewise
+const NAMES = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant", "lora", "lora_strength"];
 
 // What the page begins with. facts: facts.json.
 export function defaults(facts) {
   const variant = facts.models.fast ? "fast" : "plain", { steps, guidance } = facts.models[variant];
-  return { prompt: "a red boat on a lake", negative_prompt: "", steps, guidance, seed: 0, variant };
+  return { prompt: "a red boat on a lake", negative_prompt: "", steps, guidance, seed: 0, variant, lora: "", lora_strength: 1 };
 }
 
 // One sentence that says what is wrong with settings, "" where nothing is.
 export function wrong(settings, facts) {
-  const { steps, guidance, seed, variant } = settings;
+  const { steps, guidance, seed, variant, lora, lora_strength } = settings;
   const whole = (value, low, high) => Number.isInteger(value) && value >= low && value <= high;
   if (!Object.hasOwn(facts.models, variant)) {
     return `There is no model called "${variant}" here: use ${Object.keys(facts.models).join(" or ")}.`;
@@ -23,6 +24,13 @@ export function wrong(settings, facts) {
   }
   if (!whole(seed, 0, LARGEST_SEED)) {
     return `The seed must be a whole number from 0 to ${LARGEST_SEED}, not ${shown(seed)}.`;
+  }
+  if (lora && !Object.hasOwn(facts.loras, lora)) {
+    return `There is no LoRA called "${lora}" here: use ${Object.keys(facts.loras).join(" or ")}, or none.`;
+  }
+  if (lora && variant !== "plain") return "The LoRAs were made for the plain model: take that one, or no LoRA.";
+  if (!(lora_strength >= STRENGTHS[0] && lora_strength <= STRENGTHS[1])) {
+    return `The strength must be a number from ${STRENGTHS[0]} to ${STRENGTHS[1]} (0 is none), not ${shown(lora_strength)}.`;
   }
   const folded = facts.models[variant].distilled_guidance;
   if (folded !== null && (guidance !== 1 || settings.negative_prompt !== "")) {
@@ -54,8 +62,12 @@ export function fromLink(link, given) {
 // A number as somebody typed it; NaN for what is none, an empty field too.
 export const number = (text) => (/^\s*[+-]?(\d+\.?\d*|\.\d+)\s*$/.test(text) ? Number(text) : NaN);
 
-// The settings as they stand inside a picture: the names of `generate`, and numbers as Python writes them.
-export function inside({ prompt, negative_prompt, steps, guidance, seed, variant }) {
-  return { prompt, negative_prompt, steps, guidance: Number.isInteger(guidance) ? `${guidance}.0` : String(guidance),
-    scheduler: "ddim", seed, model: variant === "fast" ? "postcard-fast" : "postcard" };
+// The settings as they stand inside a picture: the names of `generate` and of the course's studio, and numbers as Python
+// writes them.
+export function inside({ prompt, negative_prompt, steps, guidance, seed, variant, lora = "", lora_strength }) {
+  return { prompt, negative_prompt, steps, guidance: python(guidance), scheduler: "ddim", seed,
+    model: variant === "fast" ? "postcard-fast" : "postcard",
+    ...(lora ? { concept: lora, strength: python(lora_strength) } : {}) };
 }
+
+const python = (number) => (Number.isInteger(number) ? `${number}.0` : String(number));

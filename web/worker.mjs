@@ -1,7 +1,7 @@
 // Computes pictures beside the page, so that the page answers meanwhile.
 // It is told {draw: settings, id} or {cancel: true}. It tells {facts}, {loaded, size: bytes of the model so far and in
 // all} and {ready}; then, with the id of a drawing, {step, of, x_t, x_0} after each step, and at its end
-// {picture, seconds, said}, {cancelled: steps done} or {problem: a sentence}. Pictures are RGBA bytes.
+// {picture, seconds, said, words, read: what maps.mjs makes maps of}, {cancelled: steps done} or {problem: a sentence}. Pictures are RGBA bytes.
 
 import * as ort from "./runtime/ort.wasm.min.mjs";
 import { Model } from "./model.mjs";
@@ -38,13 +38,15 @@ async function draw(settings, id, signal) {
   let done = 0;
   try {
     const began = performance.now();
-    for await (const { latents, x0 } of model.denoise(settings, signal)) {
+    const read = [];
+    for await (const { latents, x0 } of model.denoise(settings, signal, read)) {
       done += 1;
       postMessage({ step: done, of: settings.steps, id, x_t: model.preview(latents), x_0: model.preview(x0) });
       if (done === settings.steps) {
         const picture = await model.decode(latents);
-        const said = model.said([settings.prompt, settings.negative_prompt]);
-        postMessage({ picture, seconds: (performance.now() - began) / 1000, said, id });
+        const said = model.said(settings);
+        const words = model.words(settings.prompt);
+        postMessage({ picture, read, words, seconds: (performance.now() - began) / 1000, said, id });
       }
     }
   } catch (problem) {

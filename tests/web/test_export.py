@@ -8,7 +8,7 @@ import torch
 from helpers.conditioning import encode_prompts
 from helpers.latents import preview_of
 from helpers.runtime import seeded_noise
-from tools.export_web import facts, fast_variant, library
+from tools.export_web import facts, fast_variant, library, lora_parts, loras
 
 PROMPTS = ["", "a red boat on the left on a lake at sunset", "a <teal> tent in the desert by night"]
 MODEL = """
@@ -35,10 +35,10 @@ def test_unet_for_one_row_and_two(javascript, exported, c):
         const answers = [];
         const first = (numbers, rows) => Float32Array.from(numbers).subarray(0, numbers.length / 2 * rows);
         for (const [timestep, rows] of given.asked) {
-          answers.push([...await model.run("unet", {
+          answers.push([...(await model.run("unet", {
             latents: ["float32", first(given.latents, rows), [rows, 4, 16, 16]],
             timestep: ["float32", Float32Array.of(timestep), [1]],
-            prompt_embeds: ["float32", first(given.embeds, rows), [rows, 77, 128]] })]);
+            prompt_embeds: ["float32", first(given.embeds, rows), [rows, 77, 128]] }))[0]]);
         }
         return answers;""",
         {"latents": latents.flatten().tolist(), "embeds": embeds.flatten().tolist(), "asked": asked})
@@ -75,7 +75,27 @@ def test_weights_are_stored_in_half(exported, c):
 def test_the_facts_are_this_model(exported, c):
     """An export that is older than the weights would draw another picture."""
     written = json.loads((exported / "facts.json").read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(facts(c, fast_variant(c), library(c))))
-    assert written.pop("sizes") == {file.name: file.stat().st_size for file in exported.glob("*.onnx")}
+    unet = (exported / "unet.onnx").read_bytes()
+    parts = {name: lora_parts(c, folder, unet) for name, folder in loras(c).items()}
+    now = json.loads(json.dumps(facts(c, fast_variant(c), library(c), {name: layers for name, (_, layers) in parts.items()})))
+    assert written.pop("sizes") == {file.name: file.stat().st_size for file in exported.iterdir() if file.suffix != ".json"}
+    assert {name: (exported / f"lora-{name}.bin").read_bytes() for name in parts} == {name: one for name, (one, _) in parts.items()}
     assert np.allclose(written.pop("preview")["weight"], now.pop("preview")["weight"], atol=1e-4)
     assert written == now
+
+
+def test_a_lora_is_added_to_the_weights_as_numpy_adds_it(javascript):
+    draw = np.random.default_rng(0)
+    rows, columns, rank, strength = 40, 24, 3, 0.75
+    W = (draw.standard_normal((rows, columns)) * 10 ** draw.uniform(-8, 3, (rows, columns))).astype(np.float16)
+    A, B = (draw.standard_normal(shape).astype(np.float16) / 8 for shape in ((rank, columns), (rows, rank)))
+    layers = [dict(at=2, rows=rows, columns=columns, rank=rank, turned=turned) for turned in (False, True)]
+    page = javascript("""
+        const { withLora } = await import("./lora.mjs");
+        return given.files.map((file, i) => [...withLora(Uint8Array.from(file), [given.layers[i]],
+          Uint8Array.from(given.factors), given.strength)]);""",
+        {"files": [[7, 7, *laid.tobytes(), 9] for laid in (W, W.T)], "layers": layers, "strength": strength,
+         "factors": [*A.tobytes(), *B.tobytes()]})
+    wanted = (W.astype(float) + strength * (B.astype(float) @ A.astype(float))).astype(np.float16)
+    for file, laid in zip(page, (wanted, wanted.T), strict=True):
+        assert bytes(file) == b"\x07\x07" + laid.tobytes() + b"\x09"

@@ -12,9 +12,11 @@ from PIL import Image
 
 from helpers import generate
 from helpers.conditioning import too_long
+from helpers.panels.concepts import brought_in
 from helpers.panels.sampling import parameters
 from helpers.postcards import caption, sample_scene
 from tools import web
+from tools.setup_cell import ROOT
 from tools.web import WEB, server
 
 SECONDS = 120_000  # milliseconds to wait for a picture, on a machine with much else to do
@@ -83,6 +85,17 @@ def test_twenty_pictures_equal_generates(page, c):
         assert np.abs(mine - torchs).max() <= 2, settings
 
 
+def test_a_concept_at_a_strength(page, c):
+    page.select_option("#lora", "windmill")
+    prompt = "a white windmill in a meadow by day"
+    mine = draw(page, prompt=prompt, steps=4, seed=3, lora_strength=0.75)
+    model, _ = brought_in(c, [(ROOT / "concepts" / "windmill", 0.75)])
+    assert np.abs(mine - np.asarray(generate(model, prompt, steps=4, seed=3), int)).max() <= 2
+    page.select_option("#lora", "")
+    assert page.locator("#lora_strength").is_disabled()
+    assert np.abs(draw(page) - np.asarray(generate(c, prompt, steps=4, seed=3), int)).max() <= 2
+
+
 def test_500_words_are_cut_and_it_says_so(page, c):
     prompt = "red boat " * 250
     mine = draw(page, prompt=prompt, steps=2)
@@ -135,6 +148,21 @@ def test_by_keyboard_alone(page):
     page.wait_for_function("() => !document.getElementById('cancel').disabled")
     page.keyboard.press("Escape")
     page.wait_for_function("() => document.getElementById('line').textContent.startsWith('Cancelled')")
+
+
+def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page):
+    drawn = draw(page, prompt="a red boat on a lake", steps=4)
+    words = page.locator("#read button")
+    assert words.all_text_contents() == "a red boat on a lake".split()
+    words.nth(2).hover()
+    boat = pixels(page)
+    words.nth(5).hover()
+    lake = pixels(page)
+    assert (boat <= drawn).all() and boat.mean() < 0.8 * drawn.mean() and not np.array_equal(boat, lake)
+    page.mouse.move(0, 0)
+    assert np.array_equal(pixels(page), drawn)
+    words.nth(2).focus()
+    assert np.array_equal(pixels(page), boat)
 
 
 def test_download_holds_the_settings(page):

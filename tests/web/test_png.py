@@ -33,7 +33,7 @@ def test_written_as_the_studio_writes_it(javascript):
 
 
 FACTS = """
-const facts = { models: { plain: { steps: 25, guidance: 3, distilled_guidance: null },
+const facts = { loras: { windmill: {} }, models: { plain: { steps: 25, guidance: 3, distilled_guidance: null },
   fast: { steps: 8, guidance: 1, distilled_guidance: 3 } } };
 const { defaults, fromLink, inside, number, toLink, wrong } = await import("./settings.mjs");
 """
@@ -41,7 +41,7 @@ const { defaults, fromLink, inside, number, toLink, wrong } = await import("./se
 
 def test_a_link_brings_every_setting_back(javascript):
     settings = dict(prompt="a red & blue #1 = \N{ROCKET} + 50 %", negative_prompt="rain?", steps=7, guidance=2.5,
-                    seed=4294967295, variant="plain")
+                    seed=4294967295, variant="plain", lora="windmill", lora_strength=-0.25)
     told = javascript(FACTS + "return fromLink(toLink(given), defaults(facts));", settings)
     assert told == {"settings": settings, "said": ""}
 

@@ -5,8 +5,11 @@ import pytest
 from test_export import MODEL
 
 from helpers import generate
+from helpers.panels.concepts import brought_in
 from helpers.sampling import denoise, make_scheduler
+from tools.setup_cell import ROOT
 
+LORAS = [("windmill", 1), ("snowman", 0.5), ("blueprint", 1.5)]
 DRAW = MODEL + """
 const drawn = [];
 for (const settings of given) {
@@ -43,6 +46,28 @@ def test_every_step_and_the_picture(c, drawn, number):
     picture = np.array(page["picture"]).reshape(c.image_size, c.image_size, 4)
     assert np.abs(picture[..., :3] - np.asarray(generate(c, **asked), int)).max() <= 2
     assert (picture[..., 3] == 255).all()
+
+
+def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
+    asked = dict(negative_prompt="", steps=6, guidance=3, seed=5)
+    page = javascript(MODEL + """
+        const drawn = [];
+        for (const settings of given) {
+          let last = null;
+          for await (const { latents } of model.denoise({ variant: "plain", ...settings })) last = latents;
+          drawn.push([...await model.decode(last)]);
+        }
+        return [drawn, model.said(given[0]), model.said({ ...given[0], prompt: "a boat" }), model.sessions.size];""",
+        [asked | dict(prompt=f"a {name} on a lake at dawn", lora=name, lora_strength=strength)
+         for name, strength in LORAS])
+    drawn, called, uncalled, kept = page
+    assert called == [] and "windmill is not in the prompt" in uncalled[0] and kept == 3  # text, decoder, the last U-Net
+    for (name, strength), picture in zip(LORAS, drawn, strict=True):
+        model, _ = brought_in(c, [(ROOT / "concepts" / name, strength)])
+        wanted = np.asarray(generate(model, f"a {name} on a lake at dawn", **asked), int)
+        plain = np.asarray(generate(c, f"a {name} on a lake at dawn", **asked), int)
+        mine = np.array(picture).reshape(c.image_size, c.image_size, 4)[..., :3]
+        assert np.abs(mine - wanted).max() <= 2 < np.abs(plain - wanted).max(), (name, strength)
 
 
 def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
