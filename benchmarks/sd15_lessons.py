@@ -227,7 +227,7 @@ loaded, 6.5 GB (measured once, with random weights of this size). Where that col
 operations at {calls} TFLOP/s, a sixth of the data sheet's figure, which is what others report a T4 to reach in this work. They
 leave out what is no network: figures, postcards drawn at 512 x 512, singular values; count half a minute to two minutes a lesson.
 
-**Not measured**: a T4, and the true weights.
+**Not measured**: a T4, and the real weights.
 
 {table}
 """
