@@ -74,7 +74,9 @@ def draw_walks(fig, left, top, width, height, world, background, truth, walk, ba
     ends = np.where(ends > 0, ends / ends.max(), np.nan)
     bars.stairs(ends, edges, orientation="horizontal", color=GUIDED, lw=1.2, baseline=None)
     bars.text(0.6, 0.94 * -SIDE, "ends", fontsize=7.5, color=FAINT, ha="center")
-    tidy(bars, xticks=(), yticks=()).set(xlim=(1.15, 0), ylim=(-SIDE, SIDE))
+    tidy(bars, xticks=(), yticks=(-1, 1)).set(xlim=(1.15, 0), ylim=(-SIDE, SIDE))
+    bars.set_yticks([-1, 1], ["\u22121", "+1"])
+    bars.tick_params(axis="y", pad=1)
     bars.spines[["left", "bottom"]].set_visible(False)
 
 
@@ -106,8 +108,11 @@ class Steps:
 
     def frame(self, n):
         """PNG bytes for n steps."""
-        fig = style.new_figure(2.75, dpi=style.PANEL_DPI)
-        draw_walks(fig, 0.3, 0.12, 6.6, 2.2, self.world, self.background, self.truth, self.walk(n, self.start), bar=1.8)
+        fig = style.new_figure(2.95, dpi=style.PANEL_DPI)
+        walk = self.walk(n, self.start)
+        gap, _ = self.gap_and_width(walk[1][-1])
+        write(fig, 0.3, 0.14, f"{n} step{'s' if n > 1 else ''}: {gap:.1%} of the ends in the gap (grey)")
+        draw_walks(fig, 0.3, 0.32, 6.6, 2.2, self.world, self.background, self.truth, walk, bar=1.8)
         return style.finish(fig, "The walks of n steps.").png
 
 
@@ -129,7 +134,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         draw_walks(fig, left, top, 1.36, 2.5, world, background, truth, walk)
         write(fig, left + 0.54, top - 0.3, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=10)
         write(fig, left + 0.54, top - 0.11, f"{share(gaps[n])} land in the gap", color=GUIDED, fontsize=8.5)
-    write(fig, 0.2, top + 1.25, "value", rotation=90, ha="center")
+    write(fig, 0.1, top + 1.25, "value", rotation=90, ha="center")
     style.leftwards(fig, 0.2)
     style.claim(fig, "One step lands on the mean of the data, where there are no data",
                 "Blue: exact paths and true density. Vermilion: the same starts, n steps of the exact "
@@ -161,7 +166,8 @@ def loss_floor(levels, floor, losses, training=None):
     for shade, height, (moment, values) in zip(shades, heights, losses.items()):
         ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
         ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
-    ax.text(0.99, 0.8, "grey: the oracle, the best possible", transform=ax.transAxes, ha="right", fontsize=8.5)
+    ax.text(0.99, 0.8, "grey: the oracle, the best possible on new points", transform=ax.transAxes, ha="right",
+            fontsize=8.5)
     if training is not None:
         ax.text(0.99, 0.72, "dotted: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=8.5)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)

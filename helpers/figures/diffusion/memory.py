@@ -107,10 +107,13 @@ class MemoryTable:
             self._heads(fig, 0.16)
             row = self._draw_row(fig, 0.35)
             dot, = self._memories(fig, 1.69, 1.05).plot([0], [1], "o", color=GUIDED, ms=6)
-            self.stage = style.Stage(fig, [*row, dot])
-        *row, dot = self.stage.moving
+            said = write(fig, LEFT + 5.5, 1.83, "", ha="right")
+            self.stage = style.Stage(fig, [*row, dot, said])
+        *row, dot, said = self.stage.moving
         self._fill_row(self.stage.fig, row, t)
-        dot.set_data([t], [self.answer(t)[3]])
+        at_work = self.answer(t)[3]
+        dot.set_data([t], [at_work])
+        said.set_text(f"t = {t}: {at_work:.1f} at work")
         return self.stage.png()
 
 

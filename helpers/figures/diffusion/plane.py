@@ -110,8 +110,8 @@ class ScoreFields:
             self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
         style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
-                    "Blue: density of the noisy data. Arrows: length clipped. Third row: distance of the two noises, "
-                    "0 (dark) to 1 or more (yellow), near noisy data (dots).")
+                    "Blue: density of the noisy data. Arrows: length clipped. Third row: distance between the "
+                    "two noises, 0 (dark) to 1 or more (yellow). Dots: noisy data. Pale: hardly any there.")
         return style.finish(
             fig,
             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
@@ -128,10 +128,12 @@ class ScoreFields:
                 write(fig, x, 0.15, text, fontweight="bold")
             artists = self._draw(fig, [(x, top) for x in lefts], size, t, dots=2.5)
             walk, = fig.axes[0].plot([], [], "-o", color=GUIDED, lw=1.8, ms=2.5)
-            self.stage = style.Stage(fig, [*artists, walk])
+            said = write(fig, lefts[0] + size, 0.15, "", ha="right")
+            self.stage = style.Stage(fig, [*artists, walk, said])
         true, learnt, error = self.fields(t)
-        first, true_arrows, second, learnt_arrows, error_map, cloud, walk = self.stage.moving
+        first, true_arrows, second, learnt_arrows, error_map, cloud, walk, said = self.stage.moving
         image = density_image(self.world, self.alphas_cumprod[t].item())
+        said.set_text(f"t = {t}: {self.turned(t):.0%} elsewhere")
         first.set_data(image)
         second.set_data(image)
         true_arrows.set_UVC(*arrow_parts(true, self.n))
@@ -185,16 +187,16 @@ def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns
         f"into {name}; lines show the paths of some points.", palette=64)
 
 
-def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
-    """The same starts (n, 2) followed without fresh noise (DDIM) and with it (DDPM). Returns a Picture."""
+def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
+    """Starts (n, 2) without fresh noise (DDIM), and n walks from the first with it (DDPM). Returns a Picture."""
     generator = torch.Generator().manual_seed(seed)
     fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
     image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
     for left, eta, text in ((0.6, 0.0, "without fresh noise (DDIM): one path from each start"),
-                            (4.9, 1.0, "with fresh noise (DDPM): a step, then a random kick")):
-        (ax, _), x = square(fig, left, top, size, image), start
+                            (4.9, 1.0, f"with fresh noise (DDPM): {len(start)} walks from one start")):
+        (ax, _), x = square(fig, left, top, size, image), start[:1].expand_as(start) if eta else start
         write(fig, left, top - 0.12, text, fontweight="bold")
-        ax.plot(*start.T.numpy(), "o", color=INK, ms=4)
+        ax.plot(*x.T.numpy(), "o", color=INK, ms=4)
         for t, t_next in zip(timesteps, [*timesteps[1:], None]):
             abar = alphas_cumprod[t]
             abar_next = torch.tensor(1.0) if t_next is None else alphas_cumprod[t_next]
@@ -205,14 +207,14 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=0):
                 ax.plot(*zip(b, c), color=INK, lw=0.7)
             x = after
         ax.plot(*x.T.numpy(), "o", color=GUIDED, ms=5)
-    style.claim(fig, "Without fresh noise a start has one end; with it, each walk ends somewhere else",
+    style.claim(fig, "Without fresh noise a start has one end; with it, one start has many",
                 f"Exact score, {len(timesteps)} steps. Black dots: start. Vermilion: the step towards the "
-                "guess. Black lines: the kicks.")
+                "guess. Black lines: the random kicks.")
     return style.finish(
         fig,
         "Two squares with the shape in blue. Left, smooth vermilion paths from black start dots to the "
-        "shape. Right, from the same starts, jagged paths of vermilion steps and black random kicks that "
-        "end elsewhere.", palette=64)
+        "shape. Right, from one of the starts, jagged paths of vermilion steps and black random kicks that "
+        "end in different places.", palette=64)
 
 
 def clouds(sets, title, alt, note=None, dots=None):
