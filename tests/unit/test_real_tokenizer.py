@@ -106,7 +106,7 @@ LONG = " ".join(["boat"] * 74)
 def test_the_inspector_shows_what_the_u_net_reads(c, monkeypatch, end, cut):
     """Also where the cut falls inside a word, and without a warning of its own: the cut is in the picture."""
     prompt, shown = f"{LONG} {end}", []
-    monkeypatch.setattr(figures, "ruler", lambda tokens, embeds, dpi: shown.append(embeds) or style.Picture(b"", ""))
+    monkeypatch.setattr(figures, "ruler", lambda tokens, embeds, empty, dpi: shown.append(embeds) or style.Picture(b"", ""))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         panel = panels.inspector_panel(c, prompt)
