@@ -90,7 +90,7 @@ $(VENV)-site/.ready: site/requirements.txt
 site: $(VENV)-site/.ready  ## build the lessons and pages as a site to read, site/build/html; ARGS=linkcheck
 	$(VENV)-site/bin/python -m tools.site $(ARGS)
 
-bench: $(READY)  ## measure speed and memory, write the README's table; ARGS="picture growth": only these
+bench: $(READY)  ## measure speed and memory, write the tables of it; ARGS="picture growth": only these
 	$(OFFLINE) $(PY) -m benchmarks $(ARGS)
 
 train: $(READY)  ## train the postcard model from nothing, for hours; goes on where it was stopped. ARGS: --preset gpu

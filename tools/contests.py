@@ -12,17 +12,16 @@ import json
 from random import Random
 
 import numpy as np
-from PIL import Image
 
 from helpers import generate, load_components
 from helpers.concepts import Concept, loaded, train_concept
 from helpers.files import write_atomic
 from helpers.lora import EVERYWHERE, add_lora, train_lora
 from helpers.postcards import full_caption, sample_scene
-from helpers.postcards.captions import read_caption
-from helpers.postcards.judge import compare, load_judge
+from helpers.postcards.judge import load_judge
 from helpers.postcards.lessons import concept_cards, trial_prompts
 from helpers.postcards.measures import load_measures
+from tools.draw_pictures import sheet
 from tools.make_concepts import LIBRARY
 
 FILE, VECTOR, FORGOTTEN = LIBRARY / "contests.json", LIBRARY / "vector.png", LIBRARY / "forgotten.png"
@@ -44,7 +43,7 @@ class Contest:
         self.cards, self.kept = concept_cards("windmill", CARDS), concept_cards(None, KEPT)
         self.prompts, rng = trial_prompts("windmill"), Random(5)
         self.ordinary = [full_caption(sample_scene(rng)) for _ in range(ORDINARY)]
-        self.before = generate(self.c, self.ordinary, seed=200, **QUICK)
+        self.before = self.draw()
 
     def windmills(self, model, word, file=None):
         """{what was counted of the prompts with this word}. file: where the pictures are kept."""
@@ -92,8 +91,7 @@ class Contest:
 
     def whole(self, drawn):
         """For each picture of the ordinary prompts, whether all that its prompt names is there."""
-        return [compare([reading], [read_caption(prompt)])["mean"].right == 1
-                for reading, prompt in zip(self.judge.read(drawn), self.ordinary, strict=True)]
+        return (self.judge.shares(drawn, self.ordinary) == 1).tolist()
 
     def show_forgotten(self, drawn):
         """FORGOTTEN: the first ROW ordinary prompts, above without a LoRA, below with it; keeps which they are."""
@@ -103,12 +101,7 @@ class Contest:
 
 def keep_sheet(file, rows):
     """Rows of pictures of one size as one PNG file, edge to edge; `helpers.figures.lora.pictures_in` cuts it again."""
-    size = rows[0][0].width
-    sheet = Image.new("RGB", (size * len(rows[0]), size * len(rows)))
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(picture, (x * size, y * size))
-    write_atomic(file, lambda path: sheet.save(path, "PNG", optimize=True))
+    write_atomic(file, lambda path: sheet(sum(rows, []), len(rows[0]), gap=0).save(path, "PNG", optimize=True))
 
 
 def main(arguments=None):

@@ -26,11 +26,11 @@ PROMPTS = ["a red boat on a lake below snowy mountains at sunset",
            "a black boat on the left on a lake at night with a crescent moon in the mist"]
 
 
-def sheet(images, columns):
-    """PIL images of one size, side by side on white, `columns` a row."""
-    side = images[0].width + GAP
+def sheet(images, columns, gap=GAP):
+    """PIL images of one size, side by side on white, `columns` a row, so many pixels apart."""
+    side = images[0].width + gap
     rows = -(-len(images) // columns)
-    page = Image.new("RGB", (columns * side - GAP, rows * side - GAP), "white")
+    page = Image.new("RGB", (columns * side - gap, rows * side - gap), "white")
     for i, image in enumerate(images):
         page.paste(image, (i % columns * side, i // columns * side))
     return page

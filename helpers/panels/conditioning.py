@@ -1,6 +1,7 @@
 """The panels of lesson 03. Cheap frames are drawn when asked, pictures that a model drew wait ready."""
 import html
 import io
+from functools import cache
 
 import ipywidgets as widgets
 import numpy as np
@@ -98,16 +99,16 @@ def places_panel(image, points, attention, tokens, timesteps):
         raise ValueError(f"{len(timesteps)} timesteps are given for {attention.steps} recorded calls: give one a call, in order.")
     heads, end = maps_of_heads.shape[0], next(place for place, one in enumerate(tokens) if one.kind == "end")
 
-    def budget(layer, step):
-        spent = attention.spent(layer, step)                                    # (77,), adds up to 1
-        return spent[0], spent[1], spent[2:end].sum(), spent[end:].sum()
+    @cache                                                                      # a layer, head or top share changes none
+    def budgets(step):
+        spent = {short: attention.spent(name, step) for short, name in names.items()}     # (77,) each, adds up to 1
+        return {short: (one[0], one[1], one[2:end].sum(), one[end:].sum()) for short, one in spent.items()}
 
     def frame(layer, head, t, top):
         step = list(timesteps).index(t)
-        budgets = {short: budget(name, step) for short, name in names.items()}
         probabilities = attention.probabilities(names[layer], step)             # (heads, h, w, T)
         shown = probabilities.mean(0) if head == "mean" else probabilities[head]
-        return maps.dot_grid(image, points, shown, tokens, budgets, f"{layer}, head {head}, t = {t}, "
+        return maps.dot_grid(image, points, shown, tokens, budgets(step), f"{layer}, head {head}, t = {t}, "
                              f"top {top} %", top / 100, style.PANEL_DPI).png
 
     controls = {"layer": menu("layer", names, list(names)[-1]),
