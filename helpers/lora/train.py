@@ -42,8 +42,8 @@ def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, ba
 
     c: Components. lora: from `add_lora`. images: PIL, c.image_size square, turned `upright`. prompts: one string an image.
     keep: (images, prompts) of ordinary pictures that the model is to draw as before (Ruiz et al. 2023). Three
-        of eight pictures in a batch are these, one of them with an empty prompt, as guidance has it; on them
-        the U-Net is to answer as it does without the LoRA, whatever the noise was.
+        of eight pictures in a batch are these, the last of them with an empty prompt, as guidance has it (one
+        alone at every third step); on them the U-Net is to answer as it does without the LoRA, whatever the noise.
     masks: (H, W) arrays of bool, one an image: where in it the thing is. An error there counts more,
         see `place_weights`.
     steps, batch: how often, and how many pictures a time. lr: the rate of AdamW, reached after a few steps,
@@ -72,6 +72,9 @@ def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, ba
     images, prompts = inputs.pictures(images, "images"), inputs.texts(prompts, "prompts")
     kept, said = ([], []) if keep is None else _pair(keep, "keep", "(images, prompts)")
     kept, said = inputs.pictures(kept, "images to keep"), inputs.texts(said, "prompts to keep")
+    if kept and batch < 3:
+        raise ValueError(f"A batch of {batch} has no room for pictures to keep, which are three of eight: give "
+                         "batch at least 3, or keep=None.")
     lesson = _Lesson(c, images, prompts, kept, said, masks, (low, high))
     return _steps(lesson, lora, steps, batch, lr, seeded_generator(seed))
 
@@ -167,13 +170,21 @@ def _steps(lesson, lora, steps, batch, lr, generator):
         new, kept = lesson.rows(batch, generator)
         with torch.enable_grad():
             if len(kept):
-                words = torch.cat([kept[:-1], torch.tensor([-1])])  # the last with the empty prompt
-                loss = joint_loss(teacher, lesson.batch(new, new, generator), lesson.batch(kept, words, generator))
+                loss = joint_loss(teacher, lesson.batch(new, new, generator),
+                                  lesson.batch(kept, _words(kept, step), generator))
             else:
                 loss = noise_loss(*lesson.batch(new, new, generator))
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
         descend(loss, optimizer, scaler, schedule)
         yield Progress(step, steps, _measure(watched) if step % EVERY == 0 or step == steps else math.nan)
+
+
+def _words(kept, step):
+    """Whose prompts stand beside the kept pictures of a step: their own, but the last one's is empty (row -1).
+    One alone has its own at two steps of three."""
+    if len(kept) == 1 and step % 3:
+        return kept
+    return torch.cat([kept[:-1], torch.tensor([-1])])
 
 
 def _rate(step, steps):

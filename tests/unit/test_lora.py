@@ -408,6 +408,22 @@ def test_what_is_kept_is_answered_as_before(small):
     assert 0 < changes[1] < 0.7 * changes[0]
 
 
+@pytest.mark.parametrize("batch, own", [(3, [1, 1, 0, 1]), (5, [1, 1, 0, 1]), (6, [1, 1, 1, 1]), (8, [2, 2, 2, 2])])
+def test_a_small_batch_keeps_more_than_the_empty_prompt(small, batch, own):
+    """own: at each step, beside how many of the kept pictures their own prompt stands; the last of several has the empty one."""
+    (new, old), asked = pictures(small), []
+    words = encode_prompts(small, ["a blue house", ""])
+    hook = small.unet.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs["encoder_hidden_states"]), with_kwargs=True)
+    try:
+        with add_lora(small.unet, rank=1) as lora:
+            list(train_lora(small, lora, [new], ["a red boat"], ([old], ["a blue house"]), steps=4, batch=batch))
+    finally:
+        hook.remove()
+    steps = [one for one in asked if len(one) == batch]
+    assert [sum(torch.equal(row, words[0]) for row in one) for one in steps] == own
+    assert [sum(torch.equal(row, words[1]) for row in one) for one in steps] == [max(batch * 3 // 8 - n, 0) for n in own]
+
+
 def test_one_batch_of_both_costs_what_two_would(small):
     """The joint loss is the error on what is new, and KEEP times the change on what is kept."""
     images, embeds = torch.cat([encode_image(small, one) for one in pictures(small)]).clone(), encode_prompts(small, ["a boat", "a house"])
@@ -468,6 +484,7 @@ def test_it_learns_at_the_noise_levels_asked_for(small):
 @pytest.mark.parametrize("settings, said", [
     (dict(images=[]), "no picture to learn from"), (dict(prompts=["a boat"]), "2 pictures and 1 prompts"),
     (dict(keep=([Image.new("RGB", (8, 8))], [])), "keep: 1 pictures and 0 prompts"), (dict(steps=0), "steps must lie"),
+    (dict(keep=([Image.new("RGB", (128, 128))], ["a boat"]), batch=2), "A batch of 2 has no room for pictures to keep"),
     (dict(batch=0), "batch must lie"), (dict(lr=5), "lr must be a number between 0 and 1"),
     (dict(masks=[np.zeros((128, 128), bool)]), "masks must be 2 arrays"), (dict(masks=[np.zeros((8, 8), bool)] * 2), "bool, 128 x 128"),
     (dict(masks=[np.zeros((128, 128))] * 2), "masks must be 2 arrays of bool"),
