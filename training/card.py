@@ -29,8 +29,9 @@ def fidelity_table(figures):
     def cell(part, key):
         return named_right(figures, part, key)
 
-    return table(["what the prompt names", *PROMPTS.values()],
-                 [[text, *(cell(part, key) for part in PROMPTS)] for key, text in (ATTRIBUTES | SUMS).items()])
+    columns = PROMPTS | {"rendered": "held-out pairs, rendered"}
+    return table(["what the prompt names", *columns.values()],
+                 [[text, *(cell(part, key) for part in columns)] for key, text in (ATTRIBUTES | SUMS).items()])
 
 
 def judge_table(figures):
@@ -118,6 +119,10 @@ By `python -m training.evaluate`, on scenes that no part of the training has see
 {guidance}. Does a picture show what its prompt names? The judge reads it; what was named counts, and only that.
 
 {fidelity_table(figures)}
+
+The last column is the control for the held-out pairs: the same scenes, rendered by the program, so that what was asked
+for is certainly there. The judge's own training left these pairs out too. What it misses in renders is its error, and
+only what it misses beyond that in drawn pictures can be the model's.
 
 How far the judge can be trusted, and what the VAE leaves of a picture ({quality}):
 

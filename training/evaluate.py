@@ -115,9 +115,16 @@ def draw(c, prompts, chosen, name):
 
 
 def scores_of(c, judge, chosen, name, scenes):
+    prompts = prompts_of(name, scenes, chosen)
+    return as_figures(judge.agreement(draw(c, prompts, chosen, name), prompts))
+
+
+def prompts_of(name, scenes, chosen):
     rng = Random(SETS[name] + chosen.seed)
-    prompts = [caption(scene, rng) for scene in scenes]
-    scores = judge.agreement(draw(c, prompts, chosen, name), prompts)
+    return [caption(scene, rng) for scene in scenes]
+
+
+def as_figures(scores):
     return {key: dict(right=score.right, n=score.n) for key, score in scores.items() if score.n}
 
 
@@ -128,8 +135,20 @@ def measure_fidelity(c, judge, chosen):
 
 def measure_heldout(c, judge, chosen):
     """The same where the first subject is a pair of colour and kind that no training picture held."""
-    scenes = fresh_scenes("heldout", max(1, chosen.captions // 2), split="heldout")
-    return scores_of(c, judge, chosen, "heldout", scenes)
+    return scores_of(c, judge, chosen, "heldout", heldout_scenes(chosen))
+
+
+def heldout_scenes(chosen):
+    return fresh_scenes("heldout", max(1, chosen.captions // 2), split="heldout")
+
+
+def measure_rendered(c, judge, chosen):
+    """The control of `measure_heldout`: the same scenes and prompts, but pictures that show them for certain.
+
+    What the judge misses here is its own error: it was trained without these pairs too.
+    """
+    scenes = heldout_scenes(chosen)
+    return as_figures(judge.agreement(list(renders_of(scenes)), prompts_of("heldout", scenes, chosen)))
 
 
 def measure_binding(c, judge, chosen):
@@ -181,7 +200,7 @@ def measure_attention(c, judge, chosen):
 
 
 PARTS = {"judge": measure_judge, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
-         "binding": measure_binding, "edges": measure_edges, "speed": measure_speed, "attention": measure_attention}
+         "rendered": measure_rendered, "binding": measure_binding, "edges": measure_edges, "speed": measure_speed, "attention": measure_attention}
 OF_VARIANTS = {name: PARTS[name] for name in ("fidelity", "heldout", "binding", "edges", "attention")} | {"beside": measure_beside}
 
 

@@ -142,6 +142,8 @@ def test_every_floor_is_reached(measured):
         assert words[kind]["default"]["pointing"] > 2 * max(guesses)
     assert min(words["nouns"]["default"]["pointing"], words["subjects"]["default"]["pointing"]) >= 0.70
     assert measured["heldout"]["mean"]["n"] and measured["binding"]["binding"]["n"]       # reported
+    for key in attributes:                              # and beside the held-out pairs their control, on the same prompts
+        assert measured["rendered"][key]["n"] == measured["heldout"][key]["n"]
 
 
 def test_pictures_show_what_their_prompts_name(c):
