@@ -19,7 +19,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser web verify notebooks links handout collect site bench train concepts clean
+.PHONY: help env lab test test-shapes test-gpu test-colab test-newest test-hard test-browser web verify notebooks links handout slides collect site bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,11 +42,12 @@ test-shapes: $(READY)  ## run the lessons on a random model of Stable Diffusion 
 test-gpu: $(READY)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
 
-test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's Python and versions
+test-colab: RIVALS := -p tests.claims.claims
+test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's versions, and every control of their claims
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
 test-colab test-newest: test-%:
 	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) OMP_NUM_THREADS=1 \
-	$(PY) -m pytest $(WORKERS) $(NBVAL) --nbval-kernel-name course $(LONGEST_FIRST) tests/versions $(ARGS)
+	$(PY) -m pytest $(WORKERS) $(NBVAL) --nbval-kernel-name course $(RIVALS) $(LONGEST_FIRST) tests/versions $(ARGS)
 
 $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.txt
 	@$(PY) tests/versions/environment.py $* $(VENV)-$*
@@ -79,6 +80,9 @@ links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] chang
 handout: $(READY)  ## write handout/: the notebooks without worked solutions; handout_key.md has these
 	$(PY) -m tools.handout
 
+slides: $(READY)  ## write slides/: the core path of each lesson, to show in class; ARGS=FOLDER: where reveal.js lies
+	$(PY) -m tools.slides $(ARGS)
+
 collect: $(READY)  ## turn what a class handed in into a table and a page: FOLDER=path
 	$(PY) -m tools.collect $(FOLDER)
 
@@ -100,5 +104,5 @@ concepts: $(READY)  ## train the concept library anew, some minutes; ARGS="teal 
 	$(OFFLINE) $(PY) -m tools.make_concepts $(ARGS)
 
 clean:  ## remove the environment and caches (training runs stay)
-	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest $(VENV)-site site/build web/node_modules web/model web/dist build dist *.egg-info .pytest_cache
+	rm -rf $(VENV) $(VENV)-colab $(VENV)-newest $(VENV)-site site/build slides web/node_modules web/model web/dist build dist *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,8 +24,7 @@ LESSONS = [f"notebooks/{name}.ipynb" for name in ("05_concepts", "04_unet_sampli
                                                   "03_clip_conditioning")]
 OTHERS = ["tests/claims", "tests/notebooks", "tests/faults", "tests/unit"]
 WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
-STRICT = ["--nbval", "--nbval-cell-timeout", "900", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg", "--nbval-current-env",
-          "-p", "tests.claims.claims"]
+STRICT = ["--nbval", "--nbval-cell-timeout", "900", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg", "--nbval-current-env"]
 
 
 def python_in(folder: Path) -> Path:

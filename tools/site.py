@@ -84,6 +84,16 @@ def lay_out(folder, repository, draws=DRAWS):
             shutil.copy(file, goal)
 
 
+def put_page(draws, goal):
+    """Copy the page that draws into the built site; the name of the course leads from there to the front."""
+    shutil.copytree(draws, goal)
+    front = goal / "index.html"
+    text, found = re.subn("(<cite>.*?</cite>)", r'<a href="../index.html">\1</a>', front.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if found != 1:
+        raise ValueError(f"{draws / 'index.html'} names the course {found} times, not once: the page would lead nowhere")
+    front.write_text(text, encoding="utf-8")
+
+
 def build(builder="html", folder=ROOT / "site" / "build"):
     """Let Sphinx build the site there, with one of its builders. Returns its exit status: 0 only without a single warning."""
     from sphinx.cmd.build import main as sphinx
@@ -95,7 +105,7 @@ def build(builder="html", folder=ROOT / "site" / "build"):
     options = ["-q", "-W", "--keep-going", "-b", builder, "-d", str(folder / "doctrees")]
     failed = sphinx([*options, str(sources), str(folder / builder)])
     if builder == "html" and DRAWS.is_dir():
-        shutil.copytree(DRAWS, folder / builder / "draw")
+        put_page(DRAWS, folder / builder / "draw")
     return failed
 
 

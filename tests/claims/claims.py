@@ -12,8 +12,8 @@ writes on no tensor; a function of the lesson goes on seeing the lesson's names.
 failed when one turn does.
 
 This file is also a plugin of pytest: with `-p tests.claims.claims`, wherever nbval has run a cell that claims
-something, its rivals are tried in the same kernel, of whichever environment. So the lessons run once for both. `make test`
-does that.
+something, its rivals are tried in the same kernel. So the lessons run once for both. `make test-colab` does that, on the
+versions with which the course is read; `make test` only holds claims and rivals together.
 """
 
 import ast

@@ -76,6 +76,13 @@ def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
     assert parts == ["site", "test", "test-shapes", "test-colab", "test-newest"]
 
 
+def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
+    assert "test-colab" in (ROOT / ".ci/run").read_text()
+    for target, tried in (("test-colab", True), ("test-newest", False)):
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert ("-p tests.claims.claims" in done.stdout) == tried and "--nbval-kernel-name course" in done.stdout
+
+
 def test_the_newest_versions_come_from_the_lines_of_environment_yml():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     first, *pip = environment.asked("newest")

@@ -1,8 +1,11 @@
 """What `make site` lays out for Sphinx (the building itself is run by CI): every page, and no word or picture lost."""
 import json
 import re
+import shutil
 
-from tools.site import BADGE, LINK, ROOT, TO_THE_PAGE, alt_texts, lay_out
+import pytest
+
+from tools.site import BADGE, LINK, ROOT, TO_THE_PAGE, alt_texts, lay_out, put_page
 
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -56,3 +59,16 @@ def test_the_front_leads_to_the_page_that_draws_where_there_is_one(tmp_path):
     assert TO_THE_PAGE[0] in (ROOT / "site" / "index.md").read_text(encoding="utf-8")
     assert TO_THE_PAGE[1] in (tmp_path / "with" / "index.md").read_text(encoding="utf-8")
     assert "draw/" not in (tmp_path / "without" / "index.md").read_text(encoding="utf-8")
+
+
+def test_the_page_that_draws_leads_back_to_the_course(tmp_path):
+    (tmp_path / "dist").mkdir()
+    shutil.copy(ROOT / "web" / "index.html", tmp_path / "dist")
+    put_page(tmp_path / "dist", tmp_path / "draw")
+    page, plain = ((folder / "index.html").read_text(encoding="utf-8") for folder in (tmp_path / "draw", ROOT / "web"))
+    assert page.count('<a href="../index.html">') == 1 and "href=\"../" not in plain
+    assert re.sub("<a href=.*?>|</a>", "", page) == re.sub("<a href=.*?>|</a>", "", plain)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "index.html").write_text("<p>Another page</p>")
+    with pytest.raises(ValueError, match="names the course 0 times"):
+        put_page(tmp_path / "other", tmp_path / "again")

@@ -1,0 +1,135 @@
+"""Slides for a class, from the lessons as they are saved: `make slides` calls this file.
+
+    python -m tools.slides          writes slides/01_diffusion_process.html and so on
+    python -m tools.slides FOLDER   the slides find reveal.js in FOLDER, beside them, and not on the network
+
+A lesson's core path becomes its slides, in its order: a title and a reason for each section, the formulas, the questions to be guessed
+first, the exercises, the facts of the real model, and every picture. What the lesson says around them stands in the
+speaker's notes (key S); the code stays in the notebook. nbconvert makes the page; reveal.js and MathJax come from the network when it is opened.
+"""
+
+import ast
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+import nbformat
+from nbconvert import SlidesExporter
+
+from helpers.files import make_folder
+from tools.setup_cell import ROOT, save_text
+
+PICTURES = ("image/png", "image/jpeg")
+FURTHER = "## Further: "
+HINTS = re.compile(r"<details>.*?</details>", re.DOTALL)
+BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)")
+WIDTH, HEIGHT = 1280, 800
+STYLE = """<style>
+.reveal h2 { font-size: 44px } .reveal p, .reveal li { font-size: 28px } .reveal .jp-Cell { padding: 0 } .reveal blockquote { width: 100% }
+.reveal img { width: 100%; max-width: none !important; max-height: 660px; object-fit: contain; margin: 0 }
+</style>
+"""
+
+
+def core(cells):
+    """The cells of a lesson without the parts that can be skipped."""
+    kept, skipping = [], False
+    for cell in cells:
+        if cell.cell_type == "markdown" and (heading := re.search(r"^## .*", cell.source, re.MULTILINE)):
+            before, rest = cell.source[:heading.start()], cell.source[heading.start():]
+            if not skipping and before.strip():
+                kept.append(nbformat.v4.new_markdown_cell(before))
+            skipping = rest.startswith(FURTHER)
+            cell = nbformat.v4.new_markdown_cell(rest)
+        if not skipping:
+            kept.append(cell)
+    return kept
+
+
+def options(source):
+    """What a cell offers to be guessed: the texts given to `predict`, or ()."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict":
+            return [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return []
+
+
+def slide(text, kind="slide"):
+    return nbformat.v4.new_markdown_cell(text, metadata={"slideshow": {"slide_type": kind}})
+
+
+def of_markdown(source):
+    """[cells] of a cell of prose: its headings, each with the two sentences after it, its formulas, questions, exercises
+    and boxes; all of it as notes."""
+    shown, plain = [], HINTS.sub("", BADGE.sub("", source))
+    titled = False  # whether the last paragraph was a heading
+    for paragraph in (one.strip() for one in re.split(r"\n\s*\n", plain) if one.strip()):
+        said, titled = titled, bool(re.match(r"#+ ", paragraph))
+        if titled:
+            shown.append(slide(re.sub(r"^#+", "##", paragraph)))
+        elif said and re.match(r"\w", paragraph):
+            shown[-1].source += "\n\n" + " ".join(re.split(r"(?<=[.?!])\s+", paragraph)[:2])
+        elif paragraph.startswith(("**Predict.", "**Exercise", "> **")):
+            shown.append(slide(paragraph, kind="subslide"))
+        elif paragraph.startswith("$$"):
+            shown.append(slide(paragraph, kind="subslide" if not shown else "-"))
+        elif shown and paragraph.startswith(("* ", "- ", "1. ", "|")):
+            shown.append(slide(paragraph, kind="-"))
+    notes = slide(plain.strip(), kind="notes") if plain.strip() else None
+    return shown + [notes] if notes and shown else [notes] if notes else []
+
+
+def of_code(cell):
+    """[cells] of a code cell: what it offers to be guessed, and each of its pictures."""
+    shown = []
+    if offered := options(cell.source):
+        shown.append(slide("\n".join(f"- {one}" for one in offered), kind="-"))
+    for output in cell.outputs:
+        for kind in PICTURES:
+            if data := output.get("data", {}).get(kind):
+                alt = escape(output.metadata.get(kind, {}).get("alt", ""))
+                shown.append(slide(f'<img alt="{alt}" src="data:{kind};base64,{"".join(data.split())}">', kind="subslide"))
+    return shown
+
+
+def slides(notebook):
+    """A notebook (nbformat 4) of slides from a lesson's. The given one stays as it is."""
+    made = []
+    for cell in core(notebook.cells):
+        made += of_markdown(cell.source) if cell.cell_type == "markdown" else of_code(cell)
+    made[0].source += "\n\n" + STYLE
+    return nbformat.v4.new_notebook(cells=made, metadata=notebook.metadata)
+
+
+def page(notebook, reveal=None):
+    """The slides of a lesson as one page of HTML. reveal: where reveal.js lies, as the page sees it; None: on the network."""
+    exporter = SlidesExporter(exclude_input_prompt=True, reveal_scroll=True)
+    exporter.reveal_width, exporter.reveal_height = str(WIDTH), str(HEIGHT)
+    if reveal:
+        exporter.reveal_url_prefix = reveal
+    return exporter.from_notebook_node(slides(notebook))[0]
+
+
+def write_slides(root: Path = ROOT, reveal=None) -> list[Path]:
+    """Write the slides of every lesson of the course; returns the files."""
+    files = []
+    for file in sorted(root.glob("notebooks/*.ipynb")):
+        notebook = nbformat.read(file, as_version=4)
+        files.append(make_folder(root / "slides") / f"{file.stem}.html")
+        save_text(files[-1], page(notebook, reveal))
+    return files
+
+
+def main(arguments=None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) > 1 or any(one.startswith("-") for one in given):
+        print(__doc__, file=sys.stderr)
+        return 2
+    files = write_slides(reveal=given[0] if given else None)
+    print(f"{len(files)} files of slides are in {files[0].parent}: open one in a browser; S shows the notes.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
