@@ -27,7 +27,7 @@ from helpers.panels import sampling as sampling_panels
 from helpers.pictures import variety
 from helpers.postcards import caption, full_caption, phrases, read_caption, render, sample_scene, Scene, Subject
 from helpers.postcards.judge import load_judge, truth
-from helpers.postcards.lessons import concept_cards, concept_prompts, concept_scene
+from helpers.postcards.lessons import concept_cards, concept_scene
 from helpers.postcards.measures import load_measures
 
 PROMPT = "a red boat on a lake"
@@ -296,7 +296,6 @@ cards("concept_cards n", (*NOT_WHOLE, 0, -1, 10**9), lambda w, bad: concept_card
 cards("concept_cards seed", (*NOT_WHOLE, -1), lambda w, bad: concept_cards("teal", 1, seed=bad))
 cards("concept_cards alike", NOT_FLAG, lambda w, bad: concept_cards("teal", 1, alike=bad))
 cards("concept_cards size", (*NOT_WHOLE, 8, 10**6), lambda w, bad: concept_cards("teal", 1, size=bad))
-cards("concept_prompts n", (*NOT_WHOLE, 0), lambda w, bad: concept_prompts("teal", bad))
 cards("concept_scene rng", NOT_RANDOM, lambda w, bad: concept_scene("teal", bad))
 
 # loading

@@ -61,13 +61,6 @@ def concept_cards(concept, n, seed=0, alike=True, size=128):
                                                           masks, scenes)))
 
 
-def concept_prompts(concept, n, seed=0):
-    """n captions of scenes with the concept in them, other ones than those of `concept_cards`."""
-    inputs.whole_number(n, "n", 1, 100_000), inputs.whole_number(seed, "seed", 0, 2**63 - 1), check_concept(concept)
-    rng = Random(f"prompts {concept} {seed}")
-    return [caption(concept_scene(concept, rng), rng) for _ in range(n)]
-
-
 def trial_prompts(concept):
     """The prompts that "teal" (20) or "windmill" (24) is tried on in lesson 05, with {} for the word that calls it."""
     check_word("concept", concept, tuple(TRIALS))

@@ -1,6 +1,7 @@
 """helpers.kernel: what the course changes for a whole kernel is what that file lists, and nothing where COURSE_PLAIN is set."""
 
 import ast
+import copy
 import functools
 import json
 import os
@@ -16,6 +17,8 @@ from helpers import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*kernel.ENVIRONMENT, *kernel.VERBOSITY}
+HANDED_ON = {name: value for name, value in os.environ.items()  # to every new Python, whatever tests have set since
+             if name not in OURS | {"COURSE_PLAIN", "PYTEST_CURRENT_TEST"}}
 # What a Python knows of itself, said as JSON. Libraries are asked only where they were imported.
 SAY = """
 def state():
@@ -38,14 +41,28 @@ PREPARE = "from helpers.kernel import prepare_kernel; prepare_kernel()"
 HEAVY = "import helpers.components, helpers.panels.base"  # those that import the libraries
 
 
-@functools.cache
 def told(*statements, **environment):
     """[state before the statements, state after] of a new Python whose environment holds nothing of ours but this."""
-    code = "\n".join([SAY, "before = state()", *statements, "import json; print(json.dumps([before, state()]))"])
-    env = {name: value for name, value in os.environ.items() if name not in OURS | {"COURSE_PLAIN"}} | environment
+    before, [after] = forks(statements, ((),), **environment)
+    return before, after
+
+
+@functools.cache
+def forks(statements, further, **environment):
+    """The same, but after the statements the Python parts into children, one for each of `further`, which go on with
+    statements of their own: (state before, [state after, one a child]). So the libraries are imported once for all."""
+    fork = ("import json, os, sys; print(json.dumps(before), flush=True)\n"
+            f"for one in {list(further)!r}:\n"
+            "    child = os.fork()\n"
+            "    if not child:\n"
+            "        exec('\\n'.join(one)); print(json.dumps(state()), flush=True); os._exit(0)\n"
+            "    assert os.waitpid(child, 0)[1] == 0, one")
+    code = "\n".join([SAY, "before = state()", *statements, fork])
+    env = HANDED_ON | environment
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    before, *after = (json.loads(line) for line in done.stdout.splitlines()[-1 - len(further):])
+    return before, after
 
 
 def changed(before, after):
@@ -54,7 +71,7 @@ def changed(before, after):
 
 
 def test_importing_helpers_changes_log_levels_and_nothing_else():
-    libraries, (before, after) = told(LIBRARIES)[1], told(EVERYTHING, "helpers.load_components('postcard')")
+    libraries, (before, after) = alone(), told(EVERYTHING, "helpers.load_components('postcard')")
     assert set(changed(before, after)) - set(changed(before, libraries)) <= set(kernel.VERBOSITY)
     assert all(after["environment"][name] == "error" for name in kernel.VERBOSITY)
     assert after["levels"] == {"transformers": 40, "diffusers": 40}
@@ -85,14 +102,28 @@ def test_what_the_reader_has_set_stays():
 def test_plain_leaves_everything_as_the_libraries_have_it():
     """Progress bars, echo and levels are those of the libraries, and nothing is set aside."""
     prepare = "from helpers.kernel import prepare_kernel; prepare_kernel(fresh=True)"
-    ours, theirs = told(prepare, HEAVY, LIBRARIES, COURSE_PLAIN="1")[1], told(LIBRARIES, COURSE_PLAIN="1")[1]
-    assert all(ours[what] == theirs[what] for what in ours if what != "filters")  # scipy, which helpers import, sets some
+    ours, theirs = told(prepare, HEAVY, LIBRARIES, COURSE_PLAIN="1")[1], alone()
+    theirs["environment"]["COURSE_PLAIN"] = "1"  # which no library knows
+    del ours["filters"], theirs["filters"]  # scipy, which helpers import, sets some
+    assert ours == theirs
 
 
-@pytest.mark.parametrize("order", [(LIBRARIES, HEAVY, PREPARE), (LIBRARIES, PREPARE, HEAVY), (HEAVY, PREPARE, LIBRARIES)])
+ORDERS = [(HEAVY, PREPARE), (PREPARE, HEAVY)]  # after the libraries
+
+
+def after_the_libraries():
+    """States of a Python with the libraries imported: nothing more, then each of ORDERS."""
+    return forks((LIBRARIES,), ((), *ORDERS))[1]
+
+
+def alone():
+    return copy.deepcopy(after_the_libraries()[0])
+
+
+@pytest.mark.parametrize("order", [*ORDERS, (HEAVY, PREPARE, LIBRARIES)])
 def test_the_order_of_imports_does_not_matter(order):
     """Helpers before or after the libraries, prepared between or after; prepared first: the test above."""
-    after = told(*order)[1]
+    after = after_the_libraries()[1 + ORDERS.index(order)] if order in ORDERS else told(*order)[1]
     assert after["levels"] == {"transformers": 40, "diffusers": 40} and after["echo"] is False
     assert after["bars"] == {"transformers": False, "diffusers": False} and after["frozen"] == 0
     assert {name: after["environment"][name] for name in OURS} == kernel.ENVIRONMENT | kernel.VERBOSITY
@@ -102,7 +133,7 @@ def test_the_environment_is_set_before_torch_is_there():
     """GNU OpenMP reads its variable once, when torch is imported: the setup cell comes before."""
     code = ("import os, sys; from helpers import ready; import helpers.kernel as kernel; kernel.settle = lambda: print("
             "'torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\nready.check_kernel()")
-    env = {name: value for name, value in os.environ.items() if name not in OURS | {"COURSE_PLAIN"}}
+    env = HANDED_ON
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "3000"], done.stderr
 
@@ -139,7 +170,7 @@ DROP = "del mine; gc.collect(); print(watch() is None, gc.get_freeze_count())"
 def run(*cells, **environment):
     """What each cell printed in a new kernel, as lists of words."""
     cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
-    env = {name: value for name, value in os.environ.items() if name not in OURS | {"COURSE_PLAIN"}} | environment
+    env = HANDED_ON | environment
     NotebookClient(nbformat.v4.new_notebook(cells=cells), kernel_name="python3").execute(env=env)
     return ["".join(output.get("text", "") for output in cell.outputs).split() for cell in cells]
 

@@ -3,10 +3,13 @@
 import io
 import random
 import re
+import statistics
 import threading
+import time
 from urllib.parse import urlencode
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -15,6 +18,7 @@ from helpers.conditioning import too_long
 from helpers.panels.concepts import brought_in
 from helpers.panels.sampling import parameters
 from helpers.postcards import caption, sample_scene
+from helpers.postcards.judge import load_judge
 from tools import web
 from tools.setup_cell import ROOT
 from tools.web import WEB, server
@@ -83,6 +87,55 @@ def test_twenty_pictures_equal_generates(page, c):
     for settings in asked_for():
         mine, torchs = draw(page, **settings), np.asarray(generate(c, **settings), int)
         assert np.abs(mine - torchs).max() <= 2, settings
+
+
+def test_the_judge_finds_as_much_in_the_pages_pictures(page, c):
+    """100 prompts, half as many steps as usual: what is named is there as often as in `generate`'s pictures."""
+    rng = random.Random(6)
+    prompts = [caption(sample_scene(rng), rng) for _ in range(100)]
+    mine = [Image.fromarray(draw(page, prompt=prompt, steps=12, seed=seed)) for seed, prompt in enumerate(prompts)]
+    torchs = [generate(c, prompt, steps=12, seed=seed) for seed, prompt in enumerate(prompts)]
+    judge = load_judge(c.path / "judge")
+    here, there = (judge.agreement(pictures, prompts)["mean"] for pictures in (mine, torchs))
+    wrong = judge.agreement(mine, prompts[1:] + prompts[:1])["mean"]  # the control: each beside another's prompt
+    print(f"named and there, of {here.n}: page {here.right:.1%}, generate {there.right:.1%}, another's prompt {wrong.right:.1%}")
+    assert here.n == there.n > 500 and abs(here.right - there.right) * here.n <= 3
+    assert wrong.right < here.right - 0.2
+
+
+def test_a_picture_takes_a_few_times_torchs_time(page, c):
+    """In turn, on the same machine; the ratio is of one thread each where OMP_NUM_THREADS=1, as in make test-browser."""
+    settings, page_s, torch_s = dict(prompt="a red boat on a lake", steps=8), [], []
+    for seed in range(5):
+        for took, one in ((page_s, lambda: draw(page, **settings, seed=seed)), (torch_s, lambda: generate(c, **settings, seed=seed))):
+            started = time.perf_counter()
+            one()
+            took.append(time.perf_counter() - started)
+    here, there = (statistics.median(took[1:]) for took in (page_s, torch_s))
+    print(f"{here:.2f} s in the page, {there:.2f} s in torch: {here / there:.1f} times")
+    assert here < 10 * there
+
+
+def held(browser):
+    """Megabytes that the browser's pages hold in memory."""
+    session = browser.new_browser_cdp_session()
+    processes = session.send("SystemInfo.getProcessInfo")["processInfo"]
+    session.detach()
+    return sum(psutil.Process(one["id"]).memory_info().rss for one in processes if one["type"] == "renderer") / 1e6
+
+
+def test_memory_is_steady_over_fifty_pictures(page, browser):
+    """The control: pictures that are kept, as a page that forgets nothing would, are seen by the same measure."""
+    for seed in range(10):
+        draw(page, steps=2, seed=seed)
+    before = held(browser)
+    for seed in range(50):
+        draw(page, prompt=f"a red boat on a lake, {seed}", steps=2, seed=seed)
+    after = held(browser)
+    page.evaluate("() => { window.kept = Array.from({ length: 50 }, () => new Uint8Array(3 * 2 ** 20).fill(1)); }")
+    leaked = held(browser)
+    print(f"{before:.0f} MB after 10 pictures, {after:.0f} MB after 60, {leaked:.0f} MB with 150 MB kept")
+    assert after - before < 60 < leaked - after
 
 
 def test_a_concept_at_a_strength(page, c):
@@ -227,6 +280,25 @@ def test_everything_has_a_name(page):
     kinds = "button|textbox|combobox|img|progressbar|group|region"
     assert [line for line in tree.splitlines() if re.match(rf'\s*- ({kinds})(?! ")', line)] == []
     assert tree.count("[level=1]") == 1 and page.get_attribute("html", "lang") == "en"
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_axe_finds_no_serious_fault(page, drawn):
+    """axe-core's rules for WCAG 2.2 A and AA; the control is a picture without words, which it has to find."""
+    axe = WEB / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.is_file():
+        pytest.fail("axe-core is missing: run npm ci in web/.")
+    if drawn:
+        draw(page, steps=2)
+    page.evaluate(axe.read_text(encoding="utf-8"))
+
+    def faults():
+        found = page.evaluate("async () => (await axe.run()).violations")
+        return {one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] in ("serious", "critical")}
+
+    assert faults() == {}
+    page.evaluate("() => document.querySelector('main').append(new Image())")
+    assert list(faults()) == ["image-alt"]
 
 
 def test_colours_are_read_well_in_light_and_dark():
