@@ -75,4 +75,4 @@ def test_a_scheduler_that_the_page_does_not_compute_is_refused():
     c = load_components("postcard", device="cpu")
     c.scheduler.register_to_config(prediction_type="v_prediction")
     with pytest.raises(ValueError, match="v_prediction.*sampler.mjs"):
-        export_web.facts(c, None, [])
+        export_web.facts(c, None, [], {})
