@@ -146,8 +146,9 @@ def _layer_of(make):
             made.A.copy_(A), made.B.copy_(B)
         with torch.enable_grad():  # whatever the answer has set
             y = made(x)
-        if not isinstance(y, torch.Tensor) or not y.requires_grad or not all(
-                one is not None and one.any() for one in torch.autograd.grad(y.square().sum(), (made.A, made.B), allow_unused=True)):
+            learns = isinstance(y, torch.Tensor) and y.requires_grad and all(
+                one is not None and one.any() for one in torch.autograd.grad(y.square().sum(), (made.A, made.B), allow_unused=True))
+        if not learns:
             raise Refused("no gradient reaches both matrices: compute with self.A and self.B themselves, neither detached nor copied")
         return y
     return layer
