@@ -111,8 +111,8 @@ def six_ways(layers):
     """Six usual ways to pool the maps of a word: {name: arguments of `heatmap`}, for the `layers` of a record."""
     layers = inputs.list_of(layers, "layers", "layers of a record, attention.layers", Layer, least=1)
     lowest, names = min(one.height for one in layers), [one.name for one in layers]
-    return {"against the others": {}, "nothing taken away": {"against": None},
-            "way up only": {"layers": [name for name in names if name.startswith("up_blocks")]},
+    return {"mean subtracted": {}, "nothing subtracted": {"against": None},
+            "up layers only": {"layers": [name for name in names if name.startswith("up_blocks")]},
             "coarsest layers": {"layers": [one.name for one in layers if one.height == lowest]},
             "last layer": {"layers": names[-1]}, "noisiest step": {"steps": 0}}
 

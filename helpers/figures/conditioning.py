@@ -4,6 +4,7 @@ import numpy as np
 from helpers.pictures import upright
 
 from . import style
+from .intervals import interval
 from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture
 from .style import tidy, write
 
@@ -22,7 +23,7 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
     count, left = len(vectors), 1.15
     wide = (style.WIDTH - left - 0.1) / count
     read, cut = tokens[:count], [one.text for one in tokens[count:]]
-    high = TITLE + 0.12 + 0.062 * max([4, *(len(one.text) for one in read)])    # room for upright pieces
+    high = TITLE + 0.12 + 0.07 * max([4, *(len(one.text) for one in read)])    # room for upright pieces
     fig = style.new_figure(high + 2.4 + NOTE, dpi=dpi)
     middles, colours = np.arange(count) + 0.43, [KINDS[one.kind] for one in read]
     stroke = 0.86 * wide * 72                                                   # of a bar, in points
@@ -31,7 +32,7 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
     ax.set(xlim=(0, count), ylim=(0, 1))
     for i, one in enumerate(read):
         if one.kind != "padding":
-            write(fig, left + middles[i] * wide, high - 0.05, one.text or one.kind, fontsize=6.5, rotation=90,
+            write(fig, left + middles[i] * wide, high - 0.05, one.text or one.kind, fontsize=7.5, rotation=90,
                   ha="center", va="bottom", color=PROMPT if one.kind == "piece" else INK)
     write(fig, 0.08, high + 0.1, "position")
     padding = sum(one.kind == "padding" for one in read)
@@ -39,8 +40,7 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
         write(fig, left + (count - padding / 2) * wide, high - 0.12, f"padding: {padding} positions", fontsize=8,
               ha="center", color=FAINT)
     if cut:
-        struck = "".join(f"{letter}\u0336" for letter in " ".join(cut)[:90])
-        write(fig, style.WIDTH - 0.1, high + 0.34, f"never read: {struck}", fontsize=8, ha="right",
+        write(fig, style.WIDTH - 0.1, high + 0.36, f"never read: {' '.join(cut)[:90]}", fontsize=8.5, ha="right",
               color=GUIDED)
     for row, (name, (values, control)) in enumerate(rows.items()):
         ax = place(fig, left, high + 0.55 + 0.92 * row, wide * count, 0.75)
@@ -105,7 +105,7 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
             ax.add_patch(style.matplotlib.patches.Rectangle(
                 (first - 0.5, first - 0.5), last - first + 1, last - first + 1, fill=False, ec=GUIDED,
                 lw=1.8))
-    ax = place(fig, left + 2 * n * cell + 0.85, top, 1.72, 1.5)
+    ax = place(fig, left + 2 * n * cell + 0.85, top, 1.72, 1.3)
     ax.plot(scales, losses, color=INK, lw=1.3)
     ax.plot(scale, contrast(cosines, scale), "o", color=GUIDED, ms=6)
     ax.axvline(learnt, color=NOISE, lw=0.8, ls=":")
@@ -113,10 +113,13 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
     tidy(ax, "scale = 1 / temperature", "loss", (1, 10, 100))
     ax.text(learnt * 0.9, max(losses), "learnt", fontsize=7.5, color=FAINT, ha="right", va="top")
     right = int((cosines.argmax(1) == np.arange(n)).sum())
-    write(fig, left + 2 * n * cell + 0.5, top + 2.2, f"right caption first: {right} of {n}", fontsize=8.5)
-    write(fig, left + 2 * n * cell + 0.5, top + 2.4, "vermilion boxes: the same words,", fontsize=8,
-          color=GUIDED)
-    write(fig, left + 2 * n * cell + 0.5, top + 2.55, "colours swapped", fontsize=8, color=GUIDED)
+    beside = left + 2 * n * cell + 0.5
+    write(fig, beside, top + 1.85, f"right caption first: {right} of {n}", fontsize=8.5)
+    for k, i in enumerate([i for both in brackets for i in both][:2]):          # the pair in question, large
+        show_picture(fig, images[i], beside + 0.99 * k, top + 2.0, 0.85, GUIDED)
+        write(fig, beside + 0.99 * k, top + 2.96, f"{i + 1}", fontsize=8, color=FAINT)
+    if brackets:
+        write(fig, beside, top + 3.12, "vermilion: colours swapped", fontsize=8, color=GUIDED)
     title = (f"{right} of {n} pictures find their own caption; the softmax says how sure they are" if scale == learnt else
              "The scale changes how sure the answer is, never which caption comes first")
     style.claim(fig, title, "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on. "
@@ -145,8 +148,8 @@ def contrast(cosines, scale):
 def subtraction(rows, note=None, dpi=style.DPI):
     """F13: differences of pictures and the words nearest to them. A Picture.
 
-    rows: of (first, second, word, other, {word: cosine}): two PIL images, the attribute of each, and the six
-    nearest words, best first.
+    rows: of (first, second, word, other, {word: cosine}): two PIL images, the attribute of each, and the nearest
+    words, best first, of which six are drawn.
     """
     size, high = 1.0, 1.2
     top = TITLE + 0.26
@@ -160,6 +163,7 @@ def subtraction(rows, note=None, dpi=style.DPI):
         for x, picture in ((0.1, first), (1.2, second), (2.3, np.abs(a - b))):
             show_picture(fig, picture, x, y, size)
         ax = place(fig, 4.6, y + 0.02, 3.6, size - 0.04)
+        near = dict(list(near.items())[:6])
         names, values = list(near), list(near.values())
         colours = [PROMPT if one in word.split() else PAD for one in names]
         ax.barh(range(len(near)), values, 0.7, color=colours)
@@ -173,13 +177,54 @@ def subtraction(rows, note=None, dpi=style.DPI):
             ax.text(value + 0.01, i, f"{value:.2f}", va="center", fontsize=7.5, color=FAINT)
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
-    first = sum(next(iter(near)) in word.split() for _, _, word, _, near in rows)
-    title = f"In {first} of {len(rows)} rows the word nearest to the difference is the changed one"
+    places = [next((k + 1 for k, name in enumerate(near) if name in word.split()), None) for _, _, word, _, near in rows]
+    title = f"By nearness to the difference, the changed word is number {', '.join(map(str, places))} of all words"
     if len(rows) == 1:
-        title = f"The word nearest to the difference is {'' if first else 'not '}the changed one"
+        title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
     style.claim(fig, title, note)
     return style.finish(fig, "Rows of two postcards that differ in one attribute, their difference, and the "
                              "words nearest to the difference of their vectors, the changed word green.", 256)
+
+
+def tallies(found, of, columns, title, note=None, dpi=style.DPI):
+    """How many pictures show what was asked for: a dot with its 95 % interval, and what chance gives. A Picture.
+
+    found: {case: {what: (count, by chance)}}, of `tally`, a row for each case. of: on how many pictures each was counted.
+    columns: which of what was counted to draw, side by side.
+    """
+    left, row, gap = 1.75, 0.27, 0.55
+    wide = (style.WIDTH - left - gap * len(columns)) / len(columns)
+    top, high = TITLE + 0.62, row * len(found)
+    fig = style.new_figure(top + high + 0.35 + NOTE, dpi=dpi)
+    key = place(fig, left, TITLE + 0.02, style.WIDTH - left, 0.2, bare=True)    # what the marks are, above the rows
+    key.set(xlim=(0, style.WIDTH - left), ylim=(-1, 1))
+    key.plot([0, 0.3], [0, 0], color=PROMPT, lw=2.2, clip_on=False)
+    key.plot(0.15, 0, "o", color=PROMPT, ms=7)
+    key.plot([2.6] * 2, [-0.6, 0.6], color=GUIDED, lw=2.4)
+    for x, said, colour in ((0.4, f"how many of {of}, with its 95 % interval", PROMPT), (2.7, "by chance", GUIDED)):
+        key.text(x, 0, said, fontsize=8, color=colour, va="center")
+    for k, what in enumerate(columns):
+        x = left + k * (wide + gap)
+        write(fig, x, TITLE + 0.44, what, fontweight="bold")
+        ax = place(fig, x, top, wide, high)
+        for i, (case, marks) in enumerate(found.items()):
+            count, chance = marks[what]
+            low, end = interval(count, of)
+            ax.plot([low * of, end * of], [i, i], color=PROMPT, lw=2.2, clip_on=False)
+            ax.plot(count, i, "o", color=PROMPT, ms=7, clip_on=False)
+            ax.plot([chance] * 2, [i - 0.3, i + 0.3], color=GUIDED, lw=2.4, clip_on=False)
+            write(fig, x + wide + 0.14, top + (i + 0.5) * row, f"{count}", fontsize=9)
+            if k == 0:
+                write(fig, left - 0.14, top + (i + 0.5) * row, case, ha="right", fontsize=8.5)
+        tidy(ax, yticks=(), xticks=(0, of // 2, of))
+        ax.spines["left"].set_visible(False)
+        ax.set(xlim=(0, of), ylim=(len(found) - 0.5, -0.5))
+        ax.grid(axis="x", color="#E5E5E5", lw=0.8)
+        ax.set_axisbelow(True)
+    style.claim(fig, title, note)
+    return style.finish(fig, f"{title} Of {of} pictures: " + "; ".join(
+        f"{case}: " + ", ".join(f"{what} ≈{marks[what][0]} (by chance ≈{marks[what][1]:.1f})" for what in columns)
+        for case, marks in found.items()) + ".", 128)
 
 
 def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):

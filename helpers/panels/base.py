@@ -27,10 +27,12 @@ class Still(widgets.VBox):
     """A box of widgets. A page without a kernel shows a picture of it as it stands, if there is one, and a sentence.
 
     A subclass says in `still` what that picture is, and holds its {name: widget} in `controls`, if it has any. speaks: whether
-    its line is written below the picture too, for a line that says what the picture does not.
+    its line is written below the picture too, for a line that says what the picture does not. paper_width: the most
+    pixels that picture is wide.
     """
 
     speaks = False
+    paper_width = PAPER_WIDTH
 
     _ipython_display_ = None        # ipywidgets 7 shows itself by this one, and a page would get no picture
 
@@ -50,17 +52,17 @@ class Still(widgets.VBox):
         data, still = {"text/plain": repr(self), WIDGET: view}, self.still()
         if still is None:
             return data
-        png, width = on_paper(still[0], repr(self), still[1] if self.speaks else "")
+        png, width = on_paper(still[0], repr(self), still[1] if self.speaks else "", self.paper_width)
         said = still[1] if still[1].endswith((".", "!", "?")) else f"{still[1]}."
         alt = f"A still of a panel. {said} {self.about()}".strip()
         return data | {"image/png": base64.b64encode(png).decode()}, {"image/png": {"alt": alt, "width": width}}
 
 
-def on_paper(png, caption, said=""):
+def on_paper(png, caption, said="", width=PAPER_WIDTH):
     """(PNG bytes, its width in CSS pixels) of a panel's picture for a page: small in bytes, with its line and a caption below."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    if picture.width > PAPER_WIDTH:
-        picture = picture.resize((PAPER_WIDTH, round(picture.height * PAPER_WIDTH / picture.width)), Image.Resampling.LANCZOS)
+    if picture.width > width:
+        picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     font = ImageFont.load_default(12)
     lines = [*textwrap.wrap(said, max(40, picture.width // 6)), caption]
     wide = max(picture.width, *(int(font.getlength(line)) + 8 for line in lines))

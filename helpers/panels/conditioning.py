@@ -18,6 +18,7 @@ from .base import FITTING, Panel, Still, buttons, menu, named, row, sentence, sl
 
 EXAMPLES = {"your own": None, "a rare word": "a red zebra beside a skateboard",
             "90 words": " ".join(["a red boat on a lake"] * 15), "empty": ""}
+MEAN = "mean of all words"
 SPACE = "\N{ZERO WIDTH SPACE}"
 BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two to four: where they lie in several pieces, "
           "the letter is shown with the number of the piece, such as 1/2 and 2/2.")
@@ -43,8 +44,10 @@ def inspector_panel(c, prompt, example="your own"):
         return sentence(", ".join(said) + (", ..." if len(pieces) > 24 else ""), f"({len(pieces)} pieces,",
                         f"{cut} of them never read)", BROKEN if any(one.broken for one in pieces) else "")
 
-    return Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, example)}, frame,
-                 readout, ahead=False)
+    panel = Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, example)}, frame, readout,
+                  ahead=False)
+    panel.paper_width = 864                                                     # so small a print is not made smaller
+    return panel
 
 
 def temperature_panel(cards, captions, cosines, learnt, brackets=()):
@@ -108,8 +111,9 @@ def places_panel(image, points, attention, tokens, timesteps):
         step = list(timesteps).index(t)
         probabilities = attention.probabilities(names[layer], step)             # (heads, h, w, T)
         shown = probabilities.mean(0) if head == "mean" else probabilities[head]
+        which = "mean over heads" if head == "mean" else f"head {head}"
         return maps.dot_grid(image, points, shown, tokens, budgets(step), f"{layer}, head {head}, t = {t}, "
-                             f"top {top} %", top / 100, style.PANEL_DPI).png
+                             f"top {top} %", top / 100, style.PANEL_DPI, f"What the cells read in {layer}, {which}").png
 
     controls = {"layer": menu("layer", names, list(names)[-1]),
                 "head": menu("head", ["mean", *range(heads)], "mean"),
@@ -135,7 +139,7 @@ def explorer_panel(image, attention, c, prompt):
 
     def frame(word, layer, step, against):
         heat = attention.heatmap(places[word], layers[layer], None if step == "all" else step, size,
-                                 against=pieces if against == "the other words" else None)
+                                 against=pieces if against == MEAN else None)
         return maps.explorer_frame(image, heat)
 
     def readout(word, layer, step, against):
@@ -148,7 +152,7 @@ def explorer_panel(image, attention, c, prompt):
     controls = {"word": buttons("", places, list(places)[min(3, len(places) - 1)]),
                 "layer": menu("layer", layers, "pooled"),
                 "step": slider("step", ["all", *range(attention.steps)], "all"),
-                "against": menu("against", ["the other words", "nothing"], "the other words")}
+                "against": menu("subtracted", [MEAN, "nothing"], MEAN)}
     panel = Panel(controls, frame, readout, ahead=False)
     panel.speaks = True
     return panel
@@ -228,11 +232,11 @@ def with_buttons(png, controls):
     """PNG bytes: a picture, and above it a row of buttons, those that are down dark. controls: {name: ToggleButton}."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     size = max(picture.width // 60, 8)
-    font, gap, boxes, x, y = ImageFont.load_default(size), size // 2, [], 0, 0
+    font, gap, boxes, x, y = ImageFont.load_default(size), size // 2, [], size // 2, 0
     for control in controls.values():
         wide = int(font.getlength(control.description.strip(SPACE))) + size
-        if x and x + wide > picture.width:
-            x, y = 0, y + 2 * size + gap
+        if x > gap and x + wide > picture.width - gap:
+            x, y = gap, y + 2 * size + gap
         boxes.append((x, y, x + wide, y + 2 * size))
         x += wide + gap
     page = Image.new("RGB", (picture.width, y + 3 * size + picture.height), "white")
@@ -247,7 +251,7 @@ def with_buttons(png, controls):
 
 
 def walk_panel(ways, shares):
-    """Pictures between two prompts. ways: {name: PIL images, one a share}. shares: 0..1."""
+    """Pictures between two prompts, side by side at one share. ways: {name: PIL images, one a share}. shares: 0..1."""
     inputs.table(ways, "ways", "{name: PIL pictures, one a share}")
     rounded = [round(inputs.number(share, "A share", "a number from 0 to 1", lambda share: 0 <= share <= 1), 2)
                for share in inputs.list_of(shares, "shares", "numbers from 0 to 1", object, least=1)]
@@ -255,11 +259,11 @@ def walk_panel(ways, shares):
         if len(inputs.pictures(drawn, f"ways[{name!r}]")) != len(rounded):
             raise ValueError(f"ways[{name!r}] holds {len(drawn)} pictures for {len(rounded)} shares: give one a share.")
 
-    def frame(way, share):
-        return style.encode(np.asarray(ways[way][rounded.index(share)].resize((384, 384), 0).convert("RGB")))
+    def frame(share):
+        return maps.side_by_side({name: drawn[rounded.index(share)] for name, drawn in ways.items()})
 
-    return Panel({"way": buttons("", ways, next(iter(ways))), "share": slider("share", rounded, rounded[0])},
-                 frame, lambda way, share: sentence(f"{way}: {share:.0%} of the way to the second prompt"))
+    return Panel({"share": slider("share", rounded, rounded[len(rounded) // 2])}, frame,
+                 lambda share: sentence(f"{' and '.join(ways)}: {share:.0%} of the way to the second prompt"))
 
 
 __all__ = ["MutingPanel", "explorer_panel", "inspector_panel", "places_panel", "short_name", "subtraction_panel",

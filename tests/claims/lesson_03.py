@@ -13,7 +13,7 @@ RIVALS = {
     'padding["sky and ground"][0] > 8 > 4 > padding["sky and ground"][1]': {
         "the padding of another prompt": "drawn = drawn | {'padding alone': drawn['padding alone'][1:] + drawn['padding alone'][:1]}",
         "the prompts in another order": "scenes = scenes[1:] + scenes[:1]"},
-    'shown_by["words alone"]["object"][0] > 8 > 6 > padding["object"][0]': {
+    'by_words["object"][0] > 8 > 6 > padding["object"][0]': {
         "the end token in the place of the words": "drawn = drawn | {'words alone': drawn['end token alone']}",
         "the words in the place of the padding": "drawn = drawn | {'padding alone': drawn['words alone']}"},
     "abs(by_hand - library) < 1e-4": {
@@ -52,13 +52,14 @@ RIVALS = {
         "one card": "scores = {'subjects': {name: one._replace(iou_error=0.5) for name, one in scores['subjects'].items()}}"},
     'six[0] is subjects["last layer"] is not at_best[0]': {
         "one map six times": "scores = {'subjects': scores['subjects'] | dict.fromkeys(ways, scores['subjects']['default'])}"},
-    'min(stay["object"][0], there["start + first word"]["object"][0]) > 13': {
+    "min(stay) > 13": {
         "pictures of other prompts": "muted = muted | {'start + first word': muted['nothing'][1:] + muted['nothing'][:1]}",
-        "the words after it muted too": "muted = muted | {'the noun': muted['noun + words after']}"},
-    'go["object"][0] <= 7 < 13 < go["sky and ground"][0]': {
+        "the words after it muted too": "muted = muted | {'the noun': muted['noun + words after']}",
+        "the noun muted with all after it": "muted = muted | {'all after only': muted['noun + all after']}"},
+    'left["noun + words after"] <= 8 < 13 < scenery': {
         "nothing muted": "muted = muted | {'noun + words after': muted['nothing']}",
         "end and padding muted too": "muted = muted | {'noun + words after': muted['noun + all after']}"},
-    'lost["object"][0] <= 4': {
+    'left["noun + all after"] <= 4': {
         "the noun alone": "muted = muted | {'noun + all after': muted['the noun']}",
         "all but the noun": "muted = muted | {'noun + all after': muted['all after only']}"},
     "ties == 100": {
@@ -72,8 +73,8 @@ RIVALS = {
         "whose colour is found as surely as which": "wins = easy",
         "a reader that errs on both": "easy = wins"},
     f"causal < {FP}": {"without the mask": "causal = seeing_all"},
-    'firsts >= 2 or towers.world != "postcards"': {
-        "the word of the other card": "firsts = sum(next(iter(near)) == other for _, _, _, other, near in rows)"},
+    'in_front >= 2 or towers.world != "postcards"': {
+        "the word of the other card": "in_front = sum(list(near).index(other) < 3 for _, _, _, other, near in rows)"},
     'shortest["straight"] < 0.98 * shortest["spherical"]': {
         "the arc on both paths": "shortest = dict.fromkeys(shortest, shortest['spherical'])"},
 }

@@ -50,7 +50,7 @@ def test_only_needed_cells_run_and_in_silence(tmp_path, capsys):
     lesson = Lesson(notebook(tmp_path, *TRY))
     made = list(lesson.panels())
     assert [maker for maker, _, _ in made] == [walk_panel] * 2 and capsys.readouterr().out == ""
-    assert [len(panel.frames) for _, panel, _ in made] == [6, 3] and "unused" not in lesson.names
+    assert [len(panel.frames) for _, panel, _ in made] == [3, 3] and "unused" not in lesson.names
 
 
 def test_names_are_bound_by_the_statements_they_need_once(tmp_path, capsys):
@@ -121,7 +121,7 @@ def test_the_whole_script_keeps_its_results_unless_it_is_a_try(tmp_path, capsys)
     assert "07 walk" in capsys.readouterr().out and not (tmp_path / "kept").exists()
     panels.main(asked)
     kept = json.loads((tmp_path / "kept" / "panels.json").read_text())
-    assert [row["frames"] for row in kept["rows"]] == ["6 ahead", "3 ahead"]
+    assert [row["frames"] for row in kept["rows"]] == ["3 ahead", "3 ahead"]
     assert len(kept["claims"]) == 1 and "computed ahead" in kept["claims"][0]["what"]
     assert {path.suffix for path in (tmp_path / "kept").iterdir()} == {".json", ".md", ".png"}
 

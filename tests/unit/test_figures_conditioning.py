@@ -7,6 +7,7 @@ from helpers.attention import Layer, MapScore, each_layer
 from helpers.conditioning import split_prompt
 from helpers.figures import attention as maps
 from helpers.figures import conditioning as figures
+from helpers.figures.attention.maps import corner
 from helpers.figures.attention.places import keep_top
 from helpers.figures.style import Picture
 from helpers.postcards import Scene, Subject, render
@@ -37,6 +38,22 @@ def test_subtraction_and_walk():
     good(figures.subtraction([(CARD.image, CARD.image, "red", "blue", near)] * 2, "a note"))
     good(figures.walk_strip([CARD.image] * 3, [CARD.image] * 3, [0, 0.5, 1],
                             {"straight": [1, 0.5, 1], "spherical": [1, 1, 1]}))
+
+
+def test_tallies_say_in_words_what_was_counted_and_what_chance_gives():
+    found = {"all": {"object": (12, 1.25), "colour": (12, 2.0)}, "none": {"object": (0, 1.0), "colour": (3, 2.0)}}
+    alt = good(figures.tallies(found, 12, ["object"], "It is there.")).alt
+    assert alt == "It is there. Of 12 pictures: all: object ≈12 (by chance ≈1.2); none: object ≈0 (by chance ≈1.0)."
+    assert figures.tallies(found, 12, ["object", "colour"], "t").png != figures.tallies(found, 12, ["object"], "t").png
+
+
+def test_a_map_is_drawn_where_its_object_and_its_peaks_are():
+    mask = np.zeros((128, 128), bool)
+    mask[100:120, 5:25] = True
+    (top, left), side = corner(mask, [(110, 10)])
+    assert top <= 100 and left <= 5 and top + side >= 120 and left + side >= 25 and side < 40
+    (top, left), side = corner(mask, [(2, 120)])                # a miss, far away: all but all of the picture
+    assert top <= 2 and left <= 5 and left + side > 120 and top + side >= 120 and side <= 128
 
 
 def test_maps_of_words():

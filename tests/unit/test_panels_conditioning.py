@@ -138,7 +138,9 @@ def test_words_are_muted_with_buttons(tiny_postcard):
 
 def test_walk():
     ways = {"straight": [CARD.image, OTHER.image], "spherical": [OTHER.image, CARD.image]}
-    moves(panels.walk_panel(ways, [0.0, 1.0]), way="spherical", share=1.0)
+    panel = moves(panels.walk_panel(ways, [0.0, 1.0]), share=0.0)
+    assert panel.line.value == "straight and spherical: 0% of the way to the second prompt"
+    assert panels.walk_panel({"one": [CARD.image] * 3}, [0.0, 0.5, 1.0]).state == {"share": 0.5}  # half-way at first
 
 
 def test_short_names():

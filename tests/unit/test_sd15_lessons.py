@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 
 LARGEST = [  # rows at once, learning, what else is kept in GB: the largest calls of the lessons, counted in their cells
     (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance
-    (16, False, 0.93),  # 03: the walk between two prompts, beside the maps of 28 steps
+    (32, False, 0.93),  # 03: sixteen prompts with guidance, beside the maps of 28 steps
     (24, False, 1.8),  # 05: the fixed batch on which a LoRA's loss is watched
     (5, True, 1.8)]  # 05: the loss of five postcards and its backward
 

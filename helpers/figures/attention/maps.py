@@ -9,6 +9,7 @@ from .. import style
 from ..style import GUIDED, INK, NOTE, PROMPT, TITLE, show_picture, write
 
 CIVIDIS = matplotlib.colormaps[style.SEQUENTIAL]
+TILE = 288      # pixels: the side of a picture in a panel's row of pictures
 YELLOW = np.array([255.0, 217.0, 46.0])      # RGB, 0..255
 
 
@@ -47,34 +48,52 @@ def outline(ax, mask):
     ax.contour(views.mean((2, 3)), [0.5], colors="white", linewidths=0.9)
 
 
+def corner(mask, peaks):
+    """((top, left), side), in pixels, of the square that holds a mask and some places, with a margin."""
+    rows, columns = (np.concatenate([some, [peak[k] for peak in peaks]]) for k, some in enumerate(np.nonzero(mask)))
+    low, high = (np.array([end(rows), end(columns)]) for end in (np.min, np.max))
+    side = min(int((high - low).max() * 1.25) + 2, *np.shape(mask))
+    start = ((low + high + 1 - side) // 2).clip(0, np.array(np.shape(mask)) - side)
+    return tuple(int(one) for one in start), side
+
+
 def pooled_ways(image, mask, ways, word):
     """One word, pooled in several ways, with the true mask. ways: {name: (heat, hit, iou)}. A Picture."""
     size = (style.WIDTH - 0.2 - 0.1 * (len(ways) - 1)) / len(ways)
     size = min(size, 1.38)
     fig = style.new_figure(TITLE + 0.3 + size + 0.3 + NOTE)
-    for k, (name, (heat, hit, overlap)) in enumerate(ways.items()):
+    peaks = [np.unravel_index(np.argmax(heat), np.shape(heat)) for heat, _, _ in ways.values()]
+    (top, left), side = corner(mask, peaks)
+    for k, ((name, (heat, hit, overlap)), (row, column)) in enumerate(zip(ways.items(), peaks)):
         x = 0.1 + k * (size + 0.1)
-        ax = show_picture(fig, blend(image, heat), x, TITLE + 0.25, size)
-        outline(ax, mask)
-        row, column = np.unravel_index(np.argmax(heat), np.shape(heat))
-        ax.plot(column, row, "x", ms=6, mec=GUIDED, mew=2)
+        part = blend(image, heat).crop((left, top, left + side, top + side))
+        ax = show_picture(fig, part, x, TITLE + 0.25, size)
+        outline(ax, np.asarray(mask)[top:top + side, left:left + side])
+        ax.plot(column - left, row - top, "x", ms=7, mec=GUIDED, mew=2)
         write(fig, x + size / 2, TITLE + 0.12, name, ha="center", fontsize=8)
         write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
               ha="center", fontsize=8, color=INK if hit else GUIDED)
     style.claim(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
-                "White line: the true mask. Vermilion cross: the highest value of the map. IoU: of the mask and the part of the map above 0.4.")
+                "The part of the card round it. White line: the true mask. Cross: the map's highest value. "
+                "IoU: of the mask and the map above 0.4.")
     return style.finish(fig, f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
                              "outline, its highest value and its overlap.", 256)
 
 
 def explorer_frame(image, heat, place=None):
     """PNG bytes: the picture, the map over it, and the map alone, with a heading each. heat: (H, W), 0..1."""
-    side, head = 288, 22
-    heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.NEAREST))
+    heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((TILE, TILE), Image.NEAREST))
     alone = Image.fromarray((255 * CIVIDIS(heat)[..., :3]).round().astype(np.uint8))
-    tiles = [upright(image).resize((side, side), Image.NEAREST), blend(image, heat), alone]
-    sheet = Image.new("RGB", (3 * side + 24, head + side), "white")
-    for k, (tile, name) in enumerate(zip(tiles, ("the picture", "the map over it", "the map alone, from blue (0) to yellow (1)"))):
-        sheet.paste(tile, (k * (side + 12), head))
-        ImageDraw.Draw(sheet).text((k * (side + 12), 2), name, INK, ImageFont.load_default(14))
+    return side_by_side({"the picture": image, "the map over it": blend(image, heat),
+                         "the map alone, from blue (0) to yellow (1)": alone})
+
+
+def side_by_side(pictures):
+    """PNG bytes: PIL pictures in a row, each with its name above it, {name: picture}."""
+    head, edge, gap = 22, 8, 12
+    sheet = Image.new("RGB", (len(pictures) * (TILE + gap) - gap + 2 * edge, head + TILE), "white")
+    for k, (name, picture) in enumerate(pictures.items()):
+        left = edge + k * (TILE + gap)
+        sheet.paste(upright(picture).convert("RGB").resize((TILE, TILE), Image.NEAREST), (left, head))
+        ImageDraw.Draw(sheet).text((left, 2), name, INK, ImageFont.load_default(14))
     return style.encode(np.asarray(sheet), compress_level=1)

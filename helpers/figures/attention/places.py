@@ -42,12 +42,12 @@ def read_at(points, image_size, maps):
     return np.stack([maps[cell] for cell in cells])
 
 
-def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, dpi=style.DPI):
+def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, dpi=style.DPI, title=None):
     """F14: what some cells read. Dots: what each reads of every token; the last column is their sum, 1. A Picture.
 
     points: {name: (row, column)} in pixels. maps: (h, w, T), each cell sums to 1. tokens: of `split_prompt`.
     budgets: {layer: (start, first word, other words, rest)}: means over all cells. top_share: leave the smallest out, until
-    what is drawn is this share of a row.
+    what is drawn is this share of a row. title: another than that most goes to the start and the first word.
     """
     last = next(i for i, one in enumerate(tokens) if one.kind == "end")
     rows = read_at(points, image.width, maps)                                   # (places, T)
@@ -60,8 +60,8 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     ax = show_picture(fig, image, 0.1, TITLE + 0.35, size)
     draw_rings(ax, points, image)
     for j, name in enumerate(names):
-        write(fig, left + (j + 0.5) * wide, top - 0.12, name, rotation=60, ha="left", va="bottom", fontsize=8,
-              color=FIRST if j == 1 < last else PROMPT if 0 < j < last else INK, rotation_mode="anchor")
+        write(fig, left + (j + 0.5) * wide, top - 0.08, name, rotation=90, ha="center", va="bottom", fontsize=8.5,
+              color=FIRST if j == 1 < last else PROMPT if 0 < j < last else INK)
     grid = place(fig, left, top, wide * len(names), step * len(points))
     kept = keep_top(shown, top_share)
     for i, row in enumerate(shown):
@@ -81,9 +81,10 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
     blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
-    style.claim(fig, "Each cell shares out exactly 1" + ("; on average most of it goes to the start and the first word" if blind > 0.5 else ""),
+    most = "; most of it goes to the start and the first word" if blind > 0.5 else ""
+    style.claim(fig, title or f"Each cell's attention adds up to 1{most}",
                 f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level. "
-                "down 1.0: down, block 1, layer 0.")
+                "down 1.0: on the way down, block 1, layer 0.")
     return style.finish(fig, "A postcard with numbered cells and, for each, dots as large as what it "
                              "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
 
@@ -111,8 +112,10 @@ def draw_budgets(fig, left, top, budgets):
     for i, name in enumerate(budgets):
         for part, end in zip(parts[i], ends[i]):
             if part > 0.06:
-                ax.text(end - part / 2, i, f"{part:.0%}", ha="center", va="center", color="white", fontsize=7)
-        ax.text(1.01, i, f"{parts[i, -1]:.1%}", va="center", color=FAINT, fontsize=7)
+                ax.text(end - part / 2, i, f"{part:.0%}", ha="center", va="center", color="white", fontsize=7.5)
+        for k, colour in ((2, PROMPT), (3, FAINT)):                             # parts too small for a number inside
+            if parts[i, k] <= 0.06:
+                ax.text((1.01, 1.07)[k - 2], i, f"{parts[i, k]:.0%}", va="center", color=colour, fontsize=7.5)
         write(fig, left - 0.08, top + 0.2 * (i + 0.5), name, ha="right", fontsize=7.5)
     ax.set(xlim=(0, 1), ylim=(len(budgets) - 0.5, -0.5), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
@@ -166,7 +169,7 @@ def attention_plan(places, channels, tokens, width, heads):
             style.block(fig, 6.62, y + 0.11 * i, 0.06, 0.095, mine)
         write(fig, 7.7, y + 0.2, name, fontsize=7.5, fontweight="bold")
         write(fig, 7.7, y + 0.45, said, fontsize=7, color=FAINT)
-    style.claim(fig, "Attention: each cell asks, each token answers, a softmax shares out 1",
+    style.claim(fig, "Attention: each cell asks, each token answers, a softmax weighs the answers",
                 "Blue: the picture. Green: the text. Stripes: heads, each with its own block of the channels. "
                 "Grey: masked, so read with weight 0.")
     return style.finish(fig, f"A drawing of cross-attention: {places} cells become queries, {tokens} tokens keys and "

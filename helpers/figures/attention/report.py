@@ -51,7 +51,7 @@ def report_card(scores, layers, timesteps):
 
 
 def draw_dots(fig, left, top, wide, high, scores):
-    """Each group of words: a dot with the interval over its cards, and what the controls reach, named in the first row."""
+    """Each group of words: a dot with the interval over its cards, and what the controls reach, named above."""
     ax = place(fig, left, top, wide, high)
     for i, (name, marks) in enumerate(scores.items()):
         score = marks["default"]
@@ -62,13 +62,15 @@ def draw_dots(fig, left, top, wide, high, scores):
         if score.chance is not None:
             ax.plot([score.chance] * 2, [i - 0.18, i + 0.18], color=GUIDED, lw=2.4, clip_on=False)
         ax.plot(centre, i, "x", color=FAINT, ms=6, mew=1.6, clip_on=False)
-        if i == 0:
-            ax.text(score.pointing, i - 0.24, "own mask", fontsize=7.5, color=PROMPT, ha="center", va="bottom")
-            ax.text(score.chance or 0, i - 0.24, "other masks", fontsize=7.5, color=GUIDED, ha="left", va="bottom")
-            ax.text(centre, i + 0.2, "centre prior", fontsize=7.5, color=FAINT, ha="left", va="top")
         ax.text(1.04, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
         ax.text(1.12, i, f"of {score.n} maps", va="center", fontsize=7, color=FAINT)
-        write(fig, left - 0.1, top + (i + 0.5) * high / len(scores), name, ha="right", fontsize=8.5, color=INK)
+        write(fig, left - 0.16, top + (i + 0.5) * high / len(scores), name, ha="right", fontsize=8.5, color=INK)
+    key = place(fig, left, top - 0.24, wide, 0.2, bare=True)                    # what the marks are, above the rows
+    key.set(xlim=(0, 1), ylim=(-1, 1))
+    for x, mark, name, colour in ((0.02, "x", "centre prior", FAINT), (0.37, "|", "other masks", GUIDED),
+                                  (0.72, "o", "own mask", PROMPT)):
+        key.plot(x, 0, mark, color=colour, ms=7 if mark == "|" else 6, mew=1.8, clip_on=False)
+        key.text(x + 0.035, 0, name, fontsize=7.5, color=colour, va="center")
     tidy(ax, yticks=())
     ax.spines["left"].set_visible(False)
     ax.set(xlim=(0, 1), ylim=(len(scores) - 0.5, -0.5))
