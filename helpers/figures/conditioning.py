@@ -251,6 +251,6 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
     write(fig, 0.08, low + 0.35, "norm of the\nvectors")
     style.claim(fig, "From one prompt to another, straight and along the arc",
                 "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
-                "arc, which keeps the norm. No guidance.")
+                "arc, which keeps the norm.")
     return style.finish(fig, "Two rows of pictures that go from one prompt to another, along a straight line "
                              "and along an arc; below, the norm dips on the straight path.", 256)
