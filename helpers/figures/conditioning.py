@@ -222,7 +222,7 @@ def tallies(found, of, columns, title, note=None, dpi=style.DPI):
         ax.grid(axis="x", color="#E5E5E5", lw=0.8)
         ax.set_axisbelow(True)
     style.claim(fig, title, note)
-    return style.finish(fig, f"{title} Of {of} pictures: " + "; ".join(
+    return style.finish(fig, f"{title}. Of {of} pictures: " + "; ".join(
         f"{case}: " + ", ".join(f"{what} ≈{marks[what][0]} (by chance ≈{marks[what][1]:.1f})" for what in columns)
         for case, marks in found.items()) + ".", 128)
 

@@ -42,7 +42,7 @@ def test_subtraction_and_walk():
 
 def test_tallies_say_in_words_what_was_counted_and_what_chance_gives():
     found = {"all": {"object": (12, 1.25), "colour": (12, 2.0)}, "none": {"object": (0, 1.0), "colour": (3, 2.0)}}
-    alt = good(figures.tallies(found, 12, ["object"], "It is there.")).alt
+    alt = good(figures.tallies(found, 12, ["object"], "It is there")).alt
     assert alt == "It is there. Of 12 pictures: all: object ≈12 (by chance ≈1.2); none: object ≈0 (by chance ≈1.0)."
     assert figures.tallies(found, 12, ["object", "colour"], "t").png != figures.tallies(found, 12, ["object"], "t").png
 
