@@ -40,6 +40,20 @@ def judge_table(figures):
                  [[key, percent(renders.get(key)), percent(again.get(key))] for key in ATTRIBUTES])
 
 
+def eye_lines(figures):
+    found = figures.get("eye")
+    if not found:
+        return ""
+    columns = [(words, part, what) for what, words in (("judge", "judge and eye agree"), ("shown", "the eye sees what was asked for"))
+               for part in found]
+    called = {"train": "pairs of the training", "heldout": "held-out pairs"}
+    rows = [[name, *(f"{percent(found[part][what][name]['right'])} (of {found[part][what][name]['n']})" if name in found[part][what] else ""
+                     for _, part, what in columns)] for name in ATTRIBUTES]
+    return ("The judge on drawn pictures (decoded by the decoder in `training/carried`, which is sharper), against labels that were made by "
+            "eye before the judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
+            + table(["attribute", *(f"{words}, {called[part]}" for words, part, _ in columns)], rows) + "\n\n")
+
+
 def attention_lines(figures):
     pointing = figures.get("attention")
     if not pointing:
@@ -128,7 +142,7 @@ How far the judge can be trusted, and what the VAE leaves of a picture ({quality
 
 {judge_table(figures)}
 
-{sharp}{attention_lines(figures)}
+{eye_lines(figures)}{sharp}{attention_lines(figures)}
 
 Speed: {pace}.
 

@@ -31,7 +31,7 @@ from helpers.postcards.scene import WEATHERS, sample_scene
 from helpers.runtime import processor
 from helpers.sampling import generate
 
-from . import card
+from . import card, eye
 from .common import clock, images_of_pixels, pixels_of, runs, save_sheet
 from .data import FIRST, scene_rng
 from .export import BUNDLE
@@ -65,6 +65,11 @@ def measure_judge(c, judge, chosen):
     """The instrument itself: fractions right on fresh renders."""
     scenes = fresh_scenes("renders", chosen.captions)
     return dict(n=len(scenes), **accuracy(judge, renders_of(scenes), scenes))
+
+
+def measure_eye(c, judge, chosen):
+    """The instrument on drawn pictures, against labels made by eye; and what the eye sees of what was asked for."""
+    return {part: dict(judge=eye.agreement(judge, part), shown=eye.shown(part)) for part in eye.PARTS}
 
 
 def measure_vae(c, judge, chosen):
@@ -199,7 +204,7 @@ def measure_attention(c, judge, chosen):
             for words in ("nouns", "subjects", "colours")}
 
 
-PARTS = {"judge": measure_judge, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
+PARTS = {"judge": measure_judge, "eye": measure_eye, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
          "rendered": measure_rendered, "binding": measure_binding, "edges": measure_edges, "speed": measure_speed, "attention": measure_attention}
 OF_VARIANTS = {name: PARTS[name] for name in ("fidelity", "heldout", "binding", "edges", "attention")} | {"beside": measure_beside}
 

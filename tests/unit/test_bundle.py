@@ -146,6 +146,28 @@ def test_every_floor_is_reached(measured):
         assert measured["rendered"][key]["n"] == measured["heldout"][key]["n"]
 
 
+def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
+    """Its error on held-out pairs, which its training left out, stands on the card; the control is the labels of other pictures."""
+    from helpers.postcards.judge import load_judge
+    from helpers.postcards.scene import COLOURS, KINDS, PLACES
+    from training import eye
+
+    judge, found = load_judge(), eye.labelled()
+    assert len(found) >= 200 and all(picture.size == (128, 128) for picture, _ in found)
+    words = {name: (*words, None) for name, words in eye.WHOLE.items()} | {"style": ("none", "blueprint")}
+    for _, label in found:
+        assert all(label[name] in some for name, some in words.items())
+        assert all(kind in (*KINDS, "windmill", "snowman", "?") and colour in (*COLOURS, "teal", "?", None) and place in PLACES
+                   for colour, kind, place in label["subjects"])
+    agreed = eye.agreement(judge, "train")
+    assert agreed["sky"]["n"] > 100 and agreed["colour"]["n"] > 200
+    assert {name: score for name, score in agreed.items() if score["right"] < 0.95} == {}
+    assert eye.agreement(judge, "heldout")["sky"]["right"] >= 0.95
+    others = found[1:] + found[:1]
+    shuffled = eye.marked([(label, other, eye.places(other)) for (_, label), (_, other) in zip(found, others)])
+    assert all(score["right"] < 0.8 for score in shuffled.values())
+
+
 def test_pictures_show_what_their_prompts_name(c):
     """The measurement itself, on few prompts: it fails when loader, loop or judge stop fitting the weights."""
     from random import Random
