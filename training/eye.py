@@ -1,4 +1,4 @@
-"""The judge held against an eye: drawn pictures that a person has labelled, and how often the judge reads the same.
+"""The judge held against an eye: drawn pictures that were labelled by looking at them, and how often the judge reads the same.
 
 tests/data/eye holds them: pictures.webp, twelve in a row, and labels.json, a line for each, with what was asked for. Whoever labelled saw the
 pictures alone, neither prompts nor readings; null stands where an eye cannot tell. The pictures were decoded by the decoder in
