@@ -21,21 +21,22 @@ def arrows_at(everything, wanted, x_t, abar, scale):
     return {"empty": (x_t, empty), "prompt": (x_t, prompt), "difference": (empty, prompt), "guided": (x_t, guided)}
 
 
-def draw_arrows(ax, everything, wanted, x_t, abar, scale, names):
-    """The densities at this noise level, the point x_t, and the arrows that are named."""
+def draw_arrows(ax, everything, wanted, x_t, abar, scale, names, places=()):
+    """The densities at this noise level, the point x_t, and the arrows that are named; hollow: other places that x_t can take."""
     x = torch.linspace(LOW, HIGH, 300)[:, None]
     for world, colour, alpha in ((everything, SIGNAL, 0.18), (wanted, PROMPT, 0.18)):
         density = world.log_density(x, abar).exp() / len(everything.means) * len(world.means)
         ax.fill_between(x[:, 0], 0, 0.9 * density / density.max() * len(world.means) ** -0.5, color=colour, alpha=alpha, lw=0)
     ax.plot([x_t, x_t], [0.0, 0.92], color=INK, lw=0.8, ls=":")
-    ax.plot([x_t], [0.92], "o", color=INK, ms=5)
-    ax.text(x_t, 0.97, "$x_t$", ha="center", fontsize=9, **style.MATH)
+    ax.plot(places, [0.92] * len(places), "o", mec=NOISE, mfc="white", ms=6)
+    ax.plot([x_t], [0.92], "o", color=INK, ms=6)
+    ax.text(x_t, 0.99, "$x_t$", ha="center", fontsize=12, **style.MATH)
     for name, (start, end) in arrows_at(everything, wanted, x_t, abar, scale).items():
         if name not in names:
             continue
         y, dashed = HEIGHTS[name], name == "difference"
         if end > HIGH:
-            ax.text(HIGH, y - 0.1, f"to {end:.1f}", color=COLOURS[name], fontsize=7.5, ha="right")
+            ax.text(HIGH, y - 0.1, f"to {end:.1f}", color=COLOURS[name], fontsize=10, ha="right")
             end = HIGH
         ax.annotate("", (end, y), (start, y), arrowprops=dict(
             arrowstyle="-|>", color=COLOURS[name], lw=2.0 if not dashed else 1.2, ls="--" if dashed else "-",
@@ -49,15 +50,21 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names):
 WORDS = {"empty": "without the prompt", "prompt": "with the prompt", "difference": "what the prompt changes", "guided": "guided"}
 
 
-def arrows_frame(everything, wanted, x_t, abar, scale):
-    """PNG bytes: the four arrows at this place and scale, each with its name. Arguments as in `arrows_at`."""
-    fig, top, high = style.new_figure(TITLE + 2.1 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.05, 1.9
-    draw_arrows(place(fig, 1.9, top, 6.9, high), everything, wanted, x_t, abar, scale, HEIGHTS)
+def arrows_frame(everything, wanted, x_t, abar, scale, places=()):
+    """PNG bytes: the four arrows at this place and scale, each with its name. Arguments as in `arrows_at`.
+
+    places: those that x_t can take, marked by hollow circles.
+    """
+    fig, top, high = style.new_figure(TITLE + 2.45 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.05, 2.15
+    ax = place(fig, 2.1, top, 6.8, high)
+    draw_arrows(ax, everything, wanted, x_t, abar, scale, HEIGHTS, places)
+    ax.tick_params(labelsize=10)
     for name, y in HEIGHTS.items():
-        write(fig, 1.8, top + high * (1 - y / 1.1), WORDS[name], ha="right", color=COLOURS[name], fontsize=8.5)
-    style.claim(fig, "Guidance scales the change that the prompt makes",
-                f"Exact, no network. Blue: all data at this noise level; green: the class asked for, +1, which lies at {abar**0.5:.2f} here. "
-                "An arrow ends where its answer puts the clean point.")
+        write(fig, 2.0, top + high * (1 - y / 1.1), WORDS[name], ha="right", color=COLOURS[name], fontsize=10.5)
+    style.claim(fig, "Guidance scales the change that the prompt makes")
+    height = fig.get_size_inches()[1]
+    write(fig, 0.08, height - 0.14, f"Exact, no network. Blue: all data at this noise level. Green: the class asked for; its +1 lies at {abar**0.5:.2f} "
+          "here. Hollow: other places of the slider.", fontsize=9, color=FAINT)
     return style.finish(fig, "").png
 
 
@@ -114,6 +121,6 @@ def implicit_classifier(everything, wanted, abar):
     right.plot(x[:, 0], answers, color=GUIDED, lw=1.3)
     right.set_title("slope of its logarithm (blue), from two answers (vermilion)", fontsize=8.5, color=FAINT)
     style.claim(fig, "The difference of the two answers is the slope of a classifier that nobody trained",
-                f"Exact, no network; share of the variance that is picture: {abar:.2f}.")
+                f"Exact, no network. Noise level: abar = {abar:.2f}.")
     return style.finish(fig, "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
                              "scaled difference of the two answers: one curve lies on the other.")

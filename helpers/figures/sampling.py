@@ -5,7 +5,7 @@ import torch
 
 from helpers.latents import decode_latents
 
-from .style import (FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
+from .style import (FAINT, GUIDED, NOISE, NOTE, PROMPT, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
                     picture_grid, place, show_picture, tidy, write)
 
 
@@ -47,21 +47,28 @@ def sweep(pictures, labels, title, note=None):
     return picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
 
 
-def close_up(rows, column, row_labels, title, alt, note=None, half=32):
-    """Rows of PIL pictures, cut to `half` columns on both sides of one column, which a mark above and below points at."""
-    count, margin = max(map(len, rows)), 0.5
-    wide, tall = 2 * half, rows[0][0].height * 5 // 8
-    size = (WIDTH - margin - 0.08) / count - 0.06
-    high, top = size * tall / wide, TITLE + 0.14
-    fig = new_figure(top + len(rows) * (high + 0.2) + (NOTE if note else 0))
-    for r, (pictures, label) in enumerate(zip(rows, row_labels)):
-        y = top + r * (high + 0.2)
-        write(fig, margin - 0.12, y + high / 2, label, ha="right", rotation=90)
-        for i, picture in enumerate(pictures):
-            x, lowest = margin + i * (size + 0.06), picture.height - picture.height // 16
-            show_picture(fig, picture.crop((column - half, lowest - tall, column + half, lowest)), x, y, size)
-            for mark, at in (("\N{BLACK DOWN-POINTING TRIANGLE}", y - 0.06), ("\N{BLACK UP-POINTING TRIANGLE}", y + high + 0.05)):
-                write(fig, x + size / 2, at, mark, ha="center", fontsize=6)
+def seams(pictures, profiles, column, title, alt, note=None, half=24):
+    """How far neighbouring columns differ round one column, as lines, and details of pictures round it.
+
+    pictures: {name: PIL}, cut to `half` columns on both sides of `column`, which marks point at. profiles: {name: values (2 k + 1,)}
+    from k columns left of it to k right of it; a name that both have is drawn in one colour.
+    """
+    size, left = 1.28, 3.62
+    high = 1.25 * size
+    fig = new_figure(TITLE + 0.34 + high + 0.42 + NOTE)
+    colours, top = dict(zip(profiles, (NOISE, SIGNAL, GUIDED, PROMPT))), TITLE + 0.34
+    ax = tidy(place(fig, 0.5, top - 0.2, 2.9, high + 0.2), "columns from the edge", "jump, of 255")
+    for name, values in profiles.items():
+        k = len(values) // 2
+        ax.plot(range(-k, k + 1), values, color=colours[name], lw=1.6)
+    ax.axvline(0, color=FAINT, lw=0.8, ls=":")
+    ax.set_ylim(0)
+    for i, (name, picture) in enumerate(pictures.items()):
+        x, lowest = left + i * (size + 0.05), picture.height * 7 // 8
+        write(fig, x + size / 2, top - 0.22, name, ha="center", color=colours.get(name, FAINT), fontsize=8.5)
+        show_picture(fig, picture.crop((column - half, lowest - 5 * half // 2, column + half, lowest)), x, top, size)
+        for mark, at in (("\N{BLACK DOWN-POINTING TRIANGLE}", top - 0.06), ("\N{BLACK UP-POINTING TRIANGLE}", top + high + 0.05)):
+            write(fig, x + size / 2, at, mark, ha="center", fontsize=6)
     claim(fig, title, note)
     return finish(fig, alt)
 
@@ -88,7 +95,7 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
     standard deviation of its latents (S + 1,), from the first step to the last, NaN where there is none.
     expected: (S + 1,), what the noise schedule makes of them. Three pictures a row.
     """
-    column, size, above, under = (WIDTH - 0.16) / 3, 1.45, 0.26, 0.48 if any(symptoms) else 0.16
+    column, size, above, under = (WIDTH - 0.16) / 3, 1.45, 0.26, 0.48 if any(symptoms) else 0.28
     fig = new_figure(TITLE + -(-len(pictures) // 3) * (above + size + under) + (NOTE if note else 0))
     for i, (picture, name, symptom, measured) in enumerate(zip(pictures, names, symptoms, sizes)):
         x, y = 0.08 + i % 3 * column, TITLE + i // 3 * (above + size + under)
@@ -105,10 +112,11 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
 
 
 def _size_axis(ax, measured):
-    """Size of the latents over the steps: a log axis, the same for every exhibit, a cross where they end early."""
-    last = len(measured) - 1
-    ax.set(yscale="log", ylim=(1 / 64, 8), xlim=(0, last))
-    ax.set_yticks([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])
+    """Size of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early."""
+    last, kept = len(measured) - 1, measured[measured.isfinite()]
+    near = 0.6 < kept.min() and kept.max() < 1.7
+    ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
+    ax.set_yticks(*(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])))
     ax.set_xticks([0, last], ["first", "last step"])
     for label, side in zip(ax.get_xticklabels(), ("left", "right")):
         label.set_horizontalalignment(side)

@@ -1,21 +1,21 @@
 """Bills with their intervals: what guidance buys and costs, what steps buy, and how fast solvers converge."""
 import numpy as np
+import torch
 from matplotlib import ticker
 
 from . import style
-from .intervals import interval
-from .style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+from .style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#B8860B", "#CC79A7", "#3C9BD6", "#222222", "#8C8C8C", "#7A4FA3"]
 
 
 def guidance_bill(found, variety, pictures, show, title, note):
-    """What each scale of guidance buys and costs. found: {model: {scale: fidelity of each of n pictures, (n,), 0..1}}.
+    """What each scale of guidance buys and costs. found: {model: {scale: fidelity of each of n prompts, (n,), 0..1}}.
 
-    variety: {model: {scale: a distance, 0..255}}, the lower axis. pictures: {model: {scale: n PIL pictures}}; of each the
-    one numbered `show` is drawn, a row for each model. A model need not have every scale. Points and bars: as in `steps_bill`.
-    Returns a Picture.
+    variety: {model: {scale: a distance for each prompt, (n,), 0..255}}, the lower axis. pictures: {model: {scale: PIL pictures}};
+    of each the one numbered `show` is drawn, a row for each model. A model need not have every scale. Points and bars: as in
+    `steps_bill`. Returns a Picture.
     """
     means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
@@ -29,13 +29,14 @@ def guidance_bill(found, variety, pictures, show, title, note):
         ax.errorbar(where, values, (values - low, high_end - values), fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
         ax.annotate(name, (where[0], values[0]), (-10, 0), textcoords="offset points", color=colour, fontsize=8.5, ha="right",
                     va="center")
-        cost.plot(where, list(variety[name].values()), "o-", color=colour, ms=3, lw=1.2)
+        apart, half = np.array([mean_of(each) for each in variety[name].values()]).T
+        cost.errorbar(where, apart, half, fmt="o-", color=colour, ms=3, lw=1.2, capsize=3)
     for axis in (ax, cost):
         tidy(axis, None, None, ())
         axis.set(xlim=(-0.5, len(scales) - 0.5))
     ax.set(ylim=(0, 1.03), yticks=(0, 0.5, 1))
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
-    cost.set_ylim(0, 1.15 * max(max(line.values()) for line in variety.values()))
+    cost.set_ylim(0, 1.1 * max(sum(mean_of(each)) for line in variety.values() for each in line.values()))
     cost.yaxis.set_major_locator(ticker.MaxNLocator(3))
     write(fig, 0.08, top + high / 2, "fidelity", fontsize=8.5)
     write(fig, 0.08, below + 0.3, "variety", fontsize=8.5)
@@ -57,7 +58,8 @@ def guidance_bill(found, variety, pictures, show, title, note):
 def steps_bill(found, title, note):
     """What calls of the U-Net buy. found: {sampler: {calls: fidelity of each picture, (n,), 0..1}}.
 
-    Points: the mean over the pictures; bars: 95 % intervals of it, see `share_of`. Calls are logarithmic. Returns a Picture.
+    Points: the mean over the pictures; bars: 95 % intervals of it, see `share_of`. Calls are logarithmic. Where lines lie on each
+    other, the dashes of the second let the third be seen. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.3 + 0.45 + NOTE)
     ax = place(fig, 0.7, TITLE + 0.1, 6.7, 2.2)
@@ -67,8 +69,11 @@ def steps_bill(found, title, note):
         beside = [[other for other in found if calls in found[other]] for calls in line]
         where = [calls * 1.06 ** (there.index(name) - (len(there) - 1) / 2)         # bars side by side, round their tick
                  for calls, there in zip(line, beside)]
-        ax.errorbar(where, fidelity, (fidelity - low, high - fidelity), fmt="o-", color=colour, ms=4, lw=1.5, capsize=3)
-        write(fig, 7.6, TITLE + 0.3 + 0.22 * k, name, color=colour, fontsize=8.5)      # lines may lie on each other
+        bars = ax.errorbar(where, fidelity, (fidelity - low, high - fidelity), fmt="o-", color=colour, ms=4, lw=1.7, capsize=3,
+                           zorder=9 - k)
+        if k == 1:
+            bars[0].set_linestyle((0, (4, 4)))
+        write(fig, 7.6, TITLE + 0.3 + 0.22 * k, name, color=colour, fontsize=8.5)
     ticks = sorted({calls for line in found.values() for calls in line})
     ax.set_xscale("log")
     tidy(ax, "calls of the U-Net", "fidelity", ())
@@ -81,31 +86,41 @@ def steps_bill(found, title, note):
         f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, (f, *_) in line.items()) for name, line in means.items()))
 
 
+def student(n):
+    """By how many standard errors a 95 % interval of the mean of n readings reaches to each side (Student 1908)."""
+    free, z = n - 1, 1.95996
+    if free < 5:
+        return (np.nan, 12.706, 4.303, 3.182, 2.776)[free]
+    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + sum(term / free**k for k, term in enumerate(terms, 1))
+
+
 def mean_of(each):
-    """The mean of one number a picture, (n,), and half of its 95 % interval, from their spread."""
+    """The mean of n independent numbers, (n,), and half of its 95 % interval, from their spread (`student`)."""
     each = np.asarray(each, float)
-    return each.mean(), 1.96 * each.std(ddof=1) / len(each) ** 0.5
+    return each.mean(), student(len(each)) * each.std(ddof=1) / len(each) ** 0.5 if len(each) > 1 else np.nan
 
 
 def share_of(each):
-    """The mean of one share a picture, (n,), each 0..1, and the ends of its 95 % interval: (mean, low, high).
+    """The mean of n independent shares, (n,), each 0..1, and the ends of its 95 % interval: (mean, low, high).
 
-    By the spread from picture to picture, which are as independent as their noises, and not beyond 0 or 1, where no share lies.
-    Where all pictures are wholly right, or all wholly wrong, there is no spread to go by: Wilson's, see `interval`.
+    By their spread, and not beyond 0 or 1, where no share lies. Where all are alike nothing spreads, and that is no certainty:
+    the ends are NaN, and no bar is drawn.
     """
     each = np.asarray(each, float)
     mean, half = mean_of(each)
-    low, high = interval(each.sum(), len(each)) if set(each) in ({0.0}, {1.0}) else (mean - half, mean + half)
-    return mean, max(0.0, low), min(1.0, high)
+    if not half > 0:
+        return mean, np.nan, np.nan
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
-def in_points(each):
+def in_points(each, of="pictures"):
     """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9 (≈7 of 12 pictures differ)". ± is half of the 95 % interval.
 
-    How many differ is told because a spread of nothing, where none does, is no certainty.
+    How many differ is told because a spread of nothing, where none does, is no certainty. of: what the n are.
     """
     mean, half = mean_of(each)
-    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f} (≈{np.count_nonzero(each)} of {len(each)} pictures differ)"
+    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f} (≈{np.count_nonzero(each)} of {len(each)} {of} differ)"
 
 
 def convergence(panels, title, note, fitted, least=0):
@@ -126,8 +141,9 @@ def convergence(panels, title, note, fitted, least=0):
             ax.annotate(label, (calls[-1], distance[-1]), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
             said.append(f"{where}, {name}: {told}")
         ax.set(xscale="log", yscale="log")
+        ax.margins(y=0.14)
         ticks = sorted({calls for line in found.values() for calls, _ in line})
-        tidy(ax, "calls of the network", "distance to the fine solution" if k == 0 else "")
+        tidy(ax, "calls", "distance to the fine solution" if k == 0 else "")
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
         ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -135,6 +151,35 @@ def convergence(panels, title, note, fitted, least=0):
         ax.set_title(where, fontsize=9, color=FAINT)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(said))
+
+
+def one_step(slope, z, sigma, after, title):
+    """One straight step of Euler's beside the curve that it follows. slope: takes z (n, 1) and sigma, a scalar tensor.
+
+    The step goes from the point z at noise level `sigma` to the level `after` along the slope at z; the curve is followed in
+    steps so small that they cannot be seen. Returns a Picture.
+    """
+    stops = torch.linspace(sigma, after, 401).double()
+    starts = torch.linspace(z - 1.6, z + 1.6, 17).double()[:, None]
+    paths = [torch.cat([torch.tensor([[z]]).double(), starts])]     # the first is the curve itself
+    for level, nxt in zip(stops, stops[1:]):
+        paths.append(paths[-1] + (nxt - level) * slope(paths[-1], level))
+    paths = torch.stack(paths)[..., 0]                                      # (401, 18)
+    steepness = slope(torch.tensor([[z]]).double(), stops[0]).item()
+    end, right = z + (after - sigma) * steepness, paths[-1, 0].item()
+    fig = style.new_figure(TITLE + 2.3 + 0.5 + NOTE)
+    ax = tidy(place(fig, 0.6, TITLE + 0.1, 6.7, 2.3), "noise level $\\sigma$", "$z$", math=True)
+    for path in paths.T[1:]:
+        ax.plot(stops, path, color=FAINT, lw=0.7, alpha=0.45)
+    ax.plot(stops, paths[:, 0], color=SIGNAL, lw=2.2)
+    ax.annotate("", (after, end), (sigma, z), arrowprops={"arrowstyle": "-|>", "color": GUIDED, "lw": 2, "shrinkA": 0, "shrinkB": 0})
+    ax.plot([after, after], [end, right], color=INK, lw=1.2, ls=":")
+    for height, words, colour in ((end, "here the step ends", GUIDED), (right, "here the curve ends", SIGNAL)):
+        ax.annotate(words, (after, height), (6, 0), textcoords="offset points", color=colour, va="center", fontsize=8.5,
+                    annotation_clip=False)
+    ax.set(xlim=(sigma, after), ylim=(min(end, right, z) - 0.5, max(end, right, z) + 0.5))
+    style.claim(fig, title, "Exact, no network: two classes, at -1 and +1. Grey: curves from other starts. Sampling goes from left to right.")
+    return style.finish(fig, f"{title} The step ends at {end:.2f}, the curve at {right:.2f}.")
 
 
 def order(line):

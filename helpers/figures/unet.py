@@ -1,4 +1,4 @@
-"""The U-Net as a ledger, drawn to scale from the loaded model: sizes, channels, numbers, work, skips, words."""
+"""The U-Net as a ledger, drawn to scale from the loaded model: sizes, channels, parameters, work, skips, words."""
 from typing import NamedTuple
 
 import matplotlib
@@ -20,7 +20,7 @@ SEEN = 0.84         # inches: the picture of what a block holds
 class Block(NamedTuple):
     """One block of the U-Net as it worked in one call.
 
-    shape: (channels, height, width) it works in. parameters: how many numbers it holds, as a share of all, 0..1.
+    shape: (channels, height, width) it works in. parameters: how many it holds, as a share of all, 0..1.
     work: its share of the call's floating point operations, 0..1. activation: mean |output| over channels, (h, w), before it
     changes the size.
     reads_words: whether it holds cross-attention.
@@ -74,7 +74,7 @@ def per_cent(share):
 
 
 def ledger(blocks, title, note):
-    """F18: height = resolution, width = channels, fill = share of the numbers, outline = share of the work.
+    """F18: height = resolution, width = channels, fill = share of the parameters, outline = share of the work.
 
     Under each block what it held, in one size for all: the mean of |activation| over its channels, bright where it is large.
     """
@@ -102,7 +102,7 @@ def ledger(blocks, title, note):
             write(fig, x, below + 0.17 * (k + 1), words, ha="center", fontsize=8, color=FAINT)
         if block.reads_words:
             write(fig, x, below + 0.17 * 4 + 0.02, "\N{BLACK UP-POINTING TRIANGLE} words", ha="center", fontsize=8, color=PROMPT)
-    for k, words in enumerate(("size", "numbers", "work")):
+    for k, words in enumerate(("size", "weights", "work")):
         write(fig, margin - 0.05, top + TALL + 0.16 + 0.17 * (k + 1), words, ha="right", fontsize=8, color=FAINT)
     write(fig, margin - 0.05, top + TALL + 1.0 + SEEN / 2, "mean\n|output|", ha="right", fontsize=8, color=FAINT)
     for down, up in zip(downs, reversed(ups)):
@@ -113,4 +113,4 @@ def ledger(blocks, title, note):
     write(fig, sum(centre["middle"][:1]), TITLE + 0.1, "skip connections", ha="center", fontsize=8, color=NOISE)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title} " + "; ".join(
-        f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the numbers, {per_cent(b.work)} of the work" for b in blocks))
+        f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the weights, {per_cent(b.work)} of the work" for b in blocks))

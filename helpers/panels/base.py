@@ -64,12 +64,14 @@ def on_paper(png, caption, said="", width=PAPER_WIDTH):
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     font = ImageFont.load_default(12)
-    lines = [*textwrap.wrap(said, max(40, picture.width // 6)), caption]
+    most = max(40, picture.width // 6)              # letters a line
+    told, below = textwrap.wrap(said, most), textwrap.wrap(caption, most)
+    lines = [*told, *below]
     wide = max(picture.width, *(int(font.getlength(line)) + 8 for line in lines))
     page = Image.new("RGB", (wide, picture.height + 4 + 18 * len(lines)), "white")
     page.paste(picture)
     for k, line in enumerate(lines):
-        ImageDraw.Draw(page).text((4, picture.height + 4 + 18 * k), line, "#555555" if line is caption else "black", font)
+        ImageDraw.Draw(page).text((4, picture.height + 4 + 18 * k), line, "#555555" if k >= len(told) else "black", font)
     buffer = io.BytesIO()
     page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue(), page.width

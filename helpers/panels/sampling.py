@@ -49,7 +49,7 @@ def guidance_panel(everything, wanted, abar):
         return f"guided = {empty:.3f} + {scale:g} &middot; {prompt - empty:.3f} &asymp; {guided:.2f}"
 
     def frame(scale, x_t):
-        return guidance.arrows_frame(everything, wanted, x_t, abar, scale)
+        return guidance.arrows_frame(everything, wanted, x_t, abar, scale, PLACES)
 
     return Panel({"scale": slider("scale", SCALES, 2), "x_t": slider("x_t", PLACES, -0.35)}, frame, readout, ahead=False)
 

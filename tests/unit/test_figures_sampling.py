@@ -8,7 +8,7 @@ from helpers import denoise, diffusion
 from helpers.conditioning import encode_prompts
 from helpers.figures import guidance, sampling
 from helpers.figures.decisions import decisions, settled
-from helpers.figures.sweeps import convergence, guidance_bill, in_points, mean_of, order, share_of, steps_bill
+from helpers.figures.sweeps import convergence, guidance_bill, in_points, mean_of, one_step, order, share_of, steps_bill, student
 from helpers.figures.unet import anatomy, ledger, per_cent
 from helpers.latents import decode_latents
 from PIL import Image
@@ -81,7 +81,7 @@ def test_guidance_figures():
 def test_bills():
     found = {"whole": {1: [0.9, 1.0], 7.5: [1.0, 1.0]}, "half": {1: [0.2, 0.4], 3: [0.5, 0.5], 7.5: [0.5, 0.9]}}
     cards = {name: dict.fromkeys(line, [CARD] * 2) for name, line in found.items()}
-    spread = {name: dict.fromkeys(line, 20.0) for name, line in found.items()}
+    spread = {name: dict.fromkeys(line, [18.0, 22.0]) for name, line in found.items()}
     first = guidance_bill(found, spread, cards, 1, "A top", "note")
     assert is_figure(first) and "whole: fidelity ≈95% at guidance 1, " in first.alt and "fidelity ≈70% at guidance 7.5." in first.alt
     second = steps_bill({"ddim": {3: [0.5, 0.7], 25: [0.9, 0.9]}, "heun": {5: [0.5, 0.7], 49: [1, 0.8]}}, "Steps", "note")
@@ -91,15 +91,22 @@ def test_bills():
 
 def test_the_interval_of_a_mean_comes_from_its_pictures():
     mean, half = mean_of([0.5, 0.7, 0.9, 0.7])
-    assert mean == pytest.approx(0.7) and half == pytest.approx(1.96 * np.std([0.5, 0.7, 0.9, 0.7], ddof=1) / 2)
+    assert mean == pytest.approx(0.7) and half == pytest.approx(3.182 * np.std([0.5, 0.7, 0.9, 0.7], ddof=1) / 2)
+    assert np.isnan(mean_of([0.5])[1]), "one reading has no spread"
 
 
-def test_no_interval_of_a_share_passes_its_ends_or_vanishes():
+def test_few_readings_have_a_wider_interval():
+    table = {2: 12.706, 5: 2.776, 6: 2.571, 7: 2.447, 10: 2.262, 12: 2.201, 31: 2.042, 1001: 1.962}     # Student's t, 97.5 %
+    assert [student(n) for n in table] == pytest.approx(list(table.values()), rel=2e-3)
+
+
+def test_no_interval_of_a_share_passes_its_ends_and_none_is_drawn_where_nothing_spreads():
     assert share_of([0.5, 0.7, 0.9, 0.7])[1:] == pytest.approx((0.7 - mean_of([0.5, 0.7, 0.9, 0.7])[1], 0.7 + mean_of([0.5, 0.7, 0.9, 0.7])[1]))
     assert share_of([1.0, 0.5, 1.0])[2] == 1.0, "no share lies beyond 1"
-    assert share_of([1.0] * 6) == pytest.approx((1, 6 / (6 + 1.96**2), 1)), "Wilson's, where nothing spreads"
-    assert share_of([0.0] * 6) == pytest.approx((0, 0, 1.96**2 / (6 + 1.96**2)))
-    assert in_points([0, 0, 0.5, 0.5]) == "≈25 points, ± ≈28 (≈2 of 4 pictures differ)"
+    assert share_of([1.0] * 6) == pytest.approx((1, np.nan, np.nan), nan_ok=True)
+    assert share_of([0.5] * 6) == pytest.approx((0.5, np.nan, np.nan), nan_ok=True)
+    assert in_points([0, 0, 0.5, 0.5]) == "≈25 points, ± ≈46 (≈2 of 4 pictures differ)"
+    assert in_points([0, 0, 0.5, 0.5], "prompts").endswith("(≈2 of 4 prompts differ)")
 
 
 def test_a_small_share_is_not_called_nothing():
@@ -125,16 +132,26 @@ def test_film_strip_and_grids(tiny):
     assert is_figure(sampling.prompt_grid([CARD] * 4, ["a boat on a lake"] * 4, "Four pictures of boats"))
 
 
-def test_a_close_up_is_cut_round_the_column():
+def test_seams_are_cut_round_the_column():
     card = np.zeros((128, 128, 3), np.uint8)
     card[:, 80:] = 255                                                      # an edge to be found in the middle
-    picture = sampling.close_up([[Image.fromarray(card)] * 5] * 2, 80, ["once", "often"], "An edge", "Two rows of details of one edge.")
+    names = ["the card", "once", "often", "dense"]
+    picture = sampling.seams(dict.fromkeys(names, Image.fromarray(card)), dict.fromkeys(names, np.ones(9)), 80, "An edge",
+                             "Lines, and four details of one edge.")
     assert is_figure(picture)
-    pixels = np.asarray(picture.image())[picture.image().height // 4, 70:250].mean(1)
+    pixels = np.asarray(picture.image())[picture.image().height // 2, 470:620].mean(1)      # the first detail
     dark, light = np.flatnonzero(pixels < 40), np.flatnonzero(pixels > 215)
-    left, right = dark.min(), dark.max()
-    after = light[light > right]
-    assert right - left + 1 == pytest.approx(len(dark), abs=2) and len(after) > 0
+    assert len(dark) == pytest.approx(0.64 * 128, abs=3) and light[light > dark.max()].size > 0
+
+
+def test_a_straight_step_ends_beside_its_curve():
+    def slope(z, sigma):                                                    # a line of slope 1 bends nowhere
+        return torch.ones_like(z)
+
+    straight = one_step(slope, 1.0, 3.0, 1.0, "No bend")
+    assert is_figure(straight) and "The step ends at -1.00, the curve at -1.00." in straight.alt
+    bent = one_step(lambda z, sigma: z, 1.0, 2.0, 1.0, "A bend")
+    assert "The step ends at 0.00, the curve at 0.37." in bent.alt
 
 
 def test_sizes_of_latents_stay_inside_their_axis():
@@ -143,3 +160,7 @@ def test_sizes_of_latents_stay_inside_their_axis():
     sampling._size_axis(ax, sizes)
     low, high = ax.get_ylim()
     assert low < sizes.min() and sizes.max() < high
+    near = torch.tensor([1.0, 1.1, 0.9, torch.nan])
+    sampling._size_axis(ax, near)
+    low, high = ax.get_ylim()
+    assert 0.5 < low < 0.9 and 1.1 < high < 2, "what stays near 1 is shown close up"
