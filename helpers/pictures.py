@@ -162,16 +162,3 @@ def _rgb(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def variety(pictures, prompts):
-    """How far apart pictures of one prompt lie, on average over all pairs: 0..255, NaN where no prompt comes twice.
-
-    pictures: PIL, one a prompt. Compared coarsely, as 16 x 16 squares of their mean colours.
-    """
-    pictures, prompts = inputs.list_of(pictures, "pictures", "PIL pictures", Image.Image), inputs.texts(prompts, "prompts")
-    if len(pictures) != len(prompts):
-        raise ValueError(f"{len(pictures)} pictures and {len(prompts)} prompts: give one prompt for each picture")
-    small = [np.asarray(upright(picture).resize((16, 16), Image.Resampling.BOX), float) for picture in pictures]
-    apart = [np.abs(small[i] - small[k]).mean() for i in range(len(small)) for k in range(i) if prompts[i] == prompts[k]]
-    return float(np.mean(apart)) if apart else float("nan")

@@ -24,7 +24,6 @@ from helpers.panels import conditioning as conditioning_panels
 from helpers.panels import diffusion as diffusion_panels
 from helpers.panels import latents as latents_panels
 from helpers.panels import sampling as sampling_panels
-from helpers.pictures import variety
 from helpers.postcards import caption, full_caption, phrases, read_caption, render, sample_scene, Scene, Subject
 from helpers.postcards.judge import load_judge, truth
 from helpers.postcards.lessons import concept_cards, concept_scene
@@ -201,8 +200,6 @@ prepare("prepare_picture array", (
     np.zeros((2, 2, 2)), np.zeros(9), np.zeros((8, 8, 5), np.uint8), np.zeros((8, 8), np.int64), np.zeros((8, 8), complex),
     np.full((8, 8), NAN), np.full((8, 8), 255.0), np.full((8, 8, 3), -0.5), np.zeros((8, 8), object), np.array("boat"),
     np.zeros((0, 0), np.uint8), np.zeros((3, 64), np.uint8)), lambda w, bad: latents.prepare_picture(bad, 64), "picture|array")
-prepare("variety pictures", (None, 5, "ab", [1, 2], {}, [SOMETHING] * 2), lambda w, bad: variety(bad, ["a boat"] * 2), "pictures")
-prepare("variety prompts", (*NOT_TEXTS, ["a boat"]), lambda w, bad: variety([w.image] * 2, bad), "prompts")
 prepare("prepare_picture small", (Image.new("RGB", (1, 1)), Image.new("L", (7, 99))),
         lambda w, bad: latents.prepare_picture(bad, 64), "at least 8")
 

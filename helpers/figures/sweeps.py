@@ -1,4 +1,4 @@
-"""Bills with their intervals: what guidance buys and costs, what steps buy, and how fast solvers converge."""
+"""Bills with their intervals: what guidance buys, what calls buy, one step, and how fast solvers converge."""
 import numpy as np
 import torch
 from matplotlib import ticker
@@ -10,37 +10,29 @@ from .style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture,
 LINES = ["#0072B2", "#D55E00", "#009E73", "#B8860B", "#CC79A7", "#3C9BD6", "#222222", "#8C8C8C", "#7A4FA3"]
 
 
-def guidance_bill(found, variety, pictures, show, title, note):
-    """What each scale of guidance buys and costs. found: {model: {scale: fidelity of each of n prompts, (n,), 0..1}}.
+def guidance_bill(found, pictures, show, title, note):
+    """What each scale of guidance buys. found: {model: {scale: fidelity of each of n prompts, (n,), 0..1}}.
 
-    variety: {model: {scale: a distance for each prompt, (n,), 0..255}}, the lower axis. pictures: {model: {scale: PIL pictures}};
-    of each the one numbered `show` is drawn, a row for each model. A model need not have every scale. Points and bars: as in
-    `steps_bill`. Returns a Picture.
+    pictures: {model: {scale: PIL pictures}}; of each the one numbered `show` is drawn, a row for each model. A model need not
+    have every scale. Points and bars: as in `steps_bill`. Returns a Picture.
     """
     means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
-    size, left, length, high = min(1.25, 7.75 / len(scales) - 0.06), 1.1, 7.75, 1.3
-    fig = style.new_figure(TITLE + 0.1 + high + 0.2 + 0.75 + 0.16 + len(means) * (size + 0.06) + NOTE)
-    top, below = TITLE + 0.1, TITLE + 0.1 + high + 0.2
-    ax, cost = place(fig, left, top, length, high), place(fig, left, below, length, 0.6)
+    size, left, length, high = min(1.6, 7.75 / len(scales) - 0.06), 1.1, 7.75, 1.5
+    fig = style.new_figure(TITLE + 0.1 + high + 0.2 + 0.16 + len(means) * (size + 0.06) + NOTE)
+    top = TITLE + 0.1
+    ax = place(fig, left, top, length, high)
     for k, (colour, (name, line)) in enumerate(zip((SIGNAL, GUIDED), means.items())):
         values, low, high_end = np.array(list(line.values())).T
         where = np.array([scales.index(scale) for scale in line]) + 0.06 * (k - 0.5)         # bars side by side
         ax.errorbar(where, values, (values - low, high_end - values), fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
         ax.annotate(name, (where[0], values[0]), (-10, 0), textcoords="offset points", color=colour, fontsize=8.5, ha="right",
                     va="center")
-        apart, half = np.array([mean_of(each) for each in variety[name].values()]).T
-        cost.errorbar(where, apart, half, fmt="o-", color=colour, ms=3, lw=1.2, capsize=3)
-    for axis in (ax, cost):
-        tidy(axis, None, None, ())
-        axis.set(xlim=(-0.5, len(scales) - 0.5))
-    ax.set(ylim=(0, 1.03), yticks=(0, 0.5, 1))
+    tidy(ax, None, None, ())
+    ax.set(xlim=(-0.5, len(scales) - 0.5), ylim=(0, 1.03), yticks=(0, 0.5, 1))
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
-    cost.set_ylim(0, 1.1 * max(sum(mean_of(each)) for line in variety.values() for each in line.values()))
-    cost.yaxis.set_major_locator(ticker.MaxNLocator(3))
     write(fig, 0.08, top + high / 2, "fidelity", fontsize=8.5)
-    write(fig, 0.08, below + 0.3, "variety", fontsize=8.5)
-    top = below + 0.75
+    top += high + 0.2
     write(fig, 0.08, top, "guidance", fontsize=8.5)
     for i, scale in enumerate(scales):
         x = left + (i + 0.5) * length / len(scales)

@@ -40,7 +40,7 @@ RIVALS = {
     "gain > error and fully[1].mean() > 0.9": {
         "the prompt fully heard": "gain, error = mean_of(fully[7.5] - fully[1])",
         "guidance 1 against itself": "gain, error = mean_of(half[1] - half[1])",
-        "pictures of other prompts": "gain, error = mean_of(judge.shares(drawn['half heard'][7.5], asked[1:] + asked[:1]).reshape(2, 6).mean(0) - half[1])",
+        "pictures of other prompts": "gain, error = mean_of(judge.shares(drawn['half heard'][7.5], asked[1:] + asked[:1]) - half[1])",
         "no room left by the half-heard prompt": "fully = half",
     },
     # Steps

@@ -81,8 +81,7 @@ def test_guidance_figures():
 def test_bills():
     found = {"whole": {1: [0.9, 1.0], 7.5: [1.0, 1.0]}, "half": {1: [0.2, 0.4], 3: [0.5, 0.5], 7.5: [0.5, 0.9]}}
     cards = {name: dict.fromkeys(line, [CARD] * 2) for name, line in found.items()}
-    spread = {name: dict.fromkeys(line, [18.0, 22.0]) for name, line in found.items()}
-    first = guidance_bill(found, spread, cards, 1, "A top", "note")
+    first = guidance_bill(found, cards, 1, "A top", "note")
     assert is_figure(first) and "whole: fidelity ≈95% at guidance 1, " in first.alt and "fidelity ≈70% at guidance 7.5." in first.alt
     second = steps_bill({"ddim": {3: [0.5, 0.7], 25: [0.9, 0.9]}, "heun": {5: [0.5, 0.7], 49: [1, 0.8]}}, "Steps", "note")
     assert is_figure(second) and "heun: ≈60% after 5 calls, ≈90% after 49 calls" in second.alt

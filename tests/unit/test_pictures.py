@@ -19,7 +19,7 @@ from helpers.figures.attention.maps import blend, explorer_frame
 from helpers.latents import encode_image, jpeg, to_pixels
 from helpers.lora import add_lora, train_lora
 from helpers.panels.sampling import png
-from helpers.pictures import FORMATS, ORIENTATION, prepare_picture, upright, variety
+from helpers.pictures import FORMATS, ORIENTATION, prepare_picture, upright
 from helpers.postcards.judge import pixels_of
 from helpers.sampling import extend
 from PIL import Image, ImageOps
@@ -88,12 +88,7 @@ def of_saving(c, image):
             return np.asarray(saved.convert("RGB"))
 
 
-def of_variety(c, image):
-    return np.array([variety([image, four_colours(c.image_size)], ["a boat"] * 2)])
-
-
 ENTRIES = {
-    "variety": of_variety,
     "generate": of_generate, "encode_image": lambda c, image: encode_image(c, image).numpy(), "extend": of_extend,
     "to_pixels": lambda c, image: to_pixels([image]).numpy(), "train_concept": of_training, "train_lora": of_lora,
     "what a LoRA keeps": of_keeping, "save_concept": of_saving,
@@ -296,13 +291,3 @@ def test_pictures_that_two_threads_save_keep_their_settings():
         thread.join()
     texts = [Image.open(io.BytesIO(one)).text for one in saved]
     assert texts == [{"parameters": "a boat\nSeed: 1, Size: 32x32"}] * 581 and next(others) > 20
-
-
-def test_variety_is_between_pictures_of_one_prompt():
-    black, grey, white = (Image.new("RGB", (32, 32), (value,) * 3) for value in (0, 100, 255))
-    assert variety([black, black], ["a boat"] * 2) == 0
-    assert variety([black, grey, white], ["a boat"] * 3) == pytest.approx((100 + 255 + 155) / 3)
-    assert variety([black, white, grey], ["a boat", "a house", "a boat"]) == 100
-    assert np.isnan(variety([black, white], ["a boat", "a house"]))
-    with pytest.raises(ValueError, match="2 pictures and 1 prompts"):
-        variety([black, white], ["a boat"])

@@ -29,7 +29,7 @@ FIGURES = {
     "bars": lambda text: sampling.bars({text: 1.0, "b": 2.0}, [1, 2], text),
     "museum": lambda text: sampling.museum([CARD], [text], [text], [torch.ones(4)], torch.ones(4), text, text),
     "steps_bill": lambda text: sweeps.steps_bill({text: {1: [0.5, 0.6], 4: [0.9, 1]}}, text, text),
-    "guidance_bill": lambda text: sweeps.guidance_bill({text: {1: [0.5, 0.6], 3: [0.9, 1]}}, {text: {1: [4, 5], 3: [5, 6]}},
+    "guidance_bill": lambda text: sweeps.guidance_bill({text: {1: [0.5, 0.6], 3: [0.9, 1]}},
                                                        {text: {1: [CARD] * 2, 3: [CARD] * 2}}, 1, text, text),
     "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text, text),
     "word_sheet": lambda text: attention.word_sheet(CARD, {text: HEAT}, text, text),
