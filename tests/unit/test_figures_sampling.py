@@ -138,7 +138,7 @@ def test_seams_are_cut_round_the_column():
     picture = sampling.seams(dict.fromkeys(names, Image.fromarray(card)), dict.fromkeys(names, np.ones(9)), 80, "An edge",
                              "Lines, and four details of one edge.")
     assert is_figure(picture)
-    pixels = np.asarray(picture.image())[picture.image().height // 2, 470:620].mean(1)      # the first detail
+    pixels = np.asarray(picture.image())[picture.image().height // 2, 455:620].mean(1)      # the first detail
     dark, light = np.flatnonzero(pixels < 40), np.flatnonzero(pixels > 215)
     assert len(dark) == pytest.approx(0.64 * 128, abs=3) and light[light > dark.max()].size > 0
 
