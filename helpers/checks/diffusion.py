@@ -1,4 +1,4 @@
-"""Exercises 1 to 4, lesson 01. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 5, lesson 01. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import torch
 
@@ -7,22 +7,6 @@ from .base import NotFinite, Sheet, close, random
 
 sheet = Sheet("01")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
-
-
-def warm_up(mixed, right):
-    """Print whether x_t of a few points (n, d), each at a t of its own, is right; it counts for no exercise."""
-    if mixed is None or mixed is Ellipsis:
-        said = "not answered yet."
-    elif not isinstance(mixed, torch.Tensor):
-        said = f"not yet: it is to be a tensor, not {type(mixed).__name__}."
-    elif mixed.shape != right.shape:
-        said = (f"not yet: the shape is {tuple(mixed.shape)}, expected {tuple(right.shape)}: give abar a second axis, "
-                "abar[:, None].")
-    elif not close(mixed.detach(), right, 1e-5):
-        said = "not yet: the shape is right, the numbers are not: each weight is the root of a share of the variance."
-    else:
-        said = "right."
-    print(f"Warm-up: {said}")
 
 
 class Examined(torch.nn.Module):
@@ -203,7 +187,37 @@ def sample(answer):
                     "what is given, the schedule too")
 
 
-@sheet.exercise(3, lambda x_t, data, abar: x_t.shape)
+@sheet.exercise(3, lambda log_density, x, t, alphas_cumprod: x.shape)
+def exact_noise(answer):
+    """exact_noise(log_density, x, t, alphas_cumprod): the noise with the least squared error, of the shape of x (n, d).
+
+    log_density(x, abar) -> (n,), the logarithm of the density of noisy points.
+    """
+    line, x, t, schedule = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15), random(8, 1), 300, diffusion.make_alphas_cumprod()
+    abar = schedule[t]
+    noise, root = line.noise_pred(x, abar), (1 - abar).sqrt()
+    found = answer(line.log_density, x, t, schedule)
+    if not close(found, noise, 1e-3):
+        if close(found, -noise, 1e-3):
+            return "the wrong sign: the score points towards denser places, and the noise away from them"
+        if close(found, -noise / root, 1e-3):
+            return "this is the score itself: turn it into the noise that it stands for"
+        if close(found, -noise / root**2, 1e-3) or close(found, noise / root**2, 1e-3):
+            return "you divide by sqrt(1 - abar): the score is the noise divided by it already, so multiply"
+        if close(found, noise * root, 1e-3) or close(found, -noise * root, 1e-3):
+            return "the score times 1 - abar: it takes the root of that"
+        if close(found, noise / len(x), 1e-3):
+            return f"{len(x)} times too small: take the slope of the sum over the points, not of their mean"
+        return "another answer than the mean of the noise: find the slope of log_density at x, and rescale it"
+    world, x = diffusion.make_shape("glyph"), random(6, 2, seed=1)
+    for name, t in (("scaled_linear", 20), ("linear", 999)):
+        schedule = diffusion.make_alphas_cumprod(name)
+        if not close(answer(world.log_density, x, t, schedule), world.noise_pred(x, schedule[t]), 2e-3):
+            return (f"right on a line, wrong in the plane at t = {t} on another schedule: use the log_density and the "
+                    "alphas_cumprod that you are given")
+
+
+@sheet.exercise(4, lambda x_t, data, abar: x_t.shape)
 def ideal_denoiser(answer):
     """ideal_denoiser(x_t, data, abar): x_t (n, d), data (N, d), abar one number as a tensor -> (n, d)."""
     data, x_t = random(40, 2), random(6, 2, seed=1)
@@ -225,7 +239,7 @@ def ideal_denoiser(answer):
         return "the score that follows is not the slope of log p: look at the width, 2 (1 - abar)"
 
 
-@sheet.exercise(4, float, "the loss")
+@sheet.exercise(5, float, "the loss")
 def flow_step(answer):
     """flow_step(net, optimizer, x_0) -> loss: one training step of flow matching on clean points x_0 (n, 2)."""
     net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)

@@ -132,10 +132,27 @@ def flow_with_lerp(net, optimizer, x_0):
     return loss.item()
 
 
+def from_score(rescale=lambda abar: -(1 - abar).sqrt(), total=torch.sum):
+    """The exact noise from the slope of the density, with one part of the way exchanged."""
+    def exact_noise(log_density, x, t, alphas_cumprod):
+        x = x.clone().requires_grad_()
+        total(log_density(x, alphas_cumprod[t])).backward()
+        return rescale(alphas_cumprod[t]) * x.grad
+    return exact_noise
+
+
+def in_place_of_x(log_density, x, t, alphas_cumprod):
+    slope = torch.autograd.grad(log_density(x.requires_grad_(), alphas_cumprod[t]).sum(), x)[0]
+    return diffusion.score(slope, t, alphas_cumprod) * (1 - alphas_cumprod[t])
+
+
 RIGHT = {
     "train_step": [step(), step_of_helpers],
     "sample": [path_of(ddim), by_index,
                lambda noise_pred, x, timesteps, abars: diffusion.ddim_path(noise_pred, x, timesteps, abars)],
+    "exact_noise": [from_score(), in_place_of_x,
+                    lambda log_density, x, t, abars: torch.func.grad(lambda x: log_density(x, abars[t]).sum())(x)
+                    * -(1 - abars[t]) ** 0.5],
     "ideal_denoiser": [
         ideal,
         one_by_one,
@@ -186,6 +203,17 @@ WRONG = {
         (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps[::-1], abars), "is asked for at t = [300, 900]"),
         (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, abars)[-1], "has shape (5, 2)"),
         (lambda noise_pred, x, timesteps, abars: list(path_of(ddim)(noise_pred, x, timesteps, abars)), "return a tensor, not list"),
+    ],
+    "exact_noise": [
+        (from_score(lambda abar: (1 - abar).sqrt()), "the wrong sign"),
+        (from_score(lambda abar: 1), "this is the score itself"),
+        (from_score(lambda abar: -1 / (1 - abar).sqrt()), "so multiply"),
+        (from_score(lambda abar: -(1 - abar)), "takes the root"),
+        (from_score(total=torch.mean), "8 times too small"),
+        (from_score(lambda abar: -abar.sqrt()), "another answer than the mean"),
+        (lambda log_density, x, t, abars: from_score()(log_density, x, t, OWN), "alphas_cumprod that you are given"),
+        (lambda log_density, x, t, abars: log_density(x, abars[t]), "has shape (8,), expected (8, 1)"),
+        (lambda log_density, x, t, abars: log_density(x, t), "stopped with"),
     ],
     "ideal_denoiser": [
         (lambda x, d, a: ideal(x, d, a, shrink=False), "shrink the data"),
@@ -242,14 +270,3 @@ def test_an_exception_is_one_line():
     verdict = checks.ideal_denoiser.hint(crashes)
     assert verdict.startswith("not yet: your function stopped with RuntimeError: The size of tensor")
     assert verdict.endswith("(line 3 of your function)") and "\n" not in verdict
-
-
-@pytest.mark.parametrize("mixed, said", [
-    (..., "not answered yet"), (None, "not answered yet"), ([1, 2], "a tensor, not list"),
-    (torch.ones(4), "expected (4, 2): give abar a second axis"), (torch.ones(4, 2), "the numbers are not"),
-    (torch.full((4, 2), float("nan")), "the numbers are not"),
-    (2 * torch.ones(4, 2), "right."), (2 * torch.ones(4, 2, dtype=torch.float64), "right."),
-])
-def test_warm_up(mixed, said, capsys):
-    checks.warm_up(mixed, 2 * torch.ones(4, 2))
-    assert said in capsys.readouterr().out

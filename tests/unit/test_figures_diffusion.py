@@ -83,11 +83,19 @@ def test_an_arrow_says_which_way_sampling_goes():
     assert plain[corner].min() == 255 > strip[corner].min()
 
 
-def test_the_paths_drawn_are_long_stay_inside_and_start_apart():
+def test_the_paths_drawn_stay_inside_and_start_apart():
     start = torch.tensor([[0.0, 0.0], [0.1, 0.0], [2.0, 0.0], [0.0, 2.65], [-2.0, 0.0]])
-    path = torch.stack([start, start * torch.tensor([0.9, 0.2, 0.2, 0.0, 0.5])[:, None] + 0.01])
-    assert figures.plane.long_paths(path, 3) == [2, 4, 1]       # 3 leaves the frame; 0 is shorter than 1 and beside it
-    assert figures.plane.long_paths(path, 1) == [2]
+    path = torch.stack([start, 0.5 * start])
+    assert figures.plane.spread_paths(path, 5) == [0, 2, 4]     # 1 begins beside 0, 3 leaves the frame
+    assert figures.plane.spread_paths(path, 2) == [0, 2]
+
+
+def test_of_the_paths_compared_none_leaves_the_frame():
+    inside, outside = torch.zeros(2, 3, 2), torch.zeros(2, 3, 2)
+    outside[1, 0], outside[1, 2] = 9.0, 1.0                     # the first point leaves it in the second set
+    drawn = [np.asarray(figures.paths_compared({"a": inside[:, ks], "b": outside[:, ks]}, "A claim", "Paths.").image())
+             for ks in ([0, 1, 2], [1, 2])]
+    assert np.array_equal(*drawn)
 
 
 def test_arrows_turn_from_the_middle_to_the_shape():

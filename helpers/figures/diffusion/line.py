@@ -1,5 +1,4 @@
 """Two peaks on a line: score and noise, one step against many; and the floor under the loss."""
-import matplotlib
 import numpy as np
 import torch
 
@@ -52,9 +51,9 @@ def density_over_t(world, alphas_cumprod, columns=120):
     return np.stack([(log_p - log_p.max()).exp().numpy() for log_p in logs], 1)
 
 
-def draw_walks(fig, left, top, width, height, world, background, truth, walk, bar=0.5):
+def draw_walks(fig, left, top, width, height, world, background, truth, walk, bar=0.5, letters=7.5):
     """Ends of the ways against the true density (left, `bar` inches wide), and the ways over t (right). truth, walk as
-    below."""
+    below. letters: size of the numbers and words on the axes."""
     bars, ways = place(fig, left, top, bar, height), place(fig, left + bar + 0.04, top, width, height)
     ways.imshow(background, origin="lower", extent=(0, 999, -SIDE, SIDE), aspect="auto", cmap=BLUES, vmin=0,
                 vmax=2.2)
@@ -73,10 +72,11 @@ def draw_walks(fig, left, top, width, height, world, background, truth, walk, ba
     bars.fill_betweenx(x, 0, density / density.max(), color=SIGNAL, alpha=0.35, lw=0)
     ends = np.where(ends > 0, ends / ends.max(), np.nan)
     bars.stairs(ends, edges, orientation="horizontal", color=GUIDED, lw=1.2, baseline=None)
-    bars.text(0.6, 0.94 * -SIDE, "ends", fontsize=7.5, color=FAINT, ha="center")
+    bars.text(0.6, 0.94 * -SIDE, "ends", fontsize=letters, color=FAINT, ha="center")
     tidy(bars, xticks=(), yticks=(-1, 1)).set(xlim=(1.15, 0), ylim=(-SIDE, SIDE))
     bars.set_yticks([-1, 1], ["\u22121", "+1"])
-    bars.tick_params(axis="y", pad=1)
+    bars.tick_params(axis="y", pad=1, labelsize=letters + 0.5)
+    ways.tick_params(axis="x", labelsize=letters + 0.5)
     bars.spines[["left", "bottom"]].set_visible(False)
 
 
@@ -111,8 +111,8 @@ class Steps:
         fig = style.new_figure(2.95, dpi=style.PANEL_DPI)
         walk = self.walk(n, self.start)
         gap, _ = self.gap_and_width(walk[1][-1])
-        write(fig, 0.3, 0.14, f"{n} step{'s' if n > 1 else ''}: {gap:.1%} of the ends in the gap (grey)")
-        draw_walks(fig, 0.3, 0.32, 6.6, 2.2, self.world, self.background, self.truth, walk, bar=1.8)
+        write(fig, 0.4, 0.14, f"{n} step{'s' if n > 1 else ''}: {gap:.1%} of the ends in the gap (grey)", fontsize=11)
+        draw_walks(fig, 0.4, 0.34, 6.5, 2.15, self.world, self.background, self.truth, walk, bar=1.8, letters=10.5)
         return style.finish(fig, "The walks of n steps.").png
 
 
@@ -149,7 +149,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
 def loss_floor(levels, floor, losses, training=None):
     """The loss of a network during training over the best possible loss. Returns a Picture.
 
-    levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, from high to low.
+    levels: timesteps; floor: the best possible loss at each; losses: {moment: values}, two of them, the first dashed.
     training: the smallest loss that the training points allow, at each.
     """
     inputs.table(losses, "losses", "{moment: losses}")
@@ -158,26 +158,27 @@ def loss_floor(levels, floor, losses, training=None):
     ax, width = place(fig, 0.7, top, 7.0, 2.7), 0.8 * (levels[1] - levels[0])
     ax.bar(levels, floor, width=width, color=NOISE, alpha=0.55, lw=0)
     if training is not None:
-        ax.bar(levels, training, width=width, fill=False, ec=INK, lw=0.8, ls=":")
-    shades = matplotlib.colormaps["YlOrBr"](np.linspace(0.45, 0.85, len(losses)))
+        ax.hlines(training, np.subtract(levels, width / 2), np.add(levels, width / 2), color=INK, lw=1.5)
+    looks = ["--", "-"]
     highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
     ends = np.array([values[-1] for values in losses.values()])
     heights = ends + 0.06 * highest * np.array([(np.abs(ends[i + 1:] - ends[i]) < 0.06 * highest).sum() for i in range(len(ends))])
-    for shade, height, (moment, values) in zip(shades, heights, losses.items()):
-        ax.plot(levels, values, "-o", color=shade, lw=1.0, ms=5, mec="white", mew=0.5)
-        ax.text(levels[-1] + 0.7 * width, height, moment, color=shade, fontsize=8.5)
-    ax.text(0.99, 0.8, "grey: the oracle, the best possible on new points", transform=ax.transAxes, ha="right",
-            fontsize=8.5)
+    for look, height, (moment, values) in zip(looks, heights, losses.items()):
+        ax.plot(levels, values, look + "o", color=ESTIMATE, lw=1.3, ms=5, mec="white", mew=0.5)
+        ax.text(levels[-1] + 0.7 * width, height, moment, color=DARK_ORANGE, fontsize=9)
+    ax.text(0.99, 0.8, "grey bars: the oracle, the best possible on new points", transform=ax.transAxes, ha="right",
+            fontsize=9)
     if training is not None:
-        ax.text(0.99, 0.72, "dotted: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=8.5)
+        ax.text(0.99, 0.72, "black lines: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=9)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
     style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Orange: the network before and after its training, on the same new points as the oracle.")
+                "Orange: the network before (dashed) and after its training, on the same new points as the oracle.")
     return style.finish(
         fig,
         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
-        "with t. Orange lines of the network, before and after its training: the last comes down to the "
+        "with t. Black lines of the memoriser on its own points lie far below the bar at t = 0, and at the bars' tops "
+        "from t = 100 on. Orange lines of the network, before and after its training: the last comes down to the "
         "bars, but at t = 0 it stays above its bar.",
         palette=64)
 

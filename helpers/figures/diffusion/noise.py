@@ -7,7 +7,7 @@ from .. import style
 from ..style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE
 from ..style import place, show_picture, tidy, write
 
-LOWEST = 1e-4                                       # bottom of the spectrum axes
+LOWEST, LEAST = 1e-4, -50                           # bottom of the spectrum axes, and of decibels over t
 
 
 def noising_table(picture, noise, timesteps):
@@ -30,11 +30,15 @@ def noising_table(picture, noise, timesteps):
                   color=FAINT)
             if not row:
                 write(fig, x + size / 2, top - 0.1, f"t = {t}", ha="center")
-            ax.plot(t, decibels[t], "o", color=colour, ms=4, clip_on=False)
+            if decibels[t] < LEAST:                                     # off the scale: an arrow, and its number
+                ax.plot(t, LEAST, "v", color=colour, ms=7, clip_on=False)
+                ax.text(t - 25, LEAST + 1.5, f"{round(decibels[t].item())} dB", color=colour, fontsize=8, ha="right")
+            else:
+                ax.plot(t, decibels[t], "o", color=colour, ms=4, clip_on=False)
     ax.axhline(0, color=NOISE, lw=0.8, ls=":")
     ax.text(990, 1, "picture and noise equally strong", color=FAINT, fontsize=8, ha="right")
     tidy(ax, "t", "signal-to-noise ratio, dB", (0, 250, 500, 750, 999), (-40, -20, 0, 20, 40))
-    ax.set(xlim=(0, 999), ylim=(-50, 42))
+    ax.set(xlim=(0, 999), ylim=(LEAST, 42))
     style.claim(fig, "The same t means different amounts of noise on different schedules",
                 "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
                 "scaled_linear.")

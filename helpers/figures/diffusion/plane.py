@@ -7,11 +7,12 @@ import torch
 
 from ... import diffusion, inputs
 from .. import style
-from ..style import BLUES, FAINT, GUIDED, INK, NOTE, SEQUENTIAL, SIGNAL, TITLE, place, write
+from ..style import BLUES, FAINT, GUIDED, INK, NOTE, PROMPT, SEQUENTIAL, SIGNAL, TITLE, place, write
 
 SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
 EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
 FINE = 64                                      # the error map is computed on FINE x FINE points
+WALKERS = GUIDED, INK, PROMPT                  # colours of walks that are told apart
 ASKED = 7                                      # it ends where the noisy data are exp(-ASKED) as dense as at most
 
 
@@ -93,9 +94,9 @@ class ScoreFields:
             artists += [shown, ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy",
                                          scale_units="xy", scale=1, width=0.006, headwidth=4, headlength=4.5,
                                          headaxislength=4)]
-        colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#F2F2F2")
+        colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#D8D8D8")
         ax, shown = square(fig, *corners[2], size, self.shown(error, t), colours, vmax=1)
-        cloud, = ax.plot(*self.noisy(t), "o", color="white", ms=dots, mew=0, alpha=0.7)
+        cloud, = ax.plot(*self.noisy(t), "o", color=GUIDED, ms=dots, mew=0)
         return [*artists, shown, cloud]
 
     def figure(self, timesteps):
@@ -111,7 +112,7 @@ class ScoreFields:
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
         style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
                     "Blue: density of the noisy data. Arrows: length clipped. Third row: distance between the "
-                    "two noises, 0 (dark) to 1 or more (yellow). Dots: noisy data. Pale: hardly any there.")
+                    "two noises, 0 (dark) to 1 or more (yellow). Dots: noisy data. Grey: hardly any data there.")
         return style.finish(
             fig,
             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
@@ -128,7 +129,7 @@ class ScoreFields:
                 write(fig, x, 0.15, text, fontweight="bold")
             artists = self._draw(fig, [(x, top) for x in lefts], size, t, dots=2.5)
             walk, = fig.axes[0].plot([], [], "-o", color=GUIDED, lw=1.8, ms=2.5)
-            said = write(fig, lefts[0] + size, 0.15, "", ha="right")
+            said = write(fig, lefts[0] + size - 0.16, 0.15, "", ha="right")
             self.stage = style.Stage(fig, [*artists, walk, said])
         true, learnt, error = self.fields(t)
         first, true_arrows, second, learnt_arrows, error_map, cloud, walk, said = self.stage.moving
@@ -145,12 +146,11 @@ class ScoreFields:
         return self.stage.png()
 
 
-def long_paths(path, count, apart=0.55):
-    """Indices of up to `count` of the longest paths (stops, n, 2) that stay inside the frame and start apart."""
+def spread_paths(path, count, apart=0.6):
+    """Indices of the first up to `count` paths (stops, n, 2) that stay inside the frame and start apart."""
     inside = (path.abs().amax((0, 2)) < SIDE - 0.1).nonzero()[:, 0]      # a path that leaves the frame tells nothing
-    length = path[:, inside].diff(dim=0).norm(dim=2).sum(0)
     chosen = []
-    for k in inside[length.argsort(descending=True)].tolist():
+    for k in inside.tolist():
         if all((path[0, k] - path[0, other]).norm() > apart for other in chosen):
             chosen.append(k)
         if len(chosen) == count:
@@ -158,14 +158,14 @@ def long_paths(path, count, apart=0.55):
     return chosen
 
 
-def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns into the shape", name="the shape"):
+def flow(path, timesteps, show_at, paths=16, title="Along the arrows noise turns into the shape", name="the shape"):
     """Samples on their way from noise (right) to the shape (left). Returns a Picture.
 
     path: (steps + 1, n, 2), the stops of n points, of which the last is clean; drawn are those nearest to the
     timesteps in `show_at`, 0 being the clean one. name: what the points end on, for the alt text.
     """
     levels = np.array([*timesteps, -1])
-    chosen = long_paths(path, paths)
+    chosen = spread_paths(path, paths)
     size, gap, top = 1.68, 0.1, TITLE + 0.24
     fig = style.new_figure(top + size + 0.1 + NOTE)
     for i, wanted in enumerate(sorted(show_at)):
@@ -180,7 +180,7 @@ def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns
     style.leftwards(fig, 0.2)
     style.claim(fig, title,
                 f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
-                "of them and the paths they took.")
+                "of them, their starts spread over the cloud, and the paths they took.")
     return style.finish(
         fig,
         f"Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
@@ -188,7 +188,8 @@ def flow(path, timesteps, show_at, paths=14, title="Along the arrows noise turns
 
 
 def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
-    """Starts (n, 2) without fresh noise (DDIM), and n walks from the first with it (DDPM). Returns a Picture."""
+    """Up to three starts (n, 2) without fresh noise (DDIM), and n walks from the first with it (DDPM), each of them in
+    a colour of its own. Returns a Picture."""
     generator = torch.Generator().manual_seed(seed)
     fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
     image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
@@ -196,25 +197,26 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
                             (4.9, 1.0, f"with fresh noise (DDPM): {len(start)} walks from one start")):
         (ax, _), x = square(fig, left, top, size, image), start[:1].expand_as(start) if eta else start
         write(fig, left, top - 0.12, text, fontweight="bold")
-        ax.plot(*x.T.numpy(), "o", color=INK, ms=4)
         for t, t_next in zip(timesteps, [*timesteps[1:], None]):
             abar = alphas_cumprod[t]
             abar_next = torch.tensor(1.0) if t_next is None else alphas_cumprod[t_next]
             mean, kick = diffusion.reverse_step(x, noise_pred(x, t), abar, abar_next, eta)
             after = mean + kick * torch.randn(x.shape, generator=generator) if eta else mean
-            for a, b, c in zip(x.tolist(), mean.tolist(), after.tolist()):
-                ax.plot(*zip(a, b), color=GUIDED, lw=1.3)
-                ax.plot(*zip(b, c), color=INK, lw=0.7)
+            for a, b, c, colour in zip(x.tolist(), mean.tolist(), after.tolist(), WALKERS):
+                ax.plot(*zip(a, b), color=colour, lw=1.8)
+                ax.plot(*zip(b, c), color=colour, lw=0.7, ls=(0, (2, 1.5)))
             x = after
-        ax.plot(*x.T.numpy(), "o", color=GUIDED, ms=5)
+        for end, colour in zip(x.tolist(), WALKERS):
+            ax.plot(*end, "o", color=colour, ms=7, mec="white", mew=0.8)
+        ax.plot(*(start[:1] if eta else start).T.numpy(), "s", color=INK, ms=5)
     style.claim(fig, "Without fresh noise a start has one end; with it, one start has many",
-                f"Exact score, {len(timesteps)} steps. Black dots: start. Vermilion: the step towards the "
-                "guess. Black lines: the random kicks.")
+                f"Exact score, {len(timesteps)} steps; a colour for each walk. Black squares: start. Dots: end. Solid: "
+                "the step towards the guess. Dashed: the random kick.")
     return style.finish(
         fig,
-        "Two squares with the shape in blue. Left, smooth vermilion paths from black start dots to the "
-        "shape. Right, from one of the starts, jagged paths of vermilion steps and black random kicks that "
-        "end in different places.", palette=64)
+        "Two squares with the shape in blue. Left, a smooth path from each black start to the shape. Right, from "
+        "one of the starts, jagged walks in different colours, of steps and random kicks, that end in different "
+        "places.", palette=64)
 
 
 def clouds(sets, title, alt, note=None, dots=None):
@@ -242,18 +244,21 @@ def clouds(sets, title, alt, note=None, dots=None):
 def paths_compared(sets, title, alt, note=None, shown=40):
     """Paths of points side by side, three squares. Returns a Picture.
 
-    sets: {label: path (stops, n, 2)}, of which the first `shown` points are drawn; labels as in `clouds`.
+    sets: {label: path (stops, n, 2)}, n the same in all. Drawn are the first `shown` points that no path takes out of
+    the frame; labels as in `clouds`.
     """
     inputs.table(sets, "sets", "{label: path}")
+    inside = torch.stack([path.abs().amax((0, 2)) < SIDE for path in sets.values()]).all(0)
+    drawn = inside.nonzero()[:shown, 0].tolist()
     size, gap, top = 2.84, 0.12, TITLE + 0.4
     fig = style.new_figure(top + size + 0.1 + (NOTE if note else 0.04))
     for i, (label, path) in enumerate(sets.items()):
         x = 0.1 + i * (size + gap)
         ax, _ = square(fig, x, top, size, np.zeros((1, 1)))
-        for k in range(shown):
+        for k in drawn:
             ax.plot(*path[:, k].T.numpy(), color=GUIDED, lw=0.8, alpha=0.7)
-        ax.plot(*path[0, :shown].T.numpy(), "o", color=INK, ms=2.4, mew=0)
-        ax.plot(*path[-1, :shown].T.numpy(), "o", color=SIGNAL, ms=3.2, mew=0)
+        ax.plot(*path[0, drawn].T.numpy(), "o", color=INK, ms=2.4, mew=0)
+        ax.plot(*path[-1, drawn].T.numpy(), "o", color=SIGNAL, ms=3.2, mew=0)
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - (0.28 if more else 0.12), name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
