@@ -112,7 +112,7 @@ class ScoreFields:
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
         style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
                     "Blue: density of the noisy data. Arrows: length clipped. Third row: distance between the "
-                    "two noises, 0 (dark) to 1 or more (yellow). Dots: noisy data. Grey: hardly any data there.")
+                    "two noises, 0 (dark) to 1 or more (yellow). Dots: noisy data. Light grey: hardly any.")
         return style.finish(
             fig,
             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
