@@ -142,10 +142,10 @@ def test_an_interrupt_passes_through_and_counts_as_wrong():
         raise KeyboardInterrupt
 
     exercise.check(exercise.right[0])
-    assert exercise.sheet.right[3]
+    assert exercise.sheet.right[4]
     with pytest.raises(KeyboardInterrupt):
         exercise.check(waits)
-    assert not exercise.sheet.right[3]
+    assert not exercise.sheet.right[4]
 
 
 @pytest.mark.parametrize("answer, words", [
