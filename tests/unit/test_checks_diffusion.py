@@ -270,3 +270,8 @@ def test_an_exception_is_one_line():
     verdict = checks.ideal_denoiser.hint(crashes)
     assert verdict.startswith("not yet: your function stopped with RuntimeError: The size of tensor")
     assert verdict.endswith("(line 3 of your function)") and "\n" not in verdict
+
+
+def test_an_answer_that_leaves_the_density_alone_is_not_told_otherwise():
+    for answer, _ in WRONG["exact_noise"]:
+        assert "also changes log_density" not in checks.exact_noise.hint(answer)
