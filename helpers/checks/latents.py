@@ -1,4 +1,4 @@
-"""Exercises 1 to 4, lesson 02. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 5, lesson 02. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import math
 
@@ -12,7 +12,39 @@ sheet = Sheet("02")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
-@sheet.exercise(1, lambda encoder, decoder, batch, eps: {"decoded": batch.shape, "kl": batch.shape[:1]})
+@sheet.exercise(1, lambda encode, decode, pictures: pictures.shape)
+def mirror_control(answer):
+    """mirror_control(encode, decode, pictures) -> copies of the pictures (B, 3, H, W), to be compared with them: mirrored pictures went
+    through encoder and decoder, and no latent was mirrored.
+
+    encode: (B, 3, H, W) -> (B, C, h, w). decode: (B, C, h, w) -> (B, 3, H, W).
+    """
+    def encode(pixels):                                                 # the corner of each patch: it has a left and a right
+        return torch.cat([pixels, pixels.mean(1, keepdim=True)], 1)[..., ::2, ::2]
+
+    def decode(latents):
+        ramp = torch.arange(2.0 * latents.shape[-1]) / 10
+        return latents[:, :3].repeat_interleave(2, -1).repeat_interleave(2, -2) + latents[:, 3:].mean((1, 2, 3), keepdim=True) + ramp
+
+    for shape in ((2, 3, 8, 12), (16, 3, 16, 16), (1, 3, 4, 4)):
+        pictures = random(*shape)
+        copies, turned = answer(encode, decode, pictures), pictures.flip(-1)
+        for wrong, hint in (
+                (pictures, "these pictures never went through encoder and decoder"),
+                (turned, "these pictures never went through encoder and decoder"),
+                (decode(encode(pictures)), "nothing is mirrored here: mirror the pictures before they are encoded"),
+                (decode(encode(pictures).flip(-1)).flip(-1), "that is the experiment again: in its control no latent is mirrored"),
+                (decode(encode(pictures).flip(-1)), "that is the experiment again: in its control no latent is mirrored"),
+                (decode(encode(turned).flip(-1)), "you turn the latents back: turn the decoded pixels back instead"),
+                (decode(encode(turned)), "mirror the copies back: they are compared with the pictures as they were"),
+                (decode(encode(pictures.flip(-2))).flip(-2), "that stands on its head: left and right are the last dimension")):
+            if close(copies, wrong, 1e-5):
+                return hint
+        if not close(copies, decode(encode(turned)).flip(-1), 1e-5):
+            return "mirror the pictures, encode, decode, mirror what comes out, and do nothing else"
+
+
+@sheet.exercise(2, lambda encoder, decoder, batch, eps: {"decoded": batch.shape, "kl": batch.shape[:1]})
 def vae_forward(answer):
     """vae_forward(encoder, decoder, batch, eps) -> decoded (n, 3, H, W), kl (n,) in nats.
 
@@ -88,7 +120,7 @@ def vae_forward(answer):
         return "right on small pictures, but not on 16 numbers for 32 x 32 pixels"
 
 
-@sheet.exercise(2, lambda abars, spread: int, "the first t")
+@sheet.exercise(3, lambda abars, spread: int, "the first t")
 def crossover(answer):
     """crossover(abars, spread): abars (T,), falling, and the standard deviation of latents -> the first t, an int, at which the noise
     is at least as strong as what is left of the latents."""
@@ -120,7 +152,7 @@ def crossover(answer):
             return "right on 1000 timesteps, but not on 40 others"
 
 
-@sheet.exercise(3, lambda a, b: a.shape[:1])
+@sheet.exercise(4, lambda a, b: a.shape[:1])
 def feature_distance(answer):
     """feature_distance(a, b): features of two batches of pictures, (n, c, h, w) each -> (n,)."""
     a = torch.zeros(2, 3, 2, 2)
@@ -170,7 +202,7 @@ def feature_distance(answer):
             return f"right on small features, but not on random ones of shape {shape}"
 
 
-@sheet.exercise(4, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})
+@sheet.exercise(5, lambda latents, rgb: {"W": (latents.shape[1], 3), "b": (3,)})
 def fit_preview(answer):
     """fit_preview(latents, rgb): (B, C, h, w), (B, 3, h, w) -> W (C, 3), b (3,)."""
     latents, weight, bias = random(20, 4, 6, 5), random(4, 3, seed=1), torch.tensor([0.5, -1.0, 0.2])

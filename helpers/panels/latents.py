@@ -54,28 +54,26 @@ def numbers_panel(net, numbers, target):
                  ahead=False)
 
 
-def mixer_panel(c, image, channel=0, gain=1.0):
-    """A slider for each channel that scales it; the picture is decoded when a slider is let go.
+def factor_panel(hidden, abars, spread, stops):
+    """A slider for t: scaled latents, noised at t, beside raw ones at the same t, both brought back to full strength and decoded.
 
-    channel, gain: the channel that is scaled at first, and by how much: a multiple of 0.25 from -2 to 3.
+    hidden(size, t): the picture (3, H, W) in -1..1 of latents of standard deviation `size`. abars: (T,). spread: of raw latents.
+    stops: values of t to stop at beside every twentieth of the way; it starts at the first.
     """
-    latents = codec.encode_image(c, image)                                                  # (1, C, h, w)
-    inputs.whole_number(channel, "channel", 0, latents.shape[1] - 1)
-    whole = codec.decode_latents(c, latents)[0]
-    names = [f"channel {k}" for k in range(latents.shape[1])]
-    gains = [k / 4 for k in range(-8, 13)]
+    inputs.function(hidden, "hidden", "a function of a size and a t, which gives a picture"), inputs.tensor(abars, "abars", "T")
+    inputs.number(spread, "spread", "a number above 0", lambda number: number > 0)
+    stops = [inputs.whole_number(t, "A stop", 0, len(abars) - 1)
+             for t in inputs.list_of(stops, "stops", "whole numbers", object, least=1)]
+    times = sorted({*range(0, len(abars), max(len(abars) // 20, 1)), *stops})
 
-    def frame(**state):
-        gain = torch.tensor([state[name] for name in names]).to(latents)
-        decoded = codec.decode_latents(c, latents * gain[:, None, None])[0]
-        return figures.beside(whole, decoded, ("all channels as they are", "channels scaled"))
+    def frame(t):
+        return figures.beside(hidden(1.0, t), hidden(spread, t), (f"scaled, t = {t}", f"raw, t = {t}"))
 
-    def readout(**state):
-        gains = ", ".join(f"{state[name]:g}" for name in names)
-        return sentence(f"Decoded from latents times ({gains}), channel by channel.")
+    def readout(t):
+        noise = float((1 / abars[t] - 1) ** 0.5)
+        return sentence(f"At t = {t} the noise is {noise:.2f} times as strong as scaled latents, {noise / spread:.2f} times as strong as raw ones.")
 
-    controls = {name: slider(name, gains, gain if k == channel else 1.0, live=False, width="340px") for k, name in enumerate(names)}
-    return Panel(controls, frame, readout, ahead=False)
+    return Panel({"t": slider("t", times, stops[0], live=False)}, frame, readout, ahead=False)
 
 
 def rate_panel(pictures, qualities):

@@ -226,7 +226,7 @@ def test_panels_draw(both, tmp_path, monkeypatch):
         generate(c, PROMPT, steps=2)
     vectors = tmp_path / "teal"
     save_concept(Concept("<teal>", torch.randn(1, c.unet.config.cross_attention_dim)), vectors)
-    panels = [latents.cell_panel(figures.Cell(c, image), 3, 2), latents.mixer_panel(c, image),
+    panels = [latents.cell_panel(figures.Cell(c, image), 3, 2), latents.factor_panel(lambda size, t: torch.zeros(3, 16, 16), torch.linspace(0.9, 0.1, 40), 2.0, [7]),
               conditioning.inspector_panel(c, PROMPT), conditioning.explorer_panel(image, attention, c, PROMPT)]
     for panel in panels:
         assert "could not" not in panel.line.value, panel.line.value

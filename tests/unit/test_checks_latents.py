@@ -10,7 +10,7 @@ def kl(mean, logvar):
 
 
 def forward(drawn=lambda m, v, e: m + (v / 2).exp() * e, cost=lambda m, v: kl(m, v).sum(1), swapped=False):
-    """An answer to exercise 1 that draws and counts as it is told."""
+    """An answer to exercise 2 that draws and counts as it is told."""
     def vae_forward(encoder, decoder, batch, eps):
         mean, logvar = encoder(batch).chunk(2, 1)[::-1 if swapped else 1]
         return decoder(drawn(mean, logvar, eps)), cost(mean, logvar)
@@ -27,6 +27,16 @@ def forward_in_full(encoder, decoder, batch, eps):
 def no_graph(encoder, decoder, batch, eps):
     mean, logvar = encoder(batch).detach().chunk(2, 1)
     return decoder(mean + (logvar / 2).exp() * eps), kl(mean, logvar).sum(1)
+
+
+def mirrored(first=(-1,), between=(), last=(-1,)):
+    """An answer to exercise 1 that mirrors along these dimensions: the pictures, the latents, what is decoded."""
+    return lambda encode, decode, pictures: decode(encode(pictures.flip(first)).flip(between)).flip(last)
+
+
+def mirrored_one_by_one(encode, decode, pictures):
+    halves = [decode(encode(torch.fliplr(one.movedim(0, -1)).movedim(-1, 0)[None])) for one in pictures]
+    return torch.cat(halves)[..., torch.arange(pictures.shape[-1] - 1, -1, -1)]
 
 
 def unit(a, dim=1, tiny=1e-8):
@@ -72,6 +82,8 @@ def fit_backwards(latents, rgb):
 
 
 RIGHT = {
+    "mirror_control": [mirrored(), lambda encode, decode, pictures: torch.flip(decode(encode(torch.flip(pictures, [3]))), [3]),
+                       mirrored_one_by_one],
     "vae_forward": [forward(), forward_in_full, forward(cost=lambda m, v: 0.5 * (m * m + v.exp() - v).sum(1) - m.shape[1] / 2)],
     "crossover": [
         lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[0]),
@@ -87,6 +99,17 @@ RIGHT = {
 }
 
 WRONG = {
+    "mirror_control": [
+        (lambda encode, decode, pictures: pictures.flip(-1).flip(-1), "never went through"),
+        (mirrored((), (), ()), "nothing is mirrored"),
+        (mirrored((), (-1,), (-1,)), "the experiment again"),
+        (mirrored((), (-1,), ()), "the experiment again"),
+        (mirrored((-1,), (-1,), ()), "turn the latents back"),
+        (mirrored((-1,), (), ()), "mirror the copies back"),
+        (mirrored((-2,), (), (-2,)), "on its head"),
+        (mirrored((-1,), (-2,), (-1,)), "do nothing else"),
+        (lambda encode, decode, pictures: encode(pictures.flip(-1)), "has shape (2, 4, 4, 6), expected (2, 3, 8, 12)"),
+    ],
     "vae_forward": [
         (forward(cost=kl), "add them up"),
         (forward(cost=lambda m, v: kl(m, v).sum()), "keep the pictures apart"),

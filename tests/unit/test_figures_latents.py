@@ -48,6 +48,11 @@ def test_lost_shows_where_the_copy_is_wrong():
     assert is_drawn(figures.lost(images, decoded, ["one", "two"], "A claim"))
 
 
+def test_a_map_of_the_error_has_few_colours_so_that_the_pictures_keep_theirs():
+    steps = figures.coarse(torch.linspace(0, 0.4, 500), 0.25)
+    assert len(steps.unique()) == 16 and steps.max() == 0.25 and (steps - torch.linspace(0, 0.4, 500).clamp(max=0.25)).abs().max() < 0.009
+
+
 def test_moving_nothing_changes_nothing(cell):
     picture, change, outside = cell.change(1, 2, 0, 0.0)
     assert change.max() < 1e-5 and torch.allclose(picture, cell.base) and 0 <= outside <= 1
@@ -64,6 +69,10 @@ def test_reach_is_what_falls_outside_of_sixteen_patches(cell, monkeypatch):
     asked = []
     monkeypatch.setattr(cell, "change", lambda *state: asked.append(state) or (None, None, len(asked) % 2))
     assert sum(cell.reach()) == 8 and len(set(asked)) == 16 and {state[3] for state in asked} == {4.0}
+
+
+def test_a_thumbnail_enlarged_smoothly_spills_too(tiny, cell):
+    assert cell.thumbnail() == pytest.approx(1 - 0.75**2, abs=1e-5)     # three quarters stay, along each side
 
 
 def test_cell_figure_and_frames(cell):

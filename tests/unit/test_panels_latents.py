@@ -49,17 +49,20 @@ def test_cell_panel(tiny, image):
     assert moved(panel, channel=0, delta=4.0, row=3, column=2) == first
 
 
-def test_mixer_panel(tiny, image):
-    panel = panels.mixer_panel(tiny, image, 1, -0.5)
-    assert len(panel.controls) == tiny.latent_shape[0]          # one slider a channel, however many there are
-    assert all(not control.continuous_update for control in panel.controls.values())
-    assert list(panel.state.values())[:2] == [1.0, -0.5] and "(1, -0.5" in panel.line.value
+def test_factor_panel():
+    asked = []
+
+    def hidden(size, t):
+        asked.append((size, t))
+        return torch.full((3, 16, 16), size / 4 - t / 40)
+
+    panel = panels.factor_panel(hidden, torch.full((40,), 0.5), 2.0, [7, 31])
+    assert asked == [(1.0, 7), (2.0, 7)] and not panel.frames and not panel.controls["t"].continuous_update
+    assert "1.00 times as strong as scaled latents, 0.50 times" in panel.line.value
     first = panel.picture.value
     size_of(first)
-    assert moved(panel, **{"channel 0": -1.0}) != first and "(-1, -0.5" in panel.line.value
-    assert moved(panel, **{"channel 0": 1.0}) == first
-    with pytest.raises(ValueError, match="must begin at one of its values"):
-        panels.mixer_panel(tiny, image, 0, 0.3)
+    assert moved(panel, t=31) != first and asked[-2:] == [(1.0, 31), (2.0, 31)]
+    assert moved(panel, t=7) == first and len(panel.controls["t"].options) == 22     # 20 and the two stops
 
 
 def test_numbers_panel():

@@ -1,9 +1,9 @@
 """Lesson 02 in pictures: through the autoencoder and back, its cloud, its price in bytes and in work."""
 from .beta import DEAD, beta_dial, clouds_priced
 from .cloud import Cloud
-from .codec import WRONG, Cell, beside, lost, round_trip, unsigned
+from .codec import WRONG, Cell, beside, coarse, lost, round_trip, unsigned
 from .price import bill, bytes_against_decibels, rate_frame
 from .walks import noises, previews, walks
 
-__all__ = ["DEAD", "WRONG", "Cell", "Cloud", "beside", "beta_dial", "bill", "bytes_against_decibels", "clouds_priced",
+__all__ = ["DEAD", "WRONG", "Cell", "Cloud", "beside", "beta_dial", "bill", "bytes_against_decibels", "clouds_priced", "coarse",
            "lost", "noises", "previews", "rate_frame", "round_trip", "unsigned", "walks"]

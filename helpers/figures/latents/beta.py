@@ -11,7 +11,8 @@ def clouds_priced(clouds):
     """Gaussian clouds of one number, each beside the prior N(0, 1). Returns a Picture. clouds: {(mean, sigma): KL in nats}, a few."""
     wide, gap, top, height = (8.6 - 0.2 * (len(clouds) - 1)) / len(clouds), 0.2, TITLE + 0.3, 1.3
     fig = style.new_figure(top + height + 0.4 + NOTE)
-    x = np.linspace(-3.5, 3.5, 701)
+    low, high = -3.5, 3.5 + max(0, *(mean for mean, _ in clouds))
+    x = np.linspace(low, high, 901)
 
     def density(mean, sigma):
         return np.exp(-0.5 * ((x - mean) / sigma) ** 2) / (sigma * (2 * np.pi) ** 0.5)
@@ -19,10 +20,10 @@ def clouds_priced(clouds):
     highest = max(density(*cloud).max() for cloud in clouds)
     for k, ((mean, sigma), nats) in enumerate(clouds.items()):
         left = 0.2 + k * (wide + gap)
-        ax = tidy(place(fig, left, top, wide, height), xticks=(-2, 0, 2), yticks=())
+        ax = tidy(place(fig, left, top, wide, height), xticks=(-2, 0, 2, 4), yticks=())
         ax.fill_between(x, density(0, 1), color=NOISE, alpha=0.45, lw=0)
         ax.plot(x, density(mean, sigma), color=GUIDED, lw=1.8)
-        ax.set(xlim=(-3.5, 3.5), ylim=(0, 1.08 * highest))
+        ax.set(xlim=(low, high), ylim=(0, 1.08 * highest))
         ax.spines["left"].set_visible(False)
         write(fig, left + wide / 2, top - 0.12, f"mean {mean:g}, sigma {sigma:g}: {nats:.1f} nats", ha="center", fontsize=8.5)
     style.claim(fig, "A cloud like the prior costs nothing; one away from 0, or a narrow one, costs more",
@@ -53,12 +54,11 @@ def beta_dial(columns, scale):
         for r, row in enumerate(shown):
             for k, picture in enumerate(row):
                 show_picture(fig, picture, x + k * (size + gap), top + r * (size + 0.1) - 0.05 * (r == 3), size)
-        write(fig, x, bars - 0.5, f"distance to true pictures {column['apart']:.2g}", fontsize=8, color=FAINT)
+        write(fig, x, bars - 0.5, f"distance to true pictures {column['apart']:.1f}", fontsize=8, color=FAINT)
         ax = tidy(place(fig, x, bars, wide, 0.95))
         values = column["kl"].sort(descending=True).values.tolist()
-        ax.bar(range(len(values)), [max(value, 0.012 * highest) for value in values], width=0.75, lw=0,
-               color=[SIGNAL if value >= DEAD else NOISE for value in values])
-        ax.set(ylim=(0, 1.05 * highest), xticks=[])
+        ax.bar(range(len(values)), values, width=0.75, lw=0, color=SIGNAL)
+        ax.set(xlim=(-0.6, len(values) - 0.4), ylim=(0, 1.05 * highest), xticks=[])
         ax.set_xlabel("numbers of the latent, sorted", labelpad=6)
         ax.text(0.98, 0.95, f"{used} of {len(values)}\nin use", transform=ax.transAxes, ha="right",
                 va="top", fontsize=8, color=FAINT)
@@ -68,7 +68,7 @@ def beta_dial(columns, scale):
         write(fig, 0.4, top + r * (size + 0.1) + size / 2, word, ha="center", fontsize=8.5)
     style.claim(fig, "From beta 0.02 to 3 copies get worse and new pictures better; at 3000 both fail",
                 f"Only beta differs. Distance: energy distance of 400 samples, decoded from z ~ N(0, 1); two true sets are "
-                f"{scale:.2g} apart. Grey: not in use, below {DEAD:g} nat.")
+                f"{scale:.1f} apart. Not in use: below {DEAD:g} nats.")
     return style.finish(fig, "Three columns for a small, a middle and a large beta. Small: the best copies, smeared new "
                              "pictures, every number in use. Middle: softer copies, new pictures most of which show a sun "
                              "over the sea, few numbers in use. Large: the same mean picture everywhere, no number in use.")

@@ -26,7 +26,7 @@ class Cloud:
     def _histogram(self, ax, k):
         """All means of one channel in blue, the prior as a line, the cloud around one mean in vermilion, all of one height."""
         values = self.means[k].numpy()
-        limit = 3.5 * max(self.spread[k], 1)
+        limit = 3.5 * max(*self.spread, 1)                                                  # one axis for all: N(0, 1) looks the same
         height, edges = np.histogram(values.clip(-limit, limit), 60, (-limit, limit))
         ax.fill_between((edges[1:] + edges[:-1]) / 2, height / height.max(), color=SIGNAL, alpha=0.55, lw=0,
                         step="mid")
@@ -45,7 +45,7 @@ class Cloud:
         for k in range(channels):
             x = 0.2 + k * (wide + 0.2)
             self._histogram(place(fig, x, top, wide, 1.2), k)
-            write(fig, x + wide / 2, top - 0.07, f"channel {k}: cloud {self.spread[k] / self.sigma[k]:.0f} times narrower",
+            write(fig, x + wide / 2, top - 0.07, f"channel {k}: blue / vermilion = {self.spread[k] / self.sigma[k]:.0f}",
                   ha="center", fontsize=8)
         write(fig, 4.5, top + 1.55, "blue: the means of many pictures; dashed: the prior N(0, 1); vermilion: the cloud "
                                     "around one mean of the postcard, so narrow that it is a line",
@@ -58,7 +58,7 @@ class Cloud:
                   ha="center", fontsize=8.5, **style.MATH)
         style.claim(fig, "The cloud around a mean is hardly a cloud: sampling from it changes nothing you "
                          "can see",
-                    "Raw latents; above, all curves are drawn to one height. Below, one noise for all four pictures, in units of each number's own sigma.")
+                    "Raw latents. Above: one axis, all curves drawn to one height; the ratio is of standard deviations. Below: one noise, in units of each number's sigma.")
         return style.finish(fig, "Above, for each channel a wide blue histogram of means, the narrower prior "
                                  "and a thin spike, the cloud around one mean. Below, a postcard decoded from its mean plus 0, "
                                  "1, 10 and 100 sigma of noise: the first two look the same, the last is spoiled.")

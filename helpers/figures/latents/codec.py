@@ -23,6 +23,11 @@ def unsigned(values, limit):
     return (matplotlib.colormaps[style.SEQUENTIAL](share)[..., :3] * 255).astype(np.uint8)
 
 
+def coarse(values, limit, levels=16):
+    """Amounts rounded to so many levels up to `limit`, those above it at the last."""
+    return (values / limit).clamp(max=1).mul(levels - 1).round() * limit / (levels - 1)
+
+
 def spread_limit(latents):
     """The largest number that is drawn in full colour: most of the latents lie below."""
     return float(latents.float().abs().flatten().quantile(0.99)) or 1.0
@@ -32,14 +37,14 @@ def round_trip(image, latents, decoded):
     """A picture, the channels of its latents (1, C, h, w), the picture they decode to. Returns a Picture."""
     channels, big, top = latents[0], 2.5, TITLE + 0.25
     columns = -(-len(channels) // 2)
-    size = min(1.17, 2.5 / columns)
+    size = min(1.1, 2.5 / columns)
     fig = style.new_figure(top + big + 0.3 + NOTE)
     show_picture(fig, image, 0.08, top, big)
     show_picture(fig, decoded, 9 - 0.08 - big, top, big)
     wide = columns * size + (columns - 1) * 0.12
     left = 4.5 - wide / 2
     for i, channel in enumerate(channels):
-        x, y = left + i % columns * (size + 0.12), top + i // columns * (size + 0.16)
+        x, y = left + i % columns * (size + 0.12), top + i // columns * (size + 0.3)
         show_picture(fig, signed(channel, spread_limit(latents)), x, y, size, frame=style.FAINT)
         write(fig, x + size / 2, y - 0.08, f"channel {i}", fontsize=7.5, ha="center", color=FAINT)
     for start, end, word in ((big + 0.16, left - 0.12, "encoder"),
@@ -61,15 +66,15 @@ def round_trip(image, latents, decoded):
 def lost(images, decoded, names, title, note=None):
     """Originals (PIL), what came back (B, 3, H, W), a map of the error; names above. Returns a Picture."""
     before, after = codec.to_pixels(images), decoded                                        # (B, 3, H, W)
-    wrong = [unsigned(one, WRONG) for one in (before - after).abs().mean(1)]                # (B, H, W)
+    wrong = [unsigned(one, WRONG) for one in coarse((before - after).abs().mean(1), WRONG)]     # few colours: pictures need theirs
     size = min(1.36, 8.45 / len(images) - 0.06)
     quality = [f"{value:.0f} dB" for value in codec.psnr(before, after)]
     return style.picture_grid(
         [images, list(decoded), wrong], title,
         "Three rows: original pictures, the same after encoding and decoding, and a map of the error, "
         "bright along edges and in fine texture.", names, ["original", "came back", "error"],
-        [[""] * len(images), quality, [""] * len(images)], size=size,
-        note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours; yellow is an "
+        [[""] * len(images), quality, [""] * len(images)], size=size, palette=256,
+        note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; yellow is an "
                      "eighth of the brightness range or more.")
 
 
@@ -106,6 +111,15 @@ class Cell:
         places = range(size // 8, size, size // 4)
         self.reaches[delta] = [self.change(i, k, (i + k) % channels, delta)[2] for i in places for k in places]
         return self.reaches[delta]
+
+    def thumbnail(self):
+        """The share that falls outside its own patch if one pixel of a picture as small as the latents is enlarged bilinearly."""
+        size, step = self.latents.shape[-1], self.c.vae_scale_factor
+        bright, middle = torch.zeros(1, 1, size, size), size // 2
+        bright[..., middle, middle] = 1
+        spilled = torch.nn.functional.interpolate(bright, scale_factor=step, mode="bilinear")[0, 0]
+        patch = slice(middle * step, (middle + 1) * step)
+        return float(1 - spilled[patch, patch].sum() / spilled.sum())
 
     def outline(self, ax, row, column, picture_size, cells=None):
         """Frame a cell on axes of picture_size pixels that show `cells` cells a row (None: all)."""
@@ -146,8 +160,8 @@ class Cell:
                 ax = show_picture(fig, picture, x, y, size)
                 self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
         style.claim(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
-                    f"The cell in row {row}, column {column}; all latents have a standard deviation of about 1. Frame: its patch. Dark: "
-                    "unchanged. Yellow: changed by a quarter of the range or more.")
+                    f"Cell in row {row}, column {column}; cut out, {5 * step} of {self.base.shape[-1]} pixels. Percentages: of the change in the "
+                    "whole picture. Yellow: a quarter of the range or more.")
         return style.finish(fig, "One number of the latent is moved, once in every channel. Left the "
                                  "decoded pictures, right maps of the change: a blot on the patch and a "
                                  "fainter one around it.")

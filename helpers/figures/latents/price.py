@@ -38,14 +38,14 @@ def bytes_against_decibels(sides, title):
     fig = style.new_figure(low + size + 0.1 + NOTE)
     lows = [np.quantile(side["jpegs"][..., 2], 0.02) for side in sides.values()]
     lows += [values.min() for side in sides.values() for _, values in side["vae"].values()]
+    highs = [side["jpegs"][..., 2].max() for side in sides.values()]
+    highs += [values.max() for side in sides.values() for _, values in side["vae"].values()]
     for i, (name, side) in enumerate(sides.items()):
         left = 0.55 + i * 4.45
         ax = place(fig, left, top, 3.85, height)
         _curves(ax, side["jpegs"], side["vae"])
-        high = max([side["jpegs"][..., 2].max(), *(values.max() for _, values in side["vae"].values())])
-        ax.set_ylim(min(lows) - 4, high + 1)
-        if i == 0:
-            ax.set_ylabel("PSNR, dB")
+        ax.set_ylim(min(lows) - 4, max(highs) + 1)
+        ax.set_ylabel("PSNR, dB", labelpad=2)
         write(fig, left + 3.85, top - 0.14, "solid: JPEG; dashed: its tables not counted", fontsize=8, color=FAINT,
               ha="right")
         write(fig, left, top - 0.14, name, fontweight="bold")
@@ -53,8 +53,7 @@ def bytes_against_decibels(sides, title):
             x = left - 0.2 + k * (size + 0.08)
             show_picture(fig, picture, x, low, size)
             write(fig, x + size / 2, low - 0.1, caption, fontsize=8, ha="center")
-    style.claim(fig, title, "Lines and diamonds: means; grey band and blue bars: 5 to 95 % of the pictures. Below, "
-                            "pictures at equal bytes.")
+    style.claim(fig, title, "Lines and diamonds: means. Grey band and blue bars: from the 5th to the 95th percentile of the pictures. Below: equal bytes.")
     return style.finish(fig, "Two panels, postcards and a photograph: PSNR over bytes. Black lines show "
                              "JPEG at rising quality, blue diamonds the VAE. Below each panel the "
                              "original, the VAE's picture and JPEG's at as many bytes.")

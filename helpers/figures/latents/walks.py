@@ -36,7 +36,7 @@ def noises(rows, shares, spectra):
     for (name, (frequencies, power)), colour in zip(spectra.items(), (NOISE, GUIDED)):
         power = np.asarray(power) / np.asarray(power).sum()
         ax.plot(frequencies, power, color=colour, lw=1.8)
-    tidy(ax, "cycles across the picture (left: large shapes)", "share of the damage")
+    tidy(ax, "cycles across the picture (left: large shapes)", "power of the damage")
     ax.set(xscale="log", yscale="log")
     ticks = [v for v in (1, 4, 16, 64) if v <= frequencies[-1]]
     ax.set_xticks(ticks, [str(v) for v in ticks])
@@ -46,7 +46,7 @@ def noises(rows, shares, spectra):
         write(fig, x, top - 0.1, f"noise in {name}", fontsize=8.5, color=colour)
     style.claim(fig, "The same share of noise does coarser damage in latents: patches change, not single pixels",
                 "Same abar in both rows, in latents scaled to a standard deviation of about 1. Right: the damage at abar = 0.9, "
-                "how its power is shared among shapes of all sizes.")
+                "its power at each frequency, in % of the sum over the frequencies.")
     return style.finish(fig, "Two rows of one postcard with rising noise: grain in pixels above, blots of "
                              "wrong colour and shape from noisy latents below. Right, the spectrum of the "
                              "damage: flat for pixels, rising towards large shapes for latents.")
