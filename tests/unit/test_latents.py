@@ -1,6 +1,7 @@
 """Pictures of any kind come in, latents of the right scale go out, the preview is the least-squares one."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -255,3 +256,13 @@ def test_attention_grows_faster_than_the_rest():
 
 def test_stable_diffusions_unet_takes_what_is_published():
     assert sum(codec.unet_work(codec.SD15, 4, 64).values()) == pytest.approx(0.80e12, rel=0.01)
+
+
+def test_arrives_is_the_share_of_a_change_that_the_copies_show():
+    whole = SimpleNamespace(encoder=lambda pixels: torch.cat([pixels.flatten(1)] * 2, 1), decoder=lambda z: z.reshape(-1, 3, 32, 32))
+    blind = SimpleNamespace(encoder=whole.encoder, decoder=lambda z: torch.zeros(len(z), 3, 32, 32))
+    (size, copied), (hour, _) = (codec.arrives(whole, factor, pictures=20) for factor in (2, 4))
+    assert copied == pytest.approx(1) and 0 < size < hour and codec.arrives(blind, 2, pictures=20) == (pytest.approx(size), 0)
+    one = codec.arrives(whole, 0, lambda factors: (factors[:, 1] - factors[:, 0]).view(-1, 1, 1, 1).expand(-1, 3, 32, 32), 2, 5)
+    assert one == (pytest.approx(0.25 * 3072), pytest.approx(1))
+    assert codec.arrives(whole, 1, lambda factors: factors[:, :1, None, None].expand(-1, 3, 32, 32), 2, 5) == (0, 0)
