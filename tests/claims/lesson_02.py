@@ -16,7 +16,7 @@ RIVALS = {
             "tenth = steep.flatten(1).topk(wrong.shape[1] // 10).indices\n"
             "share = {'steepest': (wrong.gather(1, tenth).sum(1) / wrong.sum(1)).mean().item()}",
     },
-    'stranger or min(reach) > smooth': {
+    'stranger or min(cell.reach(1) + reach) > smooth': {
         "a small picture, in which a number is the colour of its own patch":
             "from helpers.latents import preview_of\n"
             "small = preview_of(c)\n"
