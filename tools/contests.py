@@ -3,7 +3,8 @@
     python -m tools.contests                        all of them
     python -m tools.contests "no ordinary cards"    only these; the others stay as they are
 
-Everything is trained on the lesson's 32 windmills, sees 900 pictures and is tried on the lesson's prompts. The figures go into
+Everything is trained on the lesson's 32 windmills in 150 steps, and tried on the lesson's prompts. Of six pictures a step, a LoRA with
+ordinary cards takes four of windmills; the one without sees these four alone, so that both see as many windmills. The figures go into
 concepts/contests.json; what the vector of four rows draws, and what is forgotten without ordinary cards, into
 concepts/vector.png and concepts/forgotten.png.
 """
@@ -32,7 +33,7 @@ QUICK = {"steps": 12, "scheduler": "dpm++_2m"}
 ROWS = {1: "lighthouse", 4: "white flag lighthouse tree"}  # of a vector: where they begin
 VECTORS = [(1, TURNS), (4, TURNS)]  # rows, and as many steps as a LoRA
 LORAS = {  # name: steps, pictures in a batch, how many ordinary cards there are to take some of them from
-    "no LoRA": None, "as in the lesson": (TURNS, BATCH, KEPT), "no ordinary cards": (225, 4, 0)}
+    "no LoRA": None, "as in the lesson": (TURNS, BATCH, KEPT), "no ordinary cards": (TURNS, 4, 0)}
 
 
 class Contest:

@@ -5,14 +5,18 @@ from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
+from IPython.display import display
 
 from .. import inputs, my_course
 from ..concepts import Concept, read_concept
 from ..concepts.loading import with_concepts
 from ..conditioning import too_long
 from ..figures import style
+from ..figures.lora import teachers
 from ..formats import SUFFIXES, candidates, what_is
 from ..lora import load_lora
+from ..postcards.measures import load_measures
+from ..postcards.world import postcards_only
 from ..sampling import denoise
 from .base import Panel, menu, named, sentence, slider, text
 from .sampling import Studio, number
@@ -20,6 +24,7 @@ from .sampling import Studio, number
 LIBRARY = Path(__file__).parents[2] / "concepts"        # the course's own
 ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Diffusion 1, and their length
 NONE = "none"
+LINE = 0.36                                             # inches from one row of controls to the next, on a page
 
 
 def life_panel(life, title):
@@ -40,6 +45,20 @@ def life_panel(life, title):
 def contests():
     """What was measured beforehand for lesson 05: concepts/contests.json, which `python -m tools.contests` writes."""
     return json.loads((LIBRARY / "contests.json").read_text(encoding="utf-8"))
+
+
+def side_by_side(c, drawn, prompts, word, title):
+    """Show four pictures of each teacher, and what the measures found in all of them.
+
+    drawn: {teacher: PIL pictures, one a prompt}. word: "teal" or "windmill", which every prompt holds. Returns {teacher: {what
+    was found: (in how many, of how many)}}, empty for a model of another world, of which the measures know nothing.
+    """
+    found = {}
+    if postcards_only(c, "the counts, as the measures read postcards"):
+        measures = load_measures()
+        found = {teacher: measures.found(pictures, prompts, word) for teacher, pictures in drawn.items()}
+    display(teachers(drawn, [prompt.replace(word, "…") for prompt in prompts], found, title, few=4))
+    return found
 
 
 def find_concepts(c, folder=LIBRARY):
@@ -174,6 +193,32 @@ class ConceptStudio(Studio):
 
     def actions(self):
         return [*super().actions(), self.save_both]
+
+    def about(self):
+        """Nothing: its still shows every control by its name."""
+        return ""
+
+    def still(self):
+        """Its controls as they stand, and its picture where one is drawn."""
+        rows = [[self.controls[name] for name in names if name in self.controls] for names in self.ROWS]
+        rows, high = list(filter(None, rows)), 1.7 if self.shown else 0
+        fig = style.new_figure(LINE * (len(rows) + 1) + high + 0.1, dpi=style.PANEL_DPI)
+        for r, controls in enumerate(rows):
+            wide = (style.WIDTH - 0.1) / len(controls)
+            for k, control in enumerate(controls):
+                x, y = 0.1 + k * wide, LINE * (r + 0.5)
+                begin = x + max(0.8 if k == 0 else 0.0, 0.085 * len(control.description) + 0.1)
+                style.write(fig, x, y, control.description, fontsize=9.5, color=style.FAINT)
+                style.box(fig, begin, y - 0.13, x + wide - begin - 0.15, 0.26, "#BBBBBB", linestyle="-", linewidth=0.8)
+                style.write(fig, begin + 0.08, y, str(control.value), fontsize=9.5)
+        for k, button in enumerate(self.actions()):
+            style.block(fig, 0.1 + 1.3 * k, LINE * (len(rows) + 0.5) - 0.14, 1.2, 0.28, "#DDDDDD")
+            style.write(fig, 0.7 + 1.3 * k, LINE * (len(rows) + 0.5), button.description, ha="center", fontsize=9.5)
+        if self.shown:
+            style.show_picture(fig, self.shown[0], 0.1, LINE * (len(rows) + 1), high * self.shown[0].width / self.shown[0].height)
+        chosen = ", ".join(name for name in (self.controls["concept"].value, self.controls["second"].value) if name != NONE)
+        said = f"The concepts chosen: {chosen or NONE}; the prompt: {self.controls['prompt'].value}"
+        return style.finish(fig, said).png, said
 
     def chosen(self, settings):
         """The concepts that are asked for, each once: (where it is, the strength it is to have if it is a LoRA)."""

@@ -67,12 +67,17 @@ class Measures(Judge):
         The word itself: some thing is teal, or a windmill. Of teal "the thing": the kind that the prompt names is there, in
         whatever colour. Of windmill "its colour": some thing has the colour that the prompt names, windmill or not.
         """
-        images, named = pictures_of(images), [read_caption(prompt)["subjects"][0] for prompt in prompts]
+        images = pictures_of(images)
         there = int((getattr(self, word)(images) > SEEN).sum())
-        other, part = ("the thing", 1) if word in KEPT_OUT["colour"] else ("its colour", 0)
-        right = sum(any(thing[part] == subject[part] for thing in reading["subjects"].values())
-                    for reading, subject in zip(self.read(images), named, strict=True))
-        return {word: (there, len(images)), other: (right, len(images))}
+        other, part = ("the thing", "kind") if word in KEPT_OUT["colour"] else ("its colour", "colour")
+        return {word: (there, len(images)), other: (sum(self.shows(images, prompts, part)), len(images))}
+
+    def shows(self, images, prompts, part):
+        """For each picture, whether some thing in it has the "kind", or the "colour", of the first that its prompt names."""
+        k = ("colour", "kind").index(part)
+        named = [read_caption(prompt)["subjects"][0][k] for prompt in prompts]
+        return [any(thing[k] == word for thing in reading["subjects"].values())
+                for reading, word in zip(self.read(images), named, strict=True)]
 
     def surely(self, images, part, word, batch=64):
         """(n, 3): the softmax of the answer `word` about `part` ("kind", "colour"), at each of PLACES."""

@@ -11,10 +11,11 @@ RIVALS = {
                               "trace = type('Seen', (), {'exists': lambda self: left})()"},
     'cosine < 0.9 or c.world != "postcards"': {
         "a row that never moved": "cosine = nearest_words(c, path[0][1][0], 1)[0][1]"},
-    "hits >= 0.85 * len(new) and hits - blue_green >= 0.2 * len(new)": {
+    "hits >= 0.85 * len(new) and hits - max(others) >= 0.2 * len(new)": {
         "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
+        "a measure that takes blue for teal": "teal = teal | {'blue': teal['<mine>']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
-    'seen["four rows"] <= 0.15 * len(by_vector) < seen["the cards"]': {
+    "four <= 0.15 * len(by_vector) < on_cards": {
         "the cards in the place of the vector's pictures": "by_vector = mills.images[:24]",
         "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()",
         "one that sees nothing else": "measures = type('Kind', (), {'windmill': lambda self, some: torch.ones(len(some))})()"},
@@ -24,26 +25,22 @@ RIVALS = {
                                "as_it_begins = answer(c.unet)\n"
                                "lora.remove()"},
     'mill["LoRA, 1000 steps"]["windmill"][0] >= 0.8 * len(fresh)': {
-        "the vector": "mill = mill | {'LoRA, 1000 steps': mill['vector']}",
+        "the four rows": "mill = mill | {'LoRA, 1000 steps': mill['four rows']}",
         "the word without a LoRA": "mill = mill | {'LoRA, 1000 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    'mill["LoRA"]["windmill"][0] > mill["vector"]["windmill"][0]': {
-        "the vector": "mill = mill | {'LoRA': mill['vector']}",
-        "a LoRA that was not trained": "mill = mill | {'LoRA': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    "more >= 20": {
-        "the two exchanged": "more = sum(one > other for one, other in zip(usual, without))",
-        "one training twice": "more = sum(one > other for one, other in zip(without, without))"},
-    '0 < off["your LoRA"] < off["no ordinary cards"]': {
-        "the LoRA without ordinary cards": "rows = rows | {'your LoRA': rows['no ordinary cards']}",
-        "no LoRA": "rows = rows | {'your LoRA': rows['no LoRA']}",
-        "the pictures of other prompts": "rows = rows | {'your LoRA': rows['your LoRA'][1:] + rows['your LoRA'][:1]}"},
+    'mill["LoRA, 150 steps"]["windmill"][0] > mill["four rows"]["windmill"][0]': {
+        "the four rows": "mill = mill | {'LoRA, 150 steps': mill['four rows']}",
+        "a LoRA that was not trained": "mill = mill | {'LoRA, 150 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
+    'told and chance["as in the lesson"] > 1 / 20': {
+        "ordinary cards in both": "told = chance['as in the lesson'] < 1 / 20",
+        "in neither": "chance = dict.fromkeys(chance, chance['no ordinary cards'])",
+        "three lost": "told = by_chance(3, 0) < 1 / 20", "as many gained as lost": "told = by_chance(6, 6) < 1 / 20"},
     "on_mine > 2 * on_others": {
         "a measure that says the same of every picture": "on_mine = on_others = 0.5",
         "the other cards": "on_mine = on_others"},
-    "ladder[0].tobytes() == without.tobytes()": {"half the strength": "ladder = {0: ladder[0.5]}"},
     "abs(sizes[16] / sizes[4] - 4) < 0.1": {"a layer that does not use alpha": "sizes = dict.fromkeys(sizes, sizes[8])"},
     "doubled == stronger": {"alpha as it was": "doubled = first"},
     "far(one_file) < max(1e-3, 20 * torch.finfo(c.dtype).eps)": {
-        "the strengths exchanged": "one_file = exchanged", "neither of the two": "one_file = neither"},
+        "the strengths swapped": "one_file = swapped", "neither of the two": "one_file = neither"},
     "pixels_off(given, with_lora) < (0.5 if c.dtype == torch.float32 else 2)": {"without the LoRA": "given = without_it"},
     "put_back == 0 < 0.005 < masked": {
         "a step that masks the gradient": "put_back = masked", "a step that puts rows back": "masked = put_back"},
@@ -56,7 +53,7 @@ RIVALS = {
         "without weights": "ratio = [1.0] * 77", "all words turned up": "ratio = [1.5] * 77"},
     "fingerprint(c.text_encoder) == at_first": {"one number changed": "c = replace(c, text_encoder=touched)"},
     "one_name and unnamed": {"the rows in the other order": "one_name = backwards", "a concept that is named": "unnamed = named"},
-    "held(moved, 2) > held(by_chance, 2) + 0.1": {
-        "A and B at random": "moved = by_chance", "pieces of one size": "moved = measure(weights, dict.fromkeys(weights, torch.eye(8)))"},
+    "held(learnt, 2) > held(at_random, 2) + 0.1": {
+        "A and B at random": "learnt = at_random", "pieces of one size": "learnt = squares([torch.eye(8)])"},
     "same": {"subtracted": "same = all(torch.equal(back[name], weights[name]) for name in back)"},
 }

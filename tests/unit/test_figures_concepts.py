@@ -86,8 +86,8 @@ def test_the_life_of_a_training(tiny_postcard):
     found = figures.life_of(c, path, pictures, "blue")
     assert [one.token for one in asked] == [f"<at{step}>" for step in (0, 4, 8, 12, 16, 20)]
     assert torch.equal(asked[1].vectors, path[4][1]) and list(found.pictures) == [0, 4, 8, 12, 16, 20]
-    assert found.words[0] == "blue" and len(set(found.words)) == len(found.words) == 8
-    assert found.cosines.shape == (21, 8) and is_figure(found.figure("A claim"))
+    assert found.words[0] == "blue" and len(set(found.words)) == len(found.words) == 6
+    assert found.cosines.shape == (21, 6) and is_figure(found.figure("A claim"))
 
 
 def test_labels_are_moved_apart_and_no_further():
@@ -97,71 +97,13 @@ def test_labels_are_moved_apart_and_no_further():
     assert placed[2] > placed[0]                                        # the order stays
 
 
-def test_the_parts_are_the_whole_model(tiny):
-    parts = figures.weigh(tiny)
-    networks = (tiny.text_encoder, tiny.vae, tiny.unet)
-    assert sum(parts.values()) == sum(p.numel() for network in networks for p in network.parameters())
-    assert parts["word table"] == tiny.text_encoder.get_input_embeddings().weight.numel()
-
-
-def test_hairlines_lie_where_the_layers_are():
-    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.Linear(5, 1)))
-    assert figures.hairlines(network, {"0": 4, "1.1": 7}) == [(0, 4), (8 + 15, 7)]
-    with pytest.raises(ValueError, match="'1.7'"):
-        figures.hairlines(network, {"1.7": 1})
-
-
-def test_to_scale(tiny):
-    parts, table = figures.weigh(tiny), tiny.text_encoder.get_input_embeddings().weight
-    layers = {name: 4 * sum(layer.weight.shape) for name, layer in tiny.unet.named_modules() if name.endswith("attn2.to_q")}
-    changed = {"textual inversion": {"word table": [(0, table.shape[1])]}, "LoRA": {"U-Net": figures.hairlines(tiny.unet, layers)},
-               "fine-tuning": {part: [(0, numbers)] for part, numbers in parts.items()}}
-    sizes = {"textual inversion": 700, "LoRA": 90_000, "fine-tuning": 16_400_000}
-    plain = figures.to_scale(parts, changed, sizes, "A claim")
-    assert is_figure(plain) and f"textual inversion: {table.shape[1]} of {sum(parts.values())} numbers, 700 bytes on disk" in plain.alt
-    assert "LoRA" in plain.alt and "90 kB" in plain.alt and "16.4 MB" in plain.alt
-    weight = tiny.unet.get_submodule(next(iter(layers))).weight
-    layer = weight, draw(4, weight.shape[1]), draw(weight.shape[0], 4)
-    assert is_figure(figures.to_scale(parts, changed, sizes, "A claim", "note", table=(table, draw(2, table.shape[1])), layer=layer))
-
-
 # F24 and F25
 
 
-def low_rank(out, into, rank, seed=0):
-    return draw(out, rank, seed=seed) @ draw(rank, into, seed=seed + 1)
-
-
-@pytest.fixture
-def moved():
-    names = ["down_blocks.0.attentions.0.attn1.to_q", "down_blocks.1.attentions.0.attn2.to_v", "up_blocks.0.attentions.0.attn2.to_k",
-             "mid_block.attentions.0.attn1.to_out.0"]
-    weights = {name: draw(8, 12, seed=k) for k, name in enumerate(names)}
-    return lora.measure(weights, {name: low_rank(8, 12, 3, seed=9 + k) * 0.1 for k, name in enumerate(names)})
-
-
-def test_measure_finds_size_and_rank(moved):
-    same = lora.measure({"a": torch.eye(4)}, {"a": 0.5 * torch.eye(4)})
-    assert same.size["a"] == pytest.approx(0.5) and same.singular["a"] == pytest.approx([0.5] * 4)
-    for values in moved.singular.values():
-        assert len(values) == 8 and (values[:3] > 1e-2).all() and (values[3:] < lora.FLOOR * values[0]).all()
-
-
-@pytest.mark.parametrize("layer, block", [("down_blocks.1.attentions.0.x", "down 2"), ("up_blocks.0.y", "up 1"),
-                                          ("mid_block.attentions.0", "middle"), ("conv_in", "other")])
-def test_block_of(layer, block):
-    assert lora.block_of(layer) == block
-
-
-def test_what_moved(moved):
-    pictures = {f"rank {rank}": Image.new("RGB", (64, 64), (0, 30 * rank, 90)) for rank in range(1, 7)}
-    picture = lora.what_moved(moved, 3, pictures, "A claim", "note")
-    assert is_figure(picture) and picture.alt.endswith("rank 3; pictures with rank 1, rank 2, rank 3, rank 4, rank 5, rank 6.")
-
-
-def test_nothing_moved_can_be_drawn_too():
-    still = lora.measure({"a": torch.ones(4, 4)}, {"a": torch.zeros(4, 4)})
-    assert is_figure(lora.what_moved(still, 4, {"rank 1": CARD, "rank 4": CARD}, "At the first step nothing has moved"))
+@pytest.mark.parametrize("shape, rank", [((64, 64), 8), ((128, 512), 4), ((320, 40), 1), ((4, 4), 4)])
+def test_a_weight_and_what_stands_beside_it(shape, rank):
+    picture = lora.beside_weight(draw(*shape), rank, "A claim")
+    assert is_figure(picture) and f"{shape[0]} by {shape[1]} stand B, {shape[0]} by {rank}, and A, {rank} by {shape[1]}" in picture.alt
 
 
 def test_teachers():
@@ -173,6 +115,12 @@ def test_teachers():
     assert is_figure(picture) and "both: it is teal ≈100%, subject right ≈80%, ordinary prompts ≈88%" in picture.alt
     without = lora.teachers(pictures, contexts, {}, "A claim")
     assert is_figure(without) and "≈" not in without.alt
+    fewer = lora.teachers({name: [CARD] * 20 for name in names}, contexts * 4, measured, "A claim", "note", few=4)
+    assert is_figure(fewer) and fewer.image().height >= picture.image().height
+    beyond = lora.teachers({name: [CARD] * 24 for name in names}, contexts[:4], None, "A claim", few=4)
+    assert is_figure(beyond)                                            # pictures of more prompts than were asked for
+    plain = lora.teachers(pictures, (), None, "A claim")
+    assert is_figure(plain) and plain.image().height < without.image().height  # no headers, and no room for them
     few = lora.teachers({name: [CARD] * 4 for name in names}, contexts[:4], None, "A claim")
     assert few.image().height > without.image().height                  # fewer pictures are larger: the width is used
 

@@ -115,5 +115,9 @@ def test_what_is_found_is_counted_against_the_prompts(measures):
     assert found["windmill"][1] == found["its colour"][1] == 8
     others = measures.found([render(scene).image for scene in lessons.TEAL], ["a teal tent on a lake"] * 5, "teal")
     assert others == {"teal": (5, 5), "the thing": (0, 5)}
+    assert measures.shows(mills.images, prompts, "colour").count(True) == found["its colour"][0]
+    given = [f"a red {scene.subjects[0].kind} in a meadow" for scene in lessons.TEAL]
+    pictures = [render(scene).image for scene in lessons.TEAL]
+    assert measures.shows(pictures, given, "kind") == [True] * 5 and measures.shows(pictures, given, "colour") == [False] * 5
     ordinary = lessons.concept_cards(None, 8, size=128)
     assert measures.found(ordinary.images, prompts, "windmill")["windmill"] == (0, 8)

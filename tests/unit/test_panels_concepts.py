@@ -1,5 +1,7 @@
 """The concept studio through its widgets' traits: with and without, one or two, vectors and LoRAs; and it leaves no trace."""
 
+import io
+
 import pytest
 import torch
 from helpers import generate, load_components
@@ -50,6 +52,26 @@ def studio(tiny_postcard, shelf, tmp_path, monkeypatch):
     yield studio
     assert studio.job.wait(60)
     assert state_of(tiny_postcard) == before, "something stayed behind in the model"
+
+
+def test_a_page_shows_the_controls_as_they_stand(studio):
+    png, said = studio.still()
+    assert Image.open(io.BytesIO(png)).width == 864 and said == f"The concepts chosen: teal; the prompt: {PROMPT}"
+    studio.keep(Image.new("RGB", (2 * studio.c.image_size, studio.c.image_size), "red"), studio.settings)
+    assert Image.open(io.BytesIO(studio.still()[0])).height > Image.open(io.BytesIO(png)).height  # with the picture
+    assert "image/png" in studio._repr_mimebundle_()[0]
+
+
+def test_teachers_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard, monkeypatch, capsys):
+    shown, drawn = [], {name: [Image.new("RGB", (128, 128), "teal")] * 8 for name in ("one", "two")}
+    monkeypatch.setattr(panels, "display", shown.append)
+    prompts = ["a teal boat on a lake"] * 8
+    found = panels.side_by_side(tiny_postcard, drawn, prompts, "teal", "A claim")
+    known = tiny_postcard.world == "postcards"
+    assert len(shown) == 1 and list(found) == (["one", "two"] if known else [])
+    assert ("Left out with this model" in capsys.readouterr().out) != known
+    for row in found.values():
+        assert list(row) == ["teal", "the thing"] and all(of == 8 for _, of in row.values())
 
 
 def halves(studio, i=0):

@@ -40,15 +40,16 @@ class Life:
 
     def draw_cosines(self, fig, left, top, width, height):
         """(a) One line a word, its name at the end."""
-        ax = tidy(place(fig, left, top, width, height), None, "cosine with the vector")
+        ax = tidy(place(fig, left, top, width, height), None, "cosine")
+        legible(ax)
         end, low, last = self.cosines[-1], self.cosines.min(), self.steps[-1]
         nearest = 1 + int(np.argmax(end[1:])) if len(end) > 1 else 0
         looks = {nearest: (INK, "--", "bold"), 0: (INK, "-", "bold")}   # no hue: the words may be colours
-        for k, y in enumerate(apart(end, 0.15 / height * (1 - low))):       # one line of text, in cosines
+        for k, y in enumerate(apart(end, 0.18 / height * (1 - low))):       # one line of text, in cosines
             colour, line, font = looks.get(k, (QUIET, "-", "normal"))
             ax.plot(self.steps, self.cosines[:, k], line, color=colour, lw=1.8 if k in looks else 0.9, zorder=3 if k in looks else 1)
             ax.annotate(f"{self.words[k]}  {end[k]:.2f}", (last, end[k]), (1.03, y), va="center",
-                        fontsize=7.5, fontweight=font, annotation_clip=False,
+                        fontsize=10, fontweight=font, annotation_clip=False,
                         textcoords=("axes fraction", "data"),
                         color=FAINT if colour == QUIET else colour,
                         arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6, "shrinkA": 1, "shrinkB": 0,
@@ -56,7 +57,7 @@ class Life:
         ax.set(xlim=(0, last), ylim=(low - 0.05 * (1 - low), 1.05))
         ax.tick_params(labelbottom=False)
         said = f"started as \u201c{self.words[0]}\u201d"
-        ax.text(0.02 * last, 1, said, fontsize=8, va="bottom")
+        ax.text(0.03 * last, 1, said, fontsize=10, va="bottom")
         return ax
 
     def draw_loss(self, fig, left, top, width, height, stops):
@@ -65,7 +66,7 @@ class Life:
         there = np.isfinite(self.losses)
         ax.plot(np.array(self.steps)[there], self.losses[there], "o-", color=INK, lw=1.3, ms=2.5,
                 clip_on=False)
-        tidy(ax, "training step", "loss", stops)
+        legible(tidy(ax, "training step", "loss", stops))
         ax.set(xlim=(0, self.steps[-1]))
         ax.yaxis.set_major_locator(ticker.MaxNLocator(3))
         return ax
@@ -78,16 +79,16 @@ class Life:
         picks = list(self.pictures)
         at, picks = picks[-1] if at is None else at, [picks[i] for i in shown(6, len(picks))]
         size, gap, left = 1.43, 0.06, 0.08
-        top, wide, side = TITLE + 0.1, 4.0, 2.5
-        strip = top + side + 0.75
+        top, wide, side = TITLE + 0.1, 3.85, 2.6
+        strip = top + side + 0.85
         fig = style.new_figure(strip + size + (NOTE if note else 0.08), dpi=dpi)
-        for ax in (self.draw_cosines(fig, 0.75, top, wide, 1.65), self.draw_loss(fig, 0.75, top + 1.8, wide, side - 1.8, picks)):
+        for ax in (self.draw_cosines(fig, 0.75, top, wide, 1.65), self.draw_loss(fig, 0.75, top + 1.85, wide, side - 1.85, picks)):
             ax.axvline(at, color=GUIDED, lw=1.2, zorder=2)
         show_picture(fig, self.pictures[at], style.WIDTH - side - 0.1, top, side)
-        write(fig, style.WIDTH - side / 2 - 0.1, top + side + 0.14, f"drawn with the vector of step {at}", ha="center", fontsize=8.5)
+        write(fig, style.WIDTH - side / 2 - 0.1, top + side + 0.14, f"drawn with the vector of step {at}", ha="center", fontsize=10)
         for k, step in enumerate(picks):
             x = left + k * (size + gap)
-            write(fig, x + size / 2, strip - 0.1, f"step {step}", ha="center", fontsize=8.5)
+            write(fig, x + size / 2, strip - 0.12, f"step {step}", ha="center", fontsize=10)
             show_picture(fig, self.pictures[step], x, strip, size, frame=GUIDED if step == at else None)
         style.claim(fig, title, note)
         near = ", ".join(f"{word} {cosine:.2f}" for cosine, word in self.nearest(self.steps[-1], 3))
@@ -104,15 +105,22 @@ def life_of(c, path, draw, word):
     """The life of the first row of a training: `Life`, at six moments of it.
 
     path: [(step, vectors (n, d), loss), ...], as `train_concept` goes. draw(concepts): one picture of each. word: where the
-    row began, shown beside the seven words that are nearest in the end.
+    row began, shown beside the five words that are nearest in the end.
     """
     table = c.text_encoder.get_input_embeddings().weight.detach()
     stops = [path[i] for i in shown(6, len(path))]
     pictures = draw([Concept(f"<at{step}>", vectors) for step, vectors, _ in stops])
-    near = [one for one, _ in nearest_words(c, path[-1][1][0], 8) if one != word][:7]
+    near = [one for one, _ in nearest_words(c, path[-1][1][0], 6) if one != word][:5]
     rows = {one: table[c.tokenizer.convert_tokens_to_ids(f"{one}</w>")] for one in [word, *near]}
     return Life([step for step, _, _ in path], [vectors[0] for _, vectors, _ in path], [loss for _, _, loss in path], rows,
                 {step: picture for (step, _, _), picture in zip(stops, pictures, strict=True)})
+
+
+def legible(ax):
+    """Larger labels: on a page without a kernel a panel's picture is shown four fifths as large."""
+    ax.tick_params(labelsize=9.5)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set_size(10)
 
 
 def directions(vectors):
