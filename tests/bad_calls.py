@@ -539,7 +539,7 @@ panel("numbers_panel numbers", (None, [], [16], [-1], ["0"]),
       lambda w, bad: latents_panels.numbers_panel(tiny_vae(), bad, latents.small_world(torch.zeros(1, 5))), "number")
 panel("numbers_panel target", (*NOT_TENSOR, torch.zeros(2, 3, 32, 32)),
       lambda w, bad: latents_panels.numbers_panel(tiny_vae(), [0], bad))
-panel("factor_panel hidden", (None, 5), lambda w, bad: latents_panels.factor_panel(bad, torch.rand(9), 2.0, [0]))
+panel("factor_panel hidden", (None, 5), lambda w, bad: latents_panels.factor_panel(bad, torch.linspace(0.9, 0.1, 9), 2.0, [0]))
 panel("factor_panel abars", (*NOT_TENSOR,), lambda w, bad: latents_panels.factor_panel(print, bad, 2.0, [0]))
-panel("factor_panel spread", (*NOT_NUMBER, 0.0, -1.0), lambda w, bad: latents_panels.factor_panel(print, torch.rand(9), bad, [0]))
-panel("factor_panel stops", (None, [], [9], [-1], ["0"]), lambda w, bad: latents_panels.factor_panel(print, torch.rand(9), 2.0, bad), "stop")
+panel("factor_panel spread", (*NOT_NUMBER, 0.0, -1.0), lambda w, bad: latents_panels.factor_panel(print, torch.linspace(0.9, 0.1, 9), bad, [0]))
+panel("factor_panel stops", (None, [], [9], [-1], ["0"]), lambda w, bad: latents_panels.factor_panel(print, torch.linspace(0.9, 0.1, 9), 2.0, bad), "stop")
