@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -72,8 +73,8 @@ def test_every_platform_has_a_target_of_make_and_a_job():
 
 
 def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
-    parts = re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1].split()
-    assert parts == ["site", "test", "test-shapes", "test-colab", "test-newest"]
+    parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
+    assert parts == ["site", "test", "test-shapes", "test-gpu ARGS=--cut", "test-colab", "test-newest"]
 
 
 def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
