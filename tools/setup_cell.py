@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COLAB = "https://colab.research.google.com/github"
 ANY_COLAB_LINK = re.compile(re.escape(COLAB) + r"/[^/\s)]+/[^/\s)]+/blob/[^/\s)]+/")
 
+FURTHER = "## Further: "  # how the heading of a part of a lesson begins that can be skipped
+
 # What pyproject.toml holds until `make links` writes an address. Somebody else may own it: nothing is fetched from it.
 PLACEHOLDER = "owner/stable-diffusion-from-the-inside"
 

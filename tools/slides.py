@@ -18,10 +18,9 @@ import nbformat
 from nbconvert import SlidesExporter
 
 from helpers.files import make_folder
-from tools.setup_cell import ROOT, save_text
+from tools.setup_cell import FURTHER, ROOT, save_text
+from tools.site import PICTURES
 
-PICTURES = ("image/png", "image/jpeg")
-FURTHER = "## Further: "
 HINTS = re.compile(r"<details>.*?</details>", re.DOTALL)
 BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)")
 WIDTH, HEIGHT = 1280, 800
@@ -33,22 +32,22 @@ STYLE = """<style>
 
 
 def core(cells):
-    """The cells of a lesson without the parts that can be skipped."""
+    """The cells of a lesson without the parts that can be skipped; prose is cut before each heading of a part."""
     kept, skipping = [], False
     for cell in cells:
-        if cell.cell_type == "markdown" and (heading := re.search(r"^## .*", cell.source, re.MULTILINE)):
-            before, rest = cell.source[:heading.start()], cell.source[heading.start():]
-            if not skipping and before.strip():
-                kept.append(nbformat.v4.new_markdown_cell(before))
-            skipping = rest.startswith(FURTHER)
-            cell = nbformat.v4.new_markdown_cell(rest)
-        if not skipping:
-            kept.append(cell)
+        if cell.cell_type != "markdown":
+            kept += [] if skipping else [cell]
+            continue
+        for piece in re.split(r"(?m)^(?=## )", cell.source):
+            if piece.startswith("## "):
+                skipping = piece.startswith(FURTHER)
+            if piece.strip() and not skipping:
+                kept.append(nbformat.v4.new_markdown_cell(piece))
     return kept
 
 
 def options(source):
-    """What a cell offers to be guessed: the texts given to `predict`, or ()."""
+    """What a cell offers to be guessed: the texts given to `predict`, or []."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict":
             return [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
@@ -76,8 +75,7 @@ def of_markdown(source):
             shown.append(slide(paragraph, kind="subslide" if not shown else "-"))
         elif shown and paragraph.startswith(("* ", "- ", "1. ", "|")):
             shown.append(slide(paragraph, kind="-"))
-    notes = slide(plain.strip(), kind="notes") if plain.strip() else None
-    return shown + [notes] if notes and shown else [notes] if notes else []
+    return [*shown, slide(plain.strip(), kind="notes")] if plain.strip() else []
 
 
 def of_code(cell):

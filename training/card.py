@@ -2,6 +2,8 @@
 from helpers.postcards.scene import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KINDS, LIGHTS, PLACES, SKIES,
                                      WEATHERS)
 
+from .eye import PARTS
+
 ATTRIBUTES = {"sky": "sky", "light": "light", "ground": "ground", "backdrop": "backdrop", "weather": "weather",
               "kind": "kind: each named subject is there", "colour": "colour: it has its colour",
               "place": "place: it stands where it was put"}
@@ -46,12 +48,11 @@ def eye_lines(figures):
         return ""
     columns = [(words, part, what) for what, words in (("judge", "judge and eye agree"), ("shown", "the eye sees what was asked for"))
                for part in found]
-    called = {"train": "pairs of the training", "heldout": "held-out pairs"}
     rows = [[name, *(f"{percent(found[part][what][name]['right'])} (of {found[part][what][name]['n']})" if name in found[part][what] else ""
                      for _, part, what in columns)] for name in ATTRIBUTES]
     return ("The judge on drawn pictures (decoded by the decoder in `training/carried`, which is sharper), against labels that were made by "
             "eye before the judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
-            + table(["attribute", *(f"{words}, {called[part]}" for words, part, _ in columns)], rows) + "\n\n")
+            + table(["attribute", *(f"{words}, {PARTS[part]}" for words, part, _ in columns)], rows) + "\n\n")
 
 
 def attention_lines(figures):

@@ -6,10 +6,10 @@ import symtable
 from pathlib import Path
 
 from tools.execute_notebooks import MAX_BYTES, METADATA, WIDGET
-from tools.setup_cell import ANY_COLAB_LINK, badge, colab_prefix, setup_cell
+from tools.setup_cell import ANY_COLAB_LINK, FURTHER, badge, colab_prefix, setup_cell
 
 CODE_LINES = 16
-COLUMNS, CORE_LINES, FURTHER = 88, 260, "## Further: "  # of lessons of the second edition
+COLUMNS, CORE_LINES = 88, 260  # of lessons of the second edition
 PROSE_WORDS = 120  # between two code cells: tables, formulas, headings and folded parts not counted
 ALL_WORDS = 200  # in a row, everything counted, also before the first code cell and after the last
 PICTURES, PICTURE_TYPES = 5, {"image/png", "image/jpeg"}

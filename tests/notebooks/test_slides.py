@@ -49,8 +49,9 @@ def test_the_page_keeps_the_words_for_pictures_and_finds_reveal_where_it_is_told
     assert "unpkg.com/reveal.js" in page and "unpkg.com/reveal.js" not in near and "reveal/dist/reveal.js" in near
     (tmp_path / "notebooks").mkdir()
     short = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 09 Short\n\nOne. Two. Three."),
-                                            nbformat.v4.new_markdown_cell("## Further: long\n\nNot this.")])
+                                            nbformat.v4.new_markdown_cell("## Next\n\nThis.\n\n## Further: long\n\nNot this.\n\n## Last\n\nAnd this.")])
     nbformat.write(short, tmp_path / "notebooks" / "09_short.ipynb")
     (written,) = slides.write_slides(tmp_path)
     assert written == tmp_path / "slides" / "09_short.html" and "Not this" not in written.read_text()
+    assert "<p>This." in written.read_text() and "And this" in written.read_text()
     assert slides.main(["--nonsense"]) == 2 and "make slides" in capsys.readouterr().err
