@@ -6,6 +6,7 @@ ARGS ?=
 REPO ?=
 TAG ?= main
 FOLDER ?=
+VERSIONS ?=
 WHAT ?= test test-shapes test-gpu test-colab test-newest test-hard test-browser
 
 PY := $(VENV)/bin/python
@@ -38,9 +39,10 @@ test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebo
 test-shapes: $(READY)  ## run the lessons on a random model of Stable Diffusion 1.5's shape
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal tests/shapes $(ARGS)
 
-# worksteal and not loadfile: the lessons are tests of one file. ARGS=--cut ends trainings after a few steps.
-test-gpu: $(READY)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32
-	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
+# worksteal and not loadfile: the lessons are tests of one file. ARGS=--cut ends trainings after a few steps;
+# VERSIONS=colab runs the lessons with the packages that a Colab runtime holds.
+test-gpu: $(READY) $(VERSIONS:%=$(VENV)-%/.ready)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32
+	$(if $(VERSIONS),COURSE_VERSIONS=$(VERSIONS) JUPYTER_PATH=$(abspath $(VENV)-$(VERSIONS))/share/jupyter) $(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
 
 test-colab: RIVALS := -p tests.claims.claims
 test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's versions, and every control of their claims

@@ -50,8 +50,8 @@ def eye_lines(figures):
                for part in found]
     rows = [[name, *(f"{percent(found[part][what][name]['right'])} (of {found[part][what][name]['n']})" if name in found[part][what] else ""
                      for _, part, what in columns)] for name in ATTRIBUTES]
-    return ("The judge on drawn pictures (decoded by the decoder in `training/carried`, which is sharper), against labels that were made by "
-            "eye before the judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
+    return ("The judge on drawn pictures (by an earlier U-Net, decoded by this decoder), against labels that were made by "
+            "eye before any judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
             + table(["attribute", *(f"{words}, {PARTS[part]}" for words, part, _ in columns)], rows) + "\n\n")
 
 
@@ -136,8 +136,8 @@ By `python -m training.evaluate`, on scenes that no part of the training has see
 {fidelity_table(figures)}
 
 The last column is the control for the held-out pairs: the same scenes, rendered by the program, so that what was asked
-for is certainly there. The judge's own training left these pairs out too. What it misses in renders is its error, and
-only what it misses beyond that in drawn pictures can be the model's.
+for is certainly there. The model never saw these pairs; the judge did, in renders. What it misses in renders is its error,
+and only what it misses beyond that in drawn pictures can be the model's.
 
 How far the judge can be trusted, and what the VAE leaves of a picture ({quality}):
 

@@ -24,7 +24,7 @@ from .settings import settings
 SIZE = 128
 PLACES = SIZE // 8  # a latent's places a side
 THINGS = ("sky", "light", "ground", "backdrop", "first subject", "second subject")  # whose masks are kept
-FIRST = {"train": 0, "validation": 10**9, "fresh": 2 * 10**9}  # the seeds of each set begin here: they never overlap
+FIRST = {"train": 0, "validation": 10**9, "fresh": 2 * 10**9, "heldout": 3 * 10**9}  # each set's first seed: they never overlap
 
 
 def scene_rng(seed):
@@ -67,13 +67,13 @@ def cells_path(path):
 
 
 def make_shard(job):
-    """Render one shard: pictures as .npy uint8 (n, 128, 128, 3); scenes and boxes as JSON lines and the things'
+    """Render one shard, (path, first seed, how many, which pairs): pictures as .npy uint8 (n, 128, 128, 3); scenes and boxes as JSON lines and the things'
     cells, uint8 (n, 6, 16, 16), are written first."""
-    path, first, count = job
+    path, first, count, pairs = job
     images, lines = np.empty((count, SIZE, SIZE, 3), np.uint8), []
     cells = np.empty((count, len(THINGS), PLACES, PLACES), np.uint8)
     for i in range(count):
-        scene = sample_scene(scene_rng(first + i))
+        scene = sample_scene(scene_rng(first + i), pairs)
         postcard = render(scene, SIZE)
         images[i], cells[i] = np.asarray(postcard.image), cells_of(scene, postcard.masks)
         lines.append(json.dumps({**asdict(scene), "boxes": boxes_of(scene, postcard.masks)}))
@@ -92,7 +92,8 @@ def make(split, n, shard, processes=0):
     """Render what is missing of a split of `n` pictures. Returns its folder."""
     folder = runs("data") / fingerprint()
     folder.mkdir(exist_ok=True)
-    jobs = [(folder / f"{split}-{k:05d}.npy", FIRST[split] + k * shard, shard) for k in range(-(-n // shard))]
+    pairs = "heldout" if split == "heldout" else "train"  # which pairs of colour and kind, see sample_scene
+    jobs = [(folder / f"{split}-{k:05d}.npy", FIRST[split] + k * shard, shard, pairs) for k in range(-(-n // shard))]
     missing = [job for job in jobs if not (job[0].exists() and cells_path(job[0]).exists())]
     print(f"data: {split}: {len(jobs) - len(missing)} of {len(jobs)} files of {shard} pictures are there", flush=True)
     if not missing:
@@ -148,6 +149,7 @@ class Pictures:
 def main(argv=None):
     chosen, _ = settings("data", argv)
     make("validation", chosen.validation, min(chosen.shard, chosen.validation), chosen.processes)
+    make("heldout", chosen.heldout, min(chosen.shard, chosen.heldout), chosen.processes)
     make("train", chosen.n, chosen.shard, chosen.processes)
 
 

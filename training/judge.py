@@ -1,4 +1,8 @@
-"""The judge, trained on renders alone: `python -m training.judge`. Writes runs/judge/model."""
+"""The judge, trained on renders alone: `python -m training.judge`. Writes runs/judge/model.
+
+The model never sees the pairs of HELDOUT_PAIRS; the judge does. An instrument that has never seen a yellow car calls it
+red, and then a model that draws it well is marked down: so it was with the first judge.
+"""
 import json
 
 import numpy as np
@@ -49,15 +53,21 @@ class Objective(torch.nn.Module):
 
 
 class Batches:
-    def __init__(self, pictures, settings):
-        self.pictures, self.batch = pictures, settings.batch
-        rows = [answers(scene) for scene in pictures.scenes]
-        self.right = {key: torch.tensor([row[key] for row in rows]) for key in rows[0]}
+    """Pictures and the right answers, a part `settings.heldout` of them from the pictures `heldout`, the rest from `pictures`."""
+
+    def __init__(self, pictures, heldout, settings):
+        unseen = round(settings.batch * settings.heldout)
+        self.sets = [(set_, number, [answers(scene) for scene in set_.scenes])
+                     for set_, number in ((pictures, settings.batch - unseen), (heldout, unseen)) if number]
 
     def __call__(self, rng, step, steps):
-        indices = rng.sample(range(len(self.pictures)), min(self.batch, len(self.pictures)))
-        right = {key: values[indices] for key, values in self.right.items()}
-        return dict(pixels=pixels_of(self.pictures.take(indices)), **right)
+        images, rows = [], []
+        for pictures, number, right in self.sets:
+            indices = rng.sample(range(len(pictures)), min(number, len(pictures)))
+            images.append(pictures.take(indices))
+            rows += [right[i] for i in indices]
+        right = {key: torch.tensor([row[key] for row in rows]) for key in rows[0]}
+        return dict(pixels=pixels_of(np.concatenate(images)), **right)
 
 
 def accuracy(judge, images, scenes):
@@ -84,13 +94,13 @@ def save_judge(reader, folder, dtype=torch.float32):
 def main(argv=None):
     chosen, options = settings("judge", argv, fresh=(False, "begin anew"))
     torch.manual_seed(chosen.seed)
-    pictures, validation = Pictures("train"), Pictures("validation")
+    pictures, heldout, validation = Pictures("train"), Pictures("heldout"), Pictures("validation")
     images = validation.take(range(len(validation)))
 
     def watch(ema, step):
         return accuracy(Judge(ema.reader), images, validation.scenes)
 
-    ema = train("judge", Objective(Reader(numbers(chosen.widths))), Batches(pictures, chosen), chosen,
+    ema = train("judge", Objective(Reader(numbers(chosen.widths))), Batches(pictures, heldout, chosen), chosen,
                 plain=("position", "questions", "features.0.", "answers"), watch=watch, fresh=options.fresh)
     save_judge(ema.reader, runs("judge") / "model")
     right = accuracy(Judge(ema.reader), images, validation.scenes)

@@ -31,6 +31,7 @@ class Loop:
 class Data:
     n: int = 30_000             # training pictures
     validation: int = 1_000
+    heldout: int = 4_000        # pictures of the pairs kept out of training: for the judge alone
     shard: int = 500            # pictures a file
     processes: int = 0          # 0: one for each core
 
@@ -64,6 +65,7 @@ class Decoder(Vae):
 @dataclass
 class Judge(Loop):
     widths: str = "24,48,96,128"
+    heldout: float = 0.2        # part of the pictures that show a pair kept out of the model's training
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Unet(Loop):
     min_snr: float = 5.0
     grounding: float = 0.003    # weight of the loss on where words are read
     words_only: float = 0.3     # part of the captions of which end token and padding can not be read
-    weather: float = 2.0        # captions that name rain, falling snow or mist are drawn this many times as often
+    weather: float = 3.0        # captions that name rain, falling snow or mist are drawn this many times as often
     two: float = 2.0            # and captions with two subjects
     pictures: int = 20_000      # of the training pictures: their latents are computed first
     guidance: float = 3.0       # of the samples on the way

@@ -4,6 +4,7 @@ Epsilon prediction on the VAE's latents, min-SNR weighting (Hang et al. 2023), o
 works. VAE and text encoder stay as they are: a picture's latents are computed once, captions are drawn anew each time.
 Words are to be read where they belong: see `grounding`.
 """
+import copy
 import hashlib
 from functools import partial
 from random import Random
@@ -11,6 +12,7 @@ from random import Random
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor2_0
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from helpers.attention import score_maps
@@ -101,7 +103,7 @@ def cached_latents(pictures, vae, name, chunk=500):
         if not path.exists():
             pixels = pixels_of(pictures.take(indices)).to(device)
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-            latents = torch.cat([vae.encode(x).latent_dist.mean for x in pixels.split(20)])
+            latents = torch.cat([vae.encode(x).latent_dist.mean for x in pixels.split(250 if device == "cuda" else 20)])
             array = (latents * vae.config.scaling_factor).half().cpu().numpy()
             write_atomic(path, partial(save_array, array))
             if start // chunk % 10 == 0:
@@ -185,7 +187,9 @@ def main(argv=None):
         """Sheet of PROMPTS; how well the judge finds some more captions shown."""
         device = next(ema.unet.parameters()).device
         ema.unet.save_pretrained(runs("unet") / "latest")
-        c = Components(tokenizer=tokenizer, text_encoder=text_encoder.to(device), vae=vae.to(device), unet=ema.unet,
+        drawing = copy.deepcopy(ema.unet)
+        drawing.set_attn_processor(AttnProcessor2_0())  # the library's, whose maps can be recorded
+        c = Components(tokenizer=tokenizer, text_encoder=text_encoder.to(device), vae=vae.to(device), unet=drawing,
                        scheduler=make_scheduler(), name="training", path=runs("unet"), guidance=chosen.guidance)
         images = generate(c, prompts, steps=25, seed=0)
         save_sheet(runs("unet") / "samples.png", np.stack(images[:len(PROMPTS)]), columns=4)

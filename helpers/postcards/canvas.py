@@ -12,6 +12,7 @@ import numpy as np
 SUB = 4  # scan lines per pixel row; along x the coverage is exact
 
 PAPER, INK = np.float32([0.10, 0.25, 0.52]), np.float32([0.90, 0.95, 1.00])  # the blueprint style
+BARE = ("sky", "ground")  # what a blueprint leaves as paper; all else it washes, the lighter the thing the paler
 
 
 def rgb(*values):
@@ -158,7 +159,8 @@ class Canvas:
         if self.style == "blueprint":
             if not outline:
                 return
-            colour, opacity = self.paper, 1.0
+            light = float(np.mean(colour))
+            colour, opacity = self.paper if thing in BARE else mix(PAPER, INK, 0.05 + 0.85 * light), 1.0
         if np.ndim(colour) == 3:
             colour = colour[rows, columns]
         target = self.pixels[rows, columns]

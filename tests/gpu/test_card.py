@@ -50,10 +50,13 @@ MIXED = {
 }
 
 
+MIXING = "device|Input type .* should be the same"  # the second is what a real card says of a convolution
+
+
 @pytest.mark.parametrize("act", MIXED.values(), ids=MIXED)
 @pytest.mark.parametrize("inference", [False, True], ids=["", "in inference_mode"])
 def test_two_devices_do_not_mix(act, inference, card):
-    with torch.inference_mode(inference), pytest.raises(RuntimeError, match="device"):
+    with torch.inference_mode(inference), pytest.raises(RuntimeError, match=MIXING):
         act(ones(card, 4, 4))
 
 
@@ -172,7 +175,7 @@ def answers(net, pixels):
     return [one.detach().float().cpu() for one in (out, *(weight.grad for weight in net.parameters()))]
 
 
-@pytest.mark.parametrize("dtype, apart", [(FLOAT, 1e-6), (HALF, 5e-3)], ids=["float32", "float16"])
+@pytest.mark.parametrize("dtype, apart", [(FLOAT, 4e-6), (HALF, 5e-3)], ids=["float32", "float16"])
 def test_a_network_says_what_it_says_on_the_cpu(dtype, apart, card):
     pixels = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     expected = answers(network(), pixels)

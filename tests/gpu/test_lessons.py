@@ -3,7 +3,10 @@
 With --cut the live trainings of helpers/ end after STEPS steps, so that the pretend card, four times slower than the
 CPU and with no speed to show, is done in minutes. What a lesson asserts of a finished training is then not asserted:
 NOT_ASSERTED names each of them. All else is, and every cell has to run to its end.
+
+With VERSIONS=colab the lessons run with Colab's packages: float16 is drawn and rounded otherwise by other versions of torch.
 """
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from nbclient import NotebookClient
 
 STEPS = 3
+KERNEL = "course" if os.environ.get("COURSE_VERSIONS") else "python3"  # tests/versions/environment.py
 TESTS = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((TESTS.parent / "notebooks").glob("*.ipynb"))
 NOT_ASSERTED = {  # lesson: what it asserts, line for line, after trainings that --cut breaks off
@@ -46,7 +50,7 @@ def run(file, dtype, cut, change=""):
     end = ["import torch", f"assert c.device == _card_begun and c.dtype == torch.{dtype}, c"]
     lesson.cells.insert(0, nbformat.v4.new_code_cell("\n".join(begin)))
     lesson.cells.append(nbformat.v4.new_code_cell("\n".join(end)))
-    NotebookClient(lesson, timeout=3600, kernel_name="python3", allow_errors=True,
+    NotebookClient(lesson, timeout=3600, kernel_name=KERNEL, allow_errors=True,
                    resources={"metadata": {"path": str(file.parent)}}).execute()
     return [f"cell {i - 1}: {plain(output)}" for i, cell in enumerate(lesson.cells) if cell.cell_type == "code"
             for output in cell.outputs if output.output_type == "error"]
