@@ -79,7 +79,8 @@ def seeded_noise(shape, seed, device="cpu", dtype=torch.float32):
     shape: of the result, such as (B, C, h, w). seed: a whole number, or a torch.Generator on the CPU, for all
     of it; or a list of B of them, one a row, and then a row does not depend on what else is in the batch.
     Drawn on the CPU in float32, then moved: the noise of a float32 diffusers pipeline that is given
-    generator=torch.Generator("cpu").manual_seed(seed), or a list of those.
+    generator=torch.Generator("cpu").manual_seed(seed), or a list of those. A float16 pipeline draws in float16, and
+    some versions of torch (2.11, for one) draw other numbers then: give it latents=seeded_noise(...) instead.
     """
     if not isinstance(shape, (list, tuple)):
         raise TypeError(f"shape must be whole numbers, such as (1, 4, 16, 16), not {inputs.shown(shape)}.")

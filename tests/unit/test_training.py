@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.postcards import KINDS, caption, full_caption, render, sample_scene
+from helpers.postcards import COLOURS, HELDOUT_PAIRS, KINDS, caption, full_caption, render, sample_scene
 from training import card, clip, common, data, optimizers, vae
 from training.settings import PRESETS, Loop, settings
 from training.tokenizer import learn_merges, save_tokenizer
@@ -205,6 +206,20 @@ def test_rendered_pictures_are_their_seeds_scenes(folder, monkeypatch):
     assert vae.cut(Random(0), pictures, 64, 1.0).shape == (64, 64, 3)
     with pytest.raises(FileNotFoundError, match="run `python -m training.data` first"):
         data.Pictures("validation")
+
+
+def test_the_judge_learns_from_the_pairs_that_the_model_never_sees(folder):
+    from training import judge
+    for split, n in (("train", 20), ("heldout", 6)):
+        data.make(split, n, n, processes=1)
+    pictures, heldout = data.Pictures("train"), data.Pictures("heldout")
+    pairs = [[(s.colour, s.kind) in HELDOUT_PAIRS for s in scene.subjects] for scene in [*pictures.scenes, *heldout.scenes]]
+    assert not any(map(any, pairs[:20])) and all(pair[0] for pair in pairs[20:])
+    for share, unseen in ((0.25, 4), (0.0, 0)):
+        batch = judge.Batches(pictures, heldout, replace(PRESETS["cpu"]["judge"], batch=16, heldout=share))(Random(0), 0, 1)
+        rows = zip(batch["kind"].tolist(), batch["colour"].tolist())
+        held = [any((c < len(COLOURS)) and (COLOURS[c], KINDS[k]) in HELDOUT_PAIRS for k, c in zip(*row)) for row in rows]
+        assert batch["pixels"].shape == (16, 3, 128, 128) and sum(held) == unseen == sum(held[16 - unseen:])
 
 
 @torch.no_grad()
@@ -773,6 +788,18 @@ def fast_runs(folder, tokenizer, monkeypatch):
                    "--teacher-steps", "2", "--teacher", str(folder / teacher), *words])
         return UNet2DConditionModel.from_pretrained(folder / "fast" / "model")
     return run
+
+
+def test_a_run_of_the_unet_measures_its_pictures_and_maps_on_the_way(fast_runs, folder, monkeypatch):
+    from training import unet
+    from training.export import BUNDLE
+    shutil.copytree(BUNDLE / "judge", folder / "judge" / "model")
+    monkeypatch.setattr(unet, "Pictures", lambda split, n=0: SomePictures(6))
+    monkeypatch.setattr(unet, "cached_latents", lambda pictures, vae, name: torch.randn(6, 4, 16, 16))
+    unet.main(["--steps", "1", "--batch", "4", "--warmup", "1", "--log-every", "1", "--watch-captions", "2",
+               "--channels", "16,16", "--heads", "2", "--groups", "8"])
+    seen = common.read_metrics(folder / "unet" / "metrics.jsonl")[-1]
+    assert 0 <= seen["mean"] <= 1 and 0 <= seen["pointing"] <= 1 and (folder / "unet" / "samples.png").is_file()
 
 
 def test_a_fast_run_that_was_stopped_ends_in_the_same_bits(fast_runs, folder, monkeypatch):
