@@ -103,7 +103,7 @@ def polar():
 
 
 def western():
-    return mood("<western>", "A red desert in the evening in one word, of one vector.", "desert",
+    return mood("<western>", "A red desert in the evening in one word, of two vectors.", "red desert",
                 sky="sunset", light="sun", ground="desert", backdrop="red cliffs")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 SUB = 4  # scan lines per pixel row; along x the coverage is exact
 
 PAPER, INK = np.float32([0.10, 0.25, 0.52]), np.float32([0.90, 0.95, 1.00])  # the blueprint style
-BARE = ("sky", "ground")  # what a blueprint leaves as paper; all else it washes, the lighter the thing the paler
+WIDE = ("sky", "ground")  # a blueprint washes these thinly; all else it washes more, and outlines
 
 
 def rgb(*values):
@@ -111,14 +111,6 @@ class Canvas:
         self.pixels = np.zeros((size, size, 3), np.float32)
         self.owners = {}
         self.queue = []
-        self.paper = self.graph_paper() if style == "blueprint" else None
-
-    def graph_paper(self):
-        cell = np.arange(self.size) * 16 // self.size
-        line = np.concatenate([[False], np.diff(cell) > 0])
-        paper = np.tile(PAPER, (self.size, self.size, 1))
-        paper[line | line[:, None]] = mix(PAPER, INK, 0.10)
-        return paper
 
     def paint(self, thing, polygons, colour, opacity=1.0, clip=None, owns=True):
         """Fill polygons with a colour.
@@ -159,16 +151,16 @@ class Canvas:
         if self.style == "blueprint":
             if not outline:
                 return
-            light = float(np.mean(colour))
-            colour, opacity = self.paper if thing in BARE else mix(PAPER, INK, 0.05 + 0.85 * light), 1.0
+            light = np.mean(colour, -1, keepdims=True)  # (1,) or (size, size, 1)
+            colour, opacity = PAPER + (0.25 * light if thing in WIDE else 0.15 + 0.75 * light) * (INK - PAPER), 1.0
         if np.ndim(colour) == 3:
             colour = colour[rows, columns]
         target = self.pixels[rows, columns]
         target += (colour - target) * (alpha * np.float32(opacity))[..., None]
-        if self.style == "blueprint":
+        if self.style == "blueprint" and thing not in WIDE:
             padded = np.pad(alpha, 1, mode="edge")
             near = np.stack([padded[i:i + alpha.shape[0], j:j + alpha.shape[1]] for i in range(3) for j in range(3)])
-            target += (INK - target) * (np.float32(0.85) * (near.max(0) - near.min(0)) * alpha)[..., None]
+            target += (INK - target) * (np.float32(0.5) * (near.max(0) - near.min(0)) * alpha)[..., None]
 
     def masks(self):
         """thing -> bool (size, size): every pixel goes to the thing that owns the largest share of it."""

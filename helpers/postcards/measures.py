@@ -50,14 +50,14 @@ class Measures(Judge):
         return likely / (likely + TEAL_TOO_OFTEN * (1 - likely))  # Bayes' rule for another prior
 
     def blueprint(self, images):
-        """The share of pixels that are paper, ink or between them, where most are paper and some ink; 0 for any other picture."""
+        """The share of pixels that are paper, ink or between them, where most are nearer to paper and some to ink; 0 for others."""
         line = torch.from_numpy(INK - PAPER)
         shares = []
         for image in pictures_of(images):
             away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(PAPER)  # (128, 128, 3), 0 on the paper
             along = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 paper, 1 ink
             near = (away - along[..., None] * line).norm(dim=-1) < 0.12
-            paper, ink = ((near & part).double().mean() for part in (along < 0.25, along > 0.4))
+            paper, ink = ((near & part).double().mean() for part in (along < 0.3, along > 0.45))
             shares.append(float(near.double().mean()) if paper > 0.5 and ink > 0.01 else 0.0)
         return np.array(shares)
 
