@@ -135,6 +135,164 @@ def read_metrics(path):
     return rows
 
 
+class Run:
+    """One run of a stage: the objective in training, its averages and optimizers, where it stands, and its files.
+
+    step of steps are done; seconds: worked so far, time before a resume counted in. ema: the objective with averaged weights.
+    """
+
+    def __init__(self, stage, objective, settings, plain, given, fresh):
+        bfloat16 = fast_bfloat16()
+        self.accelerator = Accelerator(mixed_precision="bf16" if bfloat16 else "no")
+        self.stage, self.objective, self.settings, self.given = stage, objective, settings, given
+        self.main, self.folder = self.accelerator.is_main_process, runs(stage)
+        self.last, self.before_decay = self.folder / "last.pt", self.folder / "before_decay.pt"
+        if fresh and self.main:
+            for file in (self.last, self.before_decay, self.folder / "metrics.jsonl"):
+                file.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+
+        self.ema = copy.deepcopy(objective).to(self.accelerator.device).requires_grad_(False).eval()
+        self.optimizers = make_optimizers(objective, settings, plain, torch.bfloat16 if bfloat16 else torch.float32)
+        self.model = self.accelerator.prepare(objective)
+        averages = dict(self.ema.named_parameters())
+        self.trained = [(p, averages[name]) for name, p in objective.named_parameters() if p.requires_grad]
+        self.step, self.seconds, self.steps = 0, 0.0, settings.steps
+        self.resume()
+        self.metrics = Metrics(self.folder / "metrics.jsonl", self.step) if self.main else None
+        self.started = time.perf_counter() - self.seconds
+        precision = "fp32" if self.accelerator.mixed_precision == "no" else self.accelerator.mixed_precision
+        self.say(f"{sum(p.numel() for p, _ in self.trained) / 1e6:.2f} M parameters on {self.accelerator.device}, "
+                 f"{precision}, {torch.get_num_threads()} threads")
+
+    def say(self, text):
+        if self.main:
+            print(f"{self.stage}: {text}", flush=True)
+
+    @property
+    def ended(self):
+        return self.step == self.steps
+
+    @property
+    def falls_next(self):
+        """Whether the learning rate begins to fall at this step."""
+        return self.step == decay_start(self.steps, self.settings.decay)
+
+    def resume(self):
+        """Go on from a checkpoint: the last one, or for a longer run the one from before the decay."""
+        settings, state = self.settings, read_checkpoint(self.last, self.given)
+        falling = state and state["step"] > decay_start(state["steps"], state["decay"])
+        if falling and longer(state, settings) and self.before_decay.exists():
+            state = read_checkpoint(self.before_decay, self.given) or state
+            self.say(f"a longer run: going on from step {state['step']}, before the learning rate fell")
+        if not state:
+            return
+        self.step, self.seconds = state["step"], state["seconds"]
+        load_state(self.stage, self.objective, self.ema, self.optimizers, state)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["base_lr"] = settings.lr  # the one asked for now
+        if settings.minutes:  # a first guess only, until the rate begins to fall
+            guesses = (settings.steps, state["steps"], stretch(self.step, settings.decay))
+            self.steps = state["steps"] if settings.minutes == state["minutes"] else max(guesses)
+        self.say(f"resumed at step {self.step} of {self.steps}")
+
+    def save(self, path):
+        if self.main:
+            state = dict(step=self.step, steps=self.steps, minutes=self.settings.minutes, seconds=self.seconds,
+                         decay=self.settings.decay, given=self.given or {}, settings=asdict(self.settings),
+                         model=self.objective.state_dict(), ema=self.ema.state_dict(),
+                         optimizers=[o.state_dict() for o in self.optimizers])
+            write_atomic(path, lambda file: torch.save(state, file))
+
+    def batches(self, batch_of):
+        """An iterator over the batches from this step on."""
+        settings = self.settings
+        dataset = Steps(batch_of, settings.seed, self.accelerator.process_index, self.step, self.steps)
+        return iter(DataLoader(dataset, batch_size=None, num_workers=settings.workers,
+                               prefetch_factor=4 if settings.workers else None))
+
+    def advance(self, batch):
+        """One step of the optimizers, and of the averages. Returns the losses, and the gradient's length with them."""
+        settings, device = self.settings, self.accelerator.device
+        batch = {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
+        torch.manual_seed(step_seed(settings.seed + 1, self.step, self.accelerator.process_index))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * self.rate
+        losses = self.model(**batch)
+        self.accelerator.backward(losses["loss"])
+        losses["gradient"] = torch.nn.utils.clip_grad_norm_([p for p, _ in self.trained], settings.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        keep = min(settings.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for weight, average in self.trained:
+                average.lerp_(weight, 1 - keep)
+        self.seconds = time.perf_counter() - self.started
+        return {k: v.detach() for k, v in losses.items()}
+
+    @property
+    def rate(self):
+        """The learning rate of the next step, in parts of the full one."""
+        return rate(self.step, self.steps, self.settings.warmup, self.settings.decay)
+
+    def report(self, used, tally):
+        """Write and say what the steps of `tally` brought. used: the last one's rate.
+
+        With a length in minutes the number of steps is set anew, from the speed, as long as nothing depends on it.
+        FloatingPointError where the loss is no number.
+        """
+        settings, means = self.settings, tally.means()
+        if settings.minutes and self.step < decay_start(self.steps, settings.decay):
+            more = round((settings.minutes * 60 - self.seconds) / tally.pace)
+            self.steps = max(self.step + more, stretch(self.step, settings.decay))
+        if self.main:
+            self.metrics.add(step=self.step, seconds=self.seconds, rate=used, images_per_second=tally.speed, **means)
+            print(f"{self.stage} {self.step}/{self.steps}  {in_words(means)}  {tally.speed:.1f}/s  "
+                  f"{clock((self.steps - self.step) * tally.pace)} left", flush=True)
+        if not math.isfinite(means["loss"]):
+            raise FloatingPointError(f"{self.stage}: the loss is {means['loss']} at step {self.step}: lower --lr "
+                                     f"(it is {settings.lr})")
+
+    def look(self, watch):
+        """Have the averaged objective measured, and write and say what was found."""
+        seen = watch(self.ema, self.step)
+        self.metrics.add(step=self.step, seconds=self.seconds, **seen)
+        print(f"{self.stage} {self.step}: {in_words(seen)}", flush=True)
+
+
+class Tally:
+    """What some steps in a row brought, and how long they took."""
+
+    def __init__(self):
+        self.losses, self.images, self.since = [], 0, time.perf_counter()
+
+    def add(self, losses, images):
+        self.losses.append(losses)
+        self.images += images
+
+    def means(self):
+        keys = {key: None for losses in self.losses for key in losses}
+        return {k: torch.stack([losses[k].float() for losses in self.losses if k in losses]).mean().item() for k in keys}
+
+    @property
+    def pace(self):
+        """Seconds a step."""
+        return (time.perf_counter() - self.since) / len(self.losses)
+
+    @property
+    def speed(self):
+        """Pictures a second."""
+        return self.images / (time.perf_counter() - self.since)
+
+
+def in_words(figures):
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
 def train(stage, objective, batch_of, settings, *, plain=(), watch=None, given=None, images_of=None, fresh=False):
     """Train a stage to its end, from where it was left.
 
@@ -147,118 +305,35 @@ def train(stage, objective, batch_of, settings, *, plain=(), watch=None, given=N
     images_of(batch) -> how many pictures it holds (for the speed shown); settings.batch without.
     Returns the objective with averaged (EMA) weights. After a signal all is saved and SystemExit raised (128 + it).
     """
-    accelerator = Accelerator(mixed_precision="bf16" if fast_bfloat16() else "no")
-    main, folder = accelerator.is_main_process, runs(stage)
-    say = print if main else (lambda *words, **how: None)
-    last, before_decay = folder / "last.pt", folder / "before_decay.pt"
-    if fresh and main:
-        for file in (last, before_decay, folder / "metrics.jsonl"):
-            file.unlink(missing_ok=True)
-    accelerator.wait_for_everyone()
-
-    ema = copy.deepcopy(objective).to(accelerator.device).requires_grad_(False).eval()
-    trained = [name for name, p in objective.named_parameters() if p.requires_grad]
-    optimizers = make_optimizers(objective, settings, plain, torch.bfloat16 if fast_bfloat16() else torch.float32)
-    model = accelerator.prepare(objective)
-    weights, averages = dict(objective.named_parameters()), dict(ema.named_parameters())
-
-    # Go on from a checkpoint: the last one, or for a longer run the one from before the decay.
-    step, seconds, steps, minutes = 0, 0.0, settings.steps, 0.0
-    state = read_checkpoint(last, given)
-    falling = state and state["step"] > decay_start(state["steps"], state["decay"])
-    if falling and longer(state, settings) and before_decay.exists():
-        state = read_checkpoint(before_decay, given) or state
-        say(f"{stage}: a longer run: going on from step {state['step']}, before the learning rate fell")
-    if state:
-        step, seconds, minutes = state["step"], state["seconds"], state["minutes"]
-        load_state(stage, objective, ema, optimizers, state)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["base_lr"] = settings.lr  # the one asked for now
-        if settings.minutes:  # a first guess only, until the rate begins to fall
-            guesses = (steps, state["steps"], stretch(step, settings.decay))
-            steps = state["steps"] if settings.minutes == minutes else max(guesses)
-        say(f"{stage}: resumed at step {step} of {steps}")
-    metrics = Metrics(folder / "metrics.jsonl", step) if main else None
-    precision = "fp32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
-    say(f"{stage}: {sum(weights[n].numel() for n in trained) / 1e6:.2f} M parameters on {accelerator.device}, "
-        f"{precision}, {torch.get_num_threads()} threads", flush=True)
-
-    def save(path):
-        if main:
-            write_atomic(path, lambda file: torch.save(dict(
-                step=step, steps=steps, minutes=settings.minutes, seconds=seconds, decay=settings.decay,
-                given=given or {}, settings=asdict(settings), model=objective.state_dict(), ema=ema.state_dict(),
-                optimizers=[o.state_dict() for o in optimizers]), file))
-
-    def batches_from(step):
-        dataset = Steps(batch_of, settings.seed, accelerator.process_index, step, steps)
-        return iter(DataLoader(dataset, batch_size=None, num_workers=settings.workers,
-                               prefetch_factor=4 if settings.workers else None))
-
+    run = Run(stage, objective, settings, plain, given, fresh)
     stop = Stop()
     try:
-        started, saved, watched = time.perf_counter() - seconds, time.perf_counter(), time.perf_counter()
-        tally, speed_mark = [], (time.perf_counter(), 0)
-        batches = batches_from(step)
-        model.train()
-        while step < steps:
-            if step == decay_start(steps, settings.decay):
-                save(before_decay)
-                batches = batches_from(step)  # from here on the number of steps is certain
-            batch = {k: v.to(accelerator.device) if torch.is_tensor(v) else v for k, v in next(batches).items()}
-            torch.manual_seed(step_seed(settings.seed + 1, step, accelerator.process_index))
-            factor = rate(step, steps, settings.warmup, settings.decay)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * factor
-            losses = model(**batch)
-            accelerator.backward(losses["loss"])
-            losses["gradient"] = torch.nn.utils.clip_grad_norm_([weights[n] for n in trained], settings.clip_norm)
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            step += 1
-            keep = min(settings.ema, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for name in trained:
-                    averages[name].lerp_(weights[name], 1 - keep)
-            tally.append({k: v.detach() for k, v in losses.items()})
-            speed_mark = (speed_mark[0], speed_mark[1] + (images_of(batch) if images_of else settings.batch))
-            seconds = time.perf_counter() - started
-
-            if step % settings.log_every == 0 or step == steps:
-                keys = {k: None for losses in tally for k in losses}
-                means = {k: torch.stack([t[k].float() for t in tally if k in t]).mean().item() for k in keys}
-                pace = (time.perf_counter() - speed_mark[0]) / len(tally)
-                images = speed_mark[1] / (time.perf_counter() - speed_mark[0])
-                tally, speed_mark = [], (time.perf_counter(), 0)
-                if settings.minutes and step < decay_start(steps, settings.decay):  # nothing depends on `steps` yet
-                    steps = max(step + round((settings.minutes * 60 - seconds) / pace), stretch(step, settings.decay))
-                if main:
-                    metrics.add(step=step, seconds=seconds, rate=factor, images_per_second=images, **means)
-                say(f"{stage} {step}/{steps}  " + "  ".join(f"{k} {v:.4g}" for k, v in means.items())
-                    + f"  {images:.1f}/s  {clock((steps - step) * pace)} left", flush=True)
-                if not math.isfinite(means["loss"]):
-                    raise FloatingPointError(f"{stage}: the loss is {means['loss']} at step {step}: lower --lr "
-                                             f"(it is {settings.lr})")
-            if watch and main and (time.perf_counter() - watched > settings.watch_minutes * 60 or step == steps):
-                seen = watch(ema, step)
-                metrics.add(step=step, seconds=seconds, **seen)
-                say(f"{stage} {step}: " + "  ".join(f"{k} {v:.4g}" for k, v in seen.items()), flush=True)
-                watched = time.perf_counter()
-                speed_mark, tally = (time.perf_counter(), 0), []
-            if stop.signal or step == steps or time.perf_counter() - saved > SAVE_SECONDS:
-                save(last)
+        saved = watched = time.perf_counter()
+        tally, batches = Tally(), run.batches(batch_of)
+        run.model.train()
+        while not run.ended:
+            if run.falls_next:
+                run.save(run.before_decay)
+                batches = run.batches(batch_of)  # from here on the number of steps is certain
+            batch, used = next(batches), run.rate
+            tally.add(run.advance(batch), images_of(batch) if images_of else settings.batch)
+            if run.step % settings.log_every == 0 or run.ended:
+                run.report(used, tally)
+                tally = Tally()
+            if watch and run.main and (time.perf_counter() - watched > settings.watch_minutes * 60 or run.ended):
+                run.look(watch)
+                watched, tally = time.perf_counter(), Tally()
+            if stop.signal or run.ended or time.perf_counter() - saved > SAVE_SECONDS:
+                run.save(run.last)
                 saved = time.perf_counter()
             if stop.signal:
-                say(f"{stage}: stopped at step {step}; the same command goes on from there", flush=True)
+                run.say(f"stopped at step {run.step}; the same command goes on from there")
                 sys.exit(128 + stop.signal)
     finally:
         stop.restore()
-    say(f"{stage}: {steps} steps in {clock(seconds)}", flush=True)
-    accelerator.wait_for_everyone()
-    return ema
+    run.say(f"{run.steps} steps in {clock(run.seconds)}")
+    run.accelerator.wait_for_everyone()
+    return run.ema
 
 
 def longer(state, settings):
