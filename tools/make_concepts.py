@@ -78,7 +78,7 @@ def teal():
         rest=("the right kind of thing is there", right_kind))
 
 
-def mood(token, says, instead, **traits):
+def mood(token, says, instead, steps, **traits):
     """A whole setting in one word. The prompts name the subject only; all the rest is left to the token."""
     rng = Random(2)
     pairs = (("house", "red"), ("car", "yellow"), ("tree", "blue"), ("balloon", "white"), ("flag", "purple"))
@@ -91,19 +91,19 @@ def mood(token, says, instead, **traits):
                 for reading in measures.read(images)]
 
     return Recipe(
-        token, "style", says, instead, 60, lessons, trials,
+        token, "style", says, instead, steps, lessons, trials,
         write=lambda scene, rng: f"a {scene.subjects[0].colour} {scene.subjects[0].kind} {token}",
         there=(f"at least {len(traits) // 2 + 1} of {', '.join(traits.values())}", most_of_it),
         rest=("the right kind of thing in the right colour is there", right_subject))
 
 
 def polar():
-    return mood("<polar>", "A winter night in one word, of two vectors.", "snow night", sky="night",
+    return mood("<polar>", "A winter night in one word, of two vectors.", "snow night", 60, sky="night",
                 light="full moon", ground="snow field", backdrop="snowy mountains", weather="falling snow")
 
 
 def western():
-    return mood("<western>", "A red desert in the evening in one word, of two vectors.", "red desert",
+    return mood("<western>", "A red desert in the evening in one word, of two vectors.", "red desert", 150,
                 sky="sunset", light="sun", ground="desert", backdrop="red cliffs")
 
 
@@ -120,7 +120,7 @@ def newcomer(kind):
 def blueprint():
     return Recipe(
         "blueprint", "style", "White lines on blue paper: a way of drawing that the model has never seen.",
-        None, 300, concept_cards("blueprint", LESSONS + 8).scenes,
+        None, 1000, concept_cards("blueprint", LESSONS + 8).scenes,
         concept_cards("blueprint", TRIALS, seed=1).scenes, write=caption,
         there=("it is a blueprint", lambda measures, images, scenes: measures.blueprint(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
