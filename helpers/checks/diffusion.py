@@ -1,4 +1,4 @@
-"""Exercises 1 to 5, lesson 01. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 4 and the four samplers to diagnose, lesson 01. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import torch
 
@@ -187,41 +187,7 @@ def sample(answer):
                     "what is given, the schedule too")
 
 
-@sheet.exercise(3, lambda log_density, x, t, alphas_cumprod: x.shape)
-def exact_noise(answer):
-    """exact_noise(log_density, x, t, alphas_cumprod): the noise with the least squared error, of the shape of x (n, d).
-
-    log_density(x, abar) -> (n,), the logarithm of the density of noisy points.
-    """
-    def density_of(world):                  # a function, which a copy of it is too; a method's copy is another
-        return lambda x, abar: world.log_density(x, abar)
-
-    line, x, t = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15), random(8, 1), 300
-    schedule = diffusion.make_alphas_cumprod()
-    abar = schedule[t]
-    noise, root = line.noise_pred(x, abar), (1 - abar).sqrt()
-    found = answer(density_of(line), x, t, schedule)
-    if not close(found, noise, 1e-3):
-        if close(found, -noise, 1e-3):
-            return "the wrong sign: the score points towards denser places, and the noise away from them"
-        if close(found, -noise / root, 1e-3):
-            return "this is the score itself: turn it into the noise that it stands for"
-        if close(found, -noise / root**2, 1e-3) or close(found, noise / root**2, 1e-3):
-            return "you divide by sqrt(1 - abar): the score is the noise divided by it already, so multiply"
-        if close(found, noise * root, 1e-3) or close(found, -noise * root, 1e-3):
-            return "the score times 1 - abar: it takes the root of that"
-        if close(found, noise / len(x), 1e-3):
-            return f"{len(x)} times too small: take the slope of the sum over the points, not of their mean"
-        return "another answer than the mean of the noise: find the slope of log_density at x, and rescale it"
-    world, x = diffusion.make_shape("glyph"), random(6, 2, seed=1)
-    for name, t in (("scaled_linear", 20), ("linear", 300)):
-        schedule = diffusion.make_alphas_cumprod(name)
-        if not close(answer(density_of(world), x, t, schedule), world.noise_pred(x, schedule[t]), 2e-3):
-            return (f"right on a line, wrong in the plane at t = {t} on another schedule: use the log_density and the "
-                    "alphas_cumprod that you are given")
-
-
-@sheet.exercise(4, lambda x_t, data, abar: x_t.shape)
+@sheet.exercise(3, lambda x_t, data, abar: x_t.shape)
 def ideal_denoiser(answer):
     """ideal_denoiser(x_t, data, abar): x_t (n, d), data (N, d), abar one number as a tensor -> (n, d)."""
     data, x_t = random(40, 2), random(6, 2, seed=1)
@@ -243,7 +209,7 @@ def ideal_denoiser(answer):
         return "the score that follows is not the slope of log p: look at the width, 2 (1 - abar)"
 
 
-@sheet.exercise(5, float, "the loss")
+@sheet.exercise(4, float, "the loss")
 def flow_step(answer):
     """flow_step(net, optimizer, x_0) -> loss: one training step of flow matching on clean points x_0 (n, 2)."""
     net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)
@@ -265,3 +231,27 @@ def flow_step(answer):
         noises.append(eps)
     if close(*noises, 1e-3):
         return "two steps draw the same noise: do not seed inside the function"
+
+
+# ---- four samplers to be diagnosed --------------------------------------------------------
+
+FAULTS = {"A": "the estimate goes on at full size", "B": "no noise is put back", "C": "noise goes back with the weight of this t",
+          "D": "the network is told the next t"}
+
+
+def faulty(noise_pred, x, timesteps, alphas_cumprod):
+    """Where four samplers end that have one mistake each: {"A": ends like x, ...}; FAULTS says which mistake.
+
+    noise_pred(x, t), x, timesteps and alphas_cumprod as for `sample`.
+    """
+    def end(name, x):
+        abars = [*alphas_cumprod[timesteps], torch.tensor(1.0)]
+        for t, t_next, abar, after in zip(timesteps, [*timesteps[1:], timesteps[-1]], abars, abars[1:]):
+            guess = noise_pred(x, t_next if name == "D" else t)
+            x_0 = (x - (1 - abar).sqrt() * guess) / abar.sqrt()
+            kept = 1.0 if name == "A" else after.sqrt()
+            back = {"B": 0.0, "C": (1 - abar).sqrt()}.get(name, (1 - after).sqrt())
+            x = kept * x_0 + back * guess
+        return x
+
+    return {name: end(name, x) for name in FAULTS}

@@ -23,14 +23,16 @@ def noise_panel(picture, noise):
     return Panel(controls, tide.frame, readout)
 
 
-def field_panel(fields):
-    """Score fields (a figures.diffusion.ScoreFields) with a slider over t."""
-    def readout(t):
-        decibels = diffusion.snr_db(fields.alphas_cumprod[t])
-        return sentence(f"At {fields.turned(t):.0%} of the noisy points the true arrow points more than 30 degrees "
-                        f"away from the middle. (Signal-to-noise ratio: {decibels:z.1f} dB.)")
+def follow_panel(walk):
+    """A sampler in the plane (a figures.diffusion.Walk) with a slider over its stops and a menu of points to follow."""
+    stops, points = walk.timesteps, range(1, len(walk.chosen) + 1)
 
-    return Panel({"t": slider("t", range(0, 1000, 37), 111)}, fields.frame, readout)
+    def readout(t, point):
+        estimates, shape = walk.spread(t)
+        return sentence(f"The estimates lie {estimates:.2f} from their middle (root mean square), the points of the shape "
+                        f"{shape:.2f}.")
+
+    return Panel({"t": slider("t", stops, stops[len(stops) // 2]), "point": menu("point", points, 1)}, walk.frame, readout)
 
 
 def steps_panel(steps):

@@ -63,11 +63,12 @@ RIVALS = {
         "another schedule": "alphas_cumprod = diffusion.make_alphas_cumprod('linear')",
     },
     'away["the one-step estimate"] < 2 * by_error or c.world != "postcards"': {
-        "the boat under the noise": "away = away | {'the one-step estimate': away['the boat itself']}",
-        "all zeros": "away = away | {'the one-step estimate': away['all zeros']}",
-        "that of another x_900": "away = away | {'the one-step estimate': away['that of another x_900']}",
+        "the boat under the noise": "away = away | {'the one-step estimate': (samples.mean(0) - latents[0]).norm().item()}",
+        "all zeros": "away = away | {'the one-step estimate': samples.mean(0).norm().item()}",
+        "that of another x_900": "elsewhere = estimate(add_noise(latents.flip(-1), noise.flip(-2), 900), 900); "
+                                 "away = away | {'the one-step estimate': (samples.mean(0) - elsewhere[0]).norm().item()}",
         "white noise": "away = away | {'the one-step estimate': (samples.mean(0) - noise[0]).norm().item()}",
-        "one of the samples": "away = away | {'the one-step estimate': (samples.mean(0) - samples[0]).norm().item()}",
+        "one of the samples": "away = away | {'the one-step estimate': away['one of the samples']}",
     },
     # Further: the last step leaks
     "correlation > 0.8": {

@@ -132,27 +132,10 @@ def flow_with_lerp(net, optimizer, x_0):
     return loss.item()
 
 
-def from_score(rescale=lambda abar: -(1 - abar).sqrt(), total=torch.sum):
-    """The exact noise from the slope of the density, with one part of the way exchanged."""
-    def exact_noise(log_density, x, t, alphas_cumprod):
-        x = x.clone().requires_grad_()
-        total(log_density(x, alphas_cumprod[t])).backward()
-        return rescale(alphas_cumprod[t]) * x.grad
-    return exact_noise
-
-
-def in_place_of_x(log_density, x, t, alphas_cumprod):
-    slope = torch.autograd.grad(log_density(x.requires_grad_(), alphas_cumprod[t]).sum(), x)[0]
-    return diffusion.score(slope, t, alphas_cumprod) * (1 - alphas_cumprod[t])
-
-
 RIGHT = {
     "train_step": [step(), step_of_helpers],
     "sample": [path_of(ddim), by_index,
                lambda noise_pred, x, timesteps, abars: diffusion.ddim_path(noise_pred, x, timesteps, abars)],
-    "exact_noise": [from_score(), in_place_of_x,
-                    lambda log_density, x, t, abars: torch.func.grad(lambda x: log_density(x, abars[t]).sum())(x)
-                    * -(1 - abars[t]) ** 0.5],
     "ideal_denoiser": [
         ideal,
         one_by_one,
@@ -203,17 +186,6 @@ WRONG = {
         (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps[::-1], abars), "is asked for at t = [300, 900]"),
         (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, abars)[-1], "has shape (5, 2)"),
         (lambda noise_pred, x, timesteps, abars: list(path_of(ddim)(noise_pred, x, timesteps, abars)), "return a tensor, not list"),
-    ],
-    "exact_noise": [
-        (from_score(lambda abar: (1 - abar).sqrt()), "the wrong sign"),
-        (from_score(lambda abar: 1), "this is the score itself"),
-        (from_score(lambda abar: -1 / (1 - abar).sqrt()), "so multiply"),
-        (from_score(lambda abar: -(1 - abar)), "takes the root"),
-        (from_score(total=torch.mean), "8 times too small"),
-        (from_score(lambda abar: -abar.sqrt()), "another answer than the mean"),
-        (lambda log_density, x, t, abars: from_score()(log_density, x, t, OWN), "alphas_cumprod that you are given"),
-        (lambda log_density, x, t, abars: log_density(x, abars[t]), "has shape (8,), expected (8, 1)"),
-        (lambda log_density, x, t, abars: log_density(x, t), "stopped with"),
     ],
     "ideal_denoiser": [
         (lambda x, d, a: ideal(x, d, a, shrink=False), "shrink the data"),
@@ -272,6 +244,22 @@ def test_an_exception_is_one_line():
     assert verdict.endswith("(line 3 of your function)") and "\n" not in verdict
 
 
-def test_an_answer_that_leaves_the_density_alone_is_not_told_otherwise():
-    for answer, _ in WRONG["exact_noise"]:
-        assert "also changes log_density" not in checks.exact_noise.hint(answer)
+def test_each_faulty_sampler_shows_its_fault():
+    world, start = diffusion.make_shape("spiral"), torch.randn(300, 2, generator=torch.Generator().manual_seed(1))
+    asked, stops = [], [*diffusion.spaced_timesteps(50), 0]
+
+    def oracle(x, t):
+        asked.append(t)
+        return world.noise_pred(x, OWN[t])
+
+    def width(points):                      # how far from the middle of the arm
+        return torch.cdist(points, world.means).amin(1).pow(2).mean().sqrt()
+
+    ends = checks.faulty(oracle, start, stops, OWN)
+    sound = diffusion.ddim_path(oracle, start, stops, OWN)[-1]
+    assert list(ends) == list(checks.FAULTS) and len(set(checks.FAULTS.values())) == 4
+    assert ends["A"].std() > 1.5 * sound.std() and width(ends["A"]) > 5 * width(sound)      # a shape, too large
+    assert ends["B"].std(0).max() < 0.05                                                    # one dot
+    assert ends["C"].std() > 1.5 * sound.std() and ends["C"].norm(dim=1).min() < 0.3        # all over the place
+    assert width(ends["D"]) < 0.5 * width(sound) and abs(ends["D"].std() - sound.std()) < 0.1       # thin
+    assert asked[3 * len(stops):4 * len(stops)] == [*stops[1:], 0] and asked[:len(stops)] == stops

@@ -165,17 +165,21 @@ def test_slider_reaches_both_ends_and_the_halfway_step():
     assert {0, 354, 999} <= set(panels.EVERY_T) and len(panels.EVERY_T) < 45
 
 
-def test_field_panel():
-    world = diffusion.make_shape("two Gaussians")
+def test_follow_panel():
+    world = diffusion.make_shape("spiral")
     exact = lambda x, t: world.noise_pred(x, ABAR[t].item())  # noqa: E731
-    fields = figures.ScoreFields(world, exact, world.sample(20), ABAR, draw(4, 2), [999, 600, 300], n=5)
-    assert fields.frame(600) == fields.frame(600) != fields.frame(100)
-    true, learnt, error = fields.fields(300)
-    assert torch.equal(true, learnt) and error.max() == 0                   # the network is exact here
-    panel = panels.field_panel(fields)
+    walk = figures.Walk(world, exact, diffusion.ddim_path, draw(200, 2), ABAR, steps=4)
+    assert walk.timesteps == [999, 749, 500, 250] and walk.path.shape == (5, 200, 2)
+    assert torch.allclose(walk.estimates[-1], walk.path[-1], atol=1e-5)     # the last stop is an estimate
+    (first, shape), (last, _) = walk.spread(999), walk.spread(250)
+    assert first < 0.1 * shape and 0.6 * shape < last < shape               # from pure noise: all in the middle
+    assert shape == pytest.approx(world.sample(20_000).var(0).sum().sqrt().item(), rel=0.02)
+    assert walk.frame(500, 1) == walk.frame(500, 1) != walk.frame(500, 2)
+    panel = panels.follow_panel(walk)
     panel.controls["t"].value = 999
-    assert panel.line.value.startswith("At 0% of the noisy points the true arrow points more than 30 degrees away")
-    assert {0, 999} <= set(panel.controls["t"].options) and all(map(is_png, panel.frames.values()))
+    assert panel.line.value == (f"The estimates lie {first:.2f} from their middle (root mean square), the points of the "
+                                f"shape {shape:.2f}.")
+    assert len(set(panel.frames.values())) == 12 and all(map(is_png, panel.frames.values()))
 
 
 def test_steps_panel():

@@ -137,8 +137,8 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
     write(fig, 0.1, top + 1.25, "value", rotation=90, ha="center")
     style.leftwards(fig, 0.2)
     style.claim(fig, "One step lands on the mean of the data, where there are no data",
-                "Blue: exact paths and true density. Vermilion: the same starts, n steps of the exact "
-                "denoiser, every fourth drawn. Grey: the gap, |value| < 0.5.")
+                "Blue: exact paths and true density. Vermilion: n steps of the exact denoiser from every fourth of these "
+                "starts; all ends as a histogram, scaled to its peak. Grey: |value| < 0.5.")
     return style.finish(
         fig,
         "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
@@ -187,7 +187,7 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
     """How near to the shape few and many steps end, for several samplers. Returns a Picture.
 
     distances, shares: {label: {number of steps: value}}, the energy distance and the share of points off the shape.
-    scale: the largest distance of two true sets, drawn as a band. noise: the distance of the noise, as a line.
+    scale: the largest distance of ten pairs of true sets, drawn as a band. noise: the distance of the noise, as a line.
     """
     inputs.table(distances, "distances", "{label: {steps: distance}}")
     inputs.table(shares, "shares", "{label: {steps: share}}")
@@ -209,7 +209,7 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
             ticks = [y for y in (0.003, 0.01, 0.03, 0.1, 0.3, 1) if scale / 2 < y < ax.get_ylim()[1]]
             ax.set_yticks(ticks, [f"{y:g}" for y in ticks])
             ax.axhspan(scale / 2, scale, color=NOISE, alpha=0.25, lw=0)
-            ax.text(1, scale * 0.7, "two true sets", color=FAINT, fontsize=8, va="center")
+            ax.text(1, scale * 0.7, "true sets, largest of ten", color=FAINT, fontsize=8, va="center")
             if noise is not None:
                 ax.axhline(noise, color=NOISE, lw=1, ls="--")
                 ax.text(58, noise * 1.06, "the noise itself", color=FAINT, fontsize=8, ha="right", va="bottom")

@@ -1,18 +1,16 @@
 """Shapes in the plane: fields of arrows, clouds of points, and the paths from noise to the shape."""
-import math
-
 import matplotlib
 import numpy as np
 import torch
 
 from ... import diffusion, inputs
 from .. import style
-from ..style import BLUES, FAINT, GUIDED, INK, NOTE, PROMPT, SEQUENTIAL, SIGNAL, TITLE, place, write
+from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, SEQUENTIAL, SIGNAL, TITLE, place, write
 
 SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
 EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
 FINE = 64                                      # the error map is computed on FINE x FINE points
-WALKERS = GUIDED, INK, PROMPT                  # colours of walks that are told apart
+WALKERS = GUIDED, PROMPT, LEARNT               # colours of walks that are told apart
 ASKED = 7                                      # it ends where the noisy data are exp(-ASKED) as dense as at most
 
 
@@ -50,13 +48,12 @@ class ScoreFields:
     """True score, learnt score and their difference at any timestep.
 
     world: a Mixture on the plane. noise_pred(x, t): the trained network. points: clean points (n, 2), drawn
-    as x_t in the error map. path: stops (steps + 1, 2) of one walk and its timesteps, drawn down to t.
+    as x_t in the error map. n: arrows a side.
     """
 
-    def __init__(self, world, noise_pred, points, alphas_cumprod, path=None, timesteps=(), n=13):
+    def __init__(self, world, noise_pred, points, alphas_cumprod, n=13):
         self.world, self.noise_pred, self.alphas_cumprod, self.n = world, noise_pred, alphas_cumprod, n
-        self.path, self.levels, self.at, self.stage = path, [*timesteps, 0], plane(n), None
-        self.points = points
+        self.at, self.points = plane(n), points
         self.noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
 
     def fields(self, t):
@@ -78,72 +75,42 @@ class ScoreFields:
         """The points as x_t, two rows of coordinates."""
         return diffusion.add_noise(self.points, self.noise, t, self.alphas_cumprod).T.numpy()
 
-    def turned(self, t, angle=30):
-        """Share of the noisy points whose true arrow points more than `angle` degrees away from the middle."""
-        x_t = torch.tensor(self.noisy(t).T)
-        noise = self.world.noise_pred(x_t, self.alphas_cumprod[t].item())       # the score points the other way
-        inwards = torch.nn.functional.cosine_similarity(noise, x_t)
-        return (inwards < math.cos(math.radians(angle))).float().mean().item()
-
     def _draw(self, fig, corners, size, t, dots):
-        """The three squares for one timestep at (left, top) corners. Returns the artists that change."""
+        """The three squares for one timestep at (left, top) corners. Returns the image of the error."""
         true, learnt, error = self.fields(t)
-        image, artists = density_image(self.world, self.alphas_cumprod[t].item()), []
+        image = density_image(self.world, self.alphas_cumprod[t].item())
         for corner, score in zip(corners, (true, learnt)):
-            ax, shown = square(fig, *corner, size, image)
-            artists += [shown, ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy",
-                                         scale_units="xy", scale=1, width=0.006, headwidth=4, headlength=4.5,
-                                         headaxislength=4)]
+            ax, _ = square(fig, *corner, size, image)
+            ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy", scale_units="xy", scale=1,
+                      width=0.006, headwidth=4, headlength=4.5, headaxislength=4)
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#D8D8D8")
         ax, shown = square(fig, *corners[2], size, self.shown(error, t), colours, vmax=1)
-        cloud, = ax.plot(*self.noisy(t), "o", color=GUIDED, ms=dots, mew=0)
-        return [*artists, shown, cloud]
+        ax.plot(*self.noisy(t), "o", color=GUIDED, ms=dots, mew=0)
+        return shown
 
     def figure(self, timesteps):
         """The static figure: one column for each of a few timesteps; rows true, learnt, error."""
         gap, left, top = 0.09, 0.55, TITLE + 0.24
-        size = min(2.02, (8.9 - left) / len(timesteps) - gap)
+        size = min(1.92, (8.5 - left) / len(timesteps) - gap)
         fig = style.new_figure(top + 3 * (size + gap) + 0.1 + NOTE)
         for row, text in enumerate(("true score", "learnt score", "where they differ")):
             write(fig, 0.36, top + row * (size + gap) + size / 2, text, rotation=90, ha="center")
         for i, t in enumerate(timesteps):
             x = left + i * (size + gap)
-            self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
+            error = self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
+        bar = fig.colorbar(error, cax=place(fig, 0.02 + left + len(timesteps) * (size + gap), top + 2 * (size + gap), 0.1, size))
+        bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1 +"])
+        bar.outline.set_visible(False)
         style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
-                    "Blue: density of the noisy data. Arrows: length clipped. Third row: distance between the "
-                    "two noises, 0 (dark) to 1 or more (yellow). Dots: noisy data. Light grey: hardly any.")
+                    "Blue, in both rows: true density of the noisy data. Arrows: length clipped. Third row: distance between "
+                    "the two noises. Dots: noisy data. Light grey: hardly any.")
         return style.finish(
             fig,
             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
             "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
             "data as dots.", palette=64)
-
-    def frame(self, t):
-        """PNG bytes for one timestep."""
-        if self.stage is None:
-            fig, top, size = style.new_figure(3.25, dpi=style.PANEL_DPI), 0.3, 2.88
-            lefts = (0.08, 3.06, 6.04)
-            for x, text in zip(lefts, ("true score", "learnt score", "where they differ (bright: much)")):
-                write(fig, x, 0.15, text, fontweight="bold")
-            artists = self._draw(fig, [(x, top) for x in lefts], size, t, dots=2.5)
-            walk, = fig.axes[0].plot([], [], "-o", color=GUIDED, lw=1.8, ms=2.5)
-            said = write(fig, lefts[0] + size - 0.16, 0.15, "", ha="right")
-            self.stage = style.Stage(fig, [*artists, walk, said])
-        true, learnt, error = self.fields(t)
-        first, true_arrows, second, learnt_arrows, error_map, cloud, walk, said = self.stage.moving
-        image = density_image(self.world, self.alphas_cumprod[t].item())
-        said.set_text(f"t = {t}: {self.turned(t):.0%} elsewhere")
-        first.set_data(image)
-        second.set_data(image)
-        true_arrows.set_UVC(*arrow_parts(true, self.n))
-        learnt_arrows.set_UVC(*arrow_parts(learnt, self.n))
-        error_map.set_data(self.shown(error, t))
-        cloud.set_data(*self.noisy(t))
-        done = [] if self.path is None else [s for s, at in zip(self.path.tolist(), self.levels) if at >= t]
-        walk.set_data([x for x, _ in done], [y for _, y in done])
-        return self.stage.png()
 
 
 def spread_paths(path, count, apart=0.6):
@@ -187,9 +154,56 @@ def flow(path, timesteps, show_at, paths=16, title="Along the arrows noise turns
         f"into {name}; lines show the paths of some points.", palette=64)
 
 
+class Walk:
+    """A sampler in the plane, stop by stop: what the network estimates there, and where the sampler goes next.
+
+    sample(noise_pred, x, timesteps, alphas_cumprod) -> (steps + 1, *x.shape): the sampler, called with `start` (n, 2)
+    and even steps. world: a Mixture, drawn below the estimates. A few of the points are followed, by number from 1.
+    """
+
+    def __init__(self, world, noise_pred, sample, start, alphas_cumprod, steps=10, count=3):
+        self.world, self.timesteps, self.stage = world, diffusion.spaced_timesteps(steps), None
+        with torch.no_grad():
+            self.path = sample(noise_pred, start, self.timesteps, alphas_cumprod)
+            self.estimates = [diffusion.predict_x0(x, noise_pred(x, t), t, alphas_cumprod)
+                              for x, t in zip(self.path, self.timesteps)]
+        self.chosen = spread_paths(self.path, count, apart=1.2)
+
+    def spread(self, t):
+        """How far the estimates at stop t lie from their middle, and the shape's points from theirs (root mean square)."""
+        middle = self.world.means.mean(0)
+        shape = ((self.world.means - middle).square().sum(1).mean() + 2 * self.world.std**2).sqrt().item()
+        return self.estimates[self.timesteps.index(t)].var(0, correction=0).sum().sqrt().item(), shape
+
+    def _stage(self):
+        fig, top, size, lefts = style.new_figure(3.9, dpi=style.PANEL_DPI), 0.32, 3.5, (0.6, 4.9)
+        left, _ = square(fig, lefts[0], top, size, np.zeros((1, 1)))
+        right, _ = square(fig, lefts[1], top, size, density_image(self.world, 1.0, 220, bands=12))
+        write(fig, lefts[0], 0.16, "noisy points; of one, the way and the next stop", fontweight="bold")
+        write(fig, lefts[1], 0.16, "the estimates of their clean points", fontweight="bold")
+        ring = {"color": INK, "ms": 9, "mfc": "none", "mew": 1.5}
+        cloud, estimates = (ax.plot([], [], "o", color=colour, ms=1.8, mew=0, alpha=0.6)[0]
+                            for ax, colour in ((left, SIGNAL), (right, ESTIMATE)))
+        ahead, = left.plot([], [], ":o", color=GUIDED, lw=1.6, ms=6, mfc="white")
+        done, = left.plot([], [], "-o", color=GUIDED, lw=1.6, ms=3.5)
+        rings = (ax.plot([], [], "o", **ring)[0] for ax in (left, right))
+        return style.Stage(fig, [cloud, estimates, ahead, done, *rings])
+
+    def frame(self, t, point):
+        """PNG bytes for the stop at t, with one of the points followed."""
+        self.stage = self.stage or self._stage()
+        k, which = self.timesteps.index(t), self.chosen[point - 1]
+        cloud, estimates, ahead, done, here, estimate = self.stage.moving
+        for artist, points in ((cloud, self.path[k]), (estimates, self.estimates[k]), (ahead, self.path[k:k + 2, which]),
+                               (done, self.path[:k + 1, which]), (here, self.path[k, [which]]),
+                               (estimate, self.estimates[k][[which]])):
+            artist.set_data(*points.T.numpy())
+        return self.stage.png()
+
+
 def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
-    """Up to three starts (n, 2) without fresh noise (DDIM), and n walks from the first with it (DDPM), each of them in
-    a colour of its own. Returns a Picture."""
+    """Up to three starts (n, 2) without fresh noise (DDIM), and n walks from the first with it (DDPM), each of these in
+    a colour of its own from where they part. Returns a Picture."""
     generator = torch.Generator().manual_seed(seed)
     fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
     image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
@@ -197,24 +211,25 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
                             (4.9, 1.0, f"with fresh noise (DDPM): {len(start)} walks from one start")):
         (ax, _), x = square(fig, left, top, size, image), start[:1].expand_as(start) if eta else start
         write(fig, left, top - 0.12, text, fontweight="bold")
+        colours = WALKERS if eta else [INK] * len(start)
         for t, t_next in zip(timesteps, [*timesteps[1:], None]):
             abar = alphas_cumprod[t]
             abar_next = torch.tensor(1.0) if t_next is None else alphas_cumprod[t_next]
             mean, kick = diffusion.reverse_step(x, noise_pred(x, t), abar, abar_next, eta)
             after = mean + kick * torch.randn(x.shape, generator=generator) if eta else mean
-            for a, b, c, colour in zip(x.tolist(), mean.tolist(), after.tolist(), WALKERS):
-                ax.plot(*zip(a, b), color=colour, lw=1.8)
+            for a, b, c, colour in zip(x.tolist(), mean.tolist(), after.tolist(), colours):
+                ax.plot(*zip(a, b), color=INK if t == timesteps[0] else colour, lw=1.8)
                 ax.plot(*zip(b, c), color=colour, lw=0.7, ls=(0, (2, 1.5)))
             x = after
-        for end, colour in zip(x.tolist(), WALKERS):
+        for end, colour in zip(x.tolist(), colours):
             ax.plot(*end, "o", color=colour, ms=7, mec="white", mew=0.8)
         ax.plot(*(start[:1] if eta else start).T.numpy(), "s", color=INK, ms=5)
-    style.claim(fig, "Without fresh noise a start has one end; with it, one start has many",
-                f"Exact score, {len(timesteps)} steps; a colour for each walk. Black squares: start. Dots: end. Solid: "
-                "the step towards the guess. Dashed: the random kick.")
+    style.claim(fig, "Without fresh noise each start leads to one end; with it, to many",
+                f"Exact score, {len(timesteps)} steps. Squares: start. Dots: end. Solid: the step towards the guess (black: "
+                "where nothing is random yet). Dashed: the random kick. Right: a colour for each walk.")
     return style.finish(
         fig,
-        "Two squares with the shape in blue. Left, a smooth path from each black start to the shape. Right, from "
+        "Two squares with the shape in blue. Left, a smooth path from each start to the shape. Right, from "
         "one of the starts, jagged walks in different colours, of steps and random kicks, that end in different "
         "places.", palette=64)
 
