@@ -32,7 +32,7 @@ def follow_panel(walk):
         return sentence(f"The estimates lie {estimates:.2f} from their middle (root mean square), the points of the shape "
                         f"{shape:.2f}.")
 
-    return Panel({"t": slider("t", stops, stops[len(stops) // 2]), "point": menu("point", points, 1)}, walk.frame, readout)
+    return Panel({"t": slider("t", stops, stops[-3]), "point": menu("point", points, 1)}, walk.frame, readout)
 
 
 def steps_panel(steps):

@@ -158,7 +158,7 @@ class Walk:
     """A sampler in the plane, stop by stop: what the network estimates there, and where the sampler goes next.
 
     sample(noise_pred, x, timesteps, alphas_cumprod) -> (steps + 1, *x.shape): the sampler, called with `start` (n, 2)
-    and even steps. world: a Mixture, drawn below the estimates. A few of the points are followed, by number from 1.
+    and even steps. world: a Mixture, drawn below the estimates. A few points of long ways are followed, by number from 1.
     """
 
     def __init__(self, world, noise_pred, sample, start, alphas_cumprod, steps=10, count=3):
@@ -167,7 +167,8 @@ class Walk:
             self.path = sample(noise_pred, start, self.timesteps, alphas_cumprod)
             self.estimates = [diffusion.predict_x0(x, noise_pred(x, t), t, alphas_cumprod)
                               for x, t in zip(self.path, self.timesteps)]
-        self.chosen = spread_paths(self.path, count, apart=1.2)
+        longest = self.path.diff(dim=0).norm(dim=2).sum(0).argsort(descending=True)
+        self.chosen = longest[spread_paths(self.path[:, longest], count, apart=1.2)].tolist()
 
     def spread(self, t):
         """How far the estimates at stop t lie from their middle, and the shape's points from theirs (root mean square)."""
