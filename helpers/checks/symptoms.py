@@ -91,7 +91,7 @@ def diagnose(c, prompt, scheduler, history, picture, *, negative_prompt="", guid
     if abs(factor / own - 1) > TOLERANCE:
         return Diagnosis(WRONG_FACTOR, f"latents divided by {factor:.2f}, the VAE's factor is {own:.2f}",
                          sizes)
-    return Diagnosis(HEALTHY, f"1 step an answer, guidance {read.guidance:.1f}, factor {own:.2f}", sizes)
+    return Diagnosis(HEALTHY, f"1 step per answer, guidance {read.guidance:.1f}, factor {own:.2f}", sizes)
 
 
 def _check(c, prompt, negative_prompt, scheduler, history, picture):

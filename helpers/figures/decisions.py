@@ -48,7 +48,7 @@ def decisions(noisy, clean, readings, others, title, note):
     legend = tracks + row * len(order) + 0.1
     small = {"fontsize": 7.5, "color": FAINT}
     write(fig, LEFT + LENGTH, legend, "sampling goes this way \N{RIGHTWARDS ARROW}", ha="right", **small)
-    for x, colour, words in ((0, UNSETTLED, "still changes"), (1.25, ESTIMATE, "as at the end, for good")):
+    for x, colour, words in ((0, UNSETTLED, "still changes"), (1.25, ESTIMATE, "final from here on")):
         block(fig, LEFT + x, legend - 0.05, 0.28, 0.1, colour)
         write(fig, LEFT + x + 0.34, legend, words, **small)
     block(fig, LEFT + 3.1, legend - 0.01, 0.3, 0.02, INK)

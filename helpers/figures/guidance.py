@@ -61,7 +61,7 @@ def arrows_frame(everything, wanted, x_t, abar, scale, places=()):
     ax.tick_params(labelsize=10)
     for name, y in HEIGHTS.items():
         write(fig, 2.0, top + high * (1 - y / 1.1), WORDS[name], ha="right", color=COLOURS[name], fontsize=10.5)
-    style.claim(fig, "Guidance scales the change that the prompt makes")
+    style.claim(fig, f"Guidance scales the change that the prompt makes, here {scale:g} times")
     height = fig.get_size_inches()[1]
     write(fig, 0.08, height - 0.14, f"Exact, no network. Blue: all data at this noise level. Green: the class asked for; its +1 lies at {abar**0.5:.2f} "
           "here. Hollow: other places of the slider.", fontsize=9, color=FAINT)

@@ -63,6 +63,7 @@ def seams(pictures, profiles, column, title, alt, note=None, half=24):
         ax.plot(range(-k, k + 1), values, color=colours[name], lw=1.6)
     ax.axvline(0, color=FAINT, lw=0.8, ls=":")
     ax.set_ylim(0)
+    ax.set_xticks((-k, 0, k))
     for i, (name, picture) in enumerate(pictures.items()):
         x, lowest = left + i * (size + 0.05), picture.height * 7 // 8
         write(fig, x + size / 2, top - 0.22, name, ha="center", color=colours.get(name, FAINT), fontsize=8.5)
@@ -117,7 +118,7 @@ def _size_axis(ax, measured):
     near = 0.6 < kept.min() and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
     ax.set_yticks(*(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])))
-    ax.set_xticks([0, last], ["first", "last step"])
+    ax.set_xticks([0, last], ["first", "last turn"])
     for label, side in zip(ax.get_xticklabels(), ("left", "right")):
         label.set_horizontalalignment(side)
     ax.minorticks_off()

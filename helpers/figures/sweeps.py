@@ -3,7 +3,7 @@ import numpy as np
 import torch
 from matplotlib import ticker
 
-from . import style
+from . import intervals, style
 from .style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
@@ -18,30 +18,26 @@ def guidance_bill(found, pictures, show, title, note):
     """
     means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
-    size, left, length, high = min(1.6, 7.75 / len(scales) - 0.06), 1.1, 7.75, 1.5
-    fig = style.new_figure(TITLE + 0.1 + high + 0.2 + 0.16 + len(means) * (size + 0.06) + NOTE)
-    top = TITLE + 0.1
-    ax = place(fig, left, top, length, high)
+    size = min(1.45, 4.3 / len(scales) - 0.06)
+    top, high, first = TITLE + 0.3, max(1.3, len(means) * (size + 0.06)), style.WIDTH - 0.02 - len(scales) * (size + 0.06)
+    fig = style.new_figure(top + high + 0.42 + NOTE)
+    ax = place(fig, 0.7, top, first - 1.75, high - 0.06)
     for k, (colour, (name, line)) in enumerate(zip((SIGNAL, GUIDED), means.items())):
         values, low, high_end = np.array(list(line.values())).T
         where = np.array([scales.index(scale) for scale in line]) + 0.06 * (k - 0.5)         # bars side by side
         ax.errorbar(where, values, (values - low, high_end - values), fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
-        ax.annotate(name, (where[0], values[0]), (-10, 0), textcoords="offset points", color=colour, fontsize=8.5, ha="right",
-                    va="center")
-    tidy(ax, None, None, ())
+    tidy(ax, "guidance", "fidelity", ())
     ax.set(xlim=(-0.5, len(scales) - 0.5), ylim=(0, 1.03), yticks=(0, 0.5, 1))
+    ax.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
-    write(fig, 0.08, top + high / 2, "fidelity", fontsize=8.5)
-    top += high + 0.2
-    write(fig, 0.08, top, "guidance", fontsize=8.5)
-    for i, scale in enumerate(scales):
-        x = left + (i + 0.5) * length / len(scales)
-        write(fig, x, top, f"{scale:g}", ha="center")
-        for r, row in enumerate(pictures.values()):
+    for r, (name, row) in enumerate(pictures.items()):
+        y = top + r * (size + 0.06)
+        write(fig, first - 0.1, y + size / 2, name.replace(" ", "\n"), ha="right", fontsize=8.5, color=(SIGNAL, GUIDED)[r])
+        for i, scale in enumerate(scales):
+            if r == 0:
+                write(fig, first + i * (size + 0.06) + size / 2, top - 0.12, f"guidance {scale:g}", ha="center", fontsize=8.5)
             if scale in row:
-                show_picture(fig, row[scale][show], x - size / 2, top + 0.12 + r * (size + 0.06), size)
-    for r, name in enumerate(pictures):
-        write(fig, 0.08, top + 0.12 + r * (size + 0.06) + size / 2, name.replace(" ", "\n"), fontsize=8.5, color=(SIGNAL, GUIDED)[r])
+                show_picture(fig, row[scale][show], first + i * (size + 0.06), y, size)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title}. " + " ".join(f"{name}: " + ", ".join(
         f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
@@ -54,7 +50,7 @@ def steps_bill(found, title, note):
     other, the dashes of the second let the third be seen. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.3 + 0.45 + NOTE)
-    ax = place(fig, 0.7, TITLE + 0.1, 6.7, 2.2)
+    ax = place(fig, 0.7, TITLE + 0.1, 8.2, 2.2)
     means = {name: {calls: share_of(each) for calls, each in line.items()} for name, line in found.items()}
     for k, (colour, (name, line)) in enumerate(zip(LINES, means.items())):
         fidelity, low, high = np.array(list(line.values())).T
@@ -65,11 +61,13 @@ def steps_bill(found, title, note):
                            zorder=9 - k)
         if k == 1:
             bars[0].set_linestyle((0, (4, 4)))
-        write(fig, 7.6, TITLE + 0.3 + 0.22 * k, name, color=colour, fontsize=8.5)
+        y = 0.32 - 0.1 * k                                                          # the names, with a piece of their lines
+        ax.plot((0.8, 0.86), (y, y), transform=ax.transAxes, color=colour, lw=1.7, ls=bars[0].get_linestyle())
+        write(fig, 0.7 + 8.2 * 0.875, TITLE + 0.12 + 2.2 * (1 - y), name, color=colour, fontsize=8.5)
     ticks = sorted({calls for line in found.values() for calls in line})
     ax.set_xscale("log")
-    tidy(ax, "calls of the U-Net", "fidelity", ())
-    ax.set(xlim=(ticks[0] * 0.6, ticks[-1] * 1.2))
+    tidy(ax, "calls of the U-Net (logarithmic)", "fidelity", ())
+    ax.set(xlim=(ticks[0] * 0.6, ticks[-1] * 1.2), ylim=(0, 1.03))
     ax.set_xticks(ticks, [str(tick) for tick in ticks])
     ax.minorticks_off()
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
@@ -107,12 +105,14 @@ def share_of(each):
 
 
 def in_points(each, of="pictures"):
-    """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9 (≈7 of 12 pictures differ)". ± is half of the 95 % interval.
+    """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9 (≈7 of 12 pictures differ; 95 %: ≈32 to ≈81 %)".
 
-    How many differ is told because a spread of nothing, where none does, is no certainty. of: what the n are.
+    ± is half of the 95 % interval. How many differ is told, with an interval of its own, because a spread of nothing, where none
+    does, is no certainty. of: what the n are.
     """
     mean, half = mean_of(each)
-    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f} (≈{np.count_nonzero(each)} of {len(each)} {of} differ)"
+    differ = intervals.counted(np.count_nonzero(each), len(each)).replace(" (", f" {of} differ; ").removesuffix(")")
+    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f} ({differ})"
 
 
 def convergence(panels, title, note, fitted, least=0):

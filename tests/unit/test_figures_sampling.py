@@ -104,8 +104,9 @@ def test_no_interval_of_a_share_passes_its_ends_and_none_is_drawn_where_nothing_
     assert share_of([1.0, 0.5, 1.0])[2] == 1.0, "no share lies beyond 1"
     assert share_of([1.0] * 6) == pytest.approx((1, np.nan, np.nan), nan_ok=True)
     assert share_of([0.5] * 6) == pytest.approx((0.5, np.nan, np.nan), nan_ok=True)
-    assert in_points([0, 0, 0.5, 0.5]) == "≈25 points, ± ≈46 (≈2 of 4 pictures differ)"
-    assert in_points([0, 0, 0.5, 0.5], "prompts").endswith("(≈2 of 4 prompts differ)")
+    assert in_points([0, 0, 0.5, 0.5]) == "≈25 points, ± ≈46 (≈2 of 4 pictures differ; 95 %: ≈15 to ≈85 %)"
+    assert in_points([0] * 7) == "≈0 points, ± ≈0 (≈0 of 7 pictures differ; 95 %: ≈0 to ≈35 %)", "no spread is no certainty"
+    assert in_points([0, 0, 0.5, 0.5], "prompts").endswith("(≈2 of 4 prompts differ; 95 %: ≈15 to ≈85 %)")
 
 
 def test_a_small_share_is_not_called_nothing():

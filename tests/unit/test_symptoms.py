@@ -65,8 +65,8 @@ def walk(c, prompt="a red boat", seed=0, *, kind="ddim", failure="", guidance=No
 
 
 FAILURES = [
-    ("", "ddim", symptoms.HEALTHY, "1 step an answer"),
-    ("", "euler", symptoms.HEALTHY, "1 step an answer"),
+    ("", "ddim", symptoms.HEALTHY, "1 step per answer"),
+    ("", "euler", symptoms.HEALTHY, "1 step per answer"),
     ("unscaled", "euler", symptoms.UNSCALED, "instead of 1"),
     ("twice", "ddim", symptoms.SEVERAL_STEPS, "2.0 scheduler steps"),
     ("swapped", "ddim", symptoms.WRONG_HALF, "guidance arrives as -"),
