@@ -75,10 +75,10 @@ RIVALS = {
         "the change of the estimate of x_0": "in_eps = in_x0",
     },
     # Further: a negative prompt
-    'warm["red cliffs"] < 0.5 * warm[""] and warm["cliffs"] > 0.5 * warm[""]': {
-        "the empty negative prompt": "warm = warm | {'red cliffs': warm['']}",
-        "cliffs alone in the place of red cliffs": "warm = warm | {'red cliffs': warm['cliffs']}",
-        "one word that takes the colour of any tree": "warm = warm | {'cliffs': warm['red cliffs']}",
+    "one_way > other_way and by_chance(one_way, other_way) < 0.05": {
+        "no negative prompt in both": "one_way, other_way = only_one(red[''], red[''])",
+        "the two swapped": "one_way, other_way = other_way, one_way",
+        "no negative prompt in the place of green hills": "one_way, other_way = only_one(red[''], red['red cliffs'])",
     },
     # Further: fresh noise, and what calls buy
     "far_off and right and ended[0, 250][0] < 0.1": {
@@ -90,9 +90,11 @@ RIVALS = {
         "DDIM's own stops": "same = all(np.array_equal(one, other) for one, other in zip(gallery['DDIM', 2], gallery['2M', 2]))",
         "eight calls of both": "same = all(np.array_equal(one, other) for one, other in zip(gallery['first order', 8], gallery['2M', 8]))",
     },
-    "mended > give": {
-        "seven steps again": "mended, give = mean_of(shares['scale 15, 7 steps'] - shares['scale 15, 7 steps'])",
-        "fewer steps in the place of more": "mended, give = mean_of(shares['scale 15, 7 steps'] - shares['scale 15, 25 steps'])",
+    "worse > better and by_chance(worse, better) < 0.05": {
+        "seven steps again": "worse, better = only_one(few > few, few > few)",
+        "fewer steps in the place of more": "worse, better = better, worse",
+        "the judge's fidelity": "given = judge.shares(high['scale 15, 7 steps'], prompts), judge.shares(high['scale 15, 25 steps'], prompts); "
+                                "worse, better = only_one(given[0] < given[1], given[1] < given[0])",
     },
     "at_two[0] > at_two[1] and abs(plateau[0]) < 0.08": {
         "first order on the same stops": "at_two = mean_of(gained['2M'][2] - gained['first order'][2])",
