@@ -451,6 +451,7 @@ look("pointing_hit heat", (None, "heat", np.zeros(4), np.zeros((0, 0))), lambda 
 look("pointing_hit mask", (None, np.zeros((128, 128)), np.zeros(4, bool)), lambda w, bad: attention.pointing_hit(np.ones((4, 4)), bad))
 look("spent layers", (5, "attn", []), lambda w, bad: w.record.spent(bad))
 look("spent step", ("first", 9, -1), lambda w, bad: w.record.spent(steps=bad))
+look("spent where", (5, "boat", np.zeros((4, 4), bool), np.ones((4, 4)), np.ones(4, bool)), lambda w, bad: w.record.spent(where=bad))
 look("six_ways layers", (None, 5, [], ["up"]), lambda w, bad: attention.six_ways(bad))
 look("each_layer layers", (None, 5, [], ["up"]), lambda w, bad: attention.each_layer(bad, (700,)))
 look("each_layer timesteps", (None, 5, [], ["up"]), lambda w, bad: attention.each_layer(w.record.layers, bad))

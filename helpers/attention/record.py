@@ -202,17 +202,24 @@ class AttentionRecord:
         heat = heat[0, 0] - heat.min()  # (1, 1, size, size) -> (size, size)
         return (heat / heat.max().clamp(min=torch.finfo().tiny)).numpy()
 
-    def spent(self, layers=None, steps=None, picture=0):
+    def spent(self, layers=None, steps=None, picture=0, where=None):
         """How a place shares out its 1 over the tokens, on average: (T,) float32 that sums to 1.
 
         Over all places, heads, steps and layers, each layer with the same weight; arguments as in `heatmap`. A heat map
         says where a word is read, this says how much.
+
+        where: a mask (H, W) of bool, as fine as the layers or finer: only the places under it, each weighted with the
+        part of it that is covered. None: all places. A mask that covers nothing raises ValueError.
         """
         chosen = self._choose_layers(layers)
         steps = range(self.steps) if steps is None else _indices(steps, "step", self.steps)
         (picture,) = _indices(picture, "picture", self.pictures)
-        sums = [self._sum(layer, tuple(steps), picture) for layer in chosen]  # (n, T), or (heads, n, T)
-        return (sum(one.flatten(0, -2).mean(0).cpu() for one in sums) / len(sums) / len(steps)).numpy()
+        means = []
+        for layer in chosen:
+            words = self._sum(layer, tuple(steps), picture)  # (n, T), or (heads, n, T)
+            words = (words.mean(0) if self._heads else words).cpu()
+            means.append(_covered(where, layer) @ words)
+        return (sum(means) / len(means) / len(steps)).numpy()
 
     @property
     def default_layers(self):
@@ -264,6 +271,17 @@ class AttentionRecord:
         if not chosen:
             raise ValueError("layers is an empty list: name at least one layer, or None for the default.")
         return list(dict.fromkeys(chosen))
+
+
+def _covered(where, layer):
+    """The weight of each place of a layer under a mask (H, W) of bool, or of all alike: (n,) float32 that sums to 1."""
+    if where is None:
+        return torch.full((layer.height * layer.width,), 1 / (layer.height * layer.width))
+    mask = np.asarray(where)
+    if mask.ndim != 2 or mask.dtype != bool or not mask.any():
+        raise ValueError(f"where must be a mask (H, W) of bools that covers something, not {inputs.shown(where)}.")
+    covered = F.adaptive_avg_pool2d(torch.from_numpy(mask).float()[None], (layer.height, layer.width)).flatten()
+    return covered / covered.sum()
 
 
 def _indices(value, name, count):

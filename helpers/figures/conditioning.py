@@ -19,7 +19,7 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
     """
     vectors, blank = (unit(np.asarray(one.float().cpu())) for one in (embeds, empty))   # (T, d), of length 1
     rows = {"cosine with\nthe last vector": (vectors @ vectors[-1], blank @ blank[-1]),
-            "cosine with the\nempty prompt's": ((vectors * blank).sum(1), None)}
+            "cosine with the\nempty prompt's\nvector there": ((vectors * blank).sum(1), None)}
     count, left = len(vectors), 1.15
     wide = (style.WIDTH - left - 0.1) / count
     read, cut = tokens[:count], [one.text for one in tokens[count:]]
@@ -77,63 +77,68 @@ def draw_matrix(ax, values, texts, cmap, low, high):
 
 
 def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.DPI):
-    """F12: N pictures against N captions, before and after the softmax at one temperature. A Picture.
+    """F12: N pictures against N captions, before and after the softmax of each row and of each column. A Picture.
 
     cosines: (N, N), pictures down, captions across. scale: what they are multiplied by. learnt: the model's.
     brackets: (first, last) rows that only differ in who has which colour.
     """
-    cosines, n, cell = np.asarray(cosines), len(images), 0.36
+    cosines, n = np.asarray(cosines), len(images)
+    cell = min(0.33, 2.6 / n)
     scales = np.geomspace(1, 100, 60)
     losses = [contrast(cosines, one) for one in scales]
-    shares = np.exp(scale * (cosines - cosines.max(1, keepdims=True)))
-    shares /= shares.sum(1, keepdims=True)                                      # rows add to 1
-    top, left = TITLE + 0.4, 0.62
-    fig = style.new_figure(top + n * cell + 0.12 + 0.155 * n + NOTE, dpi=dpi)
+    rows, columns = (softmax(scale * cosines, axis) for axis in (1, 0))         # rows, or columns, add to 1
+    top, left, gap, below = TITLE + 0.45, 0.62, 0.24, 1.45
+    fig = style.new_figure(top + n * cell + max(below, 0.25 + 0.155 * n) + NOTE, dpi=dpi)
     for i, image in enumerate(images):
-        show_picture(fig, image, left - 0.4, top + i * cell + 0.01, 0.34)
+        show_picture(fig, image, left - 0.4, top + i * cell + 0.01, cell - 0.02)
         write(fig, 0.1, top + (i + 0.5) * cell, f"{i + 1}", fontsize=8, color=FAINT)
-        write(fig, left, top + n * cell + 0.2 + 0.155 * i, f"{i + 1}  {captions[i]}", fontsize=8,
-              color=PROMPT)
-    for x, name, values, texts, cmap, low, high in (
-            (left, "cosines", cosines, cosine_texts(cosines, brackets), style.SIGNED, -1, 1),
-            (left + n * cell + 0.3, f"softmax of {scale:.0f} x cosine, in %", shares,
-             [[f"{100 * v:.0f}" for v in row] for row in shares], style.BLUES, 0, 1)):
+        write(fig, 0.1, top + n * cell + 0.25 + 0.155 * i, f"{i + 1}  {captions[i]}", fontsize=7.5, color=PROMPT)
+    for k, (name, values, texts, cmap, low) in enumerate((
+            ("cosines", cosines, cosine_texts(cosines, brackets), style.SIGNED, -1),
+            ("each picture chooses: rows add to 100 %", rows, percents(rows), style.BLUES, 0),
+            ("each caption chooses: columns do", columns, percents(columns), style.BLUES, 0))):
+        x, high = left + k * (n * cell + gap), 1
         ax = place(fig, x, top, n * cell, n * cell)
         draw_matrix(ax, values, texts, cmap, low, high)
-        write(fig, x, top - 0.3, name, fontweight="bold")
+        write(fig, x, top - 0.3, name, fontweight="bold", fontsize=8)
         for first, last in brackets:
             ax.add_patch(style.matplotlib.patches.Rectangle(
                 (first - 0.5, first - 0.5), last - first + 1, last - first + 1, fill=False, ec=GUIDED,
                 lw=1.8))
-    ax = place(fig, left + 2 * n * cell + 0.85, top, 1.72, 1.3)
+    ax = place(fig, 7.25, top + n * cell + 0.22, 1.6, 0.85)
     ax.plot(scales, losses, color=INK, lw=1.3)
     ax.plot(scale, contrast(cosines, scale), "o", color=GUIDED, ms=6)
     ax.axvline(learnt, color=NOISE, lw=0.8, ls=":")
     ax.set_xscale("log")
     tidy(ax, "scale = 1 / temperature", "loss", (1, 10, 100))
     ax.text(learnt * 0.9, max(losses), "learnt", fontsize=7.5, color=FAINT, ha="right", va="top")
-    right = int((cosines.argmax(1) == np.arange(n)).sum())
-    beside = left + 2 * n * cell + 0.5
-    write(fig, beside, top + 1.85, f"right caption first: {right} of {n}", fontsize=8.5)
-    for k, i in enumerate([i for both in brackets for i in both][:2]):          # the pair in question, large
-        show_picture(fig, images[i], beside + 0.99 * k, top + 2.0, 0.85, GUIDED)
-        write(fig, beside + 0.99 * k, top + 2.96, f"{i + 1}", fontsize=8, color=FAINT)
-    if brackets:
-        write(fig, beside, top + 3.12, "vermilion: colours swapped", fontsize=8, color=GUIDED)
-    title = (f"{right} of {n} pictures find their own caption; the softmax says how sure they are" if scale == learnt else
-             "The scale changes how sure the answer is, never which caption comes first")
-    style.claim(fig, title, "Rows: pictures. Columns: captions. The right caption of picture 1 is caption 1, and so on. "
-                            "Right: the loss of these pairs at every scale.")
-    return style.finish(fig, f"Left the cosines of {n} postcards with {n} captions, highest on the diagonal in {right} of {n} rows; "
-                             "then the softmax of each row, and the loss over the scale.", 256)
+    right, found = (int((cosines.argmax(axis) == np.arange(n)).sum()) for axis in (1, 0))
+    title = (f"{right} of {n} pictures find their own caption, {found} of {n} captions their picture" if scale == learnt else
+             f"At scale {scale:.0f}: the scale changes how sure an answer is, never which one comes first")
+    swapped = " Vermilion: only the colours are swapped." if brackets else ""
+    style.claim(fig, title, f"Rows: pictures. Columns: captions. Picture 1 belongs to caption 1, and so on.{swapped} The "
+                            f"softmax is of {scale:.0f} times the cosine.")
+    return style.finish(fig, f"Left the cosines of {n} postcards with {n} captions, highest on the diagonal in {right} of {n} rows and "
+                             f"{found} of {n} columns; then the softmax of each row and of each column, and the loss over the scale.", 256)
+
+
+def softmax(values, axis):
+    """The softmax of a table along one axis."""
+    shares = np.exp(values - values.max(axis, keepdims=True))
+    return shares / shares.sum(axis, keepdims=True)
+
+
+def percents(shares):
+    """The texts of a table of shares, 0..1, in whole per cent."""
+    return [[f"{100 * share:.0f}" for share in row] for row in shares]
 
 
 def cosine_texts(cosines, brackets):
-    """The numbers of a table of cosines: two digits, and three inside the brackets, where two are too alike."""
+    """The numbers of a table of cosines, no 0 before the point: two digits, three in the brackets, where two are too alike."""
     def close(i, j):
         return any(first <= i <= last and first <= j <= last for first, last in brackets)
-    return [[f"{v:.3f}" if close(i, j) else f"{v + 0.0:.2f}".replace("-0.00", "0.00") for j, v in enumerate(row)]
-            for i, row in enumerate(cosines)]
+    return [[(f"{v:.3f}" if close(i, j) else f"{v + 0.0:.2f}".replace("-0.00", "0.00")).replace("0.", ".", 1)
+             for j, v in enumerate(row)] for i, row in enumerate(cosines)]
 
 
 def contrast(cosines, scale):
@@ -148,8 +153,8 @@ def contrast(cosines, scale):
 def subtraction(rows, note=None, dpi=style.DPI):
     """F13: differences of pictures and the words nearest to them. A Picture.
 
-    rows: of (first, second, word, other, {word: cosine}): two PIL images, the attribute of each, and the nearest
-    words, best first, of which six are drawn.
+    rows: of (first, second, word, other, {word: cosine}): two PIL images, the attribute of each, and words, nearest
+    first. The first six are drawn; where the changed word comes later, it takes the sixth place, with its rank.
     """
     size, high = 1.0, 1.2
     top = TITLE + 0.26
@@ -163,7 +168,8 @@ def subtraction(rows, note=None, dpi=style.DPI):
         for x, picture in ((0.1, first), (1.2, second), (2.3, np.abs(a - b))):
             show_picture(fig, picture, x, y, size)
         ax = place(fig, 4.6, y + 0.02, 3.6, size - 0.04)
-        near = dict(list(near.items())[:6])
+        rank = next((k for k, name in enumerate(near) if name in word.split()), None)
+        near = dict([pair for k, pair in enumerate(near.items()) if k < (6 if rank is None or rank < 6 else 5) or k == rank])
         names, values = list(near), list(near.values())
         colours = [PROMPT if one in word.split() else PAD for one in names]
         ax.barh(range(len(near)), values, 0.7, color=colours)
@@ -172,13 +178,13 @@ def subtraction(rows, note=None, dpi=style.DPI):
         ax.spines["bottom"].set_visible(False)
         for i, (name, value) in enumerate(near.items()):
             hit = name in word.split()
-            ax.text(-0.02, i, name, ha="right", va="center", fontsize=8.5, color=PROMPT if hit else INK,
-                    fontweight="bold" if hit else "normal")
+            ax.text(-0.02, i, f"no. {rank + 1}: {name}" if hit and rank > 5 else name, ha="right", va="center", fontsize=8.5,
+                    color=PROMPT if hit else INK, fontweight="bold" if hit else "normal")
             ax.text(value + 0.01, i, f"{value:.2f}", va="center", fontsize=7.5, color=FAINT)
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
     places = [next((k + 1 for k, name in enumerate(near) if name in word.split()), None) for _, _, word, _, near in rows]
-    title = f"By nearness to the difference, the changed word is number {', '.join(map(str, places))} of all words"
+    title = f"How near the changed word is to the difference, by rank among all words: {', '.join(map(str, places))}"
     if len(rows) == 1:
         title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
     style.claim(fig, title, note)
@@ -189,7 +195,8 @@ def subtraction(rows, note=None, dpi=style.DPI):
 def tallies(found, of, columns, title, note=None, dpi=style.DPI):
     """How many pictures show what was asked for: a dot with its 95 % interval, and what chance gives. A Picture.
 
-    found: {case: {what: (count, by chance)}}, of `tally`, a row for each case. of: on how many pictures each was counted.
+    found: {case: {what: (count, by chance)}}, of `tally`, a row for each case; None by chance is not drawn. of: on how many
+    pictures each was counted.
     columns: which of what was counted to draw, side by side.
     """
     left, row, gap = 1.75, 0.27, 0.55
@@ -200,7 +207,7 @@ def tallies(found, of, columns, title, note=None, dpi=style.DPI):
     key.set(xlim=(0, style.WIDTH - left), ylim=(-1, 1))
     key.plot([0, 0.3], [0, 0], color=PROMPT, lw=2.2, clip_on=False)
     key.plot(0.15, 0, "o", color=PROMPT, ms=7)
-    key.plot([2.6] * 2, [-0.6, 0.6], color=GUIDED, lw=2.4)
+    key.plot(2.6, 0, "^", color=GUIDED, ms=5, mew=0)
     for x, said, colour in ((0.4, f"how many of {of}, with its 95 % interval", PROMPT), (2.7, "by chance", GUIDED)):
         key.text(x, 0, said, fontsize=8, color=colour, va="center")
     for k, what in enumerate(columns):
@@ -212,7 +219,8 @@ def tallies(found, of, columns, title, note=None, dpi=style.DPI):
             low, end = interval(count, of)
             ax.plot([low * of, end * of], [i, i], color=PROMPT, lw=2.2, clip_on=False)
             ax.plot(count, i, "o", color=PROMPT, ms=7, clip_on=False)
-            ax.plot([chance] * 2, [i - 0.3, i + 0.3], color=GUIDED, lw=2.4, clip_on=False)
+            if chance is not None:
+                ax.plot(chance, i + 0.33, "^", color=GUIDED, ms=5, mew=0, clip_on=False)   # below the dot, so that neither hides
             write(fig, x + wide + 0.14, top + (i + 0.5) * row, f"{count}", fontsize=9)
             if k == 0:
                 write(fig, left - 0.14, top + (i + 0.5) * row, case, ha="right", fontsize=8.5)
@@ -223,7 +231,8 @@ def tallies(found, of, columns, title, note=None, dpi=style.DPI):
         ax.set_axisbelow(True)
     style.claim(fig, title, note)
     return style.finish(fig, f"{title}. Of {of} pictures: " + "; ".join(
-        f"{case}: " + ", ".join(f"{what} ≈{marks[what][0]} (by chance ≈{marks[what][1]:.1f})" for what in columns)
+        f"{case}: " + ", ".join(f"{what} ≈{count}" + ("" if chance is None else f" (by chance ≈{chance:.1f})")
+                                for what, (count, chance) in ((what, marks[what]) for what in columns))
         for case, marks in found.items()) + ".", 128)
 
 
@@ -244,7 +253,7 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
     low = top + 2 * (size + gap) + 0.15
     ax = place(fig, left + size / 2, low, (len(shares) - 1) * (size + gap), 0.75)
     for (name, values), colour in zip(lengths.items(), (ESTIMATE, PROMPT)):
-        ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4)
+        ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4, clip_on=False)
     highest = max(map(max, lengths.values()))
     tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))
     ax.set(xlim=(0, 1), ylim=(0, highest * 1.08))

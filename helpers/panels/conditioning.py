@@ -64,10 +64,9 @@ def temperature_panel(cards, captions, cosines, learnt, brackets=()):
         return figures.thermostat(cards, captions, cosines, scales[scale], float(learnt), brackets, style.PANEL_DPI).png
 
     def readout(scale):
-        first = scales[scale] * np.asarray(cosines)[0]
-        share = 1 / np.exp(first - first[0]).sum()
-        return sentence(f"At scale {scale}, picture 1 gives its own caption {share:.0%}; the loss of these pairs is "
-                        f"{figures.contrast(np.asarray(cosines), scales[scale]):.2f}.")
+        rows, columns = (figures.softmax(scales[scale] * np.asarray(cosines), axis) for axis in (1, 0))
+        return sentence(f"At scale {scale}, picture 1 gives its own caption {rows[0, 0]:.0%}, caption 2 its own picture "
+                        f"{columns[1, 1]:.0%}; the loss of these pairs is {figures.contrast(np.asarray(cosines), scales[scale]):.2f}.")
 
     return Panel({"scale": slider("scale", scales, f"{learnt:.0f}")}, frame, readout, ahead=False)
 
@@ -232,7 +231,7 @@ def with_buttons(png, controls):
     """PNG bytes: a picture, and above it a row of buttons, those that are down dark. controls: {name: ToggleButton}."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     size = max(picture.width // 60, 8)
-    font, gap, boxes, x, y = ImageFont.load_default(size), size // 2, [], size // 2, 0
+    font, gap, boxes, x, y = ImageFont.load_default(size), size // 2, [], size // 2, size // 4
     for control in controls.values():
         wide = int(font.getlength(control.description.strip(SPACE))) + size
         if x > gap and x + wide > picture.width - gap:

@@ -155,11 +155,11 @@ def compare(readings, named) -> dict[str, Score]:
     return {key: Score(float(np.mean(m)) if m else float("nan"), len(m)) for key, m in marks.items()}
 
 
-def tally(readings, scenes) -> dict[str, tuple[int, float]]:
+def tally(readings, scenes) -> dict[str, tuple[int, float | None]]:
     """How many readings show what the scenes asked for, and how many would by chance: {what: (count, by chance)}.
 
     readings: of `Judge.read`, one for each of two or more Scenes. What: "object", the kind of the scene's first subject is there;
-    "another object", some object is, but none of that kind; "colour", something has that subject's colour; "sky and ground", both are as
+    "another object", some object is, but none of that kind (by chance None: whatever stands there is another); "colour", something has that subject's colour; "sky and ground", both are as
     in the scene. By chance: each reading held against all the other scenes, their mean.
     """
     scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=2)
@@ -170,7 +170,7 @@ def tally(readings, scenes) -> dict[str, tuple[int, float]]:
     for what in ("object", "another object", "colour", "sky and ground"):
         table = np.array([[_shows(reading, scene)[what] for scene in scenes] for reading in readings])  # (n, n) bool
         own = int(table.trace())
-        marks[what] = own, float(table.sum() - own) / (n - 1)
+        marks[what] = own, None if what == "another object" else float(table.sum() - own) / (n - 1)
     return marks
 
 

@@ -516,5 +516,13 @@ def test_what_is_spent_is_the_mean_of_the_probabilities(tiny_postcard, heads):
     assert np.allclose(attention.spent(), by_hand, atol=1e-6) and attention.spent().sum() == pytest.approx(1, abs=1e-5)
     alone = attention.probabilities(names[0], 1).reshape(-1, 77).mean(0)
     assert np.allclose(attention.spent(names[0], 1), alone, atol=1e-6)
+    side = attention.default_layers[0].height
+    mask = np.zeros((2 * side, 2 * side), bool)
+    mask[2:4, :2] = mask[4, 2] = True                                            # one place whole, another by a quarter
+    maps = attention.probabilities(names[0], 1).reshape(-1, side, side, 77).mean(0)
+    assert np.allclose(attention.spent(names[0], 1, where=mask), 0.8 * maps[1, 0] + 0.2 * maps[2, 1], atol=1e-6)
+    assert np.allclose(attention.spent(where=np.ones_like(mask)), attention.spent(), atol=1e-6)
+    with pytest.raises(ValueError, match="covers something"):
+        attention.spent(where=np.zeros_like(mask))
     with pytest.raises(ValueError, match="step"):
         attention.spent(steps=2)

@@ -31,11 +31,18 @@ def test_thermostat_and_its_loss():
     good(figures.thermostat([CARD.image] * 4, ["a card"] * 4, cosines, 5.0, 20.0, [(0, 1)]))
     expected = np.log(1 + 3 * np.exp(-10))
     assert figures.contrast(np.eye(4), 10) == pytest.approx(expected, abs=1e-6)
+    one_way = np.array([[0.7, 0.75], [0.6, 0.7]])                               # a picture errs, and a caption
+    assert "in 1 of 2 rows and 1 of 2 columns" in good(figures.thermostat([CARD.image] * 2, ["a", "b"], one_way, 5.0, 20.0)).alt
+    assert np.allclose(figures.softmax(one_way, 0).sum(0), 1) and np.allclose(figures.softmax(one_way, 1).sum(1), 1)
+    assert figures.cosine_texts(np.array([[0.7361, -0.35], [-0.001, 1.0]]), [(0, 0)]) == [[".736", "-.35"], [".00", "1.00"]]
 
 
 def test_subtraction_and_walk():
     near = {"red": 0.6, "pink": 0.3}
     good(figures.subtraction([(CARD.image, CARD.image, "red", "blue", near)] * 2, "a note"))
+    many = {f"word {k}": 1 - k / 20 for k in range(17)} | {"left": 0.1}
+    drawn = figures.subtraction([(CARD.image, CARD.image, "left", "right", many)])
+    assert drawn.png != figures.subtraction([(CARD.image, CARD.image, "up", "right", many)]).png   # the changed word has a bar
     good(figures.walk_strip([CARD.image] * 3, [CARD.image] * 3, [0, 0.5, 1],
                             {"straight": [1, 0.5, 1], "spherical": [1, 1, 1]}))
 
@@ -44,6 +51,8 @@ def test_tallies_say_in_words_what_was_counted_and_what_chance_gives():
     found = {"all": {"object": (12, 1.25), "colour": (12, 2.0)}, "none": {"object": (0, 1.0), "colour": (3, 2.0)}}
     alt = good(figures.tallies(found, 12, ["object"], "It is there")).alt
     assert alt == "It is there. Of 12 pictures: all: object ≈12 (by chance ≈1.2); none: object ≈0 (by chance ≈1.0)."
+    found["none"]["object"] = 0, None                                           # no level by chance: none is drawn, none is said
+    assert figures.tallies(found, 12, ["object"], "t").alt.endswith("none: object ≈0.")
     assert figures.tallies(found, 12, ["object", "colour"], "t").png != figures.tallies(found, 12, ["object"], "t").png
 
 

@@ -100,7 +100,9 @@ def test_temperature():
     share = torch.softmax(26.4 * cosines[0], 0)[0]
     loss = (torch.nn.functional.cross_entropy(26.4 * cosines, torch.arange(2))
             + torch.nn.functional.cross_entropy(26.4 * cosines.T, torch.arange(2))) / 2
-    assert f"its own caption {share:.0%}; the loss of these pairs is {loss:.2f}." in panel.line.value
+    back = torch.softmax(26.4 * cosines[:, 1], 0)[1]
+    assert (f"its own caption {share:.0%}, caption 2 its own picture {back:.0%}; the loss of these pairs is {loss:.2f}."
+            in panel.line.value)
     moves(panel, scale="100")
 
 

@@ -74,7 +74,7 @@ def pooled_ways(image, mask, ways, word):
         write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
               ha="center", fontsize=8, color=INK if hit else GUIDED)
     style.claim(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
-                "The part of the card round it. White line: the true mask. Cross: the map's highest value. "
+                "Shown: the part of the card around it. White line: the true mask. Cross: the map's highest value. "
                 "IoU: of the mask and the map above 0.4.")
     return style.finish(fig, f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
                              "outline, its highest value and its overlap.", 256)

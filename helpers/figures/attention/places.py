@@ -81,7 +81,7 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
     blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
-    most = "; most of it goes to the start and the first word" if blind > 0.5 else ""
+    most = "; on average over all cells, most of it goes to start and first word" if blind > 0.5 else ""
     style.claim(fig, title or f"Each cell's attention adds up to 1{most}",
                 f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level. "
                 "down 1.0: on the way down, block 1, layer 0.")
@@ -139,9 +139,9 @@ def attention_plan(places, channels, tokens, width, heads):
         write(fig, (start[0] + left) / 2, top + (start[1] + middle) / 2 - 0.15, f"$W_{name.lower()}$", ha="center", color=colour,
               fontsize=11, **style.MATH)
         stripes(fig, left, top + y, 0.6, high, colour, heads)
-        write(fig, left + 0.3, top + middle, name, ha="center", fontweight="bold", fontsize=12, color="white",
-              path_effects=[withStroke(linewidth=2.5, foreground=INK)])
-        write(fig, left - 0.1, top + y + (-0.11 if name == "Q" else high + 0.11), said, fontsize=7.5, color=colour)
+        below = top + y + (-0.11 if name == "Q" else high + 0.11)
+        write(fig, left - 0.12, below, name, fontweight="bold", fontsize=10, color=colour)
+        write(fig, left + 0.05, below, said, fontsize=7.5, color=colour)
     style.arrow(fig, (2.4, top + 0.95), (3.2, top + 0.95), SIGNAL)
     style.arrow(fig, (2.4, top + 2.19), (3.22, top + 1.4), PROMPT)
     for k in range(min(heads, 4) - 1, -1, -1):                                  # one sheet for each head
