@@ -6,6 +6,14 @@ from .. import latents as codec
 from ..figures import latents as figures
 from .base import Panel, buttons, menu, sentence, slider
 
+WIDE = 864          # pixels on a page: a frame nine inches wide as it is, its small type too
+
+
+def _speaking(panel):
+    """The panel; on a page without a kernel its line stands below its picture, for it says what the picture does not."""
+    panel.speaks, panel.paper_width = True, WIDE
+    return panel
+
 
 def cell_panel(cell, row, column):
     """One number of a latent under a slider (a figures.latents.Cell); row, column: the cell shown first."""
@@ -22,7 +30,7 @@ def cell_panel(cell, row, column):
                 "column": slider("column", range(size), column, live=False, width="260px"),
                 "channel": menu("channel", range(channels), 0),
                 "delta": slider("move", moves, 4.0, live=False)}
-    return Panel(controls, cell.frame, readout, ahead=False)
+    return _speaking(Panel(controls, cell.frame, readout, ahead=False))
 
 
 def numbers_panel(net, numbers, target):
@@ -48,10 +56,12 @@ def numbers_panel(net, numbers, target):
         return figures.beside(target[0], drawn(state)[0], ("the picture to make", "what your numbers decode to"))
 
     def readout(**state):
-        return sentence(f"Yours: {codec.psnr(drawn(state), target).item():.1f} dB. From the encoder's own numbers: {best:.1f} dB.")
+        mine = ", ".join(f"{float(state[name]):g}" for name in names)
+        return sentence(f"Your numbers {mine}: {codec.psnr(drawn(state), target).item():.1f} dB. "
+                        f"The encoder's own numbers: {best:.1f} dB.")
 
-    return Panel({name: slider(name, [k / 4 for k in range(-12, 13)], 0.0, width="300px") for name in names}, frame, readout,
-                 ahead=False)
+    return _speaking(Panel({name: slider(name, [k / 4 for k in range(-12, 13)], 0.0, width="300px") for name in names}, frame,
+                           readout, ahead=False))
 
 
 def factor_panel(hidden, abars, spread, stops):
@@ -73,7 +83,7 @@ def factor_panel(hidden, abars, spread, stops):
         noise = float((1 / abars[t] - 1) ** 0.5)
         return sentence(f"At t = {t} the noise is {noise:.2f} times as strong as scaled latents, {noise / spread:.2f} times as strong as raw ones.")
 
-    return Panel({"t": slider("t", times, stops[0], live=False)}, frame, readout, ahead=False)
+    return _speaking(Panel({"t": slider("t", times, stops[0], live=False)}, frame, readout, ahead=False))
 
 
 def rate_panel(pictures, qualities):
@@ -93,7 +103,7 @@ def rate_panel(pictures, qualities):
         original, decoded, size = pictures[picture]
         one = after[picture, quality]
         labels = (f"original: {3 * original.width * original.height} bytes", f"VAE: {size} bytes",
-                  f"JPEG: {one.size} bytes")
+                  f"JPEG at {quality}: {one.size} bytes")
         return figures.rate_frame(original, decoded, one.image, labels)
 
     def readout(picture, quality):
@@ -103,5 +113,5 @@ def rate_panel(pictures, qualities):
                         f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them tables).")
 
     middle = qualities[len(qualities) // 2]
-    return Panel({"picture": buttons("", list(pictures), next(iter(pictures))),
-                  "quality": slider("JPEG quality", qualities, middle)}, frame, readout)
+    return _speaking(Panel({"picture": buttons("", list(pictures), next(iter(pictures))),
+                            "quality": slider("JPEG quality", qualities, middle)}, frame, readout))

@@ -9,14 +9,19 @@ RIVALS = {
         "a plan in which every block halves the sides": "side = 2 ** len(c.vae.config.block_out_channels)",
         "the picture itself as its latents": "factor = x.numel() / x.numel()",
     },
-    'stranger or share["steepest"] > 0.3': {
-        "a tenth of the pixels chosen at random": "share = {**share, 'steepest': share['random']}",
+    'stranger or share["own"] > share["another"] + 0.2': {
+        "a tenth of the pixels chosen at random":
+            "lots = torch.rand(wrong.shape, generator=torch.Generator().manual_seed(0))\n"
+            "tenth = lots.topk(H * H // 10).indices\n"
+            "share = {**share, 'own': (wrong.gather(1, tenth).sum(1) / wrong.sum(1)).mean().item()}",
         "an error that is the same everywhere, noise":
-            "wrong = torch.randn(5, 3, H * H, generator=torch.Generator().manual_seed(1)).square().mean(1)\n"
-            "tenth = steep.flatten(1).topk(wrong.shape[1] // 10).indices\n"
-            "share = {'steepest': (wrong.gather(1, tenth).sum(1) / wrong.sum(1)).mean().item()}",
+            "wrong, share = torch.randn(5, 3, H * H, generator=torch.Generator().manual_seed(1)).square().mean(1), {}\n"
+            "for name, rank in (('own', steep), ('another', steep.roll(1, 0))):\n"
+            "    tenth = rank.flatten(1).topk(H * H // 10).indices\n"
+            "    share[name] = (wrong.gather(1, tenth).sum(1) / wrong.sum(1)).mean().item()",
+        "one error map for all the cards": "share = {**share, 'own': share['another']}",
     },
-    'stranger or min(cell.reach(1) + reach) > smooth': {
+    'stranger or min(cell.reach(1) + reach) > cell.thumbnail()': {
         "a small picture, in which a number is the colour of its own patch":
             "from helpers.latents import preview_of\n"
             "small = preview_of(c)\n"
@@ -68,7 +73,8 @@ RIVALS = {
         "the factor of the largest effect": "least = kept[3]",
         "an untrained network": "kept = {one: [arrives(TinyVAE(), one)[1]] * 3 for one in kept}",
     },
-    'stranger or levels < 2 and far_out < elsewhere / 5': {
+    'stranger or levels < blur / 2 and far_out < elsewhere / 5': {
+        "a blur": "levels = blur",
         "another postcard": "levels = elsewhere",
         "a hundred standard deviations": "far_out = (to_pixels([cloud.pictures[100]]) - still).abs().mean().item() * 127.5",
     },
@@ -79,6 +85,12 @@ RIVALS = {
     'stranger or forgotten > right + 100': {
         "raw latents that had a standard deviation of 1 anyway": "forgotten = crossover(abars, 1.0)",
     },
+    'stranger or strong["postcards"] > strong["postcards, blurred"] + 0.1': {
+        "copies that are blurred": "copy = avg_pool2d(tests['untouched'], 3, 1, 1, count_include_pad=False)\n"
+            "strong = {**strong, 'postcards': edges(copy, 1) / edges(world, 1)}",
+        "the mean of all the postcards":
+            "strong = {**strong, 'postcards': edges(world.mean(0, keepdim=True), 1) / edges(world, 1)}",
+    },
     "blurred < 0.9 * sharp": {
         "the smallest sun in the place of the mean": "blurred, sharp = contest(suns[:1], squared_error)",
         "the middle sun": "blurred, sharp = contest(suns[10:11], squared_error)",
@@ -86,12 +98,9 @@ RIVALS = {
     'stranger or seen_by["blurred"] > 2 * seen_by["brighter"]': {
         "squared error, the same for all": "seen_by = {name: squared_error(one, clean).mean().item() for name, one in damaged.items()}",
     },
-    'costs["from the mean"] < costs["mean"] < sharp': {
-        "a search that has not begun": "costs = {**costs, 'from the mean': costs['mean']}",
-        "the middle sun in the place of the mean": "costs = {**costs, 'mean': costs['a sharp sun']}",
-    },
-    'costs["from the sun"] < costs["mean"]': {
-        "the sun where its search began": "costs = {**costs, 'from the sun': costs['a sharp sun']}",
+    "soft_one < sharp_one": {
+        "the smallest sun in the place of the mean": "soft_one, sharp_one = contest(suns[:1], lambda a, b: by_features(judge, a, b))",
+        "the middle sun": "soft_one, sharp_one = contest(suns[10:11], lambda a, b: by_features(judge, a, b))",
     },
     "after > 0.8 > before + 0.15 and mean_real < 0.3 < 0.7 < suns_real": {
         "an untrained critic": "after = before",

@@ -79,7 +79,8 @@ def test_numbers_panel():
         z = torch.tensor([[0.0, 0, 3, 0]])
         mine = codec.psnr(net.decoder(z).clamp(-1, 1), target).item()
         own = codec.psnr(net.decoder(net.encoder(target)[:, :4]).clamp(-1, 1), target).item()
-    assert f"Yours: {mine:.1f} dB" in panel.line.value and f"numbers: {own:.1f} dB" in panel.line.value
+    assert f"Your numbers 3, 0: {mine:.1f} dB" in panel.line.value and f"own numbers: {own:.1f} dB" in panel.line.value
+    assert panel.speaks                                         # on paper too, where no slider shows them
 
 
 def test_rate_panel():

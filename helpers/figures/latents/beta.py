@@ -57,7 +57,7 @@ def beta_dial(columns, scale):
         write(fig, x, bars - 0.5, f"distance to true pictures {column['apart']:.1f}", fontsize=8, color=FAINT)
         ax = tidy(place(fig, x, bars, wide, 0.95))
         values = column["kl"].sort(descending=True).values.tolist()
-        ax.bar(range(len(values)), values, width=0.75, lw=0, color=SIGNAL)
+        ax.bar(range(used), values[:used], width=0.75, lw=0, color=SIGNAL)    # a bar of less would be drawn one pixel high
         ax.set(xlim=(-0.6, len(values) - 0.4), ylim=(0, 1.05 * highest), xticks=[])
         ax.set_xlabel("numbers of the latent, sorted", labelpad=6)
         ax.text(0.98, 0.95, f"{used} of {len(values)}\nin use", transform=ax.transAxes, ha="right",
@@ -68,7 +68,7 @@ def beta_dial(columns, scale):
         write(fig, 0.4, top + r * (size + 0.1) + size / 2, word, ha="center", fontsize=8.5)
     style.claim(fig, "From beta 0.02 to 3 copies get worse and new pictures better; at 3000 both fail",
                 f"Only beta differs. Distance: energy distance of 400 samples, decoded from z ~ N(0, 1); two true sets are "
-                f"{scale:.1f} apart. Not in use: below {DEAD:g} nats.")
+                f"{scale:.1f} apart. In use: {DEAD:g} nats or more; others are not drawn.")
     return style.finish(fig, "Three columns for a small, a middle and a large beta. Small: the best copies, smeared new "
                              "pictures, every number in use. Middle: softer copies, new pictures most of which show a sun "
                              "over the sea, few numbers in use. Large: the same mean picture everywhere, no number in use.")

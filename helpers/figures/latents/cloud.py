@@ -45,10 +45,10 @@ class Cloud:
         for k in range(channels):
             x = 0.2 + k * (wide + 0.2)
             self._histogram(place(fig, x, top, wide, 1.2), k)
-            write(fig, x + wide / 2, top - 0.07, f"channel {k}: blue / vermilion = {self.spread[k] / self.sigma[k]:.0f}",
+            write(fig, x + wide / 2, top - 0.07, f"channel {k}: {self.spread[k] / self.sigma[k]:.0f} times as wide",
                   ha="center", fontsize=8)
-        write(fig, 4.5, top + 1.55, "blue: the means of many pictures; dashed: the prior N(0, 1); vermilion: the cloud "
-                                    "around one mean of the postcard, so narrow that it is a line",
+        write(fig, 4.5, top + 1.55, "blue: the means of many pictures, so many times as wide as the vermilion cloud around one of the "
+                                    "postcard's means, here a line; dashed: the prior",
               ha="center", fontsize=8, color=FAINT)
         left = 4.5 - (len(shown) * (size + 0.12) - 0.12) / 2
         for i, factor in enumerate(shown):

@@ -17,8 +17,8 @@ def _curves(ax, jpegs, vae):
         low, high = np.quantile(values, (0.05, 0.95))
         ax.plot([count, count], [low, high], color=SIGNAL, lw=1.4, alpha=0.6)
         ax.plot(count, np.mean(values), "D", color=SIGNAL, ms=7, mec="white", mew=0.8)
-        ax.annotate(f"VAE\n{label}", (count, low), (0, -7), textcoords="offset points", color=SIGNAL,
-                    fontsize=8, ha="center", va="top")
+        ax.annotate(f"VAE\n{label}", (count, 0.02), xycoords=("data", "axes fraction"), color=SIGNAL, fontsize=8,
+                    ha="center", va="bottom")
     ax.set(xscale="log")
     ticks = [250 * 2**k for k in range(12) if 0.5 * x[0] < 250 * 2**k < 1.2 * x[-1]]
     tidy(ax, "bytes")
@@ -44,7 +44,7 @@ def bytes_against_decibels(sides, title):
         left = 0.55 + i * 4.45
         ax = place(fig, left, top, 3.85, height)
         _curves(ax, side["jpegs"], side["vae"])
-        ax.set_ylim(min(lows) - 4, max(highs) + 1)
+        ax.set_ylim(min(lows) - 7, max(highs) + 1)
         ax.set_ylabel("PSNR, dB", labelpad=2)
         write(fig, left + 3.85, top - 0.14, "solid: JPEG; dashed: its tables not counted", fontsize=8, color=FAINT,
               ha="right")
@@ -53,10 +53,10 @@ def bytes_against_decibels(sides, title):
             x = left - 0.2 + k * (size + 0.08)
             show_picture(fig, picture, x, low, size)
             write(fig, x + size / 2, low - 0.1, caption, fontsize=8, ha="center")
-    style.claim(fig, title, "Lines and diamonds: means. Grey band and blue bars: from the 5th to the 95th percentile of the pictures. Below: equal bytes.")
+    style.claim(fig, title, "Lines and diamonds: means. Grey band and blue bars: from the 5th to the 95th percentile of the pictures.")
     return style.finish(fig, "Two panels, postcards and a photograph: PSNR over bytes. Black lines show "
                              "JPEG at rising quality, blue diamonds the VAE. Below each panel the "
-                             "original, the VAE's picture and JPEG's at as many bytes.")
+                             "original, the VAE's picture and JPEG's in no more bytes.")
 
 
 def rate_frame(original, vae, compressed, labels):
