@@ -12,8 +12,6 @@ import argparse
 import json
 from random import Random
 
-import numpy as np
-
 from helpers import generate, load_components
 from helpers.concepts import Concept, loaded, train_concept
 from helpers.files import write_atomic
@@ -21,7 +19,7 @@ from helpers.lora import EVERYWHERE, add_lora, train_lora
 from helpers.postcards import full_caption, sample_scene
 from helpers.postcards.judge import load_judge
 from helpers.postcards.lessons import concept_cards, trial_prompts
-from helpers.postcards.measures import load_measures
+from helpers.postcards.measures import SEEN, load_measures
 from tools.draw_pictures import sheet
 from tools.make_concepts import LIBRARY
 
@@ -82,13 +80,12 @@ class Contest:
         """What became of the ordinary prompts, against the pictures without a LoRA.
 
         right: pictures that show all that is named; lost, mended: right without a LoRA and not with it, and the other way round.
-        off: how far each picture moved, a mean over pixels, of 255.
+        mills: pictures in which a windmill is seen, though no prompt names one.
         """
         before, after = self.whole(self.before), self.whole(drawn)
-        off = [round(float(np.abs(np.asarray(one, int) - np.asarray(other, int)).mean()), 2)
-               for one, other in zip(self.before, drawn)]
         return {"right": sum(after), "lost": sum(was and not now for was, now in zip(before, after)),
-                "mended": sum(now and not was for was, now in zip(before, after)), "off": off}
+                "mended": sum(now and not was for was, now in zip(before, after)),
+                "mills": int((self.measures.windmill(drawn) > SEEN).sum())}
 
     def whole(self, drawn):
         """For each picture of the ordinary prompts, whether all that its prompt names is there."""

@@ -1,5 +1,7 @@
-"""Exercises 1 to 3, lesson 05. A check tries properties from the most telling to the least, and stops at
+"""Exercises 1 to 4, lesson 05. A check tries properties from the most telling to the least, and stops at
 the first that fails."""
+from math import comb
+
 import torch
 
 from .base import Refused, Sheet, close, random
@@ -113,6 +115,44 @@ def _rows_hint(moved, before, grad, new, old):
         return "the new word goes uphill: a step goes against the gradient"
 
 
+# How often chance is as uneven
+
+
+def _chance(lost, gained):
+    """The sign test, both sides, by counting: of all outcomes of so many tosses, the share at least as uneven."""
+    thrown = lost + gained
+    return sum(comb(thrown, k) for k in range(thrown + 1) if abs(2 * k - thrown) >= abs(lost - gained)) / 2**thrown
+
+
+@sheet.exercise(2, float, "a chance")
+def by_chance(answer):
+    """by_chance(lost, gained) -> 0..1: how often so many tosses of a fair coin fall at least as unevenly, to either side."""
+    alike = answer(6, 0)
+    if close(alike, 1 / 64, 1e-6):
+        return "six tosses all fall to one side once in 64, and all to the other as often: count both sides"
+    if close(alike, 0, 1e-9) or alike > 1:
+        return f"of six tosses that fall alike you say {alike:.3g}: a chance is a share of all 2 ** 6 outcomes"
+    if not close(alike, 1 / 32, 1e-6):
+        return f"six tosses fall alike in 2 of 64 outcomes, 0.03125; you return {alike:.3g}"
+    if not close(answer(0, 6), 1 / 32, 1e-6):
+        return "0 and 6 are as uneven as 6 and 0: whichever side has more"
+    uneven = answer(5, 1)
+    if close(uneven, 12 / 64, 1e-6):
+        return "that is how often 5 fall against 1; at least as uneven is 6 against 0 too"
+    if not close(uneven, 14 / 64, 1e-6):
+        return f"5 against 1, 6 against 0, and both the other way round are 14 of 64 outcomes, 0.21875; you return {uneven:.3g}"
+    even = answer(3, 3)
+    if even > 1:
+        return f"of 3 against 3 you say {even:.3g}, and no chance is above 1: the outcome in the middle lies on both sides, count it once"
+    if not close(even, 1, 1e-6):
+        return f"every outcome is at least as uneven as 3 against 3, so that the chance is 1; you return {even:.3g}"
+    if not close(answer(0, 0), 1, 1e-6):
+        return "without a toss nothing is told: of 0 and 0 the chance is 1"
+    for lost, gained in ((2, 5), (9, 4), (1, 0), (7, 8)):
+        if not close(answer(lost, gained), _chance(lost, gained), 1e-6):
+            return f"of {lost} against {gained} the chance is {_chance(lost, gained):.4f}; you return {answer(lost, gained):.4f}"
+
+
 # A layer with a change of low rank beside it
 
 
@@ -173,7 +213,7 @@ def _look_inside(made, rank, shape, how):
         raise Refused("A and B both begin with zeros: then neither ever gets a gradient; let A begin with small random numbers")
 
 
-@sheet.exercise(2, lambda x, W, *others: (*x.shape[:-1], len(W)))
+@sheet.exercise(3, lambda x, W, *others: (*x.shape[:-1], len(W)))
 def lora_layer(answer):
     """lora_layer(LoraLinear): LoraLinear(linear, rank, alpha) is a module with A and B, and takes x (..., in) to (..., out)."""
     answer.function = _layer_of(answer.function)
@@ -219,7 +259,7 @@ def _size_hint(change, product, alpha, rank):
         return f"the change is {size:.3g} times B A, expected alpha / rank = {right:g}: {why}"
 
 
-@sheet.exercise(3, lambda W, loras: W.shape)
+@sheet.exercise(4, lambda W, loras: W.shape)
 def merge(answer):
     """merge(W, loras) -> (out, in): W (out, in); loras, a list of (A, B, alpha, strength), A (r, in), B (out, r)."""
     weight, down, up = random(6, 6), random(2, 6, seed=1), random(6, 2, seed=2)

@@ -5,15 +5,15 @@ from PIL import Image
 
 from . import style
 from .intervals import interval
-from .style import FAINT, INK, LEARNT, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture, write
+from .style import INK, LEARNT, NOTE, PROMPT, TITLE, place, show_picture, write
 
-MEASURES = (LEARNT, SIGNAL, NOISE)      # colours of concept, subject, ordinary prompts
+MEASURES = ("#3C3C3C", "#9A9A9A", "#C8C8C8")    # no hues: what is measured may be a colour
 PALE = "#EBC9DC"                        # LEARNT, for what follows from what is learnt
 LINE = 0.15                             # from one line of a header to the next, in inches
 
 
 def beside_weight(weight, rank, title):
-    """F24: a frozen weight W (out, in), and beside it the thin B and A, whose product is as large as W. To one scale. A Picture."""
+    """F24: a frozen weight W (out, in), and beside it the thin B and A, which multiply to B A, as large as W. To one scale. A Picture."""
     out, into = weight.shape
     scale, gap = 1.5 / max(out, into), 0.1
     high, wide, thin = out * scale, into * scale, max(rank * scale, 2 / style.DPI)
@@ -27,21 +27,26 @@ def beside_weight(weight, rank, title):
     style.block(fig, product, top - gap - thin, wide, thin, LEARNT)
     style.block(fig, product, top, wide, high, PALE)
     letters = {"fontsize": 11, "color": LEARNT, **style.MATH}
+    x, y, dot = product + 0.7 * wide, top + 0.7 * high, 0.07     # one number of the product: a row of B times a column of A
+    for left, above, width, height in ((at_b, y, x - at_b, 0.0), (x, top - gap - thin, 0.0, y - top + gap + thin)):
+        style.box(fig, left, above, width, height, INK, linewidth=0.9)
+    style.block(fig, x - dot / 2, y - dot / 2, dot, dot, INK)
     write(fig, 0.1 + wide / 2, top - 0.13, "$W$", ha="center", fontsize=11, **style.MATH)
-    write(fig, at_b - 0.1, top + high / 2, "$B$", ha="right", **letters)
+    write(fig, at_b + thin / 2, top - 0.13, "$B$", ha="center", **letters)
     write(fig, end + 0.1, top - gap - thin / 2, "$A$", **letters)
     write(fig, product + wide / 2, top + high / 2, "$BA$", ha="center", fontsize=11, **style.MATH)
     write(fig, 0.1 + wide + 0.55, top + high / 2, r"$+\ \ \frac{\alpha}{r}\ \ \cdot$", ha="center", fontsize=16, **style.MATH)
     told = ((0, f"W, {out} by {into}, stays frozen: {out * into} numbers", INK, "normal"),
             (1, f"B, {out} by {rank}, and A, {rank} by {into}, learn: {rank * (out + into)}", LEARNT, "bold"),
-            (2, f"B A is {out} by {into} again, and need not be stored", INK, "normal"))
+            (2, "A row of B times a column of A is one number of B A,", INK, "normal"),
+            (3, f"which is {out} by {into} again and need not be stored", INK, "normal"))
     for line, text, colour, weight_of in told:
-        write(fig, end + 0.45, top + high / 2 + 0.26 * (line - 1), text, color=colour, fontweight=weight_of)
+        write(fig, end + 0.45, top + high / 2 + 0.26 * (line - 1.5), text, color=colour, fontweight=weight_of)
     style.claim(fig, title)
     return style.finish(fig, f"{title}: beside a frozen weight of {out} by {into} stand B, {out} by {rank}, and A, {rank} by {into}.", 128)
 
 
-# Teachers side by side
+# Rows of pictures, and what was measured in them
 
 
 def pictures_in(file, size=128):
@@ -52,16 +57,16 @@ def pictures_in(file, size=128):
         return [[sheet.convert("RGB").crop((x, y, x + size, y + size)) for x, y in row] for row in corners]
 
 
-def teachers(pictures, contexts, measured, title, note=None, few=None):
-    """F25: one row a teacher, one column a context, and on the right what was measured. Returns a Picture.
+def picture_rows(pictures, contexts, measured, title, note=None, few=None):
+    """F25: one row a name, one column a context, and on the right what was measured. Returns a Picture.
 
-    pictures: {teacher: PIL pictures, one a context}. contexts: short texts, or none: then nothing stands above the columns.
-    few: of more contexts, so many are shown, evenly spread over all. A teacher's pictures beyond the contexts are not.
-    measured: {teacher: {what was measured: (hits, of how many)}}, drawn as bars with their 95 % intervals; None where nothing
+    pictures: {name: PIL pictures, one a context}. contexts: short texts, or none: then nothing stands above the columns.
+    few: of more contexts, so many are shown, evenly spread over all. A row's pictures beyond the contexts are not.
+    measured: {name: {what was measured: (hits, of how many)}}, drawn as bars with their 95 % intervals; None where nothing
     was: then the pictures take all of the width.
     """
     every = len(contexts) or len(next(iter(pictures.values())))
-    picks = range(0, every, every // few if few and few < every else 1)[:few]
+    picks = spread(every, few) if few and few < every else range(every)
     left, bars, gap, columns = 1.15, 2.3 if measured else 0.0, 0.05, len(picks)
     size = min(1.33 if measured else 1.9, (style.WIDTH - left - bars - 0.15) / columns - gap)
     contexts = [in_lines(contexts[i], int(16 * size)).split("\n") for i in picks] if contexts else []
@@ -73,18 +78,24 @@ def teachers(pictures, contexts, measured, title, note=None, few=None):
             write(fig, left + k * (size + gap) + size / 2, top - 0.1 - LINE * i, text, ha="center", va="baseline", fontsize=8.5,
                   color=PROMPT)
     begin = left + columns * (size + gap) + 0.15
-    for r, (teacher, row_of) in enumerate(pictures.items()):
+    for r, (name, row_of) in enumerate(pictures.items()):
         y = top + r * row
-        write(fig, left - 0.12, y + size / 2, in_lines(teacher, 12), ha="right", fontweight="bold", linespacing=1.2)
+        write(fig, left - 0.12, y + size / 2, in_lines(name, 12), ha="right", fontweight="bold", linespacing=1.2)
         for k, i in enumerate(picks):
             show_picture(fig, row_of[i], left + k * (size + gap), y, size)
         if measured:
-            draw_measured(fig, measured[teacher], begin, y, style.WIDTH - begin - 0.1, size)
+            draw_measured(fig, measured[name], begin, y, style.WIDTH - begin - 0.1, size)
     style.claim(fig, title, note)
-    shares = {teacher: ", ".join(f"{name} ≈{hits / of:.0%}" for name, (hits, of) in found.items())
-              for teacher, found in (measured or {}).items()}
-    said = "; ".join(f"{teacher}: {found}" for teacher, found in shares.items())
+    shares = {name: ", ".join(f"{what} ≈{hits / of:.0%}" for what, (hits, of) in found.items()) for name, found in (measured or {}).items()}
+    said = "; ".join(f"{name}: {found}" for name, found in shares.items())
     return style.finish(fig, f"{title} {said or 'Rows: ' + ', '.join(pictures)}", 256)
+
+
+def spread(every, few):
+    """The numbers of `few` of `every` contexts, the first and others evenly behind it. Contexts come in groups: where there is room
+    the step is one more than a `few`-th, so that the picks are not all the first of their group."""
+    step = every // few
+    return range(0, every, step + (every > (few - 1) * (step + 1)))[:few]
 
 
 def in_lines(text, widest):

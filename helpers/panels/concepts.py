@@ -12,7 +12,7 @@ from ..concepts import Concept, read_concept
 from ..concepts.loading import with_concepts
 from ..conditioning import too_long
 from ..figures import style
-from ..figures.lora import teachers
+from ..figures.lora import picture_rows
 from ..formats import SUFFIXES, candidates, what_is
 from ..lora import load_lora
 from ..postcards.measures import load_measures
@@ -48,16 +48,16 @@ def contests():
 
 
 def side_by_side(c, drawn, prompts, word, title):
-    """Show four pictures of each teacher, and what the measures found in all of them.
+    """Show four pictures of each row, and what the measures found in all of them.
 
-    drawn: {teacher: PIL pictures, one a prompt}. word: "teal" or "windmill", which every prompt holds. Returns {teacher: {what
+    drawn: {row: PIL pictures, one a prompt}. word: "teal" or "windmill", which every prompt holds. Returns {row: {what
     was found: (in how many, of how many)}}, empty for a model of another world, of which the measures know nothing.
     """
     found = {}
     if postcards_only(c, "the counts, as the measures read postcards"):
         measures = load_measures()
-        found = {teacher: measures.found(pictures, prompts, word) for teacher, pictures in drawn.items()}
-    display(teachers(drawn, [prompt.replace(word, "…") for prompt in prompts], found, title, few=4))
+        found = {row: measures.found(pictures, prompts, word) for row, pictures in drawn.items()}
+    display(picture_rows(drawn, [prompt.replace(word, "…") for prompt in prompts], found, title, few=4))
     return found
 
 

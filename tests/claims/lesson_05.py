@@ -15,25 +15,27 @@ RIVALS = {
         "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
         "a measure that takes blue for teal": "teal = teal | {'blue': teal['<mine>']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
-    "four <= 0.15 * len(by_vector) < on_cards": {
-        "the cards in the place of the vector's pictures": "by_vector = mills.images[:24]",
-        "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()",
-        "one that sees nothing else": "measures = type('Kind', (), {'windmill': lambda self, some: torch.ones(len(some))})()"},
+    "max(one, four) <= 0.15 * 24 < on_cards": {
+        "the cards in the place of the vectors' pictures": "one = four = min(24, on_cards)",
+        "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()\n"
+                                           "on_cards = int((measures.windmill(mills.images) > 0.5).sum())",
+        "one that sees nothing else": "one = four = 24"},
     "torch.equal(before, as_it_begins)": {
         "B a little off zero": "lora = add_lora(c.unet, RANK, targets=WHERE)\n"
                                "torch.nn.init.normal_(lora.parameters()[-1], std=0.01)\n"
                                "as_it_begins = answer(c.unet)\n"
                                "lora.remove()"},
-    'mill["LoRA, 1000 steps"]["windmill"][0] >= 0.8 * len(fresh)': {
-        "the four rows": "mill = mill | {'LoRA, 1000 steps': mill['four rows']}",
-        "the word without a LoRA": "mill = mill | {'LoRA, 1000 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
+    'mill["LoRA, 1000 larger steps"]["windmill"][0] >= 0.8 * len(fresh)': {
+        "the four rows": "mill = mill | {'LoRA, 1000 larger steps': mill['four rows']}",
+        "the word without a LoRA": "mill = mill | {'LoRA, 1000 larger steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
     'mill["LoRA, 150 steps"]["windmill"][0] > mill["four rows"]["windmill"][0]': {
         "the four rows": "mill = mill | {'LoRA, 150 steps': mill['four rows']}",
         "a LoRA that was not trained": "mill = mill | {'LoRA, 150 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    'told and chance["as in the lesson"] > 1 / 20': {
-        "ordinary cards in both": "told = chance['as in the lesson'] < 1 / 20",
+    'chance["no ordinary cards"] < 1 / 20 < chance["as in the lesson"]': {
+        "ordinary cards in both": "chance = dict.fromkeys(chance, chance['as in the lesson'])",
         "in neither": "chance = dict.fromkeys(chance, chance['no ordinary cards'])",
-        "three lost": "told = by_chance(3, 0) < 1 / 20", "as many gained as lost": "told = by_chance(6, 6) < 1 / 20"},
+        "three lost": "chance = chance | {'no ordinary cards': by_chance(3, 0)}",
+        "as many gained as lost": "chance = chance | {'no ordinary cards': by_chance(6, 6)}"},
     "on_mine > 2 * on_others": {
         "a measure that says the same of every picture": "on_mine = on_others = 0.5",
         "the other cards": "on_mine = on_others"},
@@ -55,5 +57,6 @@ RIVALS = {
     "one_name and unnamed": {"the rows in the other order": "one_name = backwards", "a concept that is named": "unnamed = named"},
     "held(learnt, 2) > held(at_random, 2) + 0.1": {
         "A and B at random": "learnt = at_random", "pieces of one size": "learnt = squares([torch.eye(8)])"},
+    "off[0] < (0.5 if c.dtype == torch.float32 else 2)": {"half the strength": "off = off[1:]"},
     "same": {"subtracted": "same = all(torch.equal(back[name], weights[name]) for name in back)"},
 }

@@ -17,6 +17,8 @@ def test_the_file_holds_every_contest_of_the_tool():
         assert 0 <= one["windmill"] <= one["of"] == 24
     for one in kept["loras"]:
         assert 0 <= one["right"] <= contests.ORDINARY and one["right"] - kept["loras"][0]["right"] == one["mended"] - one["lost"]
+        assert 0 <= one["mills"] <= contests.ORDINARY
+    assert kept["loras"][0]["mills"] == 0  # the instrument sees none where no LoRA was
 
 
 def test_a_lora_sees_as_many_windmills_with_ordinary_cards_as_without():

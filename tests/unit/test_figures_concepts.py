@@ -86,8 +86,8 @@ def test_the_life_of_a_training(tiny_postcard):
     found = figures.life_of(c, path, pictures, "blue")
     assert [one.token for one in asked] == [f"<at{step}>" for step in (0, 4, 8, 12, 16, 20)]
     assert torch.equal(asked[1].vectors, path[4][1]) and list(found.pictures) == [0, 4, 8, 12, 16, 20]
-    assert found.words[0] == "blue" and len(set(found.words)) == len(found.words) == 6
-    assert found.cosines.shape == (21, 6) and is_figure(found.figure("A claim"))
+    assert found.words[0] == "blue" and len(set(found.words)) == len(found.words) == 4
+    assert found.cosines.shape == (21, 4) and is_figure(found.figure("A claim"))
 
 
 def test_labels_are_moved_apart_and_no_further():
@@ -106,23 +106,31 @@ def test_a_weight_and_what_stands_beside_it(shape, rank):
     assert is_figure(picture) and f"{shape[0]} by {shape[1]} stand B, {shape[0]} by {rank}, and A, {rank} by {shape[1]}" in picture.alt
 
 
-def test_teachers():
+def test_rows_of_pictures():
     contexts = ["a boat on a lake at night", "a house", "a tent in the snow", "a flag", "a car in a desert"]
     names = ("plain word", "textual inversion", "LoRA", "both")
     pictures = {name: [CARD] * 5 for name in names}
     measured = {name: {"it is teal": (5 * k, 15), "subject right": (15 - k, 15), "ordinary prompts": (70, 80)} for k, name in enumerate(names)}
-    picture = lora.teachers(pictures, contexts, measured, "A claim", "note")
+    picture = lora.picture_rows(pictures, contexts, measured, "A claim", "note")
     assert is_figure(picture) and "both: it is teal ≈100%, subject right ≈80%, ordinary prompts ≈88%" in picture.alt
-    without = lora.teachers(pictures, contexts, {}, "A claim")
+    without = lora.picture_rows(pictures, contexts, {}, "A claim")
     assert is_figure(without) and "≈" not in without.alt
-    fewer = lora.teachers({name: [CARD] * 20 for name in names}, contexts * 4, measured, "A claim", "note", few=4)
+    fewer = lora.picture_rows({name: [CARD] * 20 for name in names}, contexts * 4, measured, "A claim", "note", few=4)
     assert is_figure(fewer) and fewer.image().height >= picture.image().height
-    beyond = lora.teachers({name: [CARD] * 24 for name in names}, contexts[:4], None, "A claim", few=4)
+    beyond = lora.picture_rows({name: [CARD] * 24 for name in names}, contexts[:4], None, "A claim", few=4)
     assert is_figure(beyond)                                            # pictures of more prompts than were asked for
-    plain = lora.teachers(pictures, (), None, "A claim")
+    plain = lora.picture_rows(pictures, (), None, "A claim")
     assert is_figure(plain) and plain.image().height < without.image().height  # no headers, and no room for them
-    few = lora.teachers({name: [CARD] * 4 for name in names}, contexts[:4], None, "A claim")
+    few = lora.picture_rows({name: [CARD] * 4 for name in names}, contexts[:4], None, "A claim")
     assert few.image().height > without.image().height                  # fewer pictures are larger: the width is used
+
+
+@pytest.mark.parametrize("every", [4, 5, 8, 11, 20, 24])
+def test_the_columns_that_are_shown_are_spread_and_not_all_the_first_of_a_group(every):
+    picks = [*lora.spread(every, 4)]
+    steps = {b - a for a, b in zip(picks, picks[1:])}
+    assert len(picks) == 4 and picks[0] == 0 and picks[-1] < every and len(steps) == 1
+    assert every < 20 or len({pick % (every // 4) for pick in picks}) == 4
 
 
 @pytest.mark.parametrize("text, widest, lines", [

@@ -62,7 +62,7 @@ def test_a_page_shows_the_controls_as_they_stand(studio):
     assert "image/png" in studio._repr_mimebundle_()[0]
 
 
-def test_teachers_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard, monkeypatch, capsys):
+def test_rows_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard, monkeypatch, capsys):
     shown, drawn = [], {name: [Image.new("RGB", (128, 128), "teal")] * 8 for name in ("one", "two")}
     monkeypatch.setattr(panels, "display", shown.append)
     prompts = ["a teal boat on a lake"] * 8

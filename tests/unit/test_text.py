@@ -40,7 +40,7 @@ FIGURES = {
     "thermostat": lambda text: conditioning.thermostat([CARD, CARD], [text, "b"], np.eye(2), 10, 20),
     "tallies": lambda text: conditioning.tallies({text: {text: (1, 0.5)}}, 2, [text], text, text),
     "subtraction": lambda text: conditioning.subtraction([(CARD, CARD, text, text, {text: 0.5, "b": 0.2})], text),
-    "teachers": lambda text: lora.teachers({text: [CARD]}, [text], {text: {text: (3, 4)}}, text, text),
+    "picture_rows": lambda text: lora.picture_rows({text: [CARD]}, [text], {text: {text: (3, 4)}}, text, text),
     "picture_grid": lambda text: style.picture_grid([[CARD]], text, text, [text], [text], [[text]], text, beside=[text]),
 }
 

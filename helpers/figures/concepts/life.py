@@ -105,12 +105,12 @@ def life_of(c, path, draw, word):
     """The life of the first row of a training: `Life`, at six moments of it.
 
     path: [(step, vectors (n, d), loss), ...], as `train_concept` goes. draw(concepts): one picture of each. word: where the
-    row began, shown beside the five words that are nearest in the end.
+    row began, shown beside the three words that are nearest in the end.
     """
     table = c.text_encoder.get_input_embeddings().weight.detach()
     stops = [path[i] for i in shown(6, len(path))]
     pictures = draw([Concept(f"<at{step}>", vectors) for step, vectors, _ in stops])
-    near = [one for one, _ in nearest_words(c, path[-1][1][0], 6) if one != word][:5]
+    near = [one for one, _ in nearest_words(c, path[-1][1][0], 4) if one != word][:3]
     rows = {one: table[c.tokenizer.convert_tokens_to_ids(f"{one}</w>")] for one in [word, *near]}
     return Life([step for step, _, _ in path], [vectors[0] for _, vectors, _ in path], [loss for _, _, loss in path], rows,
                 {step: picture for (step, _, _), picture in zip(stops, pictures, strict=True)})
