@@ -86,7 +86,8 @@ def picture_rows(pictures, contexts, measured, title, note=None, few=None):
         if measured:
             draw_measured(fig, measured[name], begin, y, style.WIDTH - begin - 0.1, size)
     style.claim(fig, title, note)
-    shares = {name: ", ".join(f"{what} ≈{hits / of:.0%}" for what, (hits, of) in found.items()) for name, found in (measured or {}).items()}
+    shares = {name: ", ".join(f"{what} ≈{hits / of:.0%}" for what, (hits, of) in found.items())
+              for name, found in (measured or {}).items()}
     said = "; ".join(f"{name}: {found}" for name, found in shares.items())
     return style.finish(fig, f"{title} {said or 'Rows: ' + ', '.join(pictures)}", 256)
 
