@@ -11,7 +11,7 @@ RIVALS = {
                               "trace = type('Seen', (), {'exists': lambda self: left})()"},
     'cosine < 0.9 or c.world != "postcards"': {
         "a row that never moved": "cosine = nearest_words(c, path[0][1][0], 1)[0][1]"},
-    "hits >= 0.85 * len(new) and hits - max(others) >= 0.2 * len(new)": {
+    "hits > len(new) / 2 and hits - max(others) >= 0.2 * len(new)": {
         "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
         "a measure that takes blue for teal": "teal = teal | {'blue': teal['<mine>']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
