@@ -16,10 +16,9 @@ RIVALS = {
         "a measure that takes blue for teal": "teal = teal | {'blue': teal['<mine>']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
     "max(one, four) <= 0.15 * 24 < on_cards": {
-        "the cards in the place of the vectors' pictures": "one = four = min(24, on_cards)",
-        "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()\n"
-                                           "on_cards = int((measures.windmill(mills.images) > 0.5).sum())",
-        "one that sees nothing else": "one = four = 24"},
+        "the LoRAs in the place of the vectors": "contests = contests | {'vectors': contests['loras'][1:]}",
+        "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()",
+        "one that sees nothing else": "contests = contests | {'vectors': [one | {'windmill': 24} for one in contests['vectors']]}"},
     "torch.equal(before, as_it_begins)": {
         "B a little off zero": "lora = add_lora(c.unet, RANK, targets=WHERE)\n"
                                "torch.nn.init.normal_(lora.parameters()[-1], std=0.01)\n"
