@@ -7,7 +7,6 @@ import { defaults, fromLink, inside, number, toLink, wrong } from "./settings.mj
 const at = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 const CONTROLS = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant", "lora", "lora_strength"];
 const NUMBERS = ["steps", "guidance", "seed", "lora_strength"];
-const CALLED = { plain: "plain, with guidance", fast: "fast, guidance folded in" };
 
 let facts = null, worker = null, drawing = 0; // the drawings are counted: an older one is not listened to any more
 let asked = null; // the settings of the drawing under way
@@ -23,13 +22,22 @@ function show(given) {
   fold();
 }
 
-// The fast model takes neither guidance nor a negative prompt, and no LoRA; a strength is that of a LoRA.
+// The guidance that the chosen model has in its weights, null where it has none.
+const folded = () => facts.models[at.variant.value]?.distilled_guidance ?? null;
+
+// The fast model takes neither guidance nor a negative prompt, so their fields are closed, unless a link has put
+// something there that is to be taken out; a strength is that of a LoRA.
 function fold() {
-  const folded = facts.models[at.variant.value]?.distilled_guidance != null;
-  for (const name of ["guidance", "negative_prompt", "lora"]) at[name].disabled = folded;
-  at.lora_strength.disabled = folded || !at.lora.value;
+  const scale = folded();
+  at.guidance.disabled = scale !== null && number(at.guidance.value) === 1;
+  at.negative_prompt.disabled = scale !== null && at.negative_prompt.value === "";
+  at.lora_strength.disabled = !at.lora.value;
+  at.given_up.hidden = scale === null;
+  at.given_up.textContent = `The fast model has guidance ${scale} in it. For another guidance or a negative prompt `
+    + "take the plain model; a concept takes it by itself.";
 }
 
+// Another model, with the steps and the guidance that are its own.
 function choose() {
   const { steps, guidance, distilled_guidance } = facts.models[at.variant.value];
   at.steps.value = steps;
@@ -38,9 +46,19 @@ function choose() {
   fold();
 }
 
+// The LoRAs were made for the plain model, so one that is picked brings it with it.
+function pick() {
+  if (at.lora.value && folded() !== null) {
+    at.variant.value = "plain";
+    choose();
+    if (!asked) at.line.textContent = "The plain model is chosen: the concepts in this list were made for it.";
+  }
+  fold();
+}
+
 function begin() {
   const names = Object.keys(facts.models);
-  at.variant.replaceChildren(...names.map((name) => new Option(CALLED[name], name)));
+  at.variant.replaceChildren(...names.map((name) => new Option(name)));
   at.variants.hidden = names.length < 2;
   at.lora.replaceChildren(new Option("none", ""), ...Object.keys(facts.loras).map((name) => new Option(name)));
   at.concepts.hidden = Object.keys(facts.loras).length === 0;
@@ -74,7 +92,8 @@ function put(word) {
 
 // What the link asks for.
 function follow() {
-  const { settings: given, said } = fromLink(location.hash.slice(1), defaults(facts));
+  const link = location.hash.slice(1), variant = new URLSearchParams(link).get("variant");
+  const { settings: given, said } = fromLink(link, defaults(facts, variant));
   show(given);
   complain([said, wrong(given, facts)].filter(Boolean).join(" "));
 }
@@ -194,7 +213,7 @@ at.cancel.addEventListener("click", cancel);
 at.save.addEventListener("click", save);
 at.share.addEventListener("click", share);
 at.variant.addEventListener("change", choose);
-at.lora.addEventListener("change", fold);
+at.lora.addEventListener("change", pick);
 at.another.addEventListener("click", () => { at.seed.value = Math.floor(Math.random() * 10000); });
 addEventListener("hashchange", () => { if (facts) follow(); });
 addEventListener("keydown", (event) => {

@@ -5,9 +5,10 @@ const MOST = { steps: 50, guidance: 15 }; // what the course's panels offer
 const STRENGTHS = [-1, 2]; // likewise
 const NAMES = ["prompt", "negative_prompt", "steps", "guidance", "seed", "variant", "lora", "lora_strength"];
 
-// What the page begins with. facts: facts.json.
-export function defaults(facts) {
-  const variant = facts.models.fast ? "fast" : "plain", { steps, guidance } = facts.models[variant];
+// What the page begins with: the model that is named, else the fast one where there is one. facts: facts.json.
+export function defaults(facts, named = null) {
+  const variant = Object.hasOwn(facts.models, named) ? named : facts.models.fast ? "fast" : "plain";
+  const { steps, guidance } = facts.models[variant];
   return { prompt: "a red boat on a lake", negative_prompt: "", steps, guidance, seed: 0, variant, lora: "", lora_strength: 1 };
 }
 

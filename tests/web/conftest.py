@@ -52,6 +52,13 @@ def c():
 
 
 @pytest.fixture(scope="session")
+def fast():
+    """Its variant that the page begins with, with the same concepts."""
+    fast = load_components("postcard-fast", device="cpu")
+    return with_concepts(fast, *export_web.library(fast))
+
+
+@pytest.fixture(scope="session")
 def exported():
     """web/model, written by `make web`, and the runtime from npm in web/node_modules."""
     if not (WEB / "node_modules" / "onnxruntime-web").is_dir() or not (WEB / "model" / "facts.json").is_file():

@@ -41,9 +41,8 @@ def test_the_whole_page_is_built_and_at_most_32_mb_are_needed_for_a_picture(expo
     dist = web.build(tmp_path / "dist")
     files = {file.relative_to(dist).as_posix(): file.stat().st_size for file in dist.rglob("*") if file.is_file()}
     runtime = {f"runtime/{name}" for name in web.RUNTIME}
-    assert {*PAGE, "sw.js", "model/facts.json", "model/unet.onnx", *runtime} <= set(files)
-    unneeded = {"model/unet.onnx"} if "model/unet-fast.onnx" in files else set()
-    assert sum(size for name, size in files.items() if name not in unneeded) <= 32e6
+    assert {*PAGE, "sw.js", "model/facts.json", "model/unet.onnx", "model/unet-fast.onnx", *runtime} <= set(files)
+    assert sum(size for name, size in files.items() if name != "model/unet.onnx") <= 32e6
 
 
 def test_files_are_served_as_what_they_are(tmp_path):

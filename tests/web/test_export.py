@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 
 from helpers.conditioning import encode_prompts
@@ -28,23 +29,25 @@ def test_text_encoder(javascript, exported, c):
     assert np.abs(np.array(page, np.float32).reshape(torchs.shape) - torchs).max() < NEAR
 
 
-def test_unet_for_one_row_and_two(javascript, exported, c):
+@pytest.mark.parametrize("name", ["unet", "unet-fast"])
+def test_unet_for_one_row_and_two(javascript, exported, c, fast, name):
+    model = {"unet": c, "unet-fast": fast}[name]
     latents, embeds = seeded_noise((2, *c.latent_shape), [0, 1]), encode_prompts(c, PROMPTS[:2])
     asked = [(timestep, rows) for timestep in (1, 500, 961) for rows in (1, 2)]
     page = javascript(MODEL + """
         const answers = [];
         const first = (numbers, rows) => Float32Array.from(numbers).subarray(0, numbers.length / 2 * rows);
         for (const [timestep, rows] of given.asked) {
-          answers.push([...(await model.run("unet", {
+          answers.push([...(await model.run(given.name, {
             latents: ["float32", first(given.latents, rows), [rows, 4, 16, 16]],
             timestep: ["float32", Float32Array.of(timestep), [1]],
             prompt_embeds: ["float32", first(given.embeds, rows), [rows, 77, 128]] }))[0]]);
         }
         return answers;""",
-        {"latents": latents.flatten().tolist(), "embeds": embeds.flatten().tolist(), "asked": asked})
+        {"latents": latents.flatten().tolist(), "embeds": embeds.flatten().tolist(), "asked": asked, "name": name})
     for (timestep, rows), answer in zip(asked, page, strict=True):
         with torch.inference_mode():
-            torchs = c.unet(latents[:rows], timestep, encoder_hidden_states=embeds[:rows]).sample.numpy()
+            torchs = model.unet(latents[:rows], timestep, encoder_hidden_states=embeds[:rows]).sample.numpy()
         assert np.abs(np.array(answer, np.float32).reshape(torchs.shape) - torchs).max() < NEAR, (timestep, rows)
 
 
@@ -65,9 +68,9 @@ def test_preview(javascript, exported, c):
     assert np.abs(np.array(page).reshape(16, 16, 4)[..., :3] - colours.permute(1, 2, 0).numpy()).max() < 1
 
 
-def test_weights_are_stored_in_half(exported, c):
+def test_weights_are_stored_in_half(exported, c, fast):
     """Two bytes a number, and a tenth for what an ONNX file says besides."""
-    for name, network in (("unet", c.unet), ("decoder", c.vae.decoder)):
+    for name, network in (("unet", c.unet), ("unet-fast", fast.unet), ("decoder", c.vae.decoder)):
         numbers = sum(weight.numel() for weight in network.parameters())
         assert (exported / f"{name}.onnx").stat().st_size < 1.1 * 2 * numbers
 

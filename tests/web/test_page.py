@@ -29,7 +29,7 @@ PIXELS = """() => {
   return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
 }"""
 SMALL = """() => [...document.querySelectorAll("button, input, select, textarea")].filter(
-  (one) => one.offsetParent && one.getBoundingClientRect().height < 24).map((one) => one.outerHTML)"""
+  (one) => one.offsetParent && Math.min(one.offsetWidth, one.offsetHeight) < 24).map((one) => one.outerHTML)"""
 WIDEST = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -56,8 +56,16 @@ def ready(page):
 
 
 def fill(page, **settings):
+    """Set controls, in this order: another variant brings its own steps and guidance with it."""
     for name, value in settings.items():
-        page.fill(f"#{name}", str(value))
+        if name in ("variant", "lora"):
+            page.select_option(f"#{name}", value)
+        else:
+            page.fill(f"#{name}", str(value))
+
+
+def values(page, *names):
+    return [page.input_value(f"#{name}") for name in names]
 
 
 def draw(page, **settings):
@@ -83,36 +91,55 @@ def asked_for():
     return [one | (special[i] if i < len(special) else {}) for i, one in enumerate(common)]
 
 
+def test_a_page_begins_with_the_fast_model_and_draws_what_it_draws(page, fast):
+    """Six prompts at its own settings, a new word, nothing and odd letters among them."""
+    assert values(page, "variant", "steps", "guidance") == ["fast", str(fast.steps), "1"] == ["fast", "8", "1"]
+    rng = random.Random(7)
+    prompts = ["a <teal> boat", "", "\N{ROCKET} caf\u00e9", *(caption(sample_scene(rng), rng) for _ in range(3))]
+    for seed, prompt in enumerate(prompts, 40):
+        mine, torchs = draw(page, prompt=prompt, seed=seed), np.asarray(generate(fast, prompt, seed=seed), int)
+        assert np.abs(mine - torchs).max() <= 2, prompt
+
+
 def test_twenty_pictures_equal_generates(page, c):
+    fill(page, variant="plain")
     for settings in asked_for():
         mine, torchs = draw(page, **settings), np.asarray(generate(c, **settings), int)
         assert np.abs(mine - torchs).max() <= 2, settings
 
 
-def test_the_judge_finds_as_much_in_the_pages_pictures(page, c):
-    """100 prompts, half as many steps as usual: what is named is there as often as in `generate`'s pictures."""
+@pytest.mark.parametrize("variant, steps", [("fast", 8), ("plain", 12)])
+def test_the_judge_finds_as_much_in_the_pages_pictures(page, c, fast, variant, steps):
+    """100 prompts, the plain model at half its steps: what is named is there as often as in `generate`'s pictures."""
     rng = random.Random(6)
     prompts = [caption(sample_scene(rng), rng) for _ in range(100)]
-    mine = [Image.fromarray(draw(page, prompt=prompt, steps=12, seed=seed)) for seed, prompt in enumerate(prompts)]
-    torchs = [generate(c, prompt, steps=12, seed=seed) for seed, prompt in enumerate(prompts)]
+    model = {"fast": fast, "plain": c}[variant]
+    fill(page, variant=variant, steps=steps)
+    mine = [Image.fromarray(draw(page, prompt=prompt, seed=seed)) for seed, prompt in enumerate(prompts)]
+    torchs = [generate(model, prompt, steps=steps, seed=seed) for seed, prompt in enumerate(prompts)]
     judge = load_judge(c.path / "judge")
     here, there = (judge.agreement(pictures, prompts)["mean"] for pictures in (mine, torchs))
     wrong = judge.agreement(mine, prompts[1:] + prompts[:1])["mean"]  # the control: each beside another's prompt
-    print(f"named and there, of {here.n}: page {here.right:.1%}, generate {there.right:.1%}, another's prompt {wrong.right:.1%}")
+    print(f"{variant}: named and there, of {here.n}: page {here.right:.1%}, generate {there.right:.1%}, "
+          f"another's prompt {wrong.right:.1%}")
     assert here.n == there.n > 500 and abs(here.right - there.right) * here.n <= 3
     assert wrong.right < here.right - 0.2
 
 
-def test_a_picture_takes_a_few_times_torchs_time(page, c):
+@pytest.mark.parametrize("variant", ["fast", "plain"])
+def test_a_picture_takes_a_few_times_torchs_time(page, c, fast, variant):
     """In turn, on the same machine; the ratio is of one thread each where OMP_NUM_THREADS=1, as in make test-browser."""
     settings, page_s, torch_s = dict(prompt="a red boat on a lake", steps=8), [], []
+    model = {"fast": fast, "plain": c}[variant]
+    fill(page, variant=variant)
     for seed in range(5):
-        for took, one in ((page_s, lambda: draw(page, **settings, seed=seed)), (torch_s, lambda: generate(c, **settings, seed=seed))):
+        for took, one in ((page_s, lambda: draw(page, **settings, seed=seed)),
+                          (torch_s, lambda: generate(model, **settings, seed=seed))):
             started = time.perf_counter()
             one()
             took.append(time.perf_counter() - started)
     here, there = (statistics.median(took[1:]) for took in (page_s, torch_s))
-    print(f"{here:.2f} s in the page, {there:.2f} s in torch: {here / there:.1f} times")
+    print(f"{variant}: {here:.2f} s in the page, {there:.2f} s in torch: {here / there:.1f} times")
     assert here < 10 * there
 
 
@@ -139,7 +166,11 @@ def test_memory_is_steady_over_fifty_pictures(page, browser):
 
 
 def test_a_concept_at_a_strength(page, c):
+    """It was made for the plain model, which a reader who picks it gets with it, and is told so."""
+    assert page.input_value("#variant") == "fast" and page.locator("#lora_strength").is_disabled()
     page.select_option("#lora", "windmill")
+    assert "plain model is chosen" in page.inner_text("#line")
+    assert values(page, "variant", "steps", "guidance") == ["plain", "25", "3"]
     prompt = "a white windmill in a meadow by day"
     mine = draw(page, prompt=prompt, steps=4, seed=3, lora_strength=0.75)
     model, _ = brought_in(c, [(ROOT / "concepts" / "windmill", 0.75)])
@@ -149,18 +180,53 @@ def test_a_concept_at_a_strength(page, c):
     assert np.abs(draw(page) - np.asarray(generate(c, prompt, steps=4, seed=3), int)).max() <= 2
 
 
-def test_500_words_are_cut_and_it_says_so(page, c):
+def test_the_fast_model_gives_up_what_it_has_no_use_for_and_it_says_so(page, fast):
+    """From the plain model with all settings to the fast one, whose picture is that of `generate`, and back."""
+    fill(page, variant="plain", guidance=7.5, negative_prompt="rain", lora="windmill")
+    fill(page, variant="fast")
+    assert values(page, "steps", "guidance", "negative_prompt", "lora") == ["8", "1", "", ""]
+    assert page.locator("#guidance").is_disabled() and page.locator("#negative_prompt").is_disabled()
+    assert page.inner_text("#given_up") == (
+        "The fast model has guidance 3 in it. For another guidance or a negative prompt take the plain model; "
+        "a concept takes it by itself.")
+    mine = draw(page, seed=9)
+    assert np.abs(mine - np.asarray(generate(fast, "a red boat on a lake", seed=9), int)).max() <= 2
+    fill(page, variant="plain")
+    assert values(page, "steps", "guidance") == ["25", "3"]
+    assert page.locator("#guidance").is_enabled() and page.locator("#negative_prompt").is_enabled()
+    assert page.locator("#given_up").is_hidden()
+
+
+@pytest.mark.parametrize("link, mended", [
+    ({"guidance": 3}, {"guidance": 1}), ({"negative_prompt": "rain"}, {"negative_prompt": ""}),
+    ({"guidance": 4.5}, {"variant": "plain"}), ({"lora": "windmill"}, {"lora": ""}),
+    ({"lora": "windmill"}, {"variant": "plain"})])
+def test_what_a_link_asks_the_fast_model_in_vain_is_a_sentence_and_can_be_mended(page, address, link, mended):
+    """`generate` refuses the same."""
+    page.goto(f"{address}#{urlencode(link)}")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    said = page.inner_text("#problem")
+    assert ("LoRAs were made for the plain" if "lora" in link else "cannot draw with a guidance or a negative") in said
+    assert re.fullmatch(r"[A-Z][^.]*\.", said)
+    page.click("#draw")
+    assert page.inner_text("#problem") == said
+    assert page.locator("#cancel").is_disabled() and page.locator("#save").is_disabled()
+    draw(page, **mended, steps=2)
+    assert page.inner_text("#problem") == ""
+
+
+def test_500_words_are_cut_and_it_says_so(page, fast):
     prompt = "red boat " * 250
     mine = draw(page, prompt=prompt, steps=2)
-    assert too_long(c, prompt) in page.inner_text("#line")
+    assert too_long(fast, prompt) in page.inner_text("#line")
     with pytest.warns(UserWarning):
-        assert np.abs(mine - np.asarray(generate(c, prompt, steps=2, seed=0), int)).max() <= 2
+        assert np.abs(mine - np.asarray(generate(fast, prompt, steps=2, seed=0), int)).max() <= 2
 
 
 @pytest.mark.parametrize("field, value", [("steps", "0"), ("steps", "many"), ("guidance", "-1"), ("seed", "1.5"),
                                           ("seed", "")])
 def test_bad_settings_are_a_sentence_and_draw_nothing(page, field, value):
-    fill(page, **{field: value})
+    fill(page, **({"variant": "plain"} if field == "guidance" else {}) | {field: value})
     page.click("#draw")
     assert re.fullmatch(r"[A-Z][^.]*(\d\.\d[^.]*)?\.", page.inner_text("#problem"))
     assert page.locator("#cancel").is_disabled() and page.locator("#save").is_disabled()
@@ -180,11 +246,11 @@ def test_cancel_keeps_the_last_picture_and_draws_again(page):
     assert not np.array_equal(draw(page, steps=2, seed=2), before)
 
 
-def test_the_latest_request_wins(page, c):
+def test_the_latest_request_wins(page, fast):
     fill(page, steps=50, seed=2)
     page.click("#draw")
     mine = draw(page, steps=2, seed=3)
-    assert np.abs(mine - np.asarray(generate(c, "a red boat on a lake", steps=2, seed=3), int)).max() <= 2
+    assert np.abs(mine - np.asarray(generate(fast, "a red boat on a lake", steps=2, seed=3), int)).max() <= 2
 
 
 def test_by_keyboard_alone(page):
@@ -203,8 +269,9 @@ def test_by_keyboard_alone(page):
     page.wait_for_function("() => document.getElementById('line').textContent.startsWith('Cancelled')")
 
 
-def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page):
-    drawn = draw(page, prompt="a red boat on a lake", steps=4)
+@pytest.mark.parametrize("variant", ["fast", "plain"])
+def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page, variant):
+    drawn = draw(page, variant=variant, prompt="a red boat on a lake", steps=4)
     words = page.locator("#read button")
     assert words.all_text_contents() == "a red boat on a lake".split()
     words.nth(2).hover()
@@ -218,25 +285,35 @@ def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page):
     assert np.array_equal(pixels(page), boat)
 
 
-def test_download_holds_the_settings(page):
-    drawn = draw(page, prompt="a red boat: \N{ROCKET}", negative_prompt="rain", steps=2, guidance=2.5, seed=5)
+RAIN = dict(negative_prompt="rain", guidance=2.5)
+
+
+@pytest.mark.parametrize("variant, own, model", [
+    ("fast", {}, dict(negative_prompt="", guidance=1.0, model="postcard-fast")),
+    ("plain", RAIN, RAIN | dict(model="postcard"))])
+def test_download_holds_the_settings(page, variant, own, model):
+    drawn = draw(page, variant=variant, prompt="a red boat: \N{ROCKET}", steps=2, seed=5, **own)
     with page.expect_download() as coming:
         page.click("#save")
     assert coming.value.suggested_filename == "a red boat seed 5.png"
     picture = Image.open(coming.value.path())
-    settings = dict(prompt="a red boat: \N{ROCKET}", negative_prompt="rain", steps=2, guidance=2.5,
-                    scheduler="ddim", seed=5, model="postcard")
+    settings = dict(prompt="a red boat: \N{ROCKET}", steps=2, scheduler="ddim", seed=5) | model
+    order = "prompt", "negative_prompt", "steps", "guidance", "scheduler", "seed", "model"
+    settings = {name: settings[name] for name in order}
     picture.load()
     assert picture.info["parameters"] == parameters(picture, settings)
     assert np.array_equal(np.asarray(picture), drawn)
 
 
-def test_a_link_draws_the_same_picture_elsewhere(page, address):
-    drawn = draw(page, prompt="a pink house & 1 + 1 = #2", negative_prompt="mist", steps=3, guidance=4.5, seed=6)
+@pytest.mark.parametrize("variant, own", [("fast", {}), ("plain", dict(negative_prompt="mist", steps=3, guidance=4.5)),
+                                          ("plain", dict(lora="windmill", lora_strength=-0.5, steps=3))])
+def test_a_link_draws_the_same_picture_elsewhere(page, address, variant, own):
+    drawn = draw(page, variant=variant, prompt="a pink house & 1 + 1 = #2", seed=6, **own)
     other = page.context.browser.new_page()
     other.goto(page.url)
     other.wait_for_function("() => document.getElementById('prompt').value !== ''", timeout=SECONDS)
     assert np.array_equal(draw(other), drawn)
+    assert other.input_value("#variant") == variant
     other.goto(f"{address}#{urlencode({'steps': 99, 'colour': 'red'})}")
     other.wait_for_function("() => document.getElementById('problem').textContent.includes('99')")
     assert "colour" in other.inner_text("#problem")
@@ -244,7 +321,7 @@ def test_a_link_draws_the_same_picture_elsewhere(page, address):
 
 
 def test_offline_after_the_first_visit(browser, exported):
-    """The server is gone; what was loaded is enough."""
+    """The server is gone; what was loaded is enough, and a model that was never drawn with is said to be missing."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(SECONDS)
@@ -257,6 +334,12 @@ def test_offline_after_the_first_visit(browser, exported):
     page.reload()
     ready(page)
     assert np.array_equal(draw(page, steps=2), drawn)
+    fill(page, variant="plain", steps=2)
+    page.click("#draw")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    said = page.inner_text("#problem")
+    assert said == "The file unet.onnx of the model could not be loaded: load the page anew, online."
+    assert np.array_equal(draw(page, variant="fast", steps=2), drawn)
     context.close()
 
 

@@ -46,6 +46,13 @@ def test_a_link_brings_every_setting_back(javascript):
     assert told == {"settings": settings, "said": ""}
 
 
+def test_a_page_begins_with_the_fast_model_or_with_that_of_the_link(javascript):
+    told = javascript(FACTS + """return [defaults(facts), defaults(facts, "fast"), defaults(facts, "plain"),
+        defaults(facts, "toString"), defaults({ models: { plain: facts.models.plain } })];""")
+    begun = [(one["variant"], one["steps"], one["guidance"]) for one in told]
+    assert begun == [("fast", 8, 1), ("fast", 8, 1), ("plain", 25, 3), ("fast", 8, 1), ("plain", 25, 3)]
+
+
 def test_a_link_without_something_leaves_it(javascript):
     told = javascript(FACTS + """const begun = defaults(facts);
         return [fromLink("", begun), fromLink("seed=3&colour=red", begun), begun];""")

@@ -26,16 +26,18 @@ ASKED = [  # with guidance; with a negative prompt and more guidance; without an
     dict(prompt="a <western> tent in the desert by night \N{ROCKET}", negative_prompt="rain", steps=4,
          guidance=7.5, seed=2**32 - 1),
     dict(prompt="a blue house in a meadow", negative_prompt="", steps=4, guidance=1, seed=7)]
+FAST = [dict(prompt="a <teal> tent in the desert by night", negative_prompt="", steps=8, guidance=1, seed=11)]
 
 
 @pytest.fixture(scope="module")
 def drawn(javascript, exported):
-    return javascript(DRAW, ASKED)
+    return javascript(DRAW, ASKED + [one | {"variant": "fast"} for one in FAST])
 
 
-@pytest.mark.parametrize("number", range(len(ASKED)))
-def test_every_step_and_the_picture(c, drawn, number):
-    page, asked = drawn[number], ASKED[number]
+@pytest.mark.parametrize("number", range(len(ASKED + FAST)))
+def test_every_step_and_the_picture(c, fast, drawn, number):
+    page, asked = drawn[number], (ASKED + FAST)[number]
+    c = c if number < len(ASKED) else fast
     steps = list(denoise(c, **asked))
     assert len(steps) == len(page["steps"]) == asked["steps"]
     for mine, torchs in zip(page["steps"], steps):
