@@ -1,4 +1,5 @@
 """How sure a share is that was counted on few readings, and a difference between pairs of them."""
+from math import comb
 
 
 def interval(hits, of):
@@ -24,3 +25,14 @@ def only_one(some, others):
     """Of pairs of yes-or-no readings, in how many only the first says yes, and in how many only the second."""
     pairs = [(bool(one), bool(other)) for one, other in zip(some, others, strict=True)]
     return pairs.count((True, False)), pairs.count((False, True))
+
+
+def by_chance(one, other):
+    """How often a fair coin, thrown one + other times, falls at least as unevenly as that (the sign test, both sides): 0..1.
+
+    one, other: as `only_one` counts them; pairs that agree say nothing. Raises ValueError for counts below 0.
+    """
+    if min(one, other) < 0:
+        raise ValueError(f"{one} and {other} pairs: counts are at least 0.")
+    thrown = one + other
+    return min(1.0, 2 * sum(comb(thrown, k) for k in range(min(one, other) + 1)) / 2**thrown)

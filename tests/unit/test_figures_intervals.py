@@ -1,6 +1,6 @@
 """The interval of a share is Wilson's, and what is no share is refused."""
 import pytest
-from helpers.figures.intervals import counted, interval, only_one
+from helpers.figures.intervals import by_chance, counted, interval, only_one
 
 
 @pytest.mark.parametrize("hits, of, low, high", [(0, 20, 0, 0.161), (20, 20, 0.839, 1), (10, 20, 0.299, 0.701)])
@@ -22,3 +22,10 @@ def test_pairs_that_agree_are_left_out():
     assert only_one([True, True, False, 1], [False, True, False, 0]) == (2, 0) and only_one([False], [True]) == (0, 1)
     with pytest.raises(ValueError):
         only_one([True], [])
+
+
+def test_pairs_that_fall_to_one_side_are_rarer_the_more_there_are():
+    assert [by_chance(n, 0) for n in (1, 2, 3, 6)] == [1, 0.5, 0.25, 1 / 32]
+    assert by_chance(0, 0) == by_chance(5, 5) == 1 and by_chance(2, 9) == by_chance(9, 2) == pytest.approx(134 / 2048)
+    with pytest.raises(ValueError, match="at least 0"):
+        by_chance(-1, 2)
