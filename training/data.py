@@ -67,8 +67,8 @@ def cells_path(path):
 
 
 def make_shard(job):
-    """Render one shard, (path, first seed, how many, which pairs): pictures as .npy uint8 (n, 128, 128, 3); scenes and boxes as JSON lines and the things'
-    cells, uint8 (n, 6, 16, 16), are written first."""
+    """Render one shard: pictures as .npy uint8 (n, 128, 128, 3); scenes and boxes as JSON lines and the things' cells,
+    uint8 (n, 6, 16, 16), are written first. job: (path, first seed, how many, which pairs, see `sample_scene`)."""
     path, first, count, pairs = job
     images, lines = np.empty((count, SIZE, SIZE, 3), np.uint8), []
     cells = np.empty((count, len(THINGS), PLACES, PLACES), np.uint8)

@@ -28,6 +28,12 @@ def answers(scene):
     return right
 
 
+def right_of(scenes):
+    """The answers of many scenes: {head: tensor (n,) or (n, 3)}."""
+    rows = [answers(scene) for scene in scenes]
+    return {key: torch.tensor([row[key] for row in rows]) for key in rows[0]}
+
+
 def roughen(x):
     """What a generated picture suffers: a little shift, blur, contrast, tint, noise. (n, 3, H, W) -> the same."""
     def chance(*shape):
@@ -57,16 +63,16 @@ class Batches:
 
     def __init__(self, pictures, heldout, settings):
         unseen = round(settings.batch * settings.heldout)
-        self.sets = [(set_, number, [answers(scene) for scene in set_.scenes])
+        self.sets = [(set_, number, right_of(set_.scenes))
                      for set_, number in ((pictures, settings.batch - unseen), (heldout, unseen)) if number]
 
     def __call__(self, rng, step, steps):
-        images, rows = [], []
+        images, rights = [], []
         for pictures, number, right in self.sets:
             indices = rng.sample(range(len(pictures)), min(number, len(pictures)))
             images.append(pictures.take(indices))
-            rows += [right[i] for i in indices]
-        right = {key: torch.tensor([row[key] for row in rows]) for key in rows[0]}
+            rights.append({key: values[indices] for key, values in right.items()})
+        right = {key: torch.cat([one[key] for one in rights]) for key in rights[0]}
         return dict(pixels=pixels_of(np.concatenate(images)), **right)
 
 

@@ -1,5 +1,5 @@
-"""Exercises 1 to 4 and the four samplers to diagnose, lesson 01. A check tries properties from the most telling to the least, and stops at the
-first that fails."""
+"""Exercises 1 to 4 and the four samplers to diagnose, lesson 01. A check tries properties from the most telling
+to the least, and stops at the first that fails."""
 import torch
 
 from .. import diffusion

@@ -152,7 +152,7 @@ class Canvas:
             if not outline:
                 return
             light = np.mean(colour, -1, keepdims=True)  # (1,) or (size, size, 1)
-            colour, opacity = PAPER + (0.25 * light if thing in WIDE else 0.15 + 0.75 * light) * (INK - PAPER), 1.0
+            colour, opacity = mix(PAPER, INK, 0.25 * light if thing in WIDE else 0.15 + 0.75 * light), 1.0
         if np.ndim(colour) == 3:
             colour = colour[rows, columns]
         target = self.pixels[rows, columns]
