@@ -94,10 +94,15 @@ class Decoder(torch.nn.Module):
 
 
 def networks(c: Components) -> dict:
-    """{name: (network, inputs to trace it with by their names, names of its outputs)}; what has two rows takes one too."""
-    latents = torch.zeros(2, *c.latent_shape)
-    ids = torch.full((2, c.max_tokens), c.tokenizer.eos_token_id, dtype=torch.int32)
-    embeds = torch.zeros(2, c.max_tokens, c.unet.config.cross_attention_dim)
+    """{name: (network, inputs to trace it with by their names, names of its outputs)}; what has two rows takes one too.
+
+    A network that never needs two has its shapes as numbers in the file, which is then loaded sooner: the text
+    encoder reads one prompt a call, and a U-Net with guidance in its weights is asked for one row.
+    """
+    rows = 2 if c.distilled_guidance is None else 1
+    latents = torch.zeros(rows, *c.latent_shape)
+    ids = torch.full((1, c.max_tokens), c.tokenizer.eos_token_id, dtype=torch.int32)
+    embeds = torch.zeros(rows, c.max_tokens, c.unet.config.cross_attention_dim)
     return {
         "text_encoder": (TextEncoder(c), {"ids": ids}, ["output"]),
         "unet": (UNet(c), {"latents": latents, "timestep": torch.zeros(1), "prompt_embeds": embeds}, ["output", "fine", "coarse"]),

@@ -56,9 +56,15 @@ export class Model {
   }
 
   // What the U-Net reads of B strings, as one Float32Array of B * 77 * d.
-  encode(prompts) {
-    const ids = prompts.flatMap((prompt) => this.tokenizer.encode(prompt).ids);
-    return this.run("text_encoder", { ids: ["int32", Int32Array.from(ids), [prompts.length, this.tokenizer.length]] });
+  async encode(prompts) {
+    const parts = [];
+    for (const prompt of prompts) {
+      const ids = Int32Array.from(this.tokenizer.encode(prompt).ids);
+      parts.push(await this.run("text_encoder", { ids: ["int32", ids, [1, this.tokenizer.length]] }));
+    }
+    const prompt_embeds = new Float32Array(parts.length * parts[0].length);
+    parts.forEach((part, row) => prompt_embeds.set(part, row * part.length));
+    return prompt_embeds;
   }
 
   // What a prompt will not do: one sentence for each whose end is not read, and for a LoRA that nothing calls.

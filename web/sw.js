@@ -18,16 +18,19 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.method === "GET" && new URL(request.url).origin === location.origin) event.respondWith(kept(request));
+  if (request.method === "GET" && new URL(request.url).origin === location.origin) event.respondWith(kept(event));
 });
 
-// From the cache, else from the network and then into the cache, whole answers only.
-async function kept(request) {
+// From the cache, else from the network and meanwhile into the cache, whole answers only. The page does not wait for the
+// cache: it reads a file, and says how much has come, while the file comes.
+async function kept(event) {
+  const { request } = event;
   const cache = await caches.open(NAME);
   const known = await cache.match(request, { ignoreSearch: true });
   if (known) return known;
   const answer = await fetch(request);
-  const whole = answer.status === 200;
-  if (whole) await cache.put(request, answer.clone()).catch(() => {}); // a full disk is no reason not to draw
+  if (answer.status === 200) {
+    event.waitUntil(cache.put(request, answer.clone()).catch(() => {})); // a full disk is no reason not to draw
+  }
   return answer;
 }

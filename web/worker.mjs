@@ -10,6 +10,7 @@ ort.env.wasm.numThreads = 1; // more need headers that a plain web server does n
 ort.env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;
 
 const loading = { loaded: 0, size: 0 };
+let before = Promise.resolve(); // the file that is coming
 const model = new Model(ort, read);
 const loaded = load();
 loaded.catch((problem) => postMessage({ problem: sentence(problem), id: 0 }));
@@ -54,11 +55,18 @@ async function draw(settings, id, signal) {
   }
 }
 
+// A file of model/, one after the other: so the runtime starts with the first while the next ones come.
+function read(name) {
+  loading.size += model.facts?.sizes[name] ?? 0;
+  const bytes = before.then(() => come(name));
+  before = bytes.catch(() => {});
+  return bytes;
+}
+
 // A file of model/, and how much of it has come so far.
-async function read(name) {
+async function come(name) {
   const answer = await fetch(new URL(`./model/${name}`, import.meta.url)).catch(() => null);
   if (!answer?.ok) throw new Error(`The file ${name} of the model could not be loaded: load the page anew, online.`);
-  loading.size += model.facts?.sizes[name] ?? 0;
   const parts = [];
   for (const reader = answer.body.getReader(); ;) {
     const { done, value } = await reader.read().catch(() => {
