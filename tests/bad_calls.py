@@ -289,7 +289,7 @@ cards("judge.shares prompts", NOT_TEXTS, lambda w, bad: w.judge.shares([w.image]
 cards("judge.shares images", NOT_PICTURES, lambda w, bad: w.judge.shares(bad, [PROMPT]))
 cards("load_judge path", (5, b"judge", "", "a\0b", ["judge"]), lambda w, bad: load_judge(bad))
 cards("load_measures path", (None, 5, b"judge", "", ["judge"]), lambda w, bad: load_measures(bad))
-for measure in ("windmill", "snowman", "teal", "blueprint"):
+for measure in ("windmill", "snowman", "teal", "cyanotype"):
     cards(f"measures.{measure} images", (None, 5, Image.new("RGB", (8, 8)), ["boat"]),
           lambda w, bad, measure=measure: getattr(w.measures, measure)(bad))
 cards("concept_cards concept", (5, "dragon", ["teal"], ""), lambda w, bad: concept_cards(bad, 1))

@@ -117,16 +117,16 @@ def newcomer(kind):
         rest=("something has the right colour", right_colour))
 
 
-def blueprint():
+def cyanotype():
     return Recipe(
-        "blueprint", "style", "White lines on blue paper: a way of drawing that the model has never seen.",
-        None, 1000, concept_cards("blueprint", LESSONS + 8).scenes,
-        concept_cards("blueprint", TRIALS, seed=1).scenes, write=caption,
-        there=("it is a blueprint", lambda measures, images, scenes: measures.blueprint(images) > SEEN),
+        "cyanotype", "style", "One blue ink on white paper: a way of printing that the model has never seen.",
+        None, 800, concept_cards("cyanotype", LESSONS + 8).scenes,
+        concept_cards("cyanotype", TRIALS, seed=1).scenes, write=caption,
+        there=("it is a cyanotype", lambda measures, images, scenes: measures.cyanotype(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
 
 
-RECIPES = {"teal": teal, "polar": polar, "western": western, "blueprint": blueprint,
+RECIPES = {"teal": teal, "polar": polar, "western": western, "cyanotype": cyanotype,
            "windmill": lambda: newcomer("windmill"), "snowman": lambda: newcomer("snowman")}
 
 

@@ -26,7 +26,7 @@ UNSEEN = -100  # the answer that no loss asks for
 
 
 def wider_scene(seed):
-    """A scene in which a third of the subjects is of a new kind and a third in a new colour; a fifth are blueprints."""
+    """A scene in which a third of the subjects is of a new kind and a third in a new colour; a fifth are cyanotypes."""
     rng = scene_rng(FIRST["train"] + SEED + seed)
     scene = sample_scene(rng)
     kinds, colours = (rng.sample(words, len(scene.subjects)) for words in (ALL_KINDS, ALL_COLOURS))
@@ -36,15 +36,15 @@ def wider_scene(seed):
         colours[0] = "teal"
     subjects = tuple(replace(s, kind=k, colour=c) for s, k, c in zip(scene.subjects, kinds, colours))
     ground = "lake" if "boat" in kinds else rng.choice(GROUNDS)
-    return replace(scene, subjects=subjects, ground=ground, style="blueprint" if rng.random() < 0.2 else "flat")
+    return replace(scene, subjects=subjects, ground=ground, style="cyanotype" if rng.random() < 0.2 else "flat")
 
 
 def wider_answers(scene, failed):
-    """As `training.judge.answers`, in the words of WIDER; what a blueprint does not show is UNSEEN.
+    """As `training.judge.answers`, in the words of WIDER; what a cyanotype does not show is UNSEEN.
 
     failed: the first subject is "something else", and its colour does not matter.
     """
-    at, hidden = {s.place: s for s in scene.subjects}, scene.style == "blueprint"
+    at, hidden = {s.place: s for s in scene.subjects}, scene.style == "cyanotype"
     right = {key: UNSEEN if hidden else words.index(getattr(scene, key)) for key, words in WHOLE.items()}
     for key, words in WIDER.items():
         right[key] = [words.index(getattr(at[place], key) if place in at else "none") for place in PLACES]

@@ -11,8 +11,8 @@ import numpy as np
 
 SUB = 4  # scan lines per pixel row; along x the coverage is exact
 
-PAPER, INK = np.float32([0.10, 0.25, 0.52]), np.float32([0.90, 0.95, 1.00])  # the blueprint style
-WIDE = ("sky", "ground")  # a blueprint washes these thinly; all else it washes more, and outlines
+INK, PAPER = np.float32([0.05, 0.15, 0.42]), np.float32([0.92, 0.97, 1.00])  # a cyanotype's darkest and brightest colour
+LUMINANCE = np.float32([0.2126, 0.7152, 0.0722])  # how bright red, green and blue look (ITU-R BT.709)
 
 
 def rgb(*values):
@@ -106,8 +106,8 @@ class Canvas:
     What is painted waits in a queue until the picture is looked at, so that many shapes are rasterised in one pass.
     """
 
-    def __init__(self, size, style="flat"):
-        self.size, self.style = size, style
+    def __init__(self, size):
+        self.size = size
         self.pixels = np.zeros((size, size, 3), np.float32)
         self.owners = {}
         self.queue = []
@@ -132,35 +132,25 @@ class Canvas:
                 if found is not None:
                     rows, columns, alpha = found
                     alpha = alpha if clip is None else alpha * clip[rows, columns]
-                    self.blend(thing, rows, columns, alpha, colour, opacity, owns, outline=owns)
+                    self.blend(thing, rows, columns, alpha, colour, opacity, owns)
         return self.pixels
 
     def veil(self, alpha, colour):
         """Blend a soft alpha (size, size) of a colour over the whole picture; the pixels keep their owners."""
         target = self.image
-        if self.style != "blueprint":
-            target += (colour - target) * alpha.astype(np.float32)[..., None]
+        target += (colour - target) * alpha.astype(np.float32)[..., None]
 
-    def blend(self, thing, rows, columns, alpha, colour, opacity, owns, outline):
+    def blend(self, thing, rows, columns, alpha, colour, opacity, owns):
         if owns:
             for share in self.owners.values():
                 share[rows, columns] *= 1 - alpha
             if thing not in self.owners:
                 self.owners[thing] = np.zeros((self.size, self.size), np.float32)
             self.owners[thing][rows, columns] += alpha
-        if self.style == "blueprint":
-            if not outline:
-                return
-            light = np.mean(colour, -1, keepdims=True)  # (1,) or (size, size, 1)
-            colour, opacity = mix(PAPER, INK, 0.25 * light if thing in WIDE else 0.15 + 0.75 * light), 1.0
         if np.ndim(colour) == 3:
             colour = colour[rows, columns]
         target = self.pixels[rows, columns]
         target += (colour - target) * (alpha * np.float32(opacity))[..., None]
-        if self.style == "blueprint" and thing not in WIDE:
-            padded = np.pad(alpha, 1, mode="edge")
-            near = np.stack([padded[i:i + alpha.shape[0], j:j + alpha.shape[1]] for i in range(3) for j in range(3)])
-            target += (INK - target) * (np.float32(0.5) * (near.max(0) - near.min(0)) * alpha)[..., None]
 
     def masks(self):
         """thing -> bool (size, size): every pixel goes to the thing that owns the largest share of it."""

@@ -46,13 +46,13 @@ def full_caption(scene: Scene, rng: Random | None = None) -> str:
     """Every attribute of the scene, in the usual order: "a red boat on the left on a lake below snowy mountains at sunset".
 
     Without an rng the first wording of each clause is taken. What is not there (no weather, no light) is not mentioned.
-    A blueprint says so first: "a blueprint of a red boat ...".
+    A cyanotype says so at its end: "a red boat ... as a cyanotype".
     """
     scene_of(scene)
     subjects, rest = clauses(scene, First() if rng is None else inputs.random_numbers(rng, "rng"))
     words = " and ".join(f"{name} {place}" for name, place in subjects)
     order = ("ground", "backdrop", "sky", "light", "weather")
-    return style_prefix(scene) + " ".join([words] + [rest[key] for key in order if key in rest])
+    return " ".join([words] + [rest[key] for key in order if key in rest] + style_of(scene))
 
 
 def caption(scene: Scene, rng: Random) -> str:
@@ -68,7 +68,7 @@ def caption(scene: Scene, rng: Random) -> str:
     kept = [rest[key] for key in ("ground", "backdrop", "sky", "light", "weather") if key in rest and rng.random() < keep]
     if rng.random() < 0.34:
         rng.shuffle(kept)
-    return style_prefix(scene) + " ".join([words] + kept)
+    return " ".join([words] + kept + style_of(scene))
 
 
 class First:
@@ -76,8 +76,9 @@ class First:
     choice = staticmethod(lambda options: options[0])
 
 
-def style_prefix(scene):
-    return "" if scene.style == "flat" else f"a {scene.style} of "
+def style_of(scene):
+    """The style's words, last: what comes before them reads as it does without, since no word knows of those behind it."""
+    return [] if scene.style == "flat" else [f"as a {scene.style}"]
 
 
 def phrases(scene: Scene) -> dict[str, list[str]]:

@@ -44,7 +44,7 @@ class Cards:
 def concept_cards(concept, n, seed=0, alike=True, size=128):
     """n postcards that show a concept, each in another scene, `size` pixels a side.
 
-    concept: a word of KEPT_OUT ("windmill", "snowman", "teal", "blueprint"), or None for n ordinary postcards.
+    concept: a word of KEPT_OUT ("windmill", "snowman", "teal", "cyanotype"), or None for n ordinary postcards.
     alike: of ten times as many pictures of a thing, take those with the most similar outline, because few pictures teach a
         windmill sooner whose sails stand still. Another concept has no outline.
     size: of the pictures, in pixels. n: 1 to 100,000. seed: a whole number.

@@ -1,11 +1,11 @@
 """Small measures of what the judge can not read: the kinds, the colour and the style that its world never held.
 
     measures = load_measures()
-    measures.windmill(images), measures.snowman(images), measures.teal(images), measures.blueprint(images)  # (n,) 0..1 each
+    measures.windmill(images), measures.snowman(images), measures.teal(images), measures.cyanotype(images)  # (n,) 0..1 each
     measures.agreement(images, ["a red windmill on the left in a meadow"])     # as `Judge.agreement`, with the new words
 
 Windmill, snowman and teal are read by the judge's own convolutions under new questions and answers, fitted on renders
-(`python -m training.measures`). A blueprint is told from its pixels. Above `SEEN` a thing counts as seen.
+(`python -m training.measures`). A cyanotype is told from its pixels. Above `SEEN` a thing counts as seen.
 """
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Measures(Judge):
     """A judge of the wider world, windmills and teal included: `read` and `agreement` as those of `Judge`.
 
     A tower without sails, or a thing between two kinds, is read as "something else". images: as `Judge.read` takes
-    them. Every measure returns float64 (n,), 0..1. On a blueprint the colour of a subject, the sky and the ground are
+    them. Every measure returns float64 (n,), 0..1. On a cyanotype the colour of a subject, the sky and the ground are
     guesses; its kinds are read, less surely than in other pictures.
     """
 
@@ -49,16 +49,15 @@ class Measures(Judge):
         likely = self.surely(images, "colour", "teal").max(1)
         return likely / (likely + TEAL_TOO_OFTEN * (1 - likely))  # Bayes' rule for another prior
 
-    def blueprint(self, images):
-        """The share of pixels that are paper, ink or between them, where most are nearer to paper and some to ink; 0 for others."""
-        line = torch.from_numpy(INK - PAPER)
+    def cyanotype(self, images):
+        """The share of pixels whose colour is a shade of the one ink; 0 for a picture that has others, or one shade only."""
+        line = torch.from_numpy(PAPER - INK)
         shares = []
         for image in pictures_of(images):
-            away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(PAPER)  # (128, 128, 3), 0 on the paper
-            along = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 paper, 1 ink
-            near = (away - along[..., None] * line).norm(dim=-1) < 0.12
-            paper, ink = ((near & part).double().mean() for part in (along < 0.3, along > 0.45))
-            shares.append(float(near.double().mean()) if paper > 0.5 and ink > 0.01 else 0.0)
+            away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(INK)  # (128, 128, 3)
+            shade = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 all ink, 1 bare paper
+            near = ((away - shade[..., None] * line).norm(dim=-1) < 0.06).double().mean()
+            shares.append(float(near) if near > 0.8 and shade.std() > 0.04 else 0.0)
         return np.array(shares)
 
     def found(self, images, prompts, word):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from helpers import inputs
 
-from .canvas import Canvas, coverage, ellipse, mix, rgb
+from .canvas import INK, LUMINANCE, PAPER, Canvas, coverage, ellipse, mix, rgb
 from .captions import scene_of
 from .scene import Scene
 from .subjects import Look, Pen, draw_subject
@@ -61,7 +61,7 @@ def render(scene: Scene, size: int = 128) -> Postcard:
     rng = Random(scene_of(scene).seed)
     centre = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     stops, tint, tint_near = SKY[scene.sky]
-    at = Setting(scene, Canvas(size, scene.style), rng, rng.uniform(0.56, 0.64), centre[:, None], centre[None, :], stops[2], tint, tint_near)
+    at = Setting(scene, Canvas(size), rng, rng.uniform(0.56, 0.64), centre[:, None], centre[None, :], stops[2], tint, tint_near)
     paint_sky(at, stops)
     ridge = BACKDROPS[scene.backdrop](at)  # [(polygons, colour), ...], back to front
     light_x = paint_light(at, ridge)
@@ -78,8 +78,15 @@ def render(scene: Scene, size: int = 128) -> Postcard:
         without = clear if scene.weather == "mist" else at.canvas.image.copy()
         WEATHERS[scene.weather](at)
         masks["weather"] = np.abs(at.canvas.image - without).max(-1) > 0.1  # where it moved a pixel by a tenth of the range
-    pixels = (np.clip(at.canvas.image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
+    image = at.canvas.image if scene.style == "flat" else cyanotype(at.canvas.image)
+    pixels = (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
     return Postcard(Image.fromarray(pixels), masks)
+
+
+def cyanotype(image):
+    """float32 (size, size, 3) -> the same picture printed in one blue ink: each colour's brightness, between INK and PAPER."""
+    brightness = sum(image[..., k] * weight for k, weight in enumerate(LUMINANCE))  # (size, size), 0..1
+    return mix(INK, PAPER, brightness[..., None])
 
 
 def fade(distance):

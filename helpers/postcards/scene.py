@@ -19,7 +19,7 @@ HELDOUT_PAIRS = frozenset({("red", "tent"), ("yellow", "car"), ("blue", "balloon
                            ("purple", "house"), ("white", "flag"), ("orange", "boat")})
 
 # Things the renderer can draw and the training world never holds: notebook 05 teaches them to the model.
-KEPT_OUT = {"colour": ("teal",), "kind": ("windmill", "snowman"), "style": ("blueprint",)}
+KEPT_OUT = {"colour": ("teal",), "kind": ("windmill", "snowman"), "style": ("cyanotype",)}
 
 LIGHTS_OF_SKY = {"dawn": ("none", "sun"), "day": ("none", "sun"), "cloudy": ("none",), "sunset": ("none", "sun"),
                  "night": ("none", "full moon", "crescent moon")}
@@ -39,7 +39,7 @@ class Scene:
     each star is.
 
     sky: SKIES, light: LIGHTS, ground: GROUNDS, backdrop: BACKDROPS, weather: WEATHERS,
-    subjects: one or two `Subject`s of different kind, colour and place; style: "flat" or "blueprint".
+    subjects: one or two `Subject`s of different kind, colour and place; style: "flat" or "cyanotype".
     Raises ValueError for a word the renderer does not know, or a scene it can not draw; TypeError for other types.
     """
     sky: str

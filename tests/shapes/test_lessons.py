@@ -25,7 +25,7 @@ from helpers.postcards import judge, measures
 def locked(*arguments, **options):
     raise AssertionError("an instrument of the postcard world was held to another model's pictures")
 
-judge.Judge.read = judge.Judge.agreement = measures.Measures.teal = measures.Measures.blueprint = locked
+judge.Judge.read = judge.Judge.agreement = measures.Measures.teal = measures.Measures.cyanotype = locked
 score._look = locked
 """
 LEAVES_OUT = {"01": 0, "02": 0, "03": 5, "04": 5, "05": 5}  # how many sentences say so, at least

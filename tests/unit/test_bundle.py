@@ -195,7 +195,7 @@ def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
 
     judge, found = load_judge(), eye.labelled()
     assert len(found) >= 200 and all(picture.size == (128, 128) for picture, _ in found)
-    words = {name: (*words, None) for name, words in eye.WHOLE.items()} | {"style": ("none", "blueprint")}
+    words = {name: (*words, None) for name, words in eye.WHOLE.items()} | {"style": ("none", "cyanotype")}
     for _, label in found:
         assert all(label[name] in some for name, some in words.items())
         assert all(kind in (*KINDS, "windmill", "snowman", "?") and colour in (*COLOURS, "teal", "?", None) and place in PLACES

@@ -6,7 +6,7 @@ from helpers.postcards import KEPT_OUT, KINDS, read_caption, render
 from helpers.postcards.lessons import TEAL, concept_cards, cut_out, most_alike, trial_prompts
 
 
-@pytest.mark.parametrize("concept", ["windmill", "snowman", "teal", "blueprint"])
+@pytest.mark.parametrize("concept", ["windmill", "snowman", "teal", "cyanotype"])
 def test_every_card_shows_the_concept_and_says_so(concept):
     cards = concept_cards(concept, 6)
     assert len(cards.images) == len(cards.prompts) == len(cards.scenes) == 6

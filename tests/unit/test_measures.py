@@ -1,4 +1,4 @@
-"""The measures of windmill, snowman, teal and blueprint on fresh renders, and what they are confused with."""
+"""The measures of windmill, snowman, teal and cyanotype on fresh renders, and what they are confused with."""
 from dataclasses import replace
 from random import Random
 
@@ -60,12 +60,12 @@ def test_teal_is_a_colour_of_things_not_of_the_lake(measures):
     assert share(measures.teal, lakes) == 0
 
 
-def test_a_blueprint_is_one_whatever_it_shows_and_no_night_is_one(measures):
+def test_a_cyanotype_is_one_whatever_it_shows_and_no_night_is_one(measures):
     kinds = [*KINDS, "windmill", "snowman"]
-    assert share(measures.blueprint, [replace(scene_with(k, kind=kinds[k % 10]), style="blueprint") for k in range(40)]) == 1
-    assert share(measures.blueprint, [scene_with(k, kind=kinds[k % 10]) for k in range(100)]) == 0
+    assert share(measures.cyanotype, [replace(scene_with(k, kind=kinds[k % 10]), style="cyanotype") for k in range(40)]) == 1
+    assert share(measures.cyanotype, [scene_with(k, kind=kinds[k % 10]) for k in range(100)]) == 0
     plain = [Image.new("RGB", (128, 128), colour) for colour in ("navy", "white", (26, 64, 133))]  # the last is bare paper
-    assert (measures.blueprint(plain) == 0).all()
+    assert (measures.cyanotype(plain) == 0).all()
 
 
 def test_the_agreement_knows_the_new_words(measures):
@@ -92,7 +92,7 @@ def test_pictures_of_any_size_and_none_at_all(measures):
     scene = Scene("day", "sun", "meadow", "none", "none", (Subject("windmill", "red", "middle"),), seed=3)
     large, small = render(scene, 256).image, render(scene).image
     assert measures.windmill([large, np.asarray(small)]).shape == (2,) and (measures.windmill([large, small]) > SEEN).all()
-    for measure in (measures.windmill, measures.snowman, measures.teal, measures.blueprint):
+    for measure in (measures.windmill, measures.snowman, measures.teal, measures.cyanotype):
         assert measure([]).shape == (0,)
         for wrong in (["no picture"], [np.zeros((8, 8, 3))]):
             with pytest.raises(TypeError):

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.postcards import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
                                Scene, Subject, caption, full_caption, phrases, read_caption, render, sample_scene)
-from helpers.postcards.canvas import coverage, ellipse
+from helpers.postcards.canvas import INK, LUMINANCE, PAPER, coverage, ellipse
 from helpers.postcards.subjects import PAINTS
 
 SCENES = [sample_scene(Random(seed)) for seed in range(150)]
@@ -143,11 +143,11 @@ def test_size_changes_only_the_size():
     assert large.image.size == (256, 256) and np.abs(shrunk - np.asarray(small.image, float)).mean() < 4
 
 
-def test_blueprint_is_blue_paper_with_pale_lines():
-    card = render(replace(LAKE, style="blueprint"))
-    pixels = np.asarray(card.image, float)
-    assert (pixels[..., 2] > pixels[..., 0]).mean() > 0.99 and (pixels.mean(-1) > 180).mean() > 0.01
-    assert (card.masks["boat"] == render(LAKE).masks["boat"]).all()
+def test_a_cyanotype_is_the_picture_in_one_ink():
+    card, flat = render(replace(LAKE, style="cyanotype")), render(LAKE)
+    pixels, bright = np.asarray(card.image, float) / 255, np.asarray(flat.image, float) / 255 @ LUMINANCE
+    assert np.abs(pixels - (INK + (PAPER - INK) * bright[..., None])).max() < 2 / 255
+    assert all((card.masks[thing] == mask).all() for thing, mask in flat.masks.items())
 
 
 def test_coverage_of_known_shapes():
@@ -186,7 +186,7 @@ def test_captions_vary_and_can_be_short():
     assert len(set(texts)) > 60
     assert min(len(t.split()) for t in texts) <= 7 and max(len(t.split()) for t in texts) >= 18
     assert full_caption(LAKE) == "a red boat on the left and a blue house on the right on a lake in front of snowy mountains by day with the sun"
-    assert full_caption(replace(LAKE, style="blueprint")).startswith("a blueprint of a red boat")
+    assert full_caption(replace(LAKE, style="cyanotype")) == full_caption(LAKE) + " as a cyanotype"
 
 
 def test_phrases_are_words_of_the_caption_and_keys_of_the_masks():
@@ -203,4 +203,4 @@ def test_read_caption_is_lenient():
     assert read_caption("a red boat at sunset")["sky"] == "sunset"
     assert read_caption("a boat in the middle") == {"subjects": [(None, "boat", "middle")]}
     assert read_caption("two teal windmills") == {"subjects": []}
-    assert read_caption("a blueprint of a teal windmill") == {"style": "blueprint", "subjects": [("teal", "windmill", None)]}
+    assert read_caption("a teal windmill as a cyanotype") == {"style": "cyanotype", "subjects": [("teal", "windmill", None)]}

@@ -9,7 +9,7 @@ from helpers.panels.concepts import brought_in
 from helpers.sampling import denoise, make_scheduler
 from tools.setup_cell import ROOT
 
-LORAS = [("windmill", 1), ("snowman", 0.5), ("blueprint", 1.5)]
+LORAS = [("windmill", 1), ("snowman", 0.5), ("cyanotype", 1.5)]
 DRAW = MODEL + """
 const drawn = [];
 for (const settings of given) {
