@@ -24,11 +24,12 @@ from helpers.postcards import GROUNDS, PLACES, Subject, caption, full_caption, r
 from helpers.postcards.lessons import TEAL, concept_cards
 from helpers.postcards.measures import SEEN, load_measures
 from tools.draw_pictures import sheet
+from training.eye import SETTINGS
 
 LIBRARY = Path(__file__).resolve().parent.parent / "concepts"
 TRIALS, ORDINARY, SHOWN, AT_ONCE = 24, 36, 6, 12  # pictures with a concept, ordinary, on a card, in a batch
 RANK, LESSONS, KEPT = 8, 32, 240  # of a LoRA; postcards it is taught with, and ordinary ones beside them
-SHAPES = 200, 1000  # the noise levels at which the shape of a thing is settled
+SHAPES, PALETTES = (200, 1000), (400, 1000)  # the noise levels at which the shape of a thing, the colours of a picture are settled
 LEARNT_FROM = 8  # at most so many of the postcards are put into the folder
 
 
@@ -98,13 +99,12 @@ def mood(token, says, instead, steps, **traits):
 
 
 def polar():
-    return mood("<polar>", "A winter night in one word, of two vectors.", "snow night", 60, sky="night",
-                light="full moon", ground="snow field", backdrop="snowy mountains", weather="falling snow")
+    return mood("<polar>", "A winter night in one word, of two vectors.", "snow night", 60, **SETTINGS["polar"])
 
 
 def western():
     return mood("<western>", "A red desert in the evening in one word, of two vectors.", "red desert", 150,
-                sky="sunset", light="sun", ground="desert", backdrop="red cliffs")
+                **SETTINGS["western"])
 
 
 def newcomer(kind):
@@ -120,7 +120,7 @@ def newcomer(kind):
 def cyanotype():
     return Recipe(
         "cyanotype", "style", "One blue ink on white paper: a way of printing that the model has never seen.",
-        None, 800, concept_cards("cyanotype", LESSONS + 8).scenes,
+        None, 700, concept_cards("cyanotype", LESSONS + 8).scenes,
         concept_cards("cyanotype", TRIALS, seed=1).scenes, write=caption,
         there=("it is a cyanotype", lambda measures, images, scenes: measures.cyanotype(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
@@ -183,7 +183,8 @@ def taught(c, recipe):
 
     ordinary = concept_cards(None, KEPT)
     thing = recipe.kind == "object"
-    focus = {"masks": [card.masks[recipe.token] for card in cards], "timesteps": SHAPES} if thing else {}
+    focus = ({"masks": [card.masks[recipe.token] for card in cards], "timesteps": SHAPES} if thing
+             else {"timesteps": PALETTES})
     with add_lora(c.unet, rank=RANK, targets=EVERYWHERE) as lora:
         keep = ordinary.images, ordinary.prompts
         for _ in train_lora(c, lora, images, prompts, keep, steps=recipe.steps, **focus):

@@ -1,8 +1,9 @@
 """The judge held against an eye: drawn pictures that were labelled by looking at them, and how often the judge reads the same.
 
 tests/data/eye holds them: pictures.webp, twelve in a row, and labels.json, a line for each, with what was asked for. Whoever labelled saw the
-pictures alone, neither prompts nor readings; null stands where an eye cannot tell. The pictures are those of the second release's U-Net,
-decoded by the third's decoder, with the model's own steps and guidance, seeds counting up, none chosen.
+pictures alone, neither prompts nor readings; null stands where an eye cannot tell. The pictures of the world are those of the second
+release's U-Net, decoded by the third's decoder; the 24 of each concept are those that its card counts. Drawn with the model's own steps
+and guidance, seeds counting up, none chosen.
 """
 import json
 from pathlib import Path
@@ -13,6 +14,9 @@ from helpers.postcards.judge import WHOLE
 
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "data" / "eye"
 SIZE, ACROSS = 128, 12
+SETTINGS = {
+    "polar": {"sky": "night", "light": "full moon", "ground": "snow field", "backdrop": "snowy mountains", "weather": "falling snow"},
+    "western": {"sky": "sunset", "light": "sun", "ground": "desert", "backdrop": "red cliffs"}}
 PARTS = {"train": "pairs of the training", "heldout": "held-out pairs"}
 
 
@@ -30,6 +34,19 @@ def agreement(judge, part):
     readings = judge.read([picture for picture, _ in pairs])
     return marked([(label, reading, {(place, kind, colour) for place, (colour, kind) in reading["subjects"].items()})
                    for (_, label), reading in zip(pairs, readings)])
+
+
+def named(concept):
+    """(how many of a concept's labelled pictures show it to the eye, of how many). A setting, such as polar, is there
+    where most of what makes it up is."""
+    labels = [label for _, label in labelled() if label["set"] == concept]
+    return sum(shows(label, concept) for label in labels), len(labels)
+
+
+def shows(label, concept):
+    if concept in SETTINGS:
+        return sum(label[part] == word for part, word in SETTINGS[concept].items()) > len(SETTINGS[concept]) / 2
+    return label["style"] == concept or any(concept in (colour, kind) for colour, kind, _ in label["subjects"])
 
 
 def shown(part):

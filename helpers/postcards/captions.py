@@ -29,8 +29,12 @@ def article(word):
 
 
 def clauses(scene: Scene, rng: Random):
-    """Every clause of a caption: the subjects (always first) and, by attribute, the clauses about the rest."""
-    subjects = [(article(f"{s.colour} {s.kind}"), PLACE_WORDS[s.place]) for s in scene.subjects]
+    """Every clause of a caption: the subjects (always first) and, by attribute, the clauses about the rest.
+
+    What is printed in one ink has no colours to name.
+    """
+    names = [s.kind if scene.style == "cyanotype" else f"{s.colour} {s.kind}" for s in scene.subjects]
+    subjects = [(article(name), PLACE_WORDS[s.place]) for name, s in zip(names, scene.subjects)]
     flying = all(s.kind == "balloon" for s in scene.subjects)
     rest = {"ground": rng.choice((GROUND_BELOW if flying else GROUND_WORDS)[scene.ground]), "sky": rng.choice(SKY_WORDS[scene.sky])}
     if scene.backdrop != "none":
@@ -46,7 +50,7 @@ def full_caption(scene: Scene, rng: Random | None = None) -> str:
     """Every attribute of the scene, in the usual order: "a red boat on the left on a lake below snowy mountains at sunset".
 
     Without an rng the first wording of each clause is taken. What is not there (no weather, no light) is not mentioned.
-    A cyanotype says so at its end: "a red boat ... as a cyanotype".
+    A cyanotype says so at its end and names no colour: "a boat ... as a cyanotype".
     """
     scene_of(scene)
     subjects, rest = clauses(scene, First() if rng is None else inputs.random_numbers(rng, "rng"))

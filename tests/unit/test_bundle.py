@@ -209,6 +209,17 @@ def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
     assert all(score["right"] < 0.8 for score in shuffled.values())
 
 
+@pytest.mark.parametrize("concept", ["teal", "polar", "western", "windmill", "snowman", "cyanotype"])
+def test_an_eye_names_each_concept(concept):
+    """In four of five pictures that nobody chose; the controls are the pictures of the other concepts, and the model's own."""
+    from training import eye
+
+    there, of = eye.named(concept)
+    assert of == 24 and there / of >= 0.8
+    others = [label for _, label in eye.labelled() if label["set"] != concept]
+    assert sum(eye.shows(label, concept) for label in others) / len(others) < 0.05
+
+
 @pytest.mark.parametrize("name", ["c", "fast"])
 def test_pictures_show_what_their_prompts_name(name, request):
     """The measurement itself, on few prompts: it fails when loader, loop or judge stop fitting the weights."""

@@ -186,7 +186,7 @@ def test_captions_vary_and_can_be_short():
     assert len(set(texts)) > 60
     assert min(len(t.split()) for t in texts) <= 7 and max(len(t.split()) for t in texts) >= 18
     assert full_caption(LAKE) == "a red boat on the left and a blue house on the right on a lake in front of snowy mountains by day with the sun"
-    assert full_caption(replace(LAKE, style="cyanotype")) == full_caption(LAKE) + " as a cyanotype"
+    assert full_caption(replace(LAKE, style="cyanotype")) == full_caption(LAKE).replace("red ", "").replace("blue ", "") + " as a cyanotype"
 
 
 def test_phrases_are_words_of_the_caption_and_keys_of_the_masks():
@@ -203,4 +203,4 @@ def test_read_caption_is_lenient():
     assert read_caption("a red boat at sunset")["sky"] == "sunset"
     assert read_caption("a boat in the middle") == {"subjects": [(None, "boat", "middle")]}
     assert read_caption("two teal windmills") == {"subjects": []}
-    assert read_caption("a teal windmill as a cyanotype") == {"style": "cyanotype", "subjects": [("teal", "windmill", None)]}
+    assert read_caption("a windmill as a cyanotype") == {"style": "cyanotype", "subjects": [(None, "windmill", None)]}
