@@ -50,14 +50,17 @@ class Measures(Judge):
         return likely / (likely + TEAL_TOO_OFTEN * (1 - likely))  # Bayes' rule for another prior
 
     def cyanotype(self, images):
-        """The share of pixels whose colour is a shade of the one ink; 0 for a picture that has others, or one shade only."""
+        """The share of pixels whose colour is a shade of the one ink; 0 for a picture that has others, or one shade only.
+
+        A thing in its own colours before a blue background covers three pixels in a hundred: no cyanotype.
+        """
         line = torch.from_numpy(PAPER - INK)
         shares = []
         for image in pictures_of(images):
             away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(INK)  # (128, 128, 3)
             shade = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 all ink, 1 bare paper
             near = ((away - shade[..., None] * line).norm(dim=-1) < 0.06).double().mean()
-            shares.append(float(near) if near > 0.8 and shade.std() > 0.04 else 0.0)
+            shares.append(float(near) if near > 0.97 and shade.std() > 0.04 else 0.0)
         return np.array(shares)
 
     def found(self, images, prompts, word):
