@@ -1,4 +1,4 @@
-"""Two peaks on a line: score and noise, one step against many; and the floor under the loss."""
+"""Two peaks on a line, one step against many; the floor under the loss; samplers by their number of steps."""
 import numpy as np
 import torch
 
@@ -8,39 +8,6 @@ from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SI
 
 SIDE, DARK_ORANGE = 2.6, "#B47A00"             # the line is drawn from -SIDE to SIDE; orange, legible as text
 WALKS = 40                                     # exact ways drawn
-
-
-def score_table(world, panels):
-    """Averages of the true noise in bins of x_t against the slope of log p_t. Returns a Picture.
-
-    world: a Mixture on the line. panels: one for each noise level,
-    (t, abar, places (n,), averages as scores (n,)).
-    """
-    fig, top = style.new_figure(TITLE + 0.26 + 2.2 + 0.42 + NOTE), TITLE + 0.26
-    x = torch.linspace(-SIDE, SIDE, 300)[:, None]
-    for i, (t, abar, places, averages) in enumerate(panels):
-        left = 0.62 + i * 2.85
-        ax = place(fig, left, top, 2.55, 2.2)
-        exact = (-world.noise_pred(x, abar) / (1 - abar) ** 0.5)[:, 0].numpy()
-        density, low, high = world.log_density(x, abar).exp().numpy(), exact.min(), exact.max()
-        hill = low + 0.5 * (high - low) * density / density.max()
-        ax.fill_between(x[:, 0], low, hill, color=SIGNAL, alpha=0.15, lw=0)
-        ax.axhline(0, color=NOISE, lw=0.8, ls=":")
-        ax.plot(x[:, 0], exact, color=SIGNAL, lw=1.8)
-        ax.plot(places, averages, "o", color=ESTIMATE, ms=3.6, mec="white", mew=0.3)
-        tidy(ax, r"$x_t$", None, (-2, -1, 0, 1, 2), math=True).set_xlim(-SIDE, SIDE)
-        write(fig, left + 1.27, top - 0.12, f"t = {t}", ha="center")
-    ax = fig.axes[0]
-    for y, text, colour in ((0.95, "slope of log p", SIGNAL), (0.86, "averaged noise, rescaled", DARK_ORANGE)):
-        ax.text(0.98, y, text, color=colour, transform=ax.transAxes, ha="right", fontsize=8)
-    ax.text(0.02, 0.04, "density", color=SIGNAL, transform=ax.transAxes, fontsize=8, alpha=0.7)
-    write(fig, 0.2, top + 1.1, "score", rotation=90, ha="center")
-    style.claim(fig, "The averaged noise, rescaled, is the slope of the logarithm of the density",
-                "No network: the true noise of many points, averaged in bins along the axis and rescaled.")
-    return style.finish(
-        fig,
-        "Score over x_t at three noise levels. Orange dots, averages of the true noise in bins, lie on the "
-        "blue line, the slope of the logarithm of the known density.", palette=64)
 
 
 def density_over_t(world, alphas_cumprod, columns=120):
@@ -116,11 +83,6 @@ class Steps:
         return style.finish(fig, "The walks of n steps.").png
 
 
-def share(value):
-    """A share as per cent, with a decimal where it is small."""
-    return f"{100 * value:.0f} %" if value >= 0.01 else f"{100 * value:.1f} %"
-
-
 def one_step_many(world, truth, walks, alphas_cumprod, gaps):
     """Where ways of few and of many steps end. Returns a Picture.
 
@@ -133,12 +95,12 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         left = 0.35 + i * 2.16
         draw_walks(fig, left, top, 1.36, 2.5, world, background, truth, walk)
         write(fig, left + 0.54, top - 0.3, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=10)
-        write(fig, left + 0.54, top - 0.11, f"{share(gaps[n])} land in the gap", color=GUIDED, fontsize=8.5)
+        write(fig, left + 0.54, top - 0.11, f"{gaps[n]:.1%} land in the gap", color=GUIDED, fontsize=8.5)
     write(fig, 0.1, top + 1.25, "value", rotation=90, ha="center")
     style.leftwards(fig, 0.2)
     style.claim(fig, "One step lands on the mean of the data, where there are no data",
-                "Blue: exact paths and true density. Vermilion: n steps of the exact denoiser from every fourth of these "
-                "starts; all ends as a histogram, scaled to its peak. Grey: |value| < 0.5.")
+                f"Blue: paths of {len(truth[0])} steps, and the true density. Vermilion: n steps from every fourth of these starts; all "
+                "ends as a histogram, scaled to its peak. Grey: |value| < 0.5.")
     return style.finish(
         fig,
         "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "

@@ -52,7 +52,7 @@ class MemoryTable:
             picture.set_data(style.to_rgb(self.data[which[i]]))
             picture.set_alpha(0.25 + 0.75 * min(1.0, 4 * weight))
             style.set_bar_width(fig, bar, BAR * weight)
-            text.set_text(f"{100 * weight:.0f} %" if weight >= 0.01 else "< 1 %")
+            text.set_text(f"{weight:.0%}" if weight >= 0.01 else "< 1%")
 
     def _heads(self, fig, top):
         for left, text, colour in (
@@ -97,7 +97,7 @@ class MemoryTable:
             fig,
             "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
             "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
-            "at small t a single training postcard with weight 100 %, which is not the postcard given. "
+            "at small t a single training postcard with weight 100%, which is not the postcard given. "
             "Below, the number of memories at work falls to one.")
 
     def frame(self, t):

@@ -51,7 +51,7 @@ class ScoreFields:
     as x_t in the error map. n: arrows a side.
     """
 
-    def __init__(self, world, noise_pred, points, alphas_cumprod, n=13):
+    def __init__(self, world, noise_pred, points, alphas_cumprod, n=17):
         self.world, self.noise_pred, self.alphas_cumprod, self.n = world, noise_pred, alphas_cumprod, n
         self.at, self.points = plane(n), points
         self.noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(0))
@@ -82,16 +82,16 @@ class ScoreFields:
         for corner, score in zip(corners, (true, learnt)):
             ax, _ = square(fig, *corner, size, image)
             ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy", scale_units="xy", scale=1,
-                      width=0.006, headwidth=4, headlength=4.5, headaxislength=4)
+                      width=0.006, headwidth=3.6, headlength=4, headaxislength=3.6)
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#D8D8D8")
         ax, shown = square(fig, *corners[2], size, self.shown(error, t), colours, vmax=1)
         ax.plot(*self.noisy(t), "o", color=GUIDED, ms=dots, mew=0)
         return shown
 
-    def figure(self, timesteps):
+    def figure(self, *timesteps):
         """The static figure: one column for each of a few timesteps; rows true, learnt, error."""
         gap, left, top = 0.09, 0.55, TITLE + 0.24
-        size = min(1.92, (8.5 - left) / len(timesteps) - gap)
+        size = min(1.92, (8.34 - left) / len(timesteps) - gap)
         fig = style.new_figure(top + 3 * (size + gap) + 0.1 + NOTE)
         for row, text in enumerate(("true score", "learnt score", "where they differ")):
             write(fig, 0.36, top + row * (size + gap) + size / 2, text, rotation=90, ha="center")
@@ -102,15 +102,16 @@ class ScoreFields:
         bar = fig.colorbar(error, cax=place(fig, 0.02 + left + len(timesteps) * (size + gap), top + 2 * (size + gap), 0.1, size))
         bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1 +"])
         bar.outline.set_visible(False)
+        bar.set_label("distance of the two noises", fontsize=8, labelpad=1)
         style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
-                    "Blue, in both rows: true density of the noisy data. Arrows: length clipped. Third row: distance between "
-                    "the two noises. Dots: noisy data. Light grey: hardly any.")
+                    "Blue, in both rows: true density of the noisy data. Arrows: length clipped. Third row: how far the learnt "
+                    "noise is from the true one. Dots: noisy data. Light grey: hardly any.")
         return style.finish(
             fig,
             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
             "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
-            "data as dots.", palette=64)
+            "data as dots.", palette=96)
 
 
 def spread_paths(path, count, apart=0.6):
@@ -177,24 +178,27 @@ class Walk:
         return self.estimates[self.timesteps.index(t)].var(0, correction=0).sum().sqrt().item(), shape
 
     def _stage(self):
-        fig, top, size, lefts = style.new_figure(3.9, dpi=style.PANEL_DPI), 0.32, 3.5, (0.6, 4.9)
+        fig, top, size, lefts = style.new_figure(4.08, dpi=style.PANEL_DPI), 0.32, 3.5, (0.6, 4.9)
         left, _ = square(fig, lefts[0], top, size, np.zeros((1, 1)))
         right, _ = square(fig, lefts[1], top, size, density_image(self.world, 1.0, 220, bands=12))
-        write(fig, lefts[0], 0.16, "noisy points; of one, the way and the next stop", fontweight="bold")
-        write(fig, lefts[1], 0.16, "the estimates of their clean points", fontweight="bold")
+        stop = write(fig, lefts[0], 0.16, "", fontweight="bold")
+        write(fig, lefts[1], 0.16, "their estimated clean points", fontweight="bold")
+        write(fig, lefts[0], top + size + 0.12, "ring: the point followed; white: its next stop", fontsize=8, color=FAINT)
+        write(fig, lefts[1], top + size + 0.12, "ring: the estimate of the point followed", fontsize=8, color=FAINT)
         ring = {"color": INK, "ms": 9, "mfc": "none", "mew": 1.5}
         cloud, estimates = (ax.plot([], [], "o", color=colour, ms=1.8, mew=0, alpha=0.6)[0]
                             for ax, colour in ((left, SIGNAL), (right, ESTIMATE)))
         ahead, = left.plot([], [], ":o", color=GUIDED, lw=1.6, ms=6, mfc="white")
         done, = left.plot([], [], "-o", color=GUIDED, lw=1.6, ms=3.5)
         rings = (ax.plot([], [], "o", **ring)[0] for ax in (left, right))
-        return style.Stage(fig, [cloud, estimates, ahead, done, *rings])
+        return style.Stage(fig, [cloud, estimates, ahead, done, *rings, stop])
 
     def frame(self, t, point):
         """PNG bytes for the stop at t, with one of the points followed."""
         self.stage = self.stage or self._stage()
         k, which = self.timesteps.index(t), self.chosen[point - 1]
-        cloud, estimates, ahead, done, here, estimate = self.stage.moving
+        cloud, estimates, ahead, done, here, estimate, stop = self.stage.moving
+        stop.set_text(f"the noisy points at t = {t}")
         for artist, points in ((cloud, self.path[k]), (estimates, self.estimates[k]), (ahead, self.path[k:k + 2, which]),
                                (done, self.path[:k + 1, which]), (here, self.path[k, [which]]),
                                (estimate, self.estimates[k][[which]])):
@@ -208,8 +212,8 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
     generator = torch.Generator().manual_seed(seed)
     fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
     image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
-    for left, eta, text in ((0.6, 0.0, "without fresh noise (DDIM): one path from each start"),
-                            (4.9, 1.0, f"with fresh noise (DDPM): {len(start)} walks from one start")):
+    for left, eta, text in ((0.6, 0.0, "DDIM, no fresh noise: one path from each start"),
+                            (4.9, 1.0, f"DDPM, fresh noise: {len(start)} walks from one start")):
         (ax, _), x = square(fig, left, top, size, image), start[:1].expand_as(start) if eta else start
         write(fig, left, top - 0.12, text, fontweight="bold")
         colours = WALKERS if eta else [INK] * len(start)
@@ -226,8 +230,8 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
             ax.plot(*end, "o", color=colour, ms=7, mec="white", mew=0.8)
         ax.plot(*(start[:1] if eta else start).T.numpy(), "s", color=INK, ms=5)
     style.claim(fig, "Without fresh noise each start leads to one end; with it, to many",
-                f"Exact score, {len(timesteps)} steps. Squares: start. Dots: end. Solid: the step towards the guess (black: "
-                "where nothing is random yet). Dashed: the random kick. Right: a colour for each walk.")
+                f"Exact score, {len(timesteps)} steps. Squares: starts. Dots: ends. Solid: steps towards the estimate. Dashed: random kicks. "
+                "Right: a colour for each walk, black before they part.")
     return style.finish(
         fig,
         "Two squares with the shape in blue. Left, a smooth path from each start to the shape. Right, from "
@@ -235,23 +239,24 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
         "places.", palette=64)
 
 
-def clouds(sets, title, alt, note=None, dots=None):
+def clouds(sets, title, alt, note=None, shape=None):
     """Up to five sets of points side by side. Returns a Picture.
 
-    sets: {label: points (n, 2)}; a second line of a label is printed small. dots: points (m, 2) drawn over each set.
+    sets: {label: points (n, 2)}; a second line of a label is printed small.
+    shape: a Mixture whose density is drawn behind each set.
     """
     inputs.table(sets, "sets", "{label: points}")
     gap, top = 0.1, TITLE + 0.4
     size = min(2.12, (8.8 - gap * (len(sets) - 1)) / len(sets))
     fig = style.new_figure(top + size + 0.1 + (NOTE if note else 0.04))
+    behind = np.zeros((1, 1)) if shape is None else 0.4 * density_image(shape, 1.0, 220, bands=8)
+    high = 0.28 if any("\n" in label for label in sets) else 0.12      # names stand in one line
     for i, (label, points) in enumerate(sets.items()):
         x = 0.1 + i * (size + gap)
-        ax, _ = square(fig, x, top, size, np.zeros((1, 1)))
+        ax, _ = square(fig, x, top, size, behind)
         ax.plot(*points.T.numpy(), "o", color=SIGNAL, ms=1.5, mew=0, alpha=0.55)
-        if dots is not None:
-            ax.plot(*dots.T.numpy(), "o", color=GUIDED, ms=1.6, mew=0)
         name, _, more = label.partition("\n")
-        write(fig, x + size / 2, top - (0.28 if more else 0.12), name, ha="center", fontweight="bold")
+        write(fig, x + size / 2, top - high, name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
     style.claim(fig, title, note)
     return style.finish(fig, alt, palette=64)
