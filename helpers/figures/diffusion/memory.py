@@ -97,7 +97,7 @@ class MemoryTable:
             fig,
             "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
             "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
-            "at small t a single training postcard with weight 100%, which is not the postcard given. "
+            "at small t nearly all the weight on a single training postcard, which is not the postcard given. "
             "Below, the number of memories at work falls to one.")
 
     def frame(self, t):
