@@ -216,3 +216,77 @@ By `python -m training.evaluate --variant fast`, on the prompts of the plain mod
 
 CC BY 4.0 (see LICENSE). The pictures it was trained on were all drawn by the course's own program.
 """
+
+
+def share(score):
+    """A share with its 95 % interval and its n, as `training.own_card` writes them."""
+    if not score:
+        return UNKNOWN
+    between = f"{100 * score['low']:.0f} to {100 * score['high']:.0f} %, " if score["low"] is not None else ""
+    return f"{percent(score['right'])} ({between}n = {score['n']})"
+
+
+def write_own(figures):
+    """The card (Markdown) of a model of one's own world, from the figures of `training.own_card`."""
+    words = listed((*figures["kinds"], *figures["colours"]))
+    drawn, vae, text, judge = (figures.get(part) or {} for part in ("drawn", "vae", "text", "judge"))
+    prompts = {"all": "prompts of the new world, by lot", "own": f"prompts with {words}", "after": "prompts without, after",
+               "before": "the same prompts, the released model before"}
+    each = [[called, share(drawn.get(name, {}).get("each"))] for name, called in prompts.items()]
+    own = [[called, share((drawn.get("own", {}).get("own") or {}).get(key))] for key, called in
+           (("kind", "it is there"), ("colour", "in its colour"), ("place", "where it was put"))]
+    attributes = [[key, *(share((drawn.get(name, {}).get("all") or {}).get(key)) for name in ("own", "before", "after"))]
+                  for key in (*ATTRIBUTES, "binding")]
+    again = [[called, *((f"{vae[name]['thing_psnr']:.2f} dB", percent(vae[name]["thing_edges"]), f"{vae[name]['psnr']:.2f} dB")
+                        if vae else [UNKNOWN] * 3)] for name, called in (("own", words), ("known", "the course's kinds"))]
+    readings = [[key, *(percent((judge.get(name) or {}).get(key)) for name in ("all", "own"))] for key in ATTRIBUTES]
+    runs = [[stage, str(one["steps"]), str(one["batch"]), f"{one['seconds'] / 60:.0f} min"] for stage, one in figures["stages"].items()]
+    unasked = drawn.get("unasked")
+    said = (f"Of {unasked[1]} pictures whose prompts name nothing new, {unasked[0]} show {words} to the judge. Held against the released model's "
+            f"from the same noise, {drawn['better']} show more of their prompt and {drawn['worse']} less.") if unasked else UNKNOWN
+    moved = (f"The text tower's states of {text['n']} captions that name nothing new moved by {percent(text['moved'])} (root of the mean square). "
+             + "; ".join(f'"{word}" is {len(pieces)} tokens' for word, pieces in text["pieces"].items()) + ".") if text else UNKNOWN
+    return f"""---
+license: cc-by-4.0
+pipeline_tag: text-to-image
+library_name: diffusers
+---
+# The postcard model with {words}
+
+Trained on from the course's postcard model by `python -m training.own_world`, on pictures of the course's world with {words} in it;
+`world.py` beside this card is the file. Load it with `load_components("this folder")`, its judge with `load_judge("this folder/judge")`.
+The VAE and the tokenizer are the released ones.
+
+| stage | steps | batch | time |
+|---|---|---|---|
+{chr(10).join("| " + " | ".join(row) + " |" for row in runs)}
+
+On {figures['device']}, {figures['threads']} thread{'s' if figures['threads'] != 1 else ''}.
+
+## Measured
+
+On scenes that no stage has seen, {figures['steps']} DDIM steps, guidance {figures['guidance']:g}. The new judge reads all pictures, those of the
+released model too. In brackets 95 % intervals: of shares of what a prompt names from picture to picture, of counts Wilson's.
+<!-- figures -->
+{table(["share of what a prompt names that its picture shows", ""], each)}
+
+{table([f"of {words} named in a prompt", ""], own)}
+
+{said}
+<!-- end of figures -->
+{table(["what the prompt names", f"with {words}", "without, before", "without, after"], attributes)}
+
+What the VAE, which never saw them, leaves of {vae['own']['n'] if vae else UNKNOWN} renders of each sort:
+
+{table(["", "PSNR on the thing alone", "edges kept there", "PSNR of the whole picture"], again)}
+
+The judge on fresh renders ({judge['all']['n'] if judge else UNKNOWN} of each sort):
+
+{table(["attribute", "of the whole world", f"with {words}"], readings)}
+
+{moved}
+
+## Licence
+
+CC BY 4.0 (see LICENSE of the course). The pictures it was trained on were all drawn by a program.
+"""

@@ -5,8 +5,13 @@ captions against pictures, with three changes for a small world: a caption that 
 is no negative there; each caption comes with a near miss (colours swapped, another place, other weather), so that word
 order matters; and linear readers, thrown away afterwards, must read every attribute off both towers, so that nothing
 is left unlearnt that the U-Net will need.
+
+With `--start` a trained pair goes on, and with `--keep` its text encoder stays where it was for all captions that name nothing new
+(Li and Hoiem 2016, "Learning without forgetting"): the U-Net that reads it has then little to learn anew.
 """
+import copy
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -17,11 +22,12 @@ from transformers import CLIPConfig, CLIPModel
 from helpers.postcards.captions import caption, read_caption
 from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KINDS, LIGHTS_OF_SKY, PLACES
 from helpers.postcards.judge import WHOLE
+from helpers.postcards.own import WORLD
 
 from .common import pixels_of, runs, train
 from .data import SIZE, Pictures
 from .settings import settings
-from .tokenizer import LENGTH, learn_merges, save_tokenizer
+from .tokenizer import LENGTH, copy_tokenizer, learn_merges, save_tokenizer
 
 N, K = len(WHOLE), len(KINDS)  # attributes of the whole picture, kinds of subjects
 ABSENT, OPEN = -2, -1          # a kind that is not there; something that is not named
@@ -121,15 +127,24 @@ def embed_images(clip, pixels):
     return F.normalize(clip.visual_projection(pooled).float(), dim=-1)
 
 
+def moved_by(states, before):
+    """How far states are from what they were: the mean square of the difference, in parts of that of the states (a scalar, 0 or more)."""
+    return (states - before).square().mean() / before.square().mean()
+
+
 class Objective(torch.nn.Module):
-    def __init__(self, clip, weight):
+    """weight: of the readers. keep: of how far the states of known captions have moved from those of the text encoder as it is now."""
+
+    def __init__(self, clip, weight, keep=0.0):
         super().__init__()
-        self.clip, self.weight = clip, weight
+        self.clip, self.weight, self.keep = clip, weight, keep
+        self.before = [copy.deepcopy(clip.text_model).eval().requires_grad_(False)] if keep else []  # neither trained nor saved
         self.read_text, self.read_image = Readers(clip.text_embed_dim), Readers(clip.projection_dim)
 
-    def forward(self, pixels, ids, scene, said, excluded):
+    def forward(self, pixels, ids, scene, said, excluded, known=None):
         """pixels (n, 3, 128, 128); ids (2n, length): captions, then near misses; scene, said (n, 21): their codes;
-        excluded (n, 2n): captions true of another's picture, neither right nor wrong there."""
+        excluded (n, 2n): captions true of another's picture, neither right nor wrong there; known (2n,) bool: captions that
+        hold no new word, asked for with `keep` alone."""
         n = len(pixels)
         own = torch.arange(n, device=pixels.device)
         text = self.clip.text_model(input_ids=ids)
@@ -144,7 +159,9 @@ class Objective(torch.nn.Module):
         late = (2 * torch.rand(n, device=end.device) - 1).clamp(min=0) * (ids.shape[1] - end)
         text_loss, text_right = self.read_text(text.last_hidden_state[own, end + late.long()], said)
         image_loss, image_right = self.read_image(images * images.shape[-1] ** 0.5, scene)
-        return dict(loss=contrast + self.weight * (text_loss + image_loss), contrast=contrast,
+        moved = moved_by(text.last_hidden_state[known], self.before[0](input_ids=ids[known]).last_hidden_state) if self.keep else 0.0
+        return dict(loss=contrast + self.weight * (text_loss + image_loss) + self.keep * moved, contrast=contrast,
+                    **({"moved": moved} if self.keep else {}),
                     text=text_loss, image=image_loss, scale=scale,
                     retrieved=(logits.argmax(-1) == own).float().mean(),
                     **{f"text_{key}": value for key, value in text_right.items()},
@@ -171,7 +188,8 @@ class Batches:
         padding = "max_length" if step % 8 == 0 else "longest"  # exact at any length: the text model looks back only
         ids = self.tokenizer(captions + misses, padding=padding, truncation=True, return_tensors="pt").input_ids
         return dict(pixels=pixels_of(self.pictures.take(indices)), ids=ids, excluded=torch.from_numpy(excluded),
-                    scene=torch.from_numpy(self.codes[indices]), said=torch.from_numpy(said[:n]))
+                    scene=torch.from_numpy(self.codes[indices]), said=torch.from_numpy(said[:n]),
+                    known=torch.tensor([not any(f" {word} " in f"{text} " for word in WORLD.words) for text in captions + misses]))
 
 
 @torch.no_grad()
@@ -196,12 +214,16 @@ def accuracy(clip, tokenizer, images, scenes, group=100):
 
 
 def main(argv=None):
-    chosen, options = settings("clip", argv, fresh=(False, "begin anew"))
+    chosen, options = settings("clip", argv, fresh=(False, "begin anew"),
+                               start=("", "folder of a CLIPModel to begin with, beside the folder `tokenizer` that it goes on with"))
     torch.manual_seed(chosen.seed)
     pictures, validation = Pictures("train"), Pictures("validation")
     rng = Random(chosen.seed)
     texts = [caption(pictures.scenes[i % len(pictures)], rng) for i in range(50_000)]
-    tokenizer = save_tokenizer(learn_merges(texts), runs("clip") / "tokenizer")
+    if options.start:
+        tokenizer = copy_tokenizer(Path(options.start).parent / "tokenizer", runs("clip") / "tokenizer")
+    else:
+        tokenizer = save_tokenizer(learn_merges(texts), runs("clip") / "tokenizer")
     print(f'clip: {len(tokenizer)} tokens; "{texts[0]}" is {len(tokenizer(texts[0]).input_ids)} of them', flush=True)
     images = validation.take(range(len(validation)))
 
@@ -209,8 +231,11 @@ def main(argv=None):
         ema.clip.save_pretrained(runs("clip") / "latest")
         return accuracy(ema.clip, tokenizer, images, validation.scenes)
 
-    clip = make_clip(tokenizer, chosen.width, chosen.layers, chosen.heads, chosen.patch)
-    ema = train("clip", Objective(clip, chosen.readers), Batches(pictures, tokenizer, chosen), chosen,
+    if options.start:
+        clip = CLIPModel.from_pretrained(options.start).float()
+    else:
+        clip = make_clip(tokenizer, chosen.width, chosen.layers, chosen.heads, chosen.patch)
+    ema = train("clip", Objective(clip, chosen.readers, chosen.keep if options.start else 0.0), Batches(pictures, tokenizer, chosen), chosen,
                 plain=("embedding", "projection", "answers"), watch=watch, given=dict(vocabulary=len(tokenizer)),
                 fresh=options.fresh)
     with torch.no_grad():

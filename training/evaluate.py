@@ -41,17 +41,18 @@ from .sharpness import edge_energy
 from .unet import file_hash
 from .vae import psnr, reconstruct
 
-SETS = {name: (k + 1) * 10**6 for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention", "edges"))}
+SETS = {name: (k + 1) * 10**6 for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention", "edges", "own"))}
 PROMPT = "a red boat on a lake below snowy mountains at sunset"
 
 
-def fresh_scenes(name, n, split="train", subjects=None):
-    """n unseen scenes for one measurement, which has seeds of its own; `subjects`: only scenes with that many."""
+def fresh_scenes(name, n, split="train", subjects=None, only=None):
+    """n unseen scenes for one measurement, which has seeds of its own; `subjects`: only scenes with that many; `only`: those
+    of which this function says True."""
     scenes, seed = [], FIRST["fresh"] + SETS[name]
     while len(scenes) < n:
         scene = sample_scene(scene_rng(seed), split)
         seed += 1
-        if subjects in (None, len(scene.subjects)):
+        if subjects in (None, len(scene.subjects)) and (only is None or only(scene)):
             scenes.append(scene)
     return scenes
 

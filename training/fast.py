@@ -120,7 +120,8 @@ class Batches(UnetBatches):
 
     def __init__(self, latents, pictures, tokenizer, settings):
         self.latents, self.scenes, self.tokenizer = latents, pictures.scenes, tokenizer
-        self.batch, self.empty, self.weather, self.two = settings.batch, settings.empty, settings.weather, settings.two
+        self.batch, self.empty = settings.batch, settings.empty
+        self.weather, self.two, self.own = settings.weather, settings.two, settings.own
 
     def __call__(self, rng, step, steps):
         indices, texts = zip(*(self.draw(rng) for _ in range(self.batch)))

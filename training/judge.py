@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from helpers.files import write_atomic
-from helpers.postcards.judge import EACH_PLACE, WHOLE, Judge, Reader, truth
+from helpers.postcards.judge import EACH_PLACE, WHOLE, Judge, Reader, load_judge, truth
 from helpers.postcards.scene import PLACES
 
 from .common import pixels_of, runs, train
@@ -90,15 +90,32 @@ def accuracy(judge, images, scenes):
     return {key: float(value) for key, value in right.items()}
 
 
+@torch.no_grad()
+def begin_from(reader, judge):
+    """Give a reader a trained judge's weights. The judge may know fewer words: what it answers goes to the same words of the
+    reader, whose other answers stay as they were drawn. ValueError for a judge of another shape."""
+    weights, mine = judge.reader.state_dict(), reader.state_dict()
+    for key, words in judge.each_place.items():
+        rows = [reader.each_place[key].index(word) for word in words]
+        for name in (f"answers.{key}.weight", f"answers.{key}.bias"):
+            mine[name][rows] = weights[name]
+            weights[name] = mine[name]
+    try:
+        reader.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError("the judge to begin with has another shape: give its --widths") from error
+
+
 def save_judge(reader, folder, dtype=torch.float32):
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(dtype).contiguous() for name, tensor in reader.state_dict().items()}
     write_atomic(folder / "model.safetensors", lambda file: save_file(weights, file))
-    write_atomic(folder / "config.json", lambda file: file.write_text(json.dumps({"widths": reader.widths}) + "\n"))
+    write_atomic(folder / "config.json", lambda file: file.write_text(json.dumps({"widths": reader.widths, "words": reader.each_place}) + "\n"))
 
 
 def main(argv=None):
-    chosen, options = settings("judge", argv, fresh=(False, "begin anew"))
+    chosen, options = settings("judge", argv, fresh=(False, "begin anew"),
+                               start=("", "folder of a judge whose weights to begin with"))
     torch.manual_seed(chosen.seed)
     pictures, heldout, validation = Pictures("train"), Pictures("heldout"), Pictures("validation")
     images = validation.take(range(len(validation)))
@@ -106,7 +123,10 @@ def main(argv=None):
     def watch(ema, step):
         return accuracy(Judge(ema.reader), images, validation.scenes)
 
-    ema = train("judge", Objective(Reader(numbers(chosen.widths))), Batches(pictures, heldout, chosen), chosen,
+    reader = Reader(numbers(chosen.widths))
+    if options.start:
+        begin_from(reader, load_judge(options.start))
+    ema = train("judge", Objective(reader), Batches(pictures, heldout, chosen), chosen,
                 plain=("position", "questions", "features.0.", "answers"), watch=watch, fresh=options.fresh)
     save_judge(ema.reader, runs("judge") / "model")
     right = accuracy(Judge(ema.reader), images, validation.scenes)

@@ -22,14 +22,14 @@ from .judge import save_judge
 
 
 def restore(bundle, stages=("vae", "clip", "judge", "unet")):
-    """Write runs/<stage>/model of each stage from a bundle folder. FileExistsError if one of them has a run already."""
+    """Write runs/<stage>/model of each stage from a bundle folder, with the U-Net its fast one. FileExistsError if one of them has a run already."""
     taken = [stage for stage in stages if (runs(stage) / "model").exists() or (runs(stage) / "last.pt").exists()]
     if taken:
         raise FileExistsError(f"{runs()} already holds a run of {', '.join(taken)}: choose another $POSTCARD_RUNS, "
                               "or remove it first")
     bundle = Path(bundle)
     variants = json.loads((bundle / "course.json").read_text()).get("variants", {})
-    if "fast" in variants and not (runs() / "fast").exists():
+    if "unet" in stages and "fast" in variants and not (runs() / "fast").exists():
         put_fast(UNet2DConditionModel.from_pretrained(bundle / "unet", variant="fast"), variants["fast"])
     for stage in stages:
         folder = runs(stage) / "model"

@@ -75,6 +75,7 @@ class Clip(Loop):
     heads: int = 4
     patch: int = 16
     readers: float = 0.5        # weight of the auxiliary attribute readers
+    keep: float = 0.0           # with --start: weight of how far the states of captions without a new word move from where they were
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Unet(Loop):
     words_only: float = 0.3     # part of the captions of which end token and padding can not be read
     weather: float = 3.0        # captions that name rain, falling snow or mist are drawn this many times as often
     two: float = 2.0            # and captions with two subjects
+    own: float = 1.0            # and captions with a kind or colour of one's own, see docs/own-world.md
     pictures: int = 20_000      # of the training pictures: their latents are computed first
     guidance: float = 3.0       # of the samples on the way
     watch_captions: int = 24    # and how many of them the judge reads
@@ -103,6 +105,7 @@ class Fast(Loop):
     empty: float = 0.1          # part of the captions replaced by the empty one
     weather: float = 2.0        # as for the U-Net: which captions are drawn more often
     two: float = 2.0
+    own: float = 1.0
     pictures: int = 20_000      # of the training pictures: their latents are computed first
     watch_captions: int = 92    # how many pictures the judge reads on the way, beside eight of the same prompts
 

@@ -47,3 +47,11 @@ def save_tokenizer(merges, folder):
                        ("tokenizer_config.json", json.dumps(config, indent=2) + "\n")):
         write_atomic(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return CLIPTokenizer.from_pretrained(folder)
+
+
+def copy_tokenizer(source, folder):
+    """Copy a tokenizer's files as they are: it writes new words with the pieces it has. Returns the CLIPTokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        write_atomic(folder / name, partial(Path.write_text, data=(source / name).read_text(encoding="utf-8"), encoding="utf-8"))
+    return CLIPTokenizer.from_pretrained(folder)

@@ -20,6 +20,7 @@ from helpers.components import Components
 from helpers.files import write_atomic
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
+from helpers.postcards.own import WORLD
 from helpers.sampling import generate
 
 from .common import pixels_of, runs, save_sheet, train
@@ -115,24 +116,25 @@ def cached_latents(pictures, vae, name, chunk=500):
 class Batches:
     """Latents, for each a fresh caption's token ids, which of them may be read, and what they speak of.
 
-    Captions that name weather are drawn `weather` times as often as others, those with two subjects `two` times, with both
-    their product. It is the caption that is weighed, not the picture: what a caption leaves open, and what the empty ones
+    Captions that name weather are drawn `weather` times as often as others, those with two subjects `two` times, those with a
+    kind or colour of one's own `own` times, with several of these their product. It is the caption that is weighed, not the picture: what a caption leaves open, and what the empty ones
     stand for, keeps the world's own frequencies. The empty ones stay `empty` of all.
     """
 
     def __init__(self, latents, pictures, tokenizer, settings):
         self.latents, self.scenes, self.cells, self.tokenizer = latents, pictures.scenes, pictures.cells, tokenizer
         self.batch, self.empty, self.words_only = settings.batch, settings.empty, settings.words_only
-        self.weather, self.two = settings.weather, settings.two
+        self.weather, self.two, self.own = settings.weather, settings.two, settings.own
 
     def weight(self, scene, text):
         """How often this caption of this scene is drawn, beside one that names one subject and no weather."""
         weather = scene.weather != "none" and f" {scene.weather} " in f"{text} "
-        return (self.weather if weather else 1.0) * (self.two if len(scene.subjects) == 2 else 1.0)
+        two, own = len(scene.subjects) == 2, WORLD.in_scene(scene)
+        return (self.weather if weather else 1.0) * (self.two if two else 1.0) * (self.own if own else 1.0)
 
     def draw(self, rng):
         """(number of a picture, a caption of it): drawn evenly, then kept with a chance in proportion to its weight."""
-        empty, most = rng.random() < self.empty, max(1.0, self.weather) * max(1.0, self.two)
+        empty, most = rng.random() < self.empty, max(1.0, self.weather) * max(1.0, self.two) * max(1.0, self.own)
         while True:
             i = rng.randrange(len(self.scenes))
             text = "" if empty else caption(self.scenes[i], rng)

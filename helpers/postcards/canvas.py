@@ -35,6 +35,11 @@ def ellipse(x, y, rx, ry=None, n=28):
     return ring(n) * (rx, rx if ry is None else ry) + (x, y)
 
 
+def box(x0, y0, x1, y1):
+    """Polygon of an upright rectangle between two corners."""
+    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+
+
 def stroke(points, width):
     """Polygons of a line of `width` along `points`, one quadrilateral a piece."""
     quads = []

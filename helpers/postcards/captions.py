@@ -100,10 +100,10 @@ def phrases(scene: Scene) -> dict[str, list[str]]:
     return said | {s.kind: [s.colour, s.kind] for s in scene.subjects}
 
 
-def read_caption(text: str) -> dict:
+def read_caption(text: str, kinds=(), colours=()) -> dict:
     """What a prompt names, in the words of the postcard world; the inverse of `caption`, and lenient about the rest.
 
-    text: any string. Returns the named ones only of "sky", "light", "ground", "backdrop", "weather", "style" (str each), and always
+    text: any string. kinds, colours: more words to look for, such as a judge of another world knows. Returns the named ones only of "sky", "light", "ground", "backdrop", "weather", "style" (str each), and always
     "subjects": a list of (colour | None, kind, place | None), in the order of the text.
     """
     text = " " + re.sub(r"[^a-z ]+", " ", inputs.text(text, "text").lower()) + " "
@@ -114,7 +114,7 @@ def read_caption(text: str) -> dict:
             pattern = r" by day " if value == "day" else rf" {value} "
             if value != "none" and re.search(pattern, text):
                 named[key] = value
-    kinds, colours = "|".join(KINDS + KEPT_OUT["kind"]), "|".join(COLOURS + KEPT_OUT["colour"])
+    kinds, colours = "|".join((*KINDS, *KEPT_OUT["kind"], *map(re.escape, kinds))), "|".join((*COLOURS, *KEPT_OUT["colour"], *map(re.escape, colours)))
     places = "|".join(f"(?:on|in) the {p}" for p in PLACES)
     found = re.finditer(rf"(?:\b({colours}) )?\b({kinds})\b(?: ({places})\b)?", text)
     named["subjects"] = [(m[1], m[2], m[3].split()[-1] if m[3] else None) for m in found]

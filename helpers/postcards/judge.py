@@ -18,12 +18,14 @@ from helpers import inputs
 from helpers.pictures import upright
 
 from .captions import read_caption, scene_of
-from .scene import BACKDROPS, COLOURS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, Scene
+from .scene import (BACKDROPS, COLOURS, COURSE_COLOURS, COURSE_KINDS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
+                    Scene)
 
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
 SIZE = 128
 WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one answer a picture
 EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}                                # one answer a place
+COURSE = {"kind": COURSE_KINDS + ("none",), "colour": COURSE_COLOURS + ("none",)}  # EACH_PLACE of the bundled judge, whatever a reader adds
 ATTRIBUTES = (*WHOLE, "kind", "colour", "place")
 
 
@@ -36,13 +38,13 @@ class Score(NamedTuple):
 class Reader(torch.nn.Module):
     """The network: convolutions to an 8x8 map, then one attention question for each attribute and each place.
 
-    widths: channels at 64x64, 32x32, 16x16 and 8x8. forward(pixels (n, 3, 128, 128) in -1..1) returns logits: each key of WHOLE
+    widths: channels at 64x64, 32x32, 16x16 and 8x8. each_place: the words of its answers for a place, as EACH_PLACE. forward(pixels (n, 3, 128, 128) in -1..1) returns logits: each key of WHOLE
     (n, answers), and "kind" (n, 3, 9), "colour" (n, 3, 10), places in the order of PLACES.
     """
 
-    def __init__(self, widths=(24, 48, 96, 128)):
+    def __init__(self, widths=(24, 48, 96, 128), each_place=None):
         super().__init__()
-        self.widths = tuple(widths)
+        self.widths, self.each_place = tuple(widths), EACH_PLACE if each_place is None else each_place
         layers, before = [], 3
         for k, width in enumerate(self.widths):
             layers += [torch.nn.Conv2d(before, width, 3, 2, 1), torch.nn.GroupNorm(8, width), torch.nn.SiLU()]
@@ -53,7 +55,7 @@ class Reader(torch.nn.Module):
         self.questions = torch.nn.Parameter(0.5 * torch.randn(len(WHOLE) + len(PLACES), before))
         self.key, self.value = torch.nn.Linear(before, before), torch.nn.Linear(before, before)
         self.norm = torch.nn.LayerNorm(before)
-        self.answers = torch.nn.ModuleDict({key: torch.nn.Linear(before, len(words)) for key, words in (WHOLE | EACH_PLACE).items()})
+        self.answers = torch.nn.ModuleDict({key: torch.nn.Linear(before, len(words)) for key, words in (WHOLE | self.each_place).items()})
 
     def forward(self, pixels):
         x = self.features(pixels).flatten(2).mT                                # (n, 64, width)
@@ -83,10 +85,8 @@ def truth(scene: Scene) -> dict:
 class Judge:
     """A trained `Reader` and its words."""
 
-    each_place = EACH_PLACE
-
     def __init__(self, reader):
-        self.reader = reader.eval().requires_grad_(False)
+        self.reader, self.each_place = reader.eval().requires_grad_(False), reader.each_place
 
     def read(self, images, batch=8) -> list[dict]:
         """What is in each picture.
@@ -126,7 +126,8 @@ class Judge:
         images, prompts = pictures_of(images), inputs.texts(prompts, "prompts")
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt for each picture")
-        return self.read(images), [read_caption(prompt) for prompt in prompts]
+        kinds, colours = ([word for word in self.each_place[key] if word not in (*COURSE[key], "something else")] for key in ("kind", "colour"))
+        return self.read(images), [read_caption(prompt, kinds, colours) for prompt in prompts]
 
 
 def compare(readings, named) -> dict[str, Score]:
@@ -219,6 +220,7 @@ def pixels_of(image):
 def load_judge(path=None) -> Judge:
     """The trained judge from a folder with config.json and model.safetensors; the bundled one without a path.
 
+    A judge of a world of one's own says in its config.json which words it knows, and so reads them in every process.
     Raises FileNotFoundError if nothing is there, ValueError if the file is damaged or of another shape.
     """
     folder = BUNDLED if path is None else inputs.path(path, "path")
@@ -227,7 +229,8 @@ def load_judge(path=None) -> Judge:
         raise FileNotFoundError(f"no judge in {folder}: it needs config.json and model.safetensors (train one: python -m training.judge)")
     try:
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
-            reader = Reader(json.loads(config.read_text())["widths"])
+            own = json.loads(config.read_text())
+            reader = Reader(own["widths"], {key: tuple(own.get("words", COURSE)[key]) for key in COURSE})
         reader.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
     except Exception as error:
         raise ValueError(f"the judge in {folder} is damaged ({error}): restore the folder or train a new one") from error

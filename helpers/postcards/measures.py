@@ -18,12 +18,13 @@ from helpers import inputs
 from .canvas import INK, PAPER
 from .captions import read_caption
 from .judge import Judge, load_judge, pictures_of, pixels_of
-from .scene import COLOURS, KEPT_OUT, KINDS
+from .scene import COURSE_COLOURS, COURSE_KINDS, KEPT_OUT
 
 FITTED = Path(__file__).with_name("measures.safetensors")
 SEEN = 0.5
 TEAL_TOO_OFTEN = 5  # a third of what the answers were fitted on was teal, of ten colours: so many times the odds
-WIDER = {"kind": (*KINDS, *KEPT_OUT["kind"], "something else", "none"), "colour": (*COLOURS, *KEPT_OUT["colour"], "none")}  # as EACH_PLACE
+WIDER = {"kind": (*COURSE_KINDS, *KEPT_OUT["kind"], "something else", "none"),  # as EACH_PLACE
+         "colour": (*COURSE_COLOURS, *KEPT_OUT["colour"], "none")}
 
 
 class Measures(Judge):
@@ -33,8 +34,6 @@ class Measures(Judge):
     them. Every measure returns float64 (n,), 0..1. On a cyanotype the colour of a subject, the sky and the ground are
     guesses; its kinds are read, less surely than in other pictures.
     """
-
-    each_place = WIDER
 
     def windmill(self, images):
         """How surely a windmill stands at some place."""
@@ -95,6 +94,7 @@ def widen(reader):
     """The judge's reader, its answers about places anew for WIDER; the answers are random until they are fitted."""
     for part, words in WIDER.items():
         reader.answers[part] = torch.nn.Linear(reader.norm.normalized_shape[0], len(words))
+    reader.each_place = WIDER
     return reader
 
 

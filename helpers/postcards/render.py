@@ -10,6 +10,7 @@ from helpers import inputs
 
 from .canvas import INK, LUMINANCE, PAPER, Canvas, coverage, ellipse, mix, rgb
 from .captions import scene_of
+from .own import WORLD
 from .scene import Scene
 from .subjects import Look, Pen, draw_subject
 
@@ -23,6 +24,7 @@ SKY = {
 }
 LAND = {"snowy mountains": rgb(106, 118, 150), "green hills": rgb(94, 158, 84), "red cliffs": rgb(198, 98, 66), "pine trees": rgb(34, 98, 66)}
 SNOW = rgb(250, 252, 255)
+TALL = ("balloon", "lighthouse", "windmill", *WORLD.kinds)  # what could stand before the sun or the moon
 PLACE_X = {"left": 0.21, "middle": 0.50, "right": 0.79}
 
 
@@ -123,7 +125,7 @@ def paint_light(at, ridge):
     """The sun or moon, clear of the subjects and never hidden by the backdrop. Returns its x, or None."""
     if at.scene.light == "none":
         return None
-    blocked = [PLACE_X[s.place] for s in at.scene.subjects if s.kind in ("balloon", "lighthouse", "windmill")]
+    blocked = [PLACE_X[s.place] for s in at.scene.subjects if s.kind in TALL]
     tries = [at.rng.uniform(0.14, 0.86) for _ in range(12)]
     x = next((t for t in tries if all(abs(t - b) > 0.24 for b in blocked)), None)
     if x is None:

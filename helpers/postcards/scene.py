@@ -4,16 +4,19 @@ from random import Random
 
 from helpers import inputs
 
+from .own import WORLD
+
 SKIES = ("dawn", "day", "cloudy", "sunset", "night")
 LIGHTS = ("none", "sun", "full moon", "crescent moon")
 GROUNDS = ("lake", "meadow", "desert", "snow field")
 BACKDROPS = ("none", "snowy mountains", "green hills", "red cliffs", "pine trees")
 WEATHERS = ("none", "rain", "mist", "falling snow")
-KINDS = ("boat", "house", "tent", "balloon", "car", "lighthouse", "tree", "flag")
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
+COURSE_KINDS = ("boat", "house", "tent", "balloon", "car", "lighthouse", "tree", "flag")
+COURSE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
+KINDS, COLOURS = (*COURSE_KINDS, *WORLD.kinds), (*COURSE_COLOURS, *WORLD.colours)  # with those of a world of one's own, see own.py
 PLACES = ("left", "middle", "right")
 
-# A tenth of the 72 (colour, kind) pairs is never in a training picture: composition to unseen pairs is measured on them.
+# A tenth of the course's 72 (colour, kind) pairs is never in a training picture: composition to unseen pairs is measured on them.
 # Every kind and every colour is still seen many times, each in other company.
 HELDOUT_PAIRS = frozenset({("red", "tent"), ("yellow", "car"), ("blue", "balloon"), ("green", "lighthouse"),
                            ("purple", "house"), ("white", "flag"), ("orange", "boat")})

@@ -9,7 +9,8 @@ from random import Random
 
 import numpy as np
 
-from .canvas import Canvas, ellipse, mix, rgb, stroke
+from .canvas import Canvas, box, ellipse, mix, rgb, stroke
+from .own import WORLD
 
 # base, shade, highlight
 PAINTS = {
@@ -23,7 +24,7 @@ PAINTS = {
     "white": (rgb(248, 248, 250), rgb(196, 202, 216), rgb(255, 255, 255)),
     "black": (rgb(40, 40, 48), rgb(20, 20, 26), rgb(88, 88, 102)),
     "teal": (rgb(20, 168, 164), rgb(6, 112, 112), rgb(96, 212, 204)),
-}
+} | WORLD.colours
 WOOD, CREAM, DARK, STEEL = rgb(122, 80, 50), rgb(250, 242, 226), rgb(44, 42, 52), rgb(176, 180, 190)
 GLASS_BY_DAY, GLASS_AT_NIGHT = rgb(176, 220, 244), rgb(255, 222, 120)
 
@@ -67,10 +68,6 @@ class Pen:
 
     def line(self, colour, width, *points):
         self.fill(colour, *stroke(points, width))
-
-
-def box(x0, y0, x1, y1):
-    return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
 def boat(pen, look, r):
@@ -191,7 +188,7 @@ def snowman(pen, look, r):
     pen.fill(look.dark, ellipse(-0.07, 1.08, 0.03), ellipse(0.07, 1.08, 0.03), ellipse(0, 0.72, 0.03), ellipse(0, 0.6, 0.03))
 
 
-DRAWINGS = {f.__name__: f for f in (boat, house, tent, balloon, car, lighthouse, tree, flag, windmill, snowman)}
+DRAWINGS = {f.__name__: f for f in (boat, house, tent, balloon, car, lighthouse, tree, flag, windmill, snowman)} | WORLD.kinds
 
 
 def draw_subject(pen: Pen, kind, look: Look, seed):
