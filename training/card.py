@@ -237,8 +237,12 @@ def write_own(figures):
            (("kind", "it is there"), ("colour", "in its colour"), ("place", "where it was put"))]
     attributes = [[key, *(share((drawn.get(name, {}).get("all") or {}).get(key)) for name in ("own", "before", "after"))]
                   for key in (*ATTRIBUTES, "binding")]
-    again = [[called, *((f"{vae[name]['thing_psnr']:.2f} dB", percent(vae[name]["thing_edges"]), f"{vae[name]['psnr']:.2f} dB")
-                        if vae else [UNKNOWN] * 3)] for name, called in (("own", words), ("known", "the course's kinds"))]
+    again = []
+    for name, called in (("own", words), ("known", "the course's kinds")):
+        for when, decoder in (("before", "released decoder"), ("after", "this one")):
+            one = vae.get(f"{name} {when}")
+            figures_of = [f"{one['thing_psnr']:.2f} dB", percent(one["thing_edges"]), f"{one['psnr']:.2f} dB"] if one else [UNKNOWN] * 3
+            again.append([f"{called}, {decoder}", *figures_of])
     readings = [[key, *(percent((judge.get(name) or {}).get(key)) for name in ("all", "own"))] for key in ATTRIBUTES]
     runs = [[stage, str(one["steps"]), str(one["batch"]), f"{one['seconds'] / 60:.0f} min"] for stage, one in figures["stages"].items()]
     unasked = drawn.get("unasked")
@@ -255,7 +259,7 @@ library_name: diffusers
 
 Trained on from the course's postcard model by `python -m training.own_world`, on pictures of the course's world with {words} in it;
 `world.py` beside this card is the file. Load it with `load_components("this folder")`, its judge with `load_judge("this folder/judge")`.
-The VAE and the tokenizer are the released ones.
+The VAE's encoder and the tokenizer are the released ones.
 
 | stage | steps | batch | time |
 |---|---|---|---|
@@ -276,7 +280,7 @@ released model too. In brackets 95 % intervals: of shares of what a prompt names
 <!-- end of figures -->
 {table(["what the prompt names", f"with {words}", "without, before", "without, after"], attributes)}
 
-What the VAE, which never saw them, leaves of {vae['own']['n'] if vae else UNKNOWN} renders of each sort:
+What the VAE, whose encoder never saw {words}, leaves of {vae['own after']['n'] if vae else UNKNOWN} renders of each sort:
 
 {table(["", "PSNR on the thing alone", "edges kept there", "PSNR of the whole picture"], again)}
 

@@ -93,17 +93,19 @@ def accuracy(judge, images, scenes):
 @torch.no_grad()
 def begin_from(reader, judge):
     """Give a reader a trained judge's weights. The judge may know fewer words: what it answers goes to the same words of the
-    reader, whose other answers stay as they were drawn. ValueError for a judge of another shape."""
+    reader, whose other answers stay as they were drawn. ValueError for a judge of another shape, or one that knows other words."""
+    if reader.widths != judge.reader.widths:
+        raise ValueError(f"the judge to begin with has widths {judge.reader.widths}, this one {reader.widths}: give its --widths")
     weights, mine = judge.reader.state_dict(), reader.state_dict()
     for key, words in judge.each_place.items():
+        strange = [word for word in words if word not in reader.each_place[key]]
+        if strange:
+            raise ValueError(f"the judge to begin with knows {strange[0]}, and this world does not: begin with another")
         rows = [reader.each_place[key].index(word) for word in words]
         for name in (f"answers.{key}.weight", f"answers.{key}.bias"):
             mine[name][rows] = weights[name]
             weights[name] = mine[name]
-    try:
-        reader.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError("the judge to begin with has another shape: give its --widths") from error
+    reader.load_state_dict(weights)
 
 
 def save_judge(reader, folder, dtype=torch.float32):

@@ -85,26 +85,28 @@ def measure_judge(c, before, judge, chosen):
 
 
 def measure_vae(c, before, judge, chosen):
-    """What the VAE, which never saw the new things, leaves of them and of the known ones: PSNR (dB) and edges on the first subject's
-    own pixels, and PSNR of the whole picture."""
+    """What an autoencoder leaves of renders of the new things and of the known ones, the released decoder and the one trained on:
+    PSNR (dB) and edges on the first subject's own pixels, and PSNR of the whole picture. The encoder has seen nothing new."""
     found = {}
     for name, only in (("own", WORLD.in_scene), ("known", known)):
         scenes = fresh_scenes("own", chosen.captions, subjects=1, only=only)
         cards = [render(scene) for scene in scenes]
         masks = torch.from_numpy(np.stack([one.masks[scene.subjects[0].kind] for one, scene in zip(cards, scenes)]))[:, None]
         pixels = pixels_of(np.stack([np.asarray(one.image) for one in cards]))
-        decoded = pixels_of(images_of_pixels(reconstruct(c.vae, pixels)))
-        squared = (decoded - pixels).square() / 4                                            # of pixels in 0..1
-        edges = [energy_inside(x, masks) for x in (decoded, pixels)]
-        found[name] = dict(n=len(cards), thing_psnr=float(-10 * torch.log10((squared * masks).sum() / (3 * masks.sum()))),
-                           thing_edges=edges[0] / edges[1], psnr=float(-10 * torch.log10(squared.mean((1, 2, 3))).mean()))
+        for when, vae in (("before", before.vae), ("after", c.vae)):
+            decoded = pixels_of(images_of_pixels(reconstruct(vae, pixels)))
+            squared = (decoded - pixels).square() / 4                                        # of pixels in 0..1
+            found[f"{name} {when}"] = dict(
+                n=len(cards), thing_psnr=float(-10 * torch.log10((squared * masks).sum() / (3 * masks.sum()))),
+                thing_edges=energy_inside(decoded, masks) / energy_inside(pixels, masks),
+                psnr=float(-10 * torch.log10(squared.mean((1, 2, 3))).mean()))
     return found
 
 
 def energy_inside(pixels, masks):
-    """The sum of differences of neighbouring pixels, (n, 3, H, W), where both lie on the masks, bool (n, 1, H, W)."""
-    across = (pixels[..., 1:] - pixels[..., :-1]).abs() * (masks[..., 1:] & masks[..., :-1])
-    down = (pixels[..., 1:, :] - pixels[..., :-1, :]).abs() * (masks[..., 1:, :] & masks[..., :-1, :])
+    """The sum of differences of neighbouring pixels, (n, 3, H, W), where one of the two lies on the masks, bool (n, 1, H, W)."""
+    across = (pixels[..., 1:] - pixels[..., :-1]).abs() * (masks[..., 1:] | masks[..., :-1])
+    down = (pixels[..., 1:, :] - pixels[..., :-1, :]).abs() * (masks[..., 1:, :] | masks[..., :-1, :])
     return float(across.sum() + down.sum())
 
 
@@ -147,7 +149,7 @@ PARTS = {"judge": measure_judge, "vae": measure_vae, "text": measure_text, "draw
 def stages():
     """What the runs brought: {stage: steps, seconds, pictures}, of those that have metrics."""
     found = {}
-    for stage in ("judge", "clip", "unet"):
+    for stage in ("judge", "clip", "decoder", "unet"):
         path = runs(stage) / "metrics.jsonl"
         rows = [row for row in read_metrics(path) if "loss" in row] if path.exists() else []
         if rows:
@@ -178,4 +180,4 @@ def main(bundle, captions):
     for name in ("metrics.json", "drawn.png"):
         if (runs("card") / name).is_file():
             write_atomic(bundle / name, lambda file: shutil.copyfile(runs("card") / name, file))
-    print(text.split("<!-- figures -->")[1].strip(), flush=True)
+    print(text.split("<!-- figures -->")[1].split("<!-- end of figures -->")[0].strip(), flush=True)

@@ -2,7 +2,7 @@
 also draws what a reader's file adds. docs/own-world.md says how to write the file, and what came out of one.
 
 The file is checked, then the stages run one after the other in a folder of runs of their own: pictures, judge, text tower,
-U-Net, each begun with the released weights; the VAE stays. Ctrl-C saves and leaves, the same command goes on. In the end
+decoder, U-Net, each begun with the released weights; encoder and tokenizer stay. Ctrl-C saves and leaves, the same command goes on. In the end
 <runs>/bundle is a model as helpers/models/postcard is one, with its card.
 """
 import argparse
@@ -20,53 +20,57 @@ BUNDLE = Path(__file__).resolve().parents[1] / "helpers" / "models" / "postcard"
 
 
 def options_of(argv=None):
-    """The command line. `data`, `judge`, `clip` and `unet` hold further settings of these stages, which count last."""
+    """The command line. `data`, `judge`, `clip`, `decoder` and `unet` hold further settings of these stages, which count last."""
     parser = argparse.ArgumentParser(prog="python -m training.own_world",
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("file", help="a Python file with KINDS, COLOURS or both, such as docs/own-world/teapot.py")
     parser.add_argument("--minutes", type=float, default=60.0, help="of the U-Net's training; more of them later make a finished run longer")
     parser.add_argument("--judge-minutes", type=float, default=6.0, help="of the judge's")
     parser.add_argument("--text-minutes", type=float, default=6.0, help="of the text tower's")
+    parser.add_argument("--decoder-minutes", type=float, default=10.0, help="of the VAE's decoder's")
     parser.add_argument("--pictures", type=int, default=6000, help="to train on")
     parser.add_argument("--captions", type=int, default=100, help="how many prompts of each sort the card stands on")
     parser.add_argument("--runs", default="", help="folder of the runs; runs/<name of the file> if left out")
     parser.add_argument("--only-check", action="store_true", help="check the file, draw <runs>/world.png, and stop")
-    for stage in ("data", "judge", "clip", "unet"):
+    for stage in ("data", "judge", "clip", "decoder", "unet"):
         parser.add_argument(f"--{stage}", default="", metavar="SETTINGS", help=f'more settings, as in --{stage}="--seed 1"')
     return parser.parse_args(argv)
 
 
 def plan(options):
     """What runs in which order: [(name of a stage's module, what it is called, its command line), ...]."""
-    n = options.pictures
+    n, start = options.pictures, {part: f"--start {shlex.quote(str(BUNDLE / part))}" for part in ("judge", "clip", "unet")}
     return [
         ("data", "pictures of the new world", f"--n {n} --validation 300 --heldout 500 --shard 250 {options.data}"),
         ("judge", f"the judge, {options.judge_minutes:g} minutes",
-         f"--start {shlex.quote(str(BUNDLE / 'judge'))} --minutes {options.judge_minutes} --lr 1e-3 --batch 48 {options.judge}"),
+         f"{start['judge']} --minutes {options.judge_minutes} --lr 1e-3 --batch 48 {options.judge}"),
         ("clip", f"the text tower, {options.text_minutes:g} minutes",
-         f"--start {shlex.quote(str(BUNDLE / 'clip'))} --minutes {options.text_minutes} --lr 5e-4 --batch 48 --warmup 20 --readers 0 --keep 10 {options.clip}"),
+         f"{start['clip']} --minutes {options.text_minutes} --lr 5e-4 --batch 48 --warmup 20 --readers 0 --keep 10 {options.clip}"),
+        ("decoder", f"the decoder, {options.decoder_minutes:g} minutes",
+         f"--minutes {options.decoder_minutes} --lr 5e-4 --critic 0 --own 0.4 --subject-share 0.7 --log-every 25 {options.decoder}"),
         ("unet", f"the U-Net, {options.minutes:g} minutes, latents first",
-         f"--start {shlex.quote(str(BUNDLE / 'unet'))} --minutes {options.minutes} --pictures {n} --lr 1e-3 --batch 24 --warmup 50 --decay 0.5 --own 4 {options.unet}"),
+         f"{start['unet']} --minutes {options.minutes} --pictures {n} --lr 1e-3 --batch 24 --warmup 50 --decay 0.5 --own 4 {options.unet}"),
     ]
 
 
 def run(options):
     """All stages, export and card. Needs $POSTCARD_WORLD and $POSTCARD_RUNS, and that the file was checked."""
-    from . import clip, data, export, judge, own_card, unet
+    from . import clip, data, decoder, export, judge, own_card, unet
     from .common import clock, runs
     from .restore import restore
 
     if not (runs("vae") / "model" / "config.json").is_file():
         restore(BUNDLE, ("vae",))
     stages, started = plan(options), time.perf_counter()
-    modules = dict(data=data, judge=judge, clip=clip, unet=unet)
+    total = len(stages) + 1
+    modules = dict(data=data, judge=judge, clip=clip, decoder=decoder, unet=unet)
     for number, (stage, called, words) in enumerate(stages, 1):
-        print(f"own_world: {number} of {len(stages) + 1}: {called} ({clock(time.perf_counter() - started)} so far)", flush=True)
+        print(f"own_world: {number} of {total}: {called} ({clock(time.perf_counter() - started)} so far)", flush=True)
         modules[stage].main(shlex.split(words))
     bundle = runs() / "bundle"
     export.export(bundle, own_card.guidance())
     write_atomic(bundle / "world.py", lambda file: shutil.copyfile(options.file, file))
-    print(f"own_world: {len(stages) + 1} of {len(stages) + 1}: the card ({clock(time.perf_counter() - started)} so far)", flush=True)
+    print(f"own_world: {total} of {total}: the card ({clock(time.perf_counter() - started)} so far)", flush=True)
     own_card.main(bundle, options.captions)
     print(f"own_world: done in {clock(time.perf_counter() - started)}: {bundle} is the model, {bundle}/README.md its card, "
           f"{bundle}/drawn.png its first pictures", flush=True)

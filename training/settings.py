@@ -43,6 +43,7 @@ class Vae(Loop):
     groups: int = 8
     crop: int = 64              # pixels a side
     subject_share: float = 0.5  # part of the crops that lie on a subject
+    own: float = 0.0            # part of the crops taken from pictures with a kind or colour of one's own, see docs/own-world.md
     full_from: float = 0.85     # from this part of the run on: whole pictures, batch smaller by (128 / crop)^2
     kl: float = 1e-5            # per latent pixel
     squared: float = 8.0        # weights of the terms of the loss beside L1

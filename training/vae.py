@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from helpers import latents as codec
+from helpers.postcards.own import WORLD
 
 from .common import images_of_pixels, pixels_of, runs, save_sheet, train
 from .data import SIZE, Pictures
@@ -51,9 +52,9 @@ class Objective(torch.nn.Module):
         return dict(loss=loss, **losses)
 
 
-def cut(rng, pictures, crop, subject_share):
-    """One random crop, uint8 (crop, crop, 3): on a subject with chance `subject_share`."""
-    i, room = rng.randrange(len(pictures)), SIZE - crop
+def cut(rng, pictures, crop, subject_share, among=None):
+    """One random crop, uint8 (crop, crop, 3), of any picture, or of those whose numbers are `among`: on a subject with chance `subject_share`."""
+    i, room = rng.choice(among) if among else rng.randrange(len(pictures)), SIZE - crop
     if rng.random() < subject_share:
         x0, y0, x1, y1 = pictures.boxes[i][rng.randrange(2)]
         left, top = rng.uniform(x0, x1) - crop / 2, rng.uniform(y0, y1) - crop / 2
@@ -68,12 +69,14 @@ class Batches:
 
     def __init__(self, pictures, settings):
         self.pictures, self.settings = pictures, settings
+        self.own = [i for i, scene in enumerate(pictures.scenes) if WORLD.in_scene(scene)] if settings.own else []
 
     def __call__(self, rng, step, steps):
         s = self.settings
         crop = SIZE if step >= s.full_from * steps else s.crop
         count = max(1, s.batch * s.crop**2 // crop**2)
-        images = np.stack([cut(rng, self.pictures, crop, s.subject_share) for _ in range(count)])
+        images = np.stack([cut(rng, self.pictures, crop, s.subject_share, self.own if self.own and rng.random() < s.own else None)
+                           for _ in range(count)])
         return dict(pixels=pixels_of(images), halfsize=step % 4 == 0)
 
 

@@ -23,8 +23,8 @@ from .canvas import rgb
 
 VARIABLE = "POSTCARD_WORLD"
 # The words of the course's captions, and the names of what a picture's masks and answers hold beside them: a test holds this to both.
-TAKEN = frozenset("""a above an and at backdrop balloon below black blue blueprint boat by car cliffs cloudy crescent dawn day desert falling
-    field flag flat front full green ground hills house in island lake left light lighthouse meadow middle mist moon mountains night none of on
+TAKEN = frozenset("""a an and at backdrop balloon below black blue blueprint boat by car cliffs cloudy crescent dawn day desert falling
+    field flag front full green ground hills house in island lake left light lighthouse meadow middle mist moon mountains night none of on
     orange over pine pink place purple rain red right sky snow snowman snowy style sun sunset teal tent the tree trees under weather white
     windmill with yellow""".split())
 MOST = 4          # new words of a sort: a captions' reader, the judge, learns some minutes only
