@@ -200,7 +200,7 @@ def accuracy(clip, tokenizer, images, scenes, group=100):
         ids = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").input_ids.to(clip.device)
         return F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output), dim=-1)
 
-    texts = [caption(scene, Random(i)) for i, scene in enumerate(scenes)]
+    texts, group = [caption(scene, Random(i)) for i, scene in enumerate(scenes)], min(group, len(scenes))
     vectors, words = embed_images(clip, pixels_of(images).to(clip.device)), embed_texts(texts)
     true = true_of(np.array([scene_codes(s) for s in scenes]), np.array([caption_codes(t) for t in texts]))
     found = []
@@ -219,7 +219,7 @@ def main(argv=None):
     torch.manual_seed(chosen.seed)
     pictures, validation = Pictures("train"), Pictures("validation")
     rng = Random(chosen.seed)
-    texts = [caption(pictures.scenes[i % len(pictures)], rng) for i in range(50_000)]
+    texts = [caption(pictures.scenes[i % len(pictures)], rng) for i in range(1 if options.start else 50_000)]
     if options.start:
         tokenizer = copy_tokenizer(Path(options.start).parent / "tokenizer", runs("clip") / "tokenizer")
     else:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import cached_property, partial
 from multiprocessing import get_context
@@ -98,9 +99,9 @@ def make(split, n, shard, processes=0):
     print(f"data: {split}: {len(jobs) - len(missing)} of {len(jobs)} files of {shard} pictures are there", flush=True)
     if not missing:
         return folder
-    started, done = time.perf_counter(), 0
-    with get_context("spawn").Pool(processes or os.cpu_count()) as pool:
-        for count in pool.imap_unordered(make_shard, missing):
+    started, done, processes = time.perf_counter(), 0, min(processes or os.cpu_count(), len(missing))
+    with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
+        for count in pool.imap_unordered(make_shard, missing) if pool else map(make_shard, missing):
             done += count
             pace = (time.perf_counter() - started) / done
             left = len(missing) * shard - done

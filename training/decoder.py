@@ -116,7 +116,8 @@ def main(argv=None):
     check_latents(vae, AutoencoderKL.from_pretrained(encoder), (options.start or "the decoder", encoder))
     tower = CLIPVisionModel.from_pretrained(runs("clip") / "model") if chosen.features else None
     objective = Objective(vae, chosen, tower)
-    pictures, validation = Pictures("train"), pixels_of(Pictures("validation").take(range(100)))
+    pictures, validation = Pictures("train"), Pictures("validation")
+    validation = pixels_of(validation.take(range(min(100, len(validation)))))
 
     def watch(ema, step):
         decoded = reconstruct(ema.vae, validation)

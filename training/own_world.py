@@ -53,6 +53,14 @@ def plan(options):
     ]
 
 
+def stand_on(file, folder):
+    """Keep a copy of the file with its runs, which go on only with the same one: ValueError, in a sentence, for another."""
+    kept, text = folder / "world.py", Path(file).read_bytes()
+    if kept.is_file() and kept.read_bytes() != text:
+        raise ValueError(f"{folder} was begun with another file than {file} is now, {kept}: choose another --runs, or remove that folder")
+    write_atomic(kept, lambda copy: copy.write_bytes(text))
+
+
 def run(options):
     """All stages, export and card. Needs $POSTCARD_WORLD and $POSTCARD_RUNS, and that the file was checked."""
     from . import clip, data, decoder, export, judge, own_card, unet
@@ -69,7 +77,7 @@ def run(options):
         modules[stage].main(shlex.split(words))
     bundle = runs() / "bundle"
     export.export(bundle, own_card.guidance())
-    write_atomic(bundle / "world.py", lambda file: shutil.copyfile(options.file, file))
+    write_atomic(bundle / "world.py", lambda copy: shutil.copyfile(runs() / "world.py", copy))
     print(f"own_world: {total} of {total}: the card ({clock(time.perf_counter() - started)} so far)", flush=True)
     own_card.main(bundle, options.captions)
     print(f"own_world: done in {clock(time.perf_counter() - started)}: {bundle} is the model, {bundle}/README.md its card, "
@@ -82,15 +90,18 @@ def main(argv=None):
     if "helpers.postcards" in sys.modules:
         raise SystemExit("own_world: the world is made when Python starts: run this as a command of its own, python -m training.own_world")
     os.environ[VARIABLE] = os.path.abspath(options.file)
-    os.environ["POSTCARD_RUNS"] = os.path.abspath(options.runs or Path("runs") / Path(options.file).stem)
+    folder = Path(os.path.abspath(options.runs or Path("runs") / Path(options.file).stem))
+    os.environ["POSTCARD_RUNS"] = str(folder)
     try:
         from helpers.postcards import own
         from . import own_checks
         own_checks.check(own.WORLD, options.file)
+        own_checks.sheet(own.WORLD, folder / "world.png")
+        if not options.only_check:
+            stand_on(options.file, folder)
     except (ValueError, FileNotFoundError, IsADirectoryError) as error:
         raise SystemExit(f"own_world: {error}") from None
-    print(f"own_world: {' and '.join(own.WORLD.words)}: the file is as it should be; runs are in {os.environ['POSTCARD_RUNS']}", flush=True)
-    own_checks.sheet(own.WORLD, Path(os.environ["POSTCARD_RUNS"]) / "world.png")
+    print(f"own_world: {' and '.join(own.WORLD.words)}: the file is as it should be; {folder / 'world.png'} shows what is new", flush=True)
     if not options.only_check:
         run(options)
 

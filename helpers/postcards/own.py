@@ -27,7 +27,7 @@ TAKEN = frozenset("""a an and at backdrop balloon below black blue blueprint boa
     field flag front full green ground hills house in island lake left light lighthouse meadow middle mist moon mountains night none of on
     orange over pine pink place purple rain red right sky snow snowman snowy style sun sunset teal tent the tree trees under weather white
     windmill with yellow""".split())
-MOST = 4          # new words of a sort: a captions' reader, the judge, learns some minutes only
+MOST = 4          # new words of a sort: each takes its part of an evening
 NEAR = 24         # of 255: two colours that differ by less, in every channel, are one to the eye
 
 

@@ -159,10 +159,10 @@ def test_captions_with_something_new_are_drawn_more_often(monkeypatch):
     assert abs(shares[4.0] - expected) < 0.04
 
 
-TINY = ["--pictures", "20", "--captions", "2", "--data=--validation 40 --heldout 20 --shard 20 --processes 1",
-        "--judge=--minutes 0 --steps 3 --batch 4 --log-every 1", "--clip=--minutes 0 --steps 2 --batch 4 --log-every 1",
+TINY = ["--pictures", "20", "--captions", "2", "--data=--validation 24 --heldout 20 --shard 24 --processes 1",
+        "--judge=--minutes 0 --steps 8 --batch 4 --log-every 1", "--clip=--minutes 0 --steps 2 --batch 4 --log-every 1",
         "--decoder=--minutes 0 --steps 2 --batch 4 --log-every 1",
-        "--unet=--minutes 0 --steps 8 --batch 2 --log-every 1 --watch-captions 2"]
+        "--unet=--minutes 0 --steps 3 --batch 2 --log-every 1 --watch-captions 2"]
 
 
 def command(file, *words):
@@ -174,12 +174,12 @@ def command(file, *words):
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory):
-    """(folder of the runs, what a run said that was stopped in the U-Net, what the same command said then)."""
+    """(folder of the runs, what a run said that was stopped while the judge learnt, what the same command said then)."""
     folder, said = tmp_path_factory.mktemp("own") / "runs", []
     stopped = command(EXAMPLE, "--runs", str(folder), *TINY)
     for line in stopped.stdout:
         said.append(line)
-        if line.startswith("unet 1/8"):
+        if line.startswith("judge 1/8"):
             stopped.send_signal(signal.SIGTERM)
     assert stopped.wait() == 128 + signal.SIGTERM, "".join(said)
     again = command(EXAMPLE, "--runs", str(folder), *TINY)
@@ -190,9 +190,9 @@ def tiny_run(tmp_path_factory):
 
 def test_a_stopped_run_goes_on_with_the_same_command(tiny_run):
     folder, said, rest = tiny_run
-    assert re.search(r"unet: stopped at step [1-7]; the same command goes on from there", said) and "own_world: 6" not in said
-    assert re.search(r"unet: resumed at step [1-7] of 8", rest) and "judge 1/3" not in rest and "data: train: 1 of 1" in rest
-    steps = [json.loads(line)["step"] for line in (folder / "unet" / "metrics.jsonl").read_text().splitlines()]
+    assert re.search(r"judge: stopped at step [1-7]; the same command goes on from there", said) and "own_world: 3" not in said
+    assert re.search(r"judge: resumed at step [1-7] of 8", rest) and "data: train: 1 of 1" in rest
+    steps = [json.loads(line)["step"] for line in (folder / "judge" / "metrics.jsonl").read_text().splitlines()]
     assert sorted(set(steps)) == list(range(1, 9))
     assert [int(n) for n in re.findall(r"own_world: (\d) of 6", rest)] == [1, 2, 3, 4, 5, 6]
 
@@ -218,7 +218,7 @@ def test_the_card_says_what_was_measured(tiny_run):
     folder = tiny_run[0] / "bundle"
     text, figures = (folder / "README.md").read_text(), json.loads((folder / "metrics.json").read_text())
     assert card.write_own(figures) == text and "# The postcard model with teapot" in text
-    assert [figures["stages"][stage]["steps"] for stage in ("judge", "clip", "decoder", "unet")] == [3, 2, 2, 8]
+    assert [figures["stages"][stage]["steps"] for stage in ("judge", "clip", "decoder", "unet")] == [8, 2, 2, 3]
     for name in ("all", "own", "before"):
         assert figures["drawn"][name]["each"]["n"] >= 1
     assert "not measured" not in card.write_own(figures).split("<!-- figures -->")[1].split("<!-- end")[0]
@@ -231,3 +231,11 @@ def test_the_command_says_what_is_wrong_with_the_file_and_nothing_else(tmp_path)
     said = one.communicate()[0]
     assert one.returncode == 1 and said.splitlines()[-1].startswith("own_world: ") and "draws nothing" in said and "Traceback" not in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_runs_that_were_begun_with_another_file_stay_as_they_are(tiny_run, tmp_path):
+    folder = tiny_run[0]
+    changed = written(tmp_path, EXAMPLE.read_text() + "# another\n")
+    one = command(changed, "--runs", str(folder), *TINY)
+    said = one.communicate()[0]
+    assert one.returncode == 1 and "was begun with another file than" in said.splitlines()[-1] and "Traceback" not in said
