@@ -246,7 +246,7 @@ def write_own(figures):
     readings = [[key, *(percent((judge.get(name) or {}).get(key)) for name in ("all", "own"))] for key in ATTRIBUTES]
     runs = [[stage, str(one["steps"]), str(one["batch"]), f"{one['seconds'] / 60:.0f} min"] for stage, one in figures["stages"].items()]
     unasked = drawn.get("unasked")
-    said = (f"Of {unasked[1]} pictures whose prompts name nothing new, {unasked[0]} show {words} to the judge. Held against the released model's "
+    said = (f"Of {unasked[1]} pictures whose prompts name nothing new, in {unasked[0]} the judge reads something new. Held against the released model's "
             f"from the same noise, {drawn['better']} show more of their prompt and {drawn['worse']} less.") if unasked else UNKNOWN
     moved = (f"The text tower's states of {text['n']} captions that name nothing new moved by {percent(text['moved'])} (root of the mean square). "
              + "; ".join(f'"{word}" is {len(pieces)} tokens' for word, pieces in text["pieces"].items()) + ".") if text else UNKNOWN
@@ -280,7 +280,7 @@ released model too. In brackets 95 % intervals: of shares of what a prompt names
 <!-- end of figures -->
 {table(["what the prompt names", f"with {words}", "without, before", "without, after"], attributes)}
 
-What the VAE, whose encoder never saw {words}, leaves of {vae['own after']['n'] if vae else UNKNOWN} renders of each sort:
+What the VAE leaves of {vae['own after']['n'] if vae else UNKNOWN} renders of each sort; its encoder never saw what is new:
 
 {table(["", "PSNR on the thing alone", "edges kept there", "PSNR of the whole picture"], again)}
 
