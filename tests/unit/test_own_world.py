@@ -18,7 +18,7 @@ from helpers.postcards import (BACKDROPS, COLOURS, GROUNDS, KEPT_OUT, KINDS, LIG
                                read_caption, sample_scene)
 from helpers.postcards import own
 from helpers.postcards.judge import COURSE, EACH_PLACE, Judge, Reader, load_judge
-from training import card, own_checks, unet
+from training import card, own_checks, own_world, unet
 from training.judge import begin_from, save_judge
 from training.settings import PRESETS
 
@@ -233,9 +233,9 @@ def test_the_command_says_what_is_wrong_with_the_file_and_nothing_else(tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
-def test_runs_that_were_begun_with_another_file_stay_as_they_are(tiny_run, tmp_path):
-    folder = tiny_run[0]
-    changed = written(tmp_path, EXAMPLE.read_text() + "# another\n")
-    one = command(changed, "--runs", str(folder), *TINY)
-    said = one.communicate()[0]
-    assert one.returncode == 1 and "was begun with another file than" in said.splitlines()[-1] and "Traceback" not in said
+def test_runs_that_were_begun_with_another_file_stay_as_they_are(tmp_path):
+    own_world.stand_on(EXAMPLE, tmp_path)
+    own_world.stand_on(EXAMPLE, tmp_path)
+    with pytest.raises(ValueError, match="was begun with another file than .*mine.py is now"):
+        own_world.stand_on(written(tmp_path, GOOD), tmp_path)
+    assert (tmp_path / "world.py").read_text() == EXAMPLE.read_text()
