@@ -56,11 +56,11 @@ class NotFinite(Refused):
 class Sheet:
     """The exercises of one lesson and which of them are right. lesson: its number, "01" to "05".
 
-    What a reader tries is written down in `my_course` as it comes.
+    core: how many of them, from the first, lie on the core path; None where that makes no difference. What a reader tries is written down in `my_course` as it comes.
     """
 
-    def __init__(self, lesson):
-        self.lesson, self.right = lesson, {}
+    def __init__(self, lesson, core=None):
+        self.lesson, self.core, self.right = lesson, core, {}
         self.own = {}                   # {number: the reader's function that was found right}
 
     def exercise(self, number, like, what=""):
@@ -121,8 +121,12 @@ class Sheet:
         return yours if right else solution
 
     def progress(self):
-        """Print how many exercises are right."""
-        print(f"{sum(self.right.values())} of {len(self.right)} exercises are right.")
+        """Print how many exercises are right, and how many of those on the core path."""
+        line = f"{sum(self.right.values())} of {len(self.right)} exercises are right."
+        if self.core is not None:
+            right = sum(self.right[number] for number in range(1, self.core + 1))
+            line += f" On the core path: {right} of {self.core}."
+        print(line)
 
 
 def judge(properties, function, like, what=""):

@@ -8,14 +8,14 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from .. import latents as codec
 from .base import NotFinite, Refused, Sheet, close, random
 
-sheet = Sheet("02")
+sheet = Sheet("02", core=3)
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
-@sheet.exercise(1, lambda encode, decode, pictures: pictures.shape)
+@sheet.exercise(1, lambda encode, decode, originals: originals.shape)
 def mirror_control(answer):
-    """mirror_control(encode, decode, pictures) -> copies of the pictures (B, 3, H, W), to be compared with them: mirrored pictures went
-    through encoder and decoder, and no latent was mirrored.
+    """mirror_control(encode, decode, originals) -> copies of the originals (B, 3, H, W), to be compared with them: mirrored pictures
+    went through encoder and decoder, and no latent was mirrored.
 
     encode: (B, 3, H, W) -> (B, C, h, w). decode: (B, C, h, w) -> (B, 3, H, W).
     """

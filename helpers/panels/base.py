@@ -213,7 +213,13 @@ class Question(Still):
         return ""
 
     def verdict(self, right):
-        """One sentence that sets what was chosen, now or before a restart, beside what was measured."""
+        """One sentence that sets what was chosen, now or before a restart, beside what was measured.
+
+        right: the answer that was measured, as text, or its place among the answers, counted from 0.
+        """
+        if isinstance(right, int):
+            answers = self.answers.options[1:]
+            right = answers[inputs.whole_number(int(right), "The place of the right answer", 0, len(answers) - 1)]
         problem = self.keep(right)
         said = self.chosen or my_course.prediction(self.answers.options[1:])
         if said is None:

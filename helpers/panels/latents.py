@@ -23,7 +23,7 @@ def cell_panel(cell, row, column):
     def readout(row, column, channel, delta):
         value = float(cell.latents[0, channel, row, column])
         outside = cell.change(row, column, channel, delta)[2]
-        return (f"latents[0, {channel:d}, {row:d}, {column:d}] = {value:.2f} {delta:+g} = {value + delta:.2f}: "
+        return (f"latents[0, {channel:d}, {row:d}, {column:d}]: {value:.2f}, moved to {value + delta:.2f}. "
                 f"{outside:.0%} of the change falls outside the patch.")
 
     controls = {"row": slider("row", range(size), row, live=False, width="260px"),

@@ -8,8 +8,8 @@ from .captions import caption, full_caption, phrases, read_caption
 from .render import Postcard, render
 from .scene import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
                     Scene, Subject, sample_scene)
-from .world import postcards_only
+from .world import on_postcards, postcards_only
 
 __all__ = ["BACKDROPS", "COLOURS", "GROUNDS", "HELDOUT_PAIRS", "KEPT_OUT", "KINDS", "LIGHTS", "PLACES", "SKIES", "WEATHERS",
-           "Postcard", "Scene", "Subject", "caption", "full_caption", "phrases", "postcards_only", "read_caption", "render",
+           "Postcard", "Scene", "Subject", "caption", "full_caption", "on_postcards", "phrases", "postcards_only", "read_caption", "render",
            "sample_scene"]

@@ -188,6 +188,10 @@ def test_progress_counts_own_right_answers_only(capsys):
         "1 of 2 exercises are right.",
         "Exercise 1 (double): not yet: that is not twice as much.",
         "0 of 2 exercises are right."]
+    sheet.core = 1
+    square(lambda x: x * x)
+    sheet.progress()
+    assert capsys.readouterr().out.endswith("1 of 2 exercises are right. On the core path: 0 of 1.\n")
 
 
 def test_the_cells_below_use_the_readers_function_only_where_this_very_one_is_right(capsys):

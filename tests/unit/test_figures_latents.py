@@ -110,9 +110,8 @@ def test_bytes_against_decibels():
     assert is_drawn(figures.bytes_against_decibels({"a": side, "b": {**side, "jpegs": jpegs[:1]}}, "A claim"))
 
 
-def test_walks_noises_previews_bill():
+def test_noises_previews_bill():
     pictures = list(draw(5, 3, 16, 16))
-    assert is_drawn(figures.walks(pictures, pictures, [0, 0.25, 0.5, 0.75, 1], "A claim"))
     spectrum = torch.arange(1, 8), torch.linspace(3, 1, 7)
     assert is_drawn(figures.noises({"pixels": pictures, "latents": pictures}, [1, 0.9, 0.8, 0.7, 0.6],
                                    {"pixels": spectrum, "latents": spectrum}))

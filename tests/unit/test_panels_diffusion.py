@@ -96,6 +96,7 @@ def test_predict_remembers_and_judges():
     assert question.line.value == "Noted. Run the next cell."
     assert question.verdict("sky") == "You said: boat. Measured: sky."
     assert question.verdict("boat") == "You said so too. Measured: boat."
+    assert question.verdict(0) == "You said: boat. Measured: sky." and question.verdict(True) == question.verdict("boat")
 
 
 def test_match_remembers_and_counts():

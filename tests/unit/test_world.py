@@ -2,11 +2,12 @@
 
 import pytest
 from helpers import load_components
-from helpers.postcards import postcards_only
+from helpers.postcards import on_postcards, postcards_only
 
 
 def test_with_the_bundled_model_nothing_is_left_out(capsys):
-    assert postcards_only(load_components("postcard", device="cpu"), "the count of tents")
+    c = load_components("postcard", device="cpu")
+    assert postcards_only(c, "the count of tents") and on_postcards(c, 2 > 1) and not on_postcards(c, 1 > 2)
     assert capsys.readouterr().out == ""
 
 
@@ -14,6 +15,6 @@ def test_with_the_bundled_model_nothing_is_left_out(capsys):
 def test_with_another_one_a_sentence_says_so(which, request, capsys):
     folder = request.getfixturevalue(which)
     c = load_components(folder if which == "stranger_folder" else folder["postcard"], device="cpu")
-    assert not postcards_only(c, "the count of tents, since the judge reads postcards alone")
+    assert not postcards_only(c, "the count of tents, since the judge reads postcards alone") and on_postcards(c, 1 > 2)
     assert capsys.readouterr().out == ("Left out with this model: the count of tents, since the judge reads postcards "
                                        "alone.\n")

@@ -45,10 +45,10 @@ class Cloud:
         for k in range(channels):
             x = 0.2 + k * (wide + 0.2)
             self._histogram(place(fig, x, top, wide, 1.2), k)
-            write(fig, x + wide / 2, top - 0.07, f"channel {k}: {self.spread[k] / self.sigma[k]:.0f} times as wide",
+            write(fig, x + wide / 2, top - 0.07, f"channel {k}: means {self.spread[k] / self.sigma[k]:.0f} sigma wide",
                   ha="center", fontsize=8)
-        write(fig, 4.5, top + 1.55, "blue: the means of many pictures, so many times as wide as the vermilion cloud around one of the "
-                                    "postcard's means, here a line; dashed: the prior",
+        write(fig, 4.5, top + 1.55, "blue: the means of many pictures; vermilion, here a line: the cloud around one of the postcard's means, "
+                                    "of width sigma; dashed: the prior",
               ha="center", fontsize=8, color=FAINT)
         left = 4.5 - (len(shown) * (size + 0.12) - 0.12) / 2
         for i, factor in enumerate(shown):
@@ -58,7 +58,7 @@ class Cloud:
                   ha="center", fontsize=8.5, **style.MATH)
         style.claim(fig, "The cloud around a mean is hardly a cloud: sampling from it changes nothing you "
                          "can see",
-                    "Raw latents. Above: one axis, all curves drawn to one height; the ratio is of standard deviations. Below: one noise, in units of each number's sigma.")
+                    "Raw latents. Above: one axis, all curves drawn to one height; all widths are standard deviations. Below: one noise, in units of each number's sigma.")
         return style.finish(fig, "Above, for each channel a wide blue histogram of means, the narrower prior "
                                  "and a thin spike, the cloud around one mean. Below, a postcard decoded from its mean plus 0, "
                                  "1, 10 and 100 sigma of noise: the first two look the same, the last is spoiled.")

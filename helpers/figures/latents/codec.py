@@ -9,6 +9,7 @@ from .. import style
 from ..style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 WRONG = 0.25        # this mean error of a pixel (of a range of 2) is the brightest colour of an error map
+MOVED = 0.1         # and this mean change, where one number of a latent is moved: what is faint counts, since there is much of it
 
 
 def signed(values, limit):
@@ -52,9 +53,8 @@ def round_trip(image, latents, decoded):
         style.arrow(fig, (start, top + big / 2), (end, top + big / 2), linewidth=1.6, mutation_scale=13)
         write(fig, (start + end) / 2, top + big / 2 - 0.14, word, ha="center", fontsize=8)
     shape = " x ".join(map(str, channels.shape))
-    numbers = (f"3 x {image.height} x {image.width} = "
-               f"{3 * image.height * image.width:,} numbers").replace(",", " ")
-    fewer = f"{shape} = {channels.numel():,} numbers".replace(",", " ")
+    numbers = f"3 x {image.height} x {image.width} = {3 * image.height * image.width} numbers"
+    fewer = f"{shape} = {channels.numel()} numbers"
     for x, text in ((0.08 + big / 2, numbers), (4.5, fewer), (9 - 0.08 - big / 2, numbers)):
         write(fig, x, top + big + 0.16, text, ha="center", fontsize=8.5)
     style.claim(fig, "A picture goes through a bottleneck of few numbers, and comes back",
@@ -130,7 +130,7 @@ class Cell:
         return ax.add_patch(patch)
 
     def figure(self, row, column, deltas=(-4, 4)):
-        """The static twin: every channel at one place, moved by each delta; pictures left, changes right."""
+        """The static twin: every channel at one place, moved by each delta; cut out of the pictures left, the changes in the whole right."""
         channels, step = self.latents.shape[1], self.c.vae_scale_factor
         size = min(0.92, 8.3 / (2 * channels + 1) - 0.06)
         top, margin = TITLE + 0.42, 0.32
@@ -139,32 +139,35 @@ class Cell:
         y0, x0 = (min(max(v - 2, 0), self.latents.shape[-1] - 5) * step for v in (row, column))
         cut = np.s_[..., y0:y0 + 5 * step, x0:x0 + 5 * step]            # the cell and two on every side
         fig = style.new_figure(top + len(deltas) * (size + 0.2) + NOTE)
-        for x, count, word in ((margin, 1, "unmoved"), (middle, channels, "decoded after the move"),
-                               (right, channels, "where it changed")):
+        for x, count, word in ((margin, 1, "unmoved"), (middle, channels, "decoded after the move, cut out"),
+                               (right, channels, "where it changed, whole picture")):
             write(fig, x + (count * (size + 0.06) - 0.06) / 2, top - 0.28, word, ha="center",
                   fontweight="bold")
         for r, delta in enumerate(deltas):
             y = top + r * (size + 0.2)
             write(fig, margin - 0.14, y + size / 2, f"{delta:+g}", ha="center")
-            shown = [(margin, self.base[cut])]
+            shown = [(margin, self.base[cut], True)]
             for k in range(channels):
                 picture, change, outside = self.change(row, column, k, delta)
-                shown += [(middle + k * (size + 0.06), picture[cut]),
-                          (right + k * (size + 0.06), unsigned(change[cut], 0.5))]
+                shown += [(middle + k * (size + 0.06), picture[cut], True),
+                          (right + k * (size + 0.06), unsigned(coarse(change, MOVED, 8), MOVED), False)]
                 if r == 0:
-                    for x, _ in shown[-2:]:
+                    for x, *_ in shown[-2:]:
                         write(fig, x + size / 2, top - 0.09, f"channel {k}", ha="center", fontsize=8)
                 write(fig, shown[-1][0] + size / 2, y + size + 0.09, f"{outside:.0%} outside", fontsize=7.5,
                       ha="center", color=FAINT)
-            for x, picture in shown:
+            for x, picture, is_cut in shown:
                 ax = show_picture(fig, picture, x, y, size)
-                self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
+                if is_cut:
+                    self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
+                else:
+                    self.outline(ax, row, column, self.base.shape[-1])
         style.claim(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
-                    f"Cell in row {row}, column {column}; cut out, {5 * step} of {self.base.shape[-1]} pixels. Percentages: of the change in the "
-                    "whole picture. Yellow: a quarter of the range or more.")
+                    f"Cell in row {row}, column {column}; cut out: {5 * step} of {self.base.shape[-1]} pixels. Percentages: of the change. "
+                    f"Yellow: a change by {MOVED / 2:.0%} of the range or more.")
         return style.finish(fig, "One number of the latent is moved, once in every channel. Left the "
-                                 "decoded pictures, right maps of the change: a blot on the patch and a "
-                                 "fainter one around it.")
+                                 "decoded pictures, right maps of the change in the whole picture: bright on "
+                                 "the patch and along the edges around it.")
 
     def frame(self, row, column, channel, delta):
         """PNG bytes for the panel: picture with its cell, the numbers of that cell, decoded, change."""
@@ -176,7 +179,7 @@ class Cell:
         for patch in (mark, marked, marked_too):
             patch.set_xy((column * step - 0.5, row * step - 0.5))
         decoded.set_data(style.to_rgb(picture))
-        changed.set_data(unsigned(change, 0.5))
+        changed.set_data(unsigned(coarse(change, MOVED, 8), MOVED))
         values = self.latents[0, :, row, column].float().cpu()
         for bar, value in zip(bars, values):
             bar.set_width(float(value))

@@ -5,8 +5,8 @@ from .. import style
 from ..style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 
-def _curves(ax, jpegs, vae):
-    """JPEG as black lines with a band, the VAE as blue diamonds. See bytes_against_decibels."""
+def _curves(ax, jpegs, vae, limits):
+    """JPEG as black lines with a band, the VAE as blue diamonds, from and to so many bytes. See bytes_against_decibels."""
     size, header, decibels = jpegs[..., 0], jpegs[..., 1], jpegs[..., 2]                    # (N, Q) each
     x, y = size.mean(0), decibels.mean(0)
     if len(jpegs) > 1:
@@ -17,11 +17,10 @@ def _curves(ax, jpegs, vae):
         low, high = np.quantile(values, (0.05, 0.95))
         ax.plot([count, count], [low, high], color=SIGNAL, lw=1.4, alpha=0.6)
         ax.plot(count, np.mean(values), "D", color=SIGNAL, ms=7, mec="white", mew=0.8)
-        ax.annotate(f"VAE\n{label}", (count, 0.02), xycoords=("data", "axes fraction"), color=SIGNAL, fontsize=8,
-                    ha="center", va="bottom")
+        ax.annotate(f"VAE\n{label}", (count, low), (0, -7), textcoords="offset points", color=SIGNAL, fontsize=8, ha="center", va="top")
     ax.set(xscale="log")
-    ticks = [250 * 2**k for k in range(12) if 0.5 * x[0] < 250 * 2**k < 1.2 * x[-1]]
-    tidy(ax, "bytes")
+    ticks = [250 * 2**k for k in range(12) if limits[0] < 250 * 2**k < limits[1]]
+    tidy(ax, "bytes").set_xlim(limits)
     ax.set_xticks(ticks, [f"{v}" for v in ticks])
     ax.minorticks_off()
 
@@ -40,10 +39,12 @@ def bytes_against_decibels(sides, title):
     lows += [values.min() for side in sides.values() for _, values in side["vae"].values()]
     highs = [side["jpegs"][..., 2].max() for side in sides.values()]
     highs += [values.max() for side in sides.values() for _, values in side["vae"].values()]
+    means = [side["jpegs"].mean(0) for side in sides.values()]                              # (Q, 3) each
+    limits = 0.8 * min((one[:, 0] - one[:, 1]).min() for one in means), 1.25 * max(one[:, 0].max() for one in means)
     for i, (name, side) in enumerate(sides.items()):
         left = 0.55 + i * 4.45
         ax = place(fig, left, top, 3.85, height)
-        _curves(ax, side["jpegs"], side["vae"])
+        _curves(ax, side["jpegs"], side["vae"], limits)
         ax.set_ylim(min(lows) - 7, max(highs) + 1)
         ax.set_ylabel("PSNR, dB", labelpad=2)
         write(fig, left + 3.85, top - 0.14, "solid: JPEG; dashed: its tables not counted", fontsize=8, color=FAINT,
@@ -83,7 +84,7 @@ def bill(models):
         ax.plot([few, many], [i, i], color=colour, lw=1.6, alpha=0.6, zorder=1)
         ax.plot(few, i, "o", ms=8, mfc="white", mec=colour, mew=1.8)
         ax.plot(many, i, "o", ms=8, color=colour)
-        ax.text((few * many) ** 0.5, i - 0.13, f"{many / few:,.0f} times".replace(",", " "), ha="center", va="bottom", fontsize=8.5,
+        ax.text((few * many) ** 0.5, i - 0.13, f"{many / few:.0f} times", ha="center", va="bottom", fontsize=8.5,
                 color=colour)
     lowest, highest = min(row[2] for row in rows), max(row[3] for row in rows)
     tidy(ax, "work of one call in GFLOP (one is a thousand million operations)")
@@ -91,7 +92,7 @@ def bill(models):
     ax.set_yticks(range(len(rows)))
     ax.set_yticklabels([words[row[1]] for row in rows], fontsize=8.5, color=INK)
     decades = np.arange(np.ceil(np.log10(lowest / 3)), np.log10(highest * 3), 2)
-    ax.set_xticks(10.0**decades, [f"{10.0**d:,.0f}".replace(",", " ") if d >= 0 else f"{10.0**d:g}" for d in decades])
+    ax.set_xticks(10.0**decades, [f"{10.0**d:.0f}" if d >= 0 else f"{10.0**d:g}" for d in decades])
     ax.minorticks_off()
     for k, label in enumerate(models):
         write(fig, 0.08, top + (2 * k + 1.05) * height, label, fontsize=8.5)

@@ -1,18 +1,8 @@
-"""Walks between two pictures, noise in pixels and in latents, and the cheap preview."""
+"""Noise in pixels and in latents, and the cheap preview."""
 import numpy as np
 
 from .. import style
 from ..style import GUIDED, NOISE, NOTE, TITLE, place, show_picture, tidy, write
-
-
-def walks(in_pixels, in_latents, shares, title, note=None):
-    """Two walks between two pictures; shares: how far each stop is, 0 to 1. Returns a Picture."""
-    return style.picture_grid(
-        [in_pixels, in_latents], title,
-        "Two rows of pictures between two postcards: mixed as pixels above, mixed as latents and then "
-        "decoded below.",
-        [f"{share:.0%}" for share in shares], ["pixels", "latents"], note=note,
-        size=min(1.0, 8.4 / len(shares) - 0.06))
 
 
 def noises(rows, shares, spectra):
