@@ -1,4 +1,4 @@
-"""Exercises 1 to 3, lesson 03. A check tries properties from the most telling to the least, and stops at the
+"""Exercises 1 to 4, lesson 03. A check tries properties from the most telling to the least, and stops at the
 first that fails."""
 import math
 
@@ -110,3 +110,32 @@ def chance_level(answer):
         if close(value, 1.0 * masks.double().mean(), 1e-4):
             return "this is the area of the masks, which a map of pure noise would hit: ask where these maps point"
         return "right on simple maps, but random maps and masks come out differently: only the highest value of a map counts"
+
+
+@sheet.exercise(4, lambda shares, i, words: (math.isqrt(shares.shape[1]),) * 2)
+def token_map(answer):
+    """token_map(shares, i, words): (heads, n, T), a position, positions -> (side, side), side * side = n."""
+    shares = (3 * random(3, 16, 7)).softmax(-1)
+    mean, words = shares.mean(0), [1, 2, 3, 4]
+    value, right = answer(shares, 2, words), (mean[:, 2] - mean[:, words].mean(-1)).view(4, 4)
+    if close(value, right.T, 1e-5):
+        return "rows and columns have changed places: the cells come row by row, and view keeps that order"
+    if close(value, mean[:, 2].view(4, 4), 1e-5):
+        return "this is what token i gets: take away the mean of what the tokens in words get in the same cell"
+    if close(value, (mean[:, 2] - mean.mean(-1)).view(4, 4), 1e-5):
+        return "the mean of all T tokens is 1 / T in every cell: take away the mean of those in words only"
+    if close(value, (mean[:, 2] - mean[:, words].sum(-1)).view(4, 4), 1e-5):
+        return "take away the mean of the tokens in words, not their sum"
+    if close(value, 3 * right, 1e-5):
+        return "the heads must be averaged, not added up: take the mean over the first axis"
+    if any(close(value, (one[:, 2] - one[:, words].mean(-1)).view(4, 4), 1e-5) for one in shares):
+        return "this is the map of a single head: take the mean over the first axis"
+    if close(value, -right, 1e-5):
+        return "the sign is wrong: what token i gets, less the mean"
+    for i, some in ((2, words), (0, range(1, 6)), (5, [5, 1])):
+        for heads, side in ((3, 4), (1, 2), (4, 8)):
+            shares = (3 * random(heads, side * side, 7, seed=side)).softmax(-1)
+            mean = shares.mean(0)
+            right = (mean[:, i] - mean[:, list(some)].mean(-1)).view(side, side)
+            if not close(answer(shares, i, some), right, 1e-5):
+                return "the map differs: average the heads, take column i less the mean of the columns in words, then give it its rows back"

@@ -1,4 +1,6 @@
 """Lesson 03, first half: the positions a prompt fills, pictures against captions, differences and words."""
+import textwrap
+
 import numpy as np
 
 from helpers.pictures import upright
@@ -24,7 +26,7 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
     wide = (style.WIDTH - left - 0.1) / count
     read, cut = tokens[:count], [one.text for one in tokens[count:]]
     high = TITLE + 0.12 + 0.07 * max([4, *(len(one.text) for one in read)])    # room for upright pieces
-    fig = style.new_figure(high + 2.4 + NOTE, dpi=dpi)
+    fig = style.new_figure(high + 2.5 + NOTE, dpi=dpi)
     middles, colours = np.arange(count) + 0.43, [KINDS[one.kind] for one in read]
     stroke = 0.86 * wide * 72                                                   # of a bar, in points
     ax = place(fig, left, high, wide * count, 0.2, bare=True)
@@ -35,21 +37,23 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
             write(fig, left + middles[i] * wide, high - 0.05, one.text or one.kind, fontsize=7.5, rotation=90,
                   ha="center", va="bottom", color=PROMPT if one.kind == "piece" else INK)
     write(fig, 0.08, high + 0.1, "position")
+    for i in (0, 1, *range(10, count, 10)):                                     # position 1 has a word of its own in the text
+        write(fig, left + middles[i] * wide, high + 0.28, str(i), fontsize=7.5, ha="center", color=FAINT)
     padding = sum(one.kind == "padding" for one in read)
     if padding > 9:
         write(fig, left + (count - padding / 2) * wide, high - 0.12, f"padding: {padding} positions", fontsize=8,
               ha="center", color=FAINT)
     if cut:
-        write(fig, style.WIDTH - 0.1, high + 0.36, f"never read: {' '.join(cut)[:90]}", fontsize=8.5, ha="right",
+        write(fig, style.WIDTH - 0.1, high + 0.46, f"never read: {' '.join(cut)[:90]}", fontsize=8.5, ha="right",
               color=GUIDED)
     for row, (name, (values, control)) in enumerate(rows.items()):
-        ax = place(fig, left, high + 0.55 + 0.92 * row, wide * count, 0.75)
+        ax = place(fig, left, high + 0.65 + 0.92 * row, wide * count, 0.75)
         ax.vlines(middles, 0, values, colours, lw=stroke)
         if control is not None:
             ax.hlines(control, middles - 0.43, middles + 0.43, GUIDED, lw=1.4)
         tidy(ax, yticks=(0, 1), xticks=())
         ax.set(xlim=(0, count), ylim=(min(0, values.min(), *(control if control is not None else ())), 1.08))
-        write(fig, 0.08, high + 0.92 + 0.92 * row, name)
+        write(fig, 0.08, high + 1.02 + 0.92 * row, name)
     style.claim(fig, f"A prompt fills {count} positions, whatever its length",
                 f"{sum(one.kind == 'piece' for one in read)} pieces are read, {len(cut)} are cut. Vermilion: the same cosine for "
                 "the empty prompt. Bottom row: position by position.")
@@ -83,29 +87,32 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
     brackets: (first, last) rows that only differ in who has which colour.
     """
     cosines, n = np.asarray(cosines), len(images)
-    cell = min(0.33, 2.6 / n)
+    cell = min(0.34, 2.7 / n)
     scales = np.geomspace(1, 100, 60)
     losses = [contrast(cosines, one) for one in scales]
     rows, columns = (softmax(scale * cosines, axis) for axis in (1, 0))         # rows, or columns, add to 1
-    top, left, gap, below = TITLE + 0.45, 0.62, 0.24, 1.45
-    fig = style.new_figure(top + n * cell + max(below, 0.25 + 0.155 * n) + NOTE, dpi=dpi)
+    top, left, gap, tile, half = TITLE + 0.45, 0.3, 0.24, 0.58, -(-n // 2)
+    low = top + n * cell + 0.15                                                 # below the tables: each picture with its caption
+    fig = style.new_figure(low + max(1.45, half * (tile + 0.06)) + NOTE, dpi=dpi)
     for i, image in enumerate(images):
-        show_picture(fig, image, left - 0.4, top + i * cell + 0.01, cell - 0.02)
-        write(fig, 0.1, top + (i + 0.5) * cell, f"{i + 1}", fontsize=8, color=FAINT)
-        write(fig, 0.1, top + n * cell + 0.25 + 0.155 * i, f"{i + 1}  {captions[i]}", fontsize=7.5, color=PROMPT)
+        x, y = 0.1 + 3.45 * (i // half), low + i % half * (tile + 0.06)
+        write(fig, left - 0.2, top + (i + 0.5) * cell, f"{i + 1}", fontsize=9, color=FAINT)
+        write(fig, x, y + tile / 2, f"{i + 1}", fontsize=9, color=FAINT)
+        show_picture(fig, image, x + 0.17, y, tile)
+        write(fig, x + 0.25 + tile, y + tile / 2, textwrap.fill(captions[i], 40), fontsize=8.5, color=PROMPT)
     for k, (name, values, texts, cmap, low) in enumerate((
-            ("cosines", cosines, cosine_texts(cosines, brackets), style.SIGNED, -1),
-            ("each picture chooses: rows add to 100 %", rows, percents(rows), style.BLUES, 0),
-            ("each caption chooses: columns do", columns, percents(columns), style.BLUES, 0))):
+            ("cosines, times 100", cosines, cosine_texts(cosines, brackets), style.SIGNED, -1),
+            ("each picture chooses: row = 100 %", rows, percents(rows), style.BLUES, 0),
+            ("each caption chooses: column = 100 %", columns, percents(columns), style.BLUES, 0))):
         x, high = left + k * (n * cell + gap), 1
         ax = place(fig, x, top, n * cell, n * cell)
         draw_matrix(ax, values, texts, cmap, low, high)
-        write(fig, x, top - 0.3, name, fontweight="bold", fontsize=8)
+        write(fig, x, top - 0.3, name, fontweight="bold", fontsize=9)
         for first, last in brackets:
             ax.add_patch(style.matplotlib.patches.Rectangle(
                 (first - 0.5, first - 0.5), last - first + 1, last - first + 1, fill=False, ec=GUIDED,
                 lw=1.8))
-    ax = place(fig, 7.25, top + n * cell + 0.22, 1.6, 0.85)
+    ax = place(fig, 7.4, low + 0.1, 1.5, 0.95)
     ax.plot(scales, losses, color=INK, lw=1.3)
     ax.plot(scale, contrast(cosines, scale), "o", color=GUIDED, ms=6)
     ax.axvline(learnt, color=NOISE, lw=0.8, ls=":")
@@ -134,11 +141,11 @@ def percents(shares):
 
 
 def cosine_texts(cosines, brackets):
-    """The numbers of a table of cosines, no 0 before the point: two digits, three in the brackets, where two are too alike."""
+    """The numbers of a table of cosines, times 100: whole ones, and a digit more in the brackets, where two are too alike."""
     def close(i, j):
         return any(first <= i <= last and first <= j <= last for first, last in brackets)
-    return [[(f"{v:.3f}" if close(i, j) else f"{v + 0.0:.2f}".replace("-0.00", "0.00")).replace("0.", ".", 1)
-             for j, v in enumerate(row)] for i, row in enumerate(cosines)]
+    return [[f"{100 * v:.1f}" if close(i, j) else f"{100 * v:.0f}".replace("-0", "0") for j, v in enumerate(row)]
+            for i, row in enumerate(cosines)]
 
 
 def contrast(cosines, scale):
@@ -184,7 +191,8 @@ def subtraction(rows, note=None, dpi=style.DPI):
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
     places = [next((k + 1 for k, name in enumerate(near) if name in word.split()), None) for _, _, word, _, near in rows]
-    title = f"How near the changed word is to the difference, by rank among all words: {', '.join(map(str, places))}"
+    ranks = ", ".join(f"{word} {'far off' if place is None else f'no. {place}'}" for (_, _, word, *_), place in zip(rows, places))
+    title = f"The changed word, green, among the words nearest to the change: {ranks}"
     if len(rows) == 1:
         title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
     style.claim(fig, title, note)

@@ -68,7 +68,9 @@ def temperature_panel(cards, captions, cosines, learnt, brackets=()):
         return sentence(f"At scale {scale}, picture 1 gives its own caption {rows[0, 0]:.0%}, caption 2 its own picture "
                         f"{columns[1, 1]:.0%}; the loss of these pairs is {figures.contrast(np.asarray(cosines), scales[scale]):.2f}.")
 
-    return Panel({"scale": slider("scale", scales, f"{learnt:.0f}")}, frame, readout, ahead=False)
+    panel = Panel({"scale": slider("scale", scales, f"{learnt:.0f}")}, frame, readout, ahead=False)
+    panel.paper_width = 864                                                     # captions are small print
+    return panel
 
 
 def subtraction_panel(difference, values):
@@ -122,7 +124,9 @@ def places_panel(image, points, attention, tokens, timesteps):
     def readout(layer, head, t, top):
         return sentence(f"{layer}, head {head}, t = {t}: each row sums to 1.")
 
-    return Panel(controls, frame, readout, ahead=False)
+    panel = Panel(controls, frame, readout, ahead=False)
+    panel.paper_width = 864                                                     # names of tokens are small print
+    return panel
 
 
 def explorer_panel(image, attention, c, prompt):

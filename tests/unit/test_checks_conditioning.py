@@ -43,6 +43,21 @@ def attention_by_einsum(x, text, Wq, Wk, Wv, heads):
     return torch.einsum("bhnt,bhtd->bnhd", maps, v).reshape(b, n, -1), maps
 
 
+def word_map(shares, i, words, axis=0, turn=False):
+    one = shares.mean(axis)
+    one = (one[:, i] - one[:, words].mean(1)).reshape((round(shares.shape[1] ** 0.5),) * 2)
+    return one.T if turn else one
+
+
+def word_map_by_loop(shares, i, words):
+    side = int(shares.shape[1] ** 0.5)
+    heat = torch.zeros(side, side)
+    for cell in range(side * side):
+        read = sum(shares[:, cell]) / len(shares)
+        heat[cell // side, cell % side] = read[i] - sum(read[k] for k in words) / len(words)
+    return heat
+
+
 def hits(maps, masks):
     return torch.stack([mask.flatten()[heat.argmax()] for heat, mask in zip(maps, masks)]).double()
 
@@ -69,6 +84,7 @@ def chance_by_overlap(maps, masks):
 RIGHT = {
     "contrastive_loss": [loss, loss_by_hand],
     "cross_attention": [attention, attention_by_einsum],
+    "token_map": [word_map, word_map_by_loop],
     "chance_level": [chance, chance_by_table],
 }
 
@@ -88,6 +104,16 @@ WRONG = {
         (lambda *a: attention(*a)[0], "return two tensors"),
         (lambda *a: attention(*a, plain=True), "the output is not"),
         (lambda x, t, q, k, v, h: attention(x, t, q, k, v, 4), "shape"),
+    ],
+    "token_map": [
+        (lambda s, i, w: word_map(s, i, w, turn=True), "row by row"),
+        (lambda s, i, w: s.mean(0)[:, i].view((int(s.shape[1] ** 0.5),) * 2), "take away the mean"),
+        (lambda s, i, w: word_map(s, i, range(s.shape[2])), "1 / T in every cell"),
+        (lambda s, i, w: word_map(s[:1], i, w), "single head"),
+        (lambda s, i, w: word_map(s, i, w) * len(s), "averaged, not added up"),
+        (lambda s, i, w: -word_map(s, i, w), "sign"),
+        (lambda s, i, w: s.mean(0)[:, i], "shape"),
+        (lambda s, i, w: word_map(s.softmax(1), i, w), "the map differs"),
     ],
     "chance_level": [
         (lambda h, m: hits(h, m).mean(), "the score itself"),

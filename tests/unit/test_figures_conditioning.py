@@ -34,7 +34,7 @@ def test_thermostat_and_its_loss():
     one_way = np.array([[0.7, 0.75], [0.6, 0.7]])                               # a picture errs, and a caption
     assert "in 1 of 2 rows and 1 of 2 columns" in good(figures.thermostat([CARD.image] * 2, ["a", "b"], one_way, 5.0, 20.0)).alt
     assert np.allclose(figures.softmax(one_way, 0).sum(0), 1) and np.allclose(figures.softmax(one_way, 1).sum(1), 1)
-    assert figures.cosine_texts(np.array([[0.7361, -0.35], [-0.001, 1.0]]), [(0, 0)]) == [[".736", "-.35"], [".00", "1.00"]]
+    assert figures.cosine_texts(np.array([[0.7361, -0.35], [-0.001, 1.0]]), [(0, 0)]) == [["73.6", "-35"], ["0", "100"]]
 
 
 def test_subtraction_and_walk():

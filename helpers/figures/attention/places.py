@@ -161,12 +161,15 @@ def attention_plan(places, channels, tokens, width, heads):
             ("cross-attention", "cells read tokens", SIGNAL, PROMPT, 8, 5),
             ("self-attention", "cells read cells", SIGNAL, SIGNAL, 8, 8),
             ("causal self-attention", "tokens read themselves\nand those before", PROMPT, PROMPT, 6, 6))):
-        y = top + 0.2 + 1.2 * k
+        y = top + 0.35 + 1.2 * k
         for i in range(rows):
             for j in range(columns):
                 allowed = k < 2 or j <= i
                 style.block(fig, 6.75 + 0.11 * j, y + 0.11 * i, 0.095, 0.095, theirs if allowed else "#E4E4E4")
             style.block(fig, 6.62, y + 0.11 * i, 0.06, 0.095, mine)
+        asks, gives = (("cells", "tokens"), ("cells", "cells"), ("tokens", "tokens"))[k]
+        write(fig, 6.52, y + 0.055 * rows, asks, fontsize=7.5, rotation=90, ha="center", color=mine)
+        write(fig, 6.75 + 0.055 * columns, y - 0.1, gives, fontsize=7.5, ha="center", color=theirs)
         write(fig, 7.7, y + 0.2, name, fontsize=7.5, fontweight="bold")
         write(fig, 7.7, y + 0.45, said, fontsize=7, color=FAINT)
     style.claim(fig, "Attention: each cell asks, each token answers, a softmax weighs the answers",
@@ -203,7 +206,7 @@ def stripes(fig, left, top, width, height, colour, count):
         bar.set_alpha(1 - 0.55 * (k % 2))
 
 
-def four_stages(points, names, stages, shapes=("scores", "divided", "shares: dark 0, yellow 1", "output: d numbers")):
+def four_stages(points, names, stages, shapes=("scores", "divided", "shares", "output: d numbers")):
     """F15: what attention computes on the way, for a few cells and one head. A Picture.
 
     points: {name: (row, column)}. names: of the first tokens. stages: {code: (places, columns)}: scores, the same
@@ -216,13 +219,13 @@ def four_stages(points, names, stages, shapes=("scores", "divided", "shares: dar
         x, signed = left + k * (wide + gap), k != 2
         ax = place(fig, x, top, wide, high)
         most = reach if k < 2 else np.abs(values).max()
-        ax.imshow(values, aspect="auto", cmap=style.SIGNED if signed else style.SEQUENTIAL,
-                  vmin=-most if signed else 0, vmax=most, interpolation="nearest")
+        ax.imshow(values, aspect="auto", cmap=style.SIGNED if signed else style.BLUES,
+                  vmin=-most if signed else 0, vmax=most if signed else 1, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
-        write(fig, x + wide / 2, top - 0.13, shapes[k], ha="center", fontsize=7.5, color=FAINT)
+        write(fig, x + wide / 2, top - 0.13, shapes[k], ha="center", fontsize=8.5, color=FAINT)
         write(fig, x + wide / 2, top + high + 0.72, code, ha="center", fontsize=7.5, family="monospace")
         for j, name in enumerate(names if k < 3 else ()):
-            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=6, rotation=90, ha="center",
+            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=7, rotation=90, ha="center",
                   va="top", color=START if j == 0 else INK if j == len(names) - 1 else PROMPT)
         said = "all 77 of a row sum to 1" if k == 2 else f"from {values.min():.1f} to {values.max():.1f}"
         write(fig, x + wide / 2, top + high + 0.9, said, ha="center", fontsize=7.5,
@@ -231,6 +234,6 @@ def four_stages(points, names, stages, shapes=("scores", "divided", "shares: dar
         write(fig, left - 0.06, top + (i + 0.5) * high / len(points), name, ha="right", fontsize=8)
     style.claim(fig, "One head at work: scores, the same divided, shares, output",
                 f"Rows: {len(points)} cells of the picture. Columns: the tokens without padding; in the last table the d numbers of the head. "
-                "Purple: above 0, orange: below.")
+                "Purple: above 0, orange: below. Shares: white is 0, dark blue is 1.")
     return style.finish(fig, "Four tables in a row, for a few cells of the picture: scores against the tokens, the same "
-                             "divided and paler, their softmax, and the output.", 128)
+                             "divided and paler, their softmax, and the output.", 256)

@@ -28,10 +28,12 @@ def report_card(scores, layers, timesteps):
     left, top, wide = 0.85, TITLE + 0.62, 2.4
     fig = style.new_figure(top + high + 0.5 + NOTE)
     ax = place(fig, left, top, wide, high)
-    ax.imshow(table, cmap=style.BLUES, vmin=0, vmax=1, aspect="auto")
+    worst, best = float(np.min(table)), float(np.max(table))
+    middle = (worst + best) / 2
+    ax.imshow(table, cmap=style.BLUES, vmin=worst - 0.1 * (best - worst), vmax=best + 1e-6, aspect="auto")
     for i, row in enumerate(table):
         for j, value in enumerate(row):
-            ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5, color="white" if value > 0.6 else INK)
+            ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5, color="white" if value > middle else INK)
     ax.set(yticks=[], xticks=range(len(steps)))
     ax.set_xticklabels(steps)
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
@@ -41,11 +43,11 @@ def report_card(scores, layers, timesteps):
     write(fig, 0.1, top - 0.4, "subjects: hits of one layer at one noise level, in %", fontweight="bold", fontsize=9)
     draw_dots(fig, 4.75, top, 3.15, high, scores)
     write(fig, 4.1, top - 0.4, "layers and noise levels pooled: hits in %", fontweight="bold", fontsize=9)
-    hits, worst, best = subjects["default"].pointing, np.min(table), np.max(table)
+    hits = subjects["default"].pointing
     style.claim(fig, f"Pooled maps of subjects hit {100 * hits:.0f} % of the time, one layer at one noise level {100 * worst:.0f} to "
                      f"{100 * best:.0f} %",
-                f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. A colour word "
-                "is scored on the object it belongs to.")
+                f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. Blue: from the "
+                "lowest of these shares, pale, to the highest.")
     return style.finish(fig, "A table of pointing accuracy by layer and noise level; beside it, for each group of words, "
                              "a dot with its interval and the marks of two controls.", 128)
 
