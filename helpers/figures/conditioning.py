@@ -92,10 +92,10 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
     losses = [contrast(cosines, one) for one in scales]
     rows, columns = (softmax(scale * cosines, axis) for axis in (1, 0))         # rows, or columns, add to 1
     top, left, gap, tile, half = TITLE + 0.45, 0.3, 0.24, 0.58, -(-n // 2)
-    low = top + n * cell + 0.15                                                 # below the tables: each picture with its caption
-    fig = style.new_figure(low + max(1.45, half * (tile + 0.06)) + NOTE, dpi=dpi)
+    under = top + n * cell + 0.15                                                 # below the tables: each picture with its caption
+    fig = style.new_figure(under + max(1.45, half * (tile + 0.06)) + NOTE, dpi=dpi)
     for i, image in enumerate(images):
-        x, y = 0.1 + 3.45 * (i // half), low + i % half * (tile + 0.06)
+        x, y = 0.1 + 3.45 * (i // half), under + i % half * (tile + 0.06)
         write(fig, left - 0.2, top + (i + 0.5) * cell, f"{i + 1}", fontsize=9, color=FAINT)
         write(fig, x, y + tile / 2, f"{i + 1}", fontsize=9, color=FAINT)
         show_picture(fig, image, x + 0.17, y, tile)
@@ -112,7 +112,7 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
             ax.add_patch(style.matplotlib.patches.Rectangle(
                 (first - 0.5, first - 0.5), last - first + 1, last - first + 1, fill=False, ec=GUIDED,
                 lw=1.8))
-    ax = place(fig, 7.4, low + 0.1, 1.5, 0.95)
+    ax = place(fig, 7.4, under + 0.1, 1.5, 0.95)
     ax.plot(scales, losses, color=INK, lw=1.3)
     ax.plot(scale, contrast(cosines, scale), "o", color=GUIDED, ms=6)
     ax.axvline(learnt, color=NOISE, lw=0.8, ls=":")
