@@ -10,13 +10,13 @@ RIVALS = {
         "a tokenizer that keeps the end": "read = lambda first, last: c.tokenizer(f'a {first} boat' + ' below snowy mountains' * 40"
                                           " + f' at {last}', verbose=False).input_ids[-c.max_tokens:]",
         "a short prompt": "read = lambda first, last: c.tokenizer(f'a {first} boat at {last}').input_ids"},
-    'padding["sky and ground"][0] > 18 > 6 > padding["sky and ground"][1]': {
+    'padding["sky and ground"][0] > 12 > 4 > padding["sky and ground"][1]': {
         "the padding of another prompt": "drawn = drawn | {'padding alone': drawn['padding alone'][1:] + drawn['padding alone'][:1]}",
-        "the prompts in another order": "scenes = scenes[1:] + scenes[:1]"},
-    'by_words["object"][0] > 20 > 17 > padding["object"][0]': {
+        "the prompts in another order": "sixteen = sixteen[1:] + sixteen[:1]"},
+    'by_words["object"][0] > 14 > 12 > padding["object"][0]': {
         "the padding in the place of the words": "drawn = drawn | {'words alone': drawn['padding alone']}",
         "the words in the place of the padding": "drawn = drawn | {'padding alone': drawn['words alone']}"},
-    'by_words["colour"][0] > 20 > 13 > padding["colour"][0]': {
+    'by_words["colour"][0] > 14 > 9 > padding["colour"][0]': {
         "the padding in the place of the words": "drawn = drawn | {'words alone': drawn['padding alone']}",
         "the words in the place of the padding": "drawn = drawn | {'padding alone': drawn['words alone']}"},
     "abs(by_hand - library) < 1e-4": {
