@@ -191,8 +191,8 @@ def subtraction(rows, note=None, dpi=style.DPI):
         write(fig, 8.1, y + size / 2 - 0.09, f"A: {word}", ha="left", fontsize=8, color=PROMPT)
         write(fig, 8.1, y + size / 2 + 0.09, f"B: {other}", ha="left", fontsize=8, color=FAINT)
     places = [next((k + 1 for k, name in enumerate(near) if name in word.split()), None) for _, _, word, _, near in rows]
-    ranks = ", ".join(f"{word} {'far off' if place is None else f'no. {place}'}" for (_, _, word, *_), place in zip(rows, places))
-    title = f"The changed word, green, among the words nearest to the change: {ranks}"
+    ranks = ", ".join(f"{word} {'-' if place is None else place}" for (_, _, word, *_), place in zip(rows, places))
+    title = f"Rank of the changed word among all words: {ranks}"
     if len(rows) == 1:
         title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
     style.claim(fig, title, note)
