@@ -19,7 +19,7 @@ from ..postcards.measures import load_measures
 from ..postcards.world import postcards_only
 from ..sampling import denoise
 from .base import Panel, menu, named, sentence, slider, text
-from .sampling import Studio, number
+from .sampling import Studio, beside, number
 
 LIBRARY = Path(__file__).parents[2] / "concepts"        # the course's own
 ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Diffusion 1, and their length
@@ -150,6 +150,7 @@ class ConceptStudio(Studio):
     reader's, as far as they fit the model.
     settings: what the controls show at first: those of `Studio`, concept, second (names), own (a path), and the strengths
     of each, if it is a LoRA: strength, second_strength, own_strength.
+    drawn: two pictures to begin with, drawn with these settings: with the concepts, and without. None: no picture.
     Without means: the same settings, the placeholders taken out of the prompts, no LoRA. Save writes the picture
     with them, "Save both" the pair.
     Where the text encoder is as wide as Stable Diffusion's, a line takes any id of sd-concepts-library.
@@ -159,7 +160,7 @@ class ConceptStudio(Studio):
     ROWS = (*STRENGTHS.items(), ("hub",), *Studio.ROWS)
     WORDS = Studio.WORDS | {"picture": "with, and beside it without"}
 
-    def __init__(self, c, library=None, **settings):
+    def __init__(self, c, library=None, drawn=None, **settings):
         self.library = all_concepts(c) if library is None else dict(
             inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}", least=0))
         for name, source in self.library.items():
@@ -171,6 +172,8 @@ class ConceptStudio(Studio):
         self.save_both.on_click(lambda button: self.save_as(*self.shown))
         for name in ("concept", "second"):
             self.controls[name].observe(self.show_call, "value")
+        if drawn is not None:
+            self.keep(beside(inputs.pictures(drawn, "drawn")), self.settings)
         self.show_call()
 
     def make_controls(self, start):
@@ -199,25 +202,29 @@ class ConceptStudio(Studio):
         return ""
 
     def still(self):
-        """Its controls as they stand, and its picture where one is drawn."""
+        """Its controls as they stand, in columns, and its picture where one is drawn."""
         rows = [[self.controls[name] for name in names if name in self.controls] for names in self.ROWS]
         rows, high = list(filter(None, rows)), 1.7 if self.shown else 0
         fig = style.new_figure(LINE * (len(rows) + 1) + high + 0.1, dpi=style.PANEL_DPI)
+        columns = [[controls[k] for controls in rows if k < len(controls)] for k in range(max(map(len, rows)))]
+        wide, begins = style.WIDTH / len(columns), [max(0.085 * len(one.description) + 0.1 for one in some) for some in columns]
         for r, controls in enumerate(rows):
-            wide = (style.WIDTH - 0.1) / len(controls)
             for k, control in enumerate(controls):
-                x, y = 0.1 + k * wide, LINE * (r + 0.5)
-                begin = x + max(0.8 if k == 0 else 0.0, 0.085 * len(control.description) + 0.1)
+                x, y, end = 0.1 + k * wide, LINE * (r + 0.5), style.WIDTH if k == len(controls) - 1 else (k + 1) * wide
+                begin = x + begins[k]
                 style.write(fig, x, y, control.description, fontsize=9.5, color=style.FAINT)
-                style.box(fig, begin, y - 0.13, x + wide - begin - 0.15, 0.26, "#BBBBBB", linestyle="-", linewidth=0.8)
+                style.box(fig, begin, y - 0.13, end - begin - 0.15, 0.26, "#BBBBBB", linestyle="-", linewidth=0.8)
                 style.write(fig, begin + 0.08, y, str(control.value), fontsize=9.5)
         for k, button in enumerate(self.actions()):
             style.block(fig, 0.1 + 1.3 * k, LINE * (len(rows) + 0.5) - 0.14, 1.2, 0.28, "#DDDDDD")
             style.write(fig, 0.7 + 1.3 * k, LINE * (len(rows) + 0.5), button.description, ha="center", fontsize=9.5)
         if self.shown:
-            style.show_picture(fig, self.shown[0], 0.1, LINE * (len(rows) + 1), high * self.shown[0].width / self.shown[0].height)
+            across, top = high * self.shown[0].width / self.shown[0].height, LINE * (len(rows) + 1)
+            style.show_picture(fig, self.shown[0], 0.1, top, across)
+            style.write(fig, 0.25 + across, top + high / 2, self.WORDS["picture"], fontsize=9.5, color=style.FAINT)
         chosen = ", ".join(name for name in (self.controls["concept"].value, self.controls["second"].value) if name != NONE)
         said = f"The concepts chosen: {chosen or NONE}; the prompt: {self.controls['prompt'].value}"
+        said += "; two pictures, with the concepts and without" if self.shown and self.shown[0].width > self.c.image_size else ""
         return style.finish(fig, said).png, said
 
     def chosen(self, settings):

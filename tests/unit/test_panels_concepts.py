@@ -62,6 +62,16 @@ def test_a_page_shows_the_controls_as_they_stand(studio):
     assert "image/png" in studio._repr_mimebundle_()[0]
 
 
+def test_a_studio_begins_with_pictures_that_were_drawn_before(tiny_postcard):
+    pair = [Image.new("RGB", (tiny_postcard.image_size,) * 2, colour) for colour in ("red", "blue")]
+    studio = ConceptStudio(tiny_postcard, {}, drawn=pair, seed=7)
+    picture, settings = studio.shown
+    assert picture.getpixel((0, 0)) == (255, 0, 0) and picture.getpixel((picture.width - 1, 0)) == (0, 0, 255)
+    assert settings["seed"] == 7 and not studio.save_both.disabled and studio.still()[1].endswith("with the concepts and without")
+    with pytest.raises(TypeError, match="drawn"):
+        ConceptStudio(tiny_postcard, {}, drawn=["red"])
+
+
 def test_rows_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard, monkeypatch, capsys):
     shown, drawn = [], {name: [Image.new("RGB", (128, 128), "teal")] * 8 for name in ("one", "two")}
     monkeypatch.setattr(panels, "display", shown.append)
