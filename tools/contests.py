@@ -4,18 +4,19 @@
     python -m tools.contests "no ordinary cards"    only these; the others stay as they are
 
 Everything is trained on the lesson's 32 windmills in 150 steps, and tried on the lesson's prompts. Of six pictures a step, a LoRA with
-ordinary cards takes four of windmills; the one without sees these four alone, so that both see as many windmills. The figures go into
-concepts/contests.json; what the vector of four rows draws, and what is forgotten without ordinary cards, into
-concepts/vector.png and concepts/forgotten.png.
+ordinary cards takes four of windmills; the one without sees these four alone, so that both see as many windmills. The library's
+windmill, trained by `tools.make_concepts`, is measured as they are. The figures go into concepts/contests.json; what the vector of
+four rows draws, and what is forgotten without ordinary cards, into concepts/vector.png and concepts/forgotten.png.
 """
 import argparse
 import json
+import re
 from random import Random
 
 from helpers import generate, load_components
 from helpers.concepts import Concept, loaded, train_concept
 from helpers.files import write_atomic
-from helpers.lora import EVERYWHERE, add_lora, train_lora
+from helpers.lora import EVERYWHERE, add_lora, load_lora, train_lora
 from helpers.postcards import full_caption, sample_scene
 from helpers.postcards.judge import load_judge
 from helpers.postcards.lessons import concept_cards, trial_prompts
@@ -28,10 +29,10 @@ RANK, CARDS, KEPT = 8, 32, 96  # as the lesson
 TURNS, BATCH = 150, 6
 ORDINARY, ROW = 24, 6  # ordinary prompts; pictures in a row of FORGOTTEN
 QUICK = {"steps": 12, "scheduler": "dpm++_2m"}
-ROWS = {1: "lighthouse", 4: "white flag lighthouse tree"}  # of a vector: where they begin
-VECTORS = [(1, TURNS), (4, TURNS)]  # rows, and as many steps as a LoRA
-LORAS = {  # name: steps, pictures in a batch, how many ordinary cards there are to take some of them from
-    "no LoRA": None, "as in the lesson": (TURNS, BATCH, KEPT), "no ordinary cards": (TURNS, 4, 0)}
+ROWS = {4: "white flag lighthouse tree"}  # of a vector: where they begin
+VECTORS = [(4, TURNS)]  # rows, and as many steps as a LoRA
+LORAS = {  # name: steps, pictures in a batch, how many ordinary cards there are to take some of them from; or where it is in LIBRARY
+    "no LoRA": None, "as in the lesson": (TURNS, BATCH, KEPT), "no ordinary cards": (TURNS, 4, 0), "the library's": "windmill"}
 
 
 class Contest:
@@ -57,44 +58,38 @@ class Contest:
         for now in train_concept(self.c, self.cards.images, "<mill>", ROWS[rows], named, steps=steps, batch=BATCH):
             pass
         with loaded(self.c, Concept("<mill>", now.best)) as model:
-            return {"rows": rows, "steps": steps, **self.windmills(model, "<mill>", VECTOR if rows == 4 else None)}
+            return {"rows": rows, "steps": steps, **self.windmills(model, "<mill>", VECTOR)}
 
     def lora(self, name):
         if LORAS[name] is None:
-            return {"name": name, "numbers": 0, **self.windmills(self.c, "windmill"), **self.usual(self.before)}
+            return {"name": name, **self.windmills(self.c, "windmill"), **self.usual(self.before)}
+        if isinstance(LORAS[name], str):
+            with load_lora(self.c, LIBRARY / LORAS[name]):
+                return {"name": name, **self.windmills(self.c, "windmill"), **self.usual(self.draw())}
         steps, batch, kept = LORAS[name]
         with add_lora(self.c.unet, RANK, targets=EVERYWHERE) as lora:
             keep_to = (self.kept.images, self.kept.prompts) if kept else None
             for _ in train_lora(self.c, lora, self.cards.images, self.cards.prompts, keep_to, self.cards.masks, steps=steps,
                                 batch=batch, timesteps=(200, 1000)):
                 pass
-            numbers, drawn = sum(part.numel() for part in lora.parameters()), self.draw()
+            drawn = self.draw()
             if not kept:
                 self.show_forgotten(drawn)
-            return {"name": name, "numbers": numbers, **self.windmills(self.c, "windmill"), **self.usual(drawn)}
+            return {"name": name, **self.windmills(self.c, "windmill"), **self.usual(drawn)}
 
     def draw(self):
         return generate(self.c, self.ordinary, seed=200, **QUICK)
 
     def usual(self, drawn):
-        """What became of the ordinary prompts, against the pictures without a LoRA.
-
-        right: pictures that show all that is named; lost, mended: right without a LoRA and not with it, and the other way round.
-        mills: pictures in which a windmill is seen, though no prompt names one.
-        """
-        before, after = self.whole(self.before), self.whole(drawn)
-        return {"right": sum(after), "lost": sum(was and not now for was, now in zip(before, after)),
-                "mended": sum(now and not was for was, now in zip(before, after)),
-                "mills": int((self.measures.windmill(drawn) > SEEN).sum())}
-
-    def whole(self, drawn):
-        """For each picture of the ordinary prompts, whether all that its prompt names is there."""
-        return (self.judge.shares(drawn, self.ordinary) == 1).tolist()
+        """Of each picture of the ordinary prompts, 1 or 0: whole, all that its prompt names is there; mills, a windmill is seen,
+        though no prompt names one."""
+        return {"whole": [int(one) for one in self.judge.shares(drawn, self.ordinary) == 1],
+                "mills": (self.measures.windmill(drawn) > SEEN).astype(int).tolist()}
 
     def show_forgotten(self, drawn):
-        """FORGOTTEN: the first ROW ordinary prompts, above without a LoRA, below with it; keeps which they are."""
+        """FORGOTTEN: the first ROW ordinary prompts, above without a LoRA, below with it; keeps all prompts."""
         keep_sheet(FORGOTTEN, [self.before[:ROW], drawn[:ROW]])
-        keep("forgotten", {"prompts": self.ordinary[:ROW], "seeds": [*range(200, 200 + ROW)]})
+        keep("forgotten", {"prompts": self.ordinary, "seed": 200})
 
 
 def keep_sheet(file, rows):
@@ -129,7 +124,7 @@ def keep(part, found, file=FILE):
         found = sorted([*rest, found], key=lambda one: order.index(name_of(one)))
     kept = {"command": "python -m tools.contests", "turns": TURNS, "rank": RANK, "cards": CARDS, "seed": 0} | {
         "vectors": kept.get("vectors", []), "loras": kept.get("loras", []), "forgotten": kept.get("forgotten", {}), part: found}
-    text = json.dumps(kept, indent=1) + "\n"
+    text = re.sub(r"(?<=[\[\d,])\n *(?=[\d\]])", "", json.dumps(kept, indent=1)) + "\n"  # numbers on one line
     write_atomic(file, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers import inputs
 
-from .captions import caption
+from .captions import article, caption
 from .render import render
 from .scene import GROUNDS, KEPT_OUT, Scene, Subject, check_word, sample_scene
 
@@ -65,7 +65,7 @@ def trial_prompts(concept):
     """The prompts that "teal" (20) or "windmill" (24) is tried on in lesson 05, with {} for the word that calls it."""
     check_word("concept", concept, tuple(TRIALS))
     things, places = TRIALS[concept]
-    return [f"a {thing} {place}" for thing in things for place in places]
+    return [f"{article(thing)} {place}" for thing in things for place in places]
 
 
 def check_concept(concept):

@@ -65,5 +65,6 @@ def test_the_trials_of_teal_show_things_and_places_that_its_cards_do_not():
     assert not {one["ground"] for one in trials} & {scene.ground for scene in TEAL}
     mills = [read_caption(prompt.format("windmill"))["subjects"][0] for prompt in trial_prompts("windmill")]
     assert len(mills) == 24 and {kind for _, kind, _ in mills} == {"windmill"} and len({colour for colour, _, _ in mills}) == 6
+    assert "an orange {} in a meadow by day" in trial_prompts("windmill")
     with pytest.raises(ValueError, match="concept"):
         trial_prompts("snowman")
