@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from .layers import Lora, unet_without
 
-WATCHED, EVERY = 24, 10  # rows of the fixed batch, and every how many steps its loss is measured
+WATCHED, EVERY = 24, 50  # rows of the fixed batch, and every how many steps its loss is measured
 WARMUP = 10
 FOCUS = 8  # how much more an error in the mask counts
 KEEP = 8  # how much a change of what is to be kept counts, beside the error on what is new

@@ -340,7 +340,8 @@ def test_a_fast_model_takes_a_lora_and_is_not_trained_on(tiny_fast):
         train_lora(model, lora, [], [])
 
 
-def test_training_changes_a_and_b_alone_and_learns(c):
+def test_training_changes_a_and_b_alone_and_learns(c, monkeypatch):
+    monkeypatch.setattr("helpers.lora.train.EVERY", 10)
     before = weights_of(c.unet)
     lora = add_lora(c.unet, rank=4)
     first = [part.detach().clone() for part in lora.parameters()]
