@@ -13,33 +13,29 @@ RIVALS = {
         "a row that never moved": "cosine = nearest_words(c, path[0][1][0], 1)[0][1]"},
     "hits > len(new) / 2 and hits - max(others) >= 0.2 * len(new)": {
         "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
-        "a measure that takes blue for teal": "teal = teal | {'blue': teal['<mine>']}",
+        "a measure that takes green for teal": "teal = teal | {'green': teal['<mine>']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
-    "max(one, four) <= 0.15 * 24 < on_cards": {
-        "the LoRAs in the place of the vectors": "contests = contests | {'vectors': contests['loras'][1:]}",
+    "drew <= 0.15 * 24 < on_cards": {
+        "a LoRA in the place of the vector": "contests = contests | {'vectors': contests['loras'][1:2]}",
         "a measure that sees no windmill": "measures = type('Blind', (), {'windmill': lambda self, some: torch.zeros(len(some))})()",
-        "one that sees nothing else": "contests = contests | {'vectors': [one | {'windmill': 24} for one in contests['vectors']]}"},
+        "one that sees nothing else": "contests = contests | {'vectors': [contests['vectors'][0] | {'windmill': 24}]}"},
     "torch.equal(before, as_it_begins)": {
         "B a little off zero": "lora = add_lora(c.unet, RANK, targets=WHERE)\n"
                                "torch.nn.init.normal_(lora.parameters()[-1], std=0.01)\n"
                                "as_it_begins = answer(c.unet)\n"
                                "lora.remove()"},
-    'mill["LoRA, 1000 larger steps"]["windmill"][0] >= 0.8 * len(fresh)': {
-        "the four rows": "mill = mill | {'LoRA, 1000 larger steps': mill['four rows']}",
-        "the word without a LoRA": "mill = mill | {'LoRA, 1000 larger steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    'mill["LoRA, 150 steps"]["windmill"][0] > mill["four rows"]["windmill"][0]': {
-        "the four rows": "mill = mill | {'LoRA, 150 steps': mill['four rows']}",
-        "a LoRA that was not trained": "mill = mill | {'LoRA, 150 steps': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
-    'chance["no ordinary cards"] < 1 / 20 < chance["as in the lesson"]': {
-        "ordinary cards in both": "chance = dict.fromkeys(chance, chance['as in the lesson'])",
-        "in neither": "chance = dict.fromkeys(chance, chance['no ordinary cards'])",
-        "three lost": "chance = chance | {'no ordinary cards': by_chance(3, 0)}",
-        "as many gained as lost": "chance = chance | {'no ordinary cards': by_chance(6, 6)}"},
+    'mill["your LoRA"]["windmill"][0] > mill["the vector"]["windmill"][0]': {
+        "the vector": "mill = mill | {'your LoRA': mill['the vector']}",
+        "a LoRA that was not trained": "mill = mill | {'your LoRA': {'windmill': (contests['loras'][0]['windmill'], 24)}}"},
+    "by_chance(*only_one(with_cards, without_cards)) < 1 / 20": {
+        "ordinary cards in both": "without_cards = with_cards",
+        "in neither": "with_cards = without_cards",
+        "three lost": "with_cards, without_cards = [1] * 24, [0] * 3 + [1] * 21",
+        "as many gained as lost": "with_cards, without_cards = [0] * 6 + [1] * 18, [1] * 18 + [0] * 6"},
     "on_mine > 2 * on_others": {
         "a measure that says the same of every picture": "on_mine = on_others = 0.5",
         "the other cards": "on_mine = on_others"},
     "abs(sizes[16] / sizes[4] - 4) < 0.1": {"a layer that does not use alpha": "sizes = dict.fromkeys(sizes, sizes[8])"},
-    "doubled == stronger": {"alpha as it was": "doubled = first"},
     "far(one_file) < max(1e-3, 20 * torch.finfo(c.dtype).eps)": {
         "the strengths swapped": "one_file = swapped", "neither of the two": "one_file = neither"},
     "pixels_off(given, with_lora) < (0.5 if c.dtype == torch.float32 else 2)": {"without the LoRA": "given = without_it"},
