@@ -41,7 +41,7 @@ RIVALS = {
     'still["start + first word"] > 13 and still["noun + words after"] < 12': {
         "the pictures of other prompts": "silent = silent | {'start + first word': silent['start + first word'][1:] + silent['start + first word'][:1]}",
         "the noun and the words after it left as they are": "silent = silent | {'noun + words after': muted['nothing']}"},
-    "off < 1e-3": {
+    'off < 1e-3 or c.world != "postcards"': {
         "nothing taken away": "off = not_taken",
         "the map of another word": "off = (by_you['boat'] - theirs['tree']).abs().max().item()"},
     'to_sinks > 1.5 * to_noun or c.world != "postcards"': {
