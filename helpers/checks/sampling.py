@@ -2,7 +2,6 @@
 the first that fails. Wrong answers that many readers give are worked out beside the right one: whose numbers an
 answer has is then known by name."""
 import torch
-from diffusers import DDIMScheduler
 from diffusers.models.resnet import ResnetBlock2D
 from torch.nn.functional import silu
 
@@ -11,11 +10,6 @@ from .base import Sheet, close, random
 
 sheet = Sheet("04")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
-
-# Stable Diffusion's own settings: the last step ends at abar[0], not at 1.
-LIBRARY = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False,
-           "set_alpha_to_one": False, "steps_offset": 1}
-
 
 def mistaken_for(result, mistakes, tolerance):
     """The hint of the first of (hint, what that mistake gives) that the result equals, or None."""
@@ -184,59 +178,46 @@ def heun(answer):
                 "(next - sigma) times the sum of both slopes")
 
 
-# 4: keep what is known
+# 4: how visible an edge is
 
 
-@sheet.exercise(4, lambda x, known, eps, mask, abar: x.shape)
-def keep_known(answer):
-    """keep_known(x, known, eps, mask, abar): x, known, eps (B, C, h, w), mask (B, 1, h, w) of 0.0 and 1.0,
-    abar one number as a tensor: the level of the next step."""
-    x, known, eps = (random(2, 4, 8, 8, seed=seed) for seed in range(3))
-    mask = torch.zeros(2, 1, 8, 8)
-    mask[0, :, :, :3], mask[1, :, 5:] = 1, 1                # another place in each picture
-    paint, abar = mask.bool().expand_as(x), torch.tensor(0.64)
-    result = answer(x, known, eps, mask, abar)
-    if not close(result, answer(x, known, eps, mask, abar), 0):
-        return "two calls differ: use the eps you are given, draw none yourself"
-    inside, outside = result[paint], result[~paint]
-    if close(result, x, 1e-6):
-        return "you return x as it is: where mask is 0, put the known part back"
-    if close(outside, x[~paint], 1e-6):
-        return "where mask is 1 the model paints, so keep x there: your mask is the wrong way round"
-    noised = 0.8 * known + 0.6 * eps
-    if close(result, noised, 1e-6) or close(result, known, 1e-6):
-        return "the known part covers everything: use the mask"
-    if close(inside[:len(x[0][paint[0]])], x[0][paint[0]], 1e-6) and not close(inside, x[paint], 1e-6):
-        return "right for the first picture only: each has its own mask"
-    if not close(inside, x[paint], 1e-6):
-        return "where mask is 1 x must come out exactly as it went in"
-    if hint := _outside(outside, known[~paint], eps[~paint], x[~paint]):
-        return hint
-    if not close(answer(x, known, eps, mask, torch.tensor(1.0))[~paint], known[~paint], 1e-6):
-        return "abar = 1, after the last step: the known part must be exact, without noise"
-    schedule, scheduler = diffusion.make_alphas_cumprod(), DDIMScheduler(**LIBRARY)
-    for t in (0, 500, 999):
-        library = scheduler.add_noise(known, eps, torch.tensor([t, t]))
-        if not close(answer(x, known, eps, mask, schedule[t])[~paint], library[~paint], 1e-5):
-            return f"right at abar = 0.64, but the known part differs from scheduler.add_noise at t = {t}"
+def _seam(grey, edge, width):
+    jumps = grey.diff(dim=2).abs().mean(1)                                                  # (n, W - 1)
+    return jumps[:, edge - width:edge + width].mean(1) - jumps[:, edge + width:].mean(1)
 
 
-def _outside(outside, known, eps, x):
-    """A hint when the known part, at abar = 0.64, is not 0.8 known + 0.6 eps; else None."""
-    parts = torch.stack([known, eps, x], 1)
-    weights = torch.linalg.lstsq(parts, outside[:, None]).solution[:, 0]            # of known, eps and x
-    if close(parts @ weights, outside, 1e-5):
-        if close(weights, (1, 0, 0), 1e-5):
-            return "the known part is clean while the rest is noisy: noise it to the level of abar"
-        if close(weights, (0.8, 0, 0), 1e-5):
-            return "the known part is shrunk but got no noise: add sqrt(1 - abar) of eps"
-        if close(weights, (0.6, 0.8, 0), 1e-5):
-            return "the two weights of add_noise are swapped: sqrt(abar) goes with the known part"
-        if close(weights, (0.64, 0.36, 0), 1e-5):
-            return "weights abar and 1 - abar: take square roots, as in adding noise, lesson 01"
-        if close(weights, (1, 0.6, 0), 1e-5) or close(weights, (1, 1, 0), 1e-5):
-            return "the known part sits at another noise level than x: shrink it by sqrt(abar) as well"
-        if weights[2].abs() > 1e-3:
-            return "where mask is 0 nothing of x may be left"
-    if not close(outside, 0.8 * known + 0.6 * eps, 1e-5):
-        return "where mask is 0 put the known part, noised with eps to the level of abar"
+@sheet.exercise(4, lambda grey, edge, width: (len(grey),))
+def seam(answer):
+    """seam(grey, edge, width): grey (n, H, W), edge and width whole numbers of columns -> (n,), one number a picture."""
+    flat = torch.full((2, 12, 40), 100.0)
+    if not close(answer(flat, 20, 4), torch.zeros(2), 1e-3):
+        return "a flat picture has no seam: its number is 0"
+    for number, (shape, edge, width) in enumerate((((3, 12, 40), 20, 4), ((1, 30, 64), 40, 8), ((4, 9, 25), 8, 2))):
+        grey = 100 + 40 * random(*shape, seed=number)
+        grey[:, :, edge:] = 0.5 * grey[:, :, edge:] + 90
+        result, right = answer(grey, edge, width), _seam(grey, edge, width)
+        if not close(result, right, 1e-3):
+            return mistaken_for(result, _other_seams(grey, edge, width), 1e-3) or (
+                "not the mean jump near the edge, less the mean jump to the right: number k of grey.diff(dim=2) lies between columns "
+                "k and k + 1, near are those from edge - width to before edge + width")
+
+
+def _other_seams(grey, edge, width):
+    """(hint, what that mistake gives) for the mistakes that have a name."""
+    signed, around, right = grey.diff(dim=2), slice(edge - width, edge + width), slice(edge + width, None)
+    jumps = signed.abs().mean(1)
+
+    def less(jumps, near=around, rest=right):
+        return jumps[:, near].mean(1) - jumps[:, rest].mean(1)
+
+    return [
+        ("the mean jump to the right is still to be taken away: a picture that is rough all over has no seam", jumps[:, around].mean(1)),
+        ("take absolute values before the mean over the rows, or jumps up and down cancel", less(signed.mean(1))),
+        ("take absolute values before the mean over the rows, or jumps up and down cancel", less(signed.mean(1).abs())),
+        ("a jump is an absolute difference, and yours is squared", less(signed.square().mean(1))),
+        ("the sign is the wrong way round: near the edge less the rest", -less(jumps)),
+        ("the control is the part to the right, where all is painted, and not the whole picture", less(jumps, rest=slice(None))),
+        ("the control is the part to the right, where all is painted, and not the one to the left", less(jumps, rest=slice(edge - width))),
+        ("near means from edge - width to edge + width, and yours is the jump at the edge alone", less(jumps, slice(edge - 1, edge))),
+        ("near begins at edge - width, on the left of the edge", less(jumps, slice(edge, edge + width))),
+    ]

@@ -42,7 +42,8 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names, places=()):
             arrowstyle="-|>", color=COLOURS[name], lw=2.0 if not dashed else 1.2, ls="--" if dashed else "-",
             shrinkA=0, shrinkB=0, mutation_scale=11))
         ax.plot([start], [y], "|", color=COLOURS[name], ms=6)
-    tidy(ax, None, None, (-1, 0, 1, 2), ())
+    tidy(ax, "place on the line", None, (-1, 0, 1, 2), ())
+    ax.xaxis.label.set_size(9.5)
     ax.set(xlim=(LOW, HIGH), ylim=(0, 1.1))
     ax.spines["left"].set_visible(False)
 
@@ -55,7 +56,7 @@ def arrows_frame(everything, wanted, x_t, abar, scale, places=()):
 
     places: those that x_t can take, marked by hollow circles.
     """
-    fig, top, high = style.new_figure(TITLE + 2.45 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.05, 2.15
+    fig, top, high = style.new_figure(TITLE + 2.65 + NOTE, dpi=style.PANEL_DPI), TITLE + 0.05, 2.15
     ax = place(fig, 2.1, top, 6.8, high)
     draw_arrows(ax, everything, wanted, x_t, abar, scale, HEIGHTS, places)
     ax.tick_params(labelsize=10)

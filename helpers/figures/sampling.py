@@ -47,33 +47,6 @@ def sweep(pictures, labels, title, note=None):
     return picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
 
 
-def seams(pictures, profiles, column, title, alt, note=None, half=24):
-    """How far neighbouring columns differ round one column, as lines, and details of pictures round it.
-
-    pictures: {name: PIL}, cut to `half` columns on both sides of `column`, which marks point at. profiles: {name: values (2 k + 1,)}
-    from k columns left of it to k right of it; a name that both have is drawn in one colour.
-    """
-    size, left = 1.28, 3.62
-    high = 1.25 * size
-    fig = new_figure(TITLE + 0.34 + high + 0.42 + NOTE)
-    colours, top = dict(zip(profiles, (NOISE, SIGNAL, GUIDED, PROMPT))), TITLE + 0.34
-    ax = tidy(place(fig, 0.5, top - 0.2, 2.9, high + 0.2), "columns from the edge", "jump, of 255")
-    for name, values in profiles.items():
-        k = len(values) // 2
-        ax.plot(range(-k, k + 1), values, color=colours[name], lw=1.6)
-    ax.axvline(0, color=FAINT, lw=0.8, ls=":")
-    ax.set_ylim(0)
-    ax.set_xticks((-k, 0, k))
-    for i, (name, picture) in enumerate(pictures.items()):
-        x, lowest = left + i * (size + 0.05), picture.height * 7 // 8
-        write(fig, x + size / 2, top - 0.22, name, ha="center", color=colours.get(name, FAINT), fontsize=8.5)
-        show_picture(fig, picture.crop((column - half, lowest - 5 * half // 2, column + half, lowest)), x, top, size)
-        for mark, at in (("\N{BLACK DOWN-POINTING TRIANGLE}", top - 0.06), ("\N{BLACK UP-POINTING TRIANGLE}", top + high + 0.05)):
-            write(fig, x + size / 2, at, mark, ha="center", fontsize=6)
-    claim(fig, title, note)
-    return finish(fig, alt)
-
-
 def bars(seconds, megabytes, title):
     """The bill of a picture: seconds and megabytes of each part as bars. seconds: {part: s}. megabytes: one a part."""
     fig = new_figure(TITLE + 0.2 + 0.36 * len(seconds) + NOTE)
@@ -90,7 +63,7 @@ def bars(seconds, megabytes, title):
 
 
 def museum(pictures, names, symptoms, sizes, expected, title, note=None):
-    """Broken loops side by side: what each drew, the size of its latents on the way, its name and symptom.
+    """Broken loops side by side: what each drew, the spread of its latents on the way, its name and symptom.
 
     pictures: PIL. names, symptoms: strings, shown above and below; "" for none. sizes: for each picture the
     standard deviation of its latents (S + 1,), from the first step to the last, NaN where there is none.
@@ -113,7 +86,7 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
 
 
 def _size_axis(ax, measured):
-    """Size of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early."""
+    """Spread of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early."""
     last, kept = len(measured) - 1, measured[measured.isfinite()]
     near = 0.6 < kept.min() and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
@@ -122,7 +95,7 @@ def _size_axis(ax, measured):
     for label, side in zip(ax.get_xticklabels(), ("left", "right")):
         label.set_horizontalalignment(side)
     ax.minorticks_off()
-    ax.set_title("size of the latents", fontsize=7.5, color=FAINT, pad=3)
+    ax.set_title("spread of the latents", fontsize=7.5, color=FAINT, pad=3)
     kept = int(measured.isfinite().sum())
     if 0 < kept <= last:
         ax.plot(kept - 1, measured[kept - 1], "x", color=GUIDED, markersize=7)

@@ -1,9 +1,9 @@
-"""Bills with their intervals: what guidance buys, what calls buy, one step, and how fast solvers converge."""
+"""What guidance buys, with its interval; solvers beside the curve that they follow, and how fast they converge."""
 import numpy as np
 import torch
 from matplotlib import ticker
 
-from . import intervals, style
+from . import style
 from .style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
@@ -14,7 +14,8 @@ def guidance_bill(found, pictures, show, title, note):
     """What each scale of guidance buys. found: {model: {scale: fidelity of each of n prompts, (n,), 0..1}}.
 
     pictures: {model: {scale: PIL pictures}}; of each the one numbered `show` is drawn, a row for each model. A model need not
-    have every scale. Points and bars: as in `steps_bill`. Returns a Picture.
+    have every scale. Points: the mean over the prompts; bars: 95 % intervals of it, see
+    `share_of`. Returns a Picture.
     """
     means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
@@ -41,39 +42,6 @@ def guidance_bill(found, pictures, show, title, note):
     style.claim(fig, title, note)
     return style.finish(fig, f"{title}. " + " ".join(f"{name}: " + ", ".join(
         f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
-
-
-def steps_bill(found, title, note):
-    """What calls of the U-Net buy. found: {sampler: {calls: fidelity of each picture, (n,), 0..1}}.
-
-    Points: the mean over the pictures; bars: 95 % intervals of it, see `share_of`. Calls are logarithmic. Where lines lie on each
-    other, the dashes of the second let the third be seen. Returns a Picture.
-    """
-    fig = style.new_figure(TITLE + 2.3 + 0.45 + NOTE)
-    ax = place(fig, 0.7, TITLE + 0.1, 8.2, 2.2)
-    means = {name: {calls: share_of(each) for calls, each in line.items()} for name, line in found.items()}
-    for k, (colour, (name, line)) in enumerate(zip(LINES, means.items())):
-        fidelity, low, high = np.array(list(line.values())).T
-        beside = [[other for other in found if calls in found[other]] for calls in line]
-        where = [calls * 1.06 ** (there.index(name) - (len(there) - 1) / 2)         # bars side by side, round their tick
-                 for calls, there in zip(line, beside)]
-        bars = ax.errorbar(where, fidelity, (fidelity - low, high - fidelity), fmt="o-", color=colour, ms=4, lw=1.7, capsize=3,
-                           zorder=9 - k)
-        if k == 1:
-            bars[0].set_linestyle((0, (4, 4)))
-        y = 0.32 - 0.1 * k                                                          # the names, with a piece of their lines
-        ax.plot((0.8, 0.86), (y, y), transform=ax.transAxes, color=colour, lw=1.7, ls=bars[0].get_linestyle())
-        write(fig, 0.7 + 8.2 * 0.875, TITLE + 0.12 + 2.2 * (1 - y), name, color=colour, fontsize=8.5)
-    ticks = sorted({calls for line in found.values() for calls in line})
-    ax.set_xscale("log")
-    tidy(ax, "calls of the U-Net (logarithmic)", "fidelity", ())
-    ax.set(xlim=(ticks[0] * 0.6, ticks[-1] * 1.2), ylim=(0, 1.03))
-    ax.set_xticks(ticks, [str(tick) for tick in ticks])
-    ax.minorticks_off()
-    ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
-    style.claim(fig, title, note)
-    return style.finish(fig, f"{title} " + "; ".join(
-        f"{name}: " + ", ".join(f"≈{f:.0%} after {k} calls" for k, (f, *_) in line.items()) for name, line in means.items()))
 
 
 def student(n):
@@ -104,15 +72,15 @@ def share_of(each):
     return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
-def in_points(each, of="pictures"):
-    """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9 (≈7 of 12 pictures differ; 95 %: ≈32 to ≈81 %)".
+def in_points(each):
+    """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9", with half of its 95 % interval.
 
-    ± is half of the 95 % interval. How many differ is told, with an interval of its own, because a spread of nothing, where none
-    does, is no certainty. of: what the n are.
+    Where no two differ, that is said instead: a spread of nothing is no certainty.
     """
     mean, half = mean_of(each)
-    differ = intervals.counted(np.count_nonzero(each), len(each)).replace(" (", f" {of} differ; ").removesuffix(")")
-    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f} ({differ})"
+    if not np.any(each):
+        return f"no difference in {len(each)} pictures"
+    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f}"
 
 
 def convergence(panels, title, note, fitted, least=0):
@@ -135,9 +103,10 @@ def convergence(panels, title, note, fitted, least=0):
         ax.set(xscale="log", yscale="log")
         ax.margins(y=0.14)
         ticks = sorted({calls for line in found.values() for calls, _ in line})
-        tidy(ax, "calls", "distance to the fine solution" if k == 0 else "")
+        tidy(ax, "calls", "distance to the fine solution")
         ax.set_xticks(ticks, [str(tick) for tick in ticks])
-        ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        far = [distance for line in found.values() for _, distance in line]
+        ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1,) if max(far) > 100 * min(far) else (1, 2, 5)))
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.minorticks_off()
         ax.set_title(where, fontsize=9, color=FAINT)
@@ -145,33 +114,51 @@ def convergence(panels, title, note, fitted, least=0):
     return style.finish(fig, f"{title} " + "; ".join(said))
 
 
-def one_step(slope, z, sigma, after, title):
-    """One straight step of Euler's beside the curve that it follows. slope: takes z (n, 1) and sigma, a scalar tensor.
-
-    The step goes from the point z at noise level `sigma` to the level `after` along the slope at z; the curve is followed in
-    steps so small that they cannot be seen. Returns a Picture.
-    """
-    stops = torch.linspace(sigma, after, 401).double()
-    starts = torch.linspace(z - 1.6, z + 1.6, 17).double()[:, None]
-    paths = [torch.cat([torch.tensor([[z]]).double(), starts])]     # the first is the curve itself
+def curve_from(slope, z, sigma, after, points=401):
+    """The curve from z (n, 1) at noise level `sigma` on to `after`, in steps too short to be seen: (sigmas, (points, n))."""
+    stops, path = torch.linspace(sigma, after, points).double(), [z.double()]
     for level, nxt in zip(stops, stops[1:]):
-        paths.append(paths[-1] + (nxt - level) * slope(paths[-1], level))
-    paths = torch.stack(paths)[..., 0]                                      # (401, 18)
-    steepness = slope(torch.tensor([[z]]).double(), stops[0]).item()
-    end, right = z + (after - sigma) * steepness, paths[-1, 0].item()
-    fig = style.new_figure(TITLE + 2.3 + 0.5 + NOTE)
+        first = slope(path[-1], level)
+        path.append(path[-1] + (nxt - level) / 2 * (first + slope(path[-1] + (nxt - level) * first, nxt)))
+    return stops, torch.stack(path)[..., 0]
+
+
+def solver_path(slope, solver, z, sigma, after, steps):
+    """Where a solver stops on its way from the number z, at noise level `sigma`, to `after` in equal steps: (sigmas, (steps + 1,)).
+
+    solver: takes slope, z (1, 1) and the two sigmas of a step.
+    """
+    stops, path = torch.linspace(sigma, after, steps + 1).double(), [torch.tensor([[float(z)]]).double()]
+    for k in range(steps):
+        path.append(solver(slope, path[-1], stops[k:k + 2]))
+    return stops, torch.stack(path)[:, 0, 0]
+
+
+def solver_frame(curves, walked, title, low, high):
+    """PNG bytes: a solver's straight steps beside the curve that it follows.
+
+    curves: (sigmas, paths (points, n)) of `curve_from`; the first path is the one to follow, the others lie faintly behind it.
+    walked: (sigmas, stops) of `solver_path`. low, high: what z is drawn between.
+    """
+    (stops, paths), (steps, at) = curves, walked
+    fig = style.new_figure(TITLE + 2.3 + 0.5 + NOTE, dpi=style.PANEL_DPI)
     ax = tidy(place(fig, 0.6, TITLE + 0.1, 6.7, 2.3), "noise level $\\sigma$", "$z$", math=True)
     for path in paths.T[1:]:
         ax.plot(stops, path, color=FAINT, lw=0.7, alpha=0.45)
     ax.plot(stops, paths[:, 0], color=SIGNAL, lw=2.2)
-    ax.annotate("", (after, end), (sigma, z), arrowprops={"arrowstyle": "-|>", "color": GUIDED, "lw": 2, "shrinkA": 0, "shrinkB": 0})
-    ax.plot([after, after], [end, right], color=INK, lw=1.2, ls=":")
-    for height, words, colour in ((end, "here the step ends", GUIDED), (right, "here the curve ends", SIGNAL)):
-        ax.annotate(words, (after, height), (6, 0), textcoords="offset points", color=colour, va="center", fontsize=8.5,
+    ax.plot(steps, at, "o-", color=GUIDED, lw=2, ms=4, clip_on=False)
+    end, right = at[-1].item(), paths[-1, 0].item()
+    ax.plot([stops[-1]] * 2, [end, right], color=INK, lw=1.2, ls=":")
+    apart = 0.11 * (high - low)                                 # or the two names would lie on each other
+    nudge = 0 if abs(end - right) > apart else (apart - abs(end - right)) / 2 * (1 if end > right else -1)
+    for height, words, colour in ((end + nudge, "here the steps end", GUIDED), (right - nudge, "here the curve ends", SIGNAL)):
+        ax.annotate(words, (stops[-1].item(), height), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=10,
                     annotation_clip=False)
-    ax.set(xlim=(sigma, after), ylim=(min(end, right, z) - 0.5, max(end, right, z) + 0.5))
-    style.claim(fig, title, "Exact, no network: two classes, at -1 and +1. Grey: curves from other starts. Sampling goes from left to right.")
-    return style.finish(fig, f"{title} The step ends at {end:.2f}, the curve at {right:.2f}.")
+    ax.set(xlim=(stops[0].item(), stops[-1].item()), ylim=(low, high))
+    style.claim(fig, title)
+    write(fig, 0.08, fig.get_size_inches()[1] - 0.14, "Exact, no network: two classes, at -1 and +1. Grey: curves from other starts. "
+          "Sampling goes from left to right.", fontsize=9, color=FAINT)
+    return style.finish(fig, "").png
 
 
 def order(line):

@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from helpers.components import copy_of
 
 from . import style
-from .style import FAINT, INK, NOISE, NOTE, PROMPT, SEQUENTIAL, TITLE, place, write
+from .style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, write
 
 TALL = 1.05         # inches: a block of the largest resolution
 SEEN = 0.84         # inches: the picture of what a block holds
+FILL = "YlGnBu"     # pale: few weights; dark: many. Steps that can be told apart, where a half of them are small
 
 
 class Block(NamedTuple):
@@ -74,7 +75,9 @@ def per_cent(share):
 
 
 def ledger(blocks, title, note):
-    """F18: height = resolution, width = channels, fill = share of the parameters, outline = share of the work.
+    """F18: height = resolution, width = channels, fill = share of the parameters (its root), outline = share of the work.
+
+    All blocks but the first and the last layer are told the time, and those with cross-attention the words.
 
     Under each block what it held, in one size for all: the mean of |activation| over its channels, bright where it is large.
     """
@@ -83,8 +86,8 @@ def ledger(blocks, title, note):
     tallest, widest = max(b.shape[1] for b in blocks), max(b.shape[0] for b in blocks)
     most = max(b.parameters for b in blocks)
     top = TITLE + 0.62
-    fig = style.new_figure(top + TALL + 1.0 + SEEN + 0.12 + NOTE)
-    middle, colours = top + TALL / 2, matplotlib.colormaps[SEQUENTIAL]
+    fig = style.new_figure(top + TALL + 1.17 + SEEN + 0.12 + NOTE)
+    middle, colours = top + TALL / 2, matplotlib.colormaps[FILL]
     total_h = fig.get_size_inches()[1]
     downs, ups = ([b for b in blocks if b.name.startswith(word)] for word in ("down", "up"))
     centre = {}
@@ -93,18 +96,19 @@ def ledger(blocks, title, note):
         width = max((step - 0.14) * block.shape[0] / widest, 0.16)
         centre[block.name] = (x, middle - height / 2)
         style.box(fig, x - width / 2, middle - height / 2, width, height, INK, fill=True, linestyle="-",
-                  facecolor=colours(0.15 + 0.8 * block.parameters / most), linewidth=0.4 + 9 * block.work, zorder=-1)
+                  facecolor=colours(0.05 + 0.9 * (block.parameters / most) ** 0.5), linewidth=0.4 + 9 * block.work, zorder=-1)
         below = top + TALL + 0.16
-        ax = place(fig, x - SEEN / 2, below + 0.17 * 4 + 0.16, SEEN, SEEN, bare=True)
+        ax = place(fig, x - SEEN / 2, below + 0.17 * 5 + 0.16, SEEN, SEEN, bare=True)
         ax.imshow(block.activation, cmap="gray", interpolation="nearest", aspect="auto")
         write(fig, x, below, block.name, ha="center", fontsize=8.5, fontweight="bold")
         for k, words in enumerate(("x".join(map(str, block.shape)), per_cent(block.parameters), per_cent(block.work))):
             write(fig, x, below + 0.17 * (k + 1), words, ha="center", fontsize=8, color=FAINT)
-        if block.reads_words:
-            write(fig, x, below + 0.17 * 4 + 0.02, "\N{BLACK UP-POINTING TRIANGLE} words", ha="center", fontsize=8, color=PROMPT)
-    for k, words in enumerate(("size", "weights", "work")):
+        inputs = [("time", GUIDED)] * (block.name not in ("in", "out")) + [("words", PROMPT)] * block.reads_words
+        for k, (name, colour) in enumerate(inputs):
+            write(fig, x, below + 0.17 * (4 + k) + 0.02, f"\N{BLACK UP-POINTING TRIANGLE} {name}", ha="center", fontsize=8, color=colour)
+    for k, words in enumerate(("shape", "weights", "work")):
         write(fig, margin - 0.05, top + TALL + 0.16 + 0.17 * (k + 1), words, ha="right", fontsize=8, color=FAINT)
-    write(fig, margin - 0.05, top + TALL + 1.0 + SEEN / 2, "mean\n|output|", ha="right", fontsize=8, color=FAINT)
+    write(fig, margin - 0.05, top + TALL + 1.17 + SEEN / 2, "mean\n|output|", ha="right", fontsize=8, color=FAINT)
     for down, up in zip(downs, reversed(ups)):
         (x0, y0), (x1, y1) = centre[down.name], centre[up.name]
         fig.add_artist(FancyArrowPatch((x0 / style.WIDTH, 1 - (y0 - 0.05) / total_h), (x1 / style.WIDTH, 1 - (y1 - 0.05) / total_h),

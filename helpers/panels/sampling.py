@@ -10,11 +10,12 @@ from contextlib import closing
 from typing import NamedTuple
 
 import ipywidgets as widgets
+import torch
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from .. import components, inputs, my_course
 from ..conditioning import too_long
-from ..figures import guidance
+from ..figures import guidance, sweeps
 from ..files import save_picture, write_atomic
 from ..latents import decode_latents, preview_of
 from ..sampling import SCHEDULERS, Step, denoise
@@ -51,7 +52,43 @@ def guidance_panel(everything, wanted, abar):
     def frame(scale, x_t):
         return guidance.arrows_frame(everything, wanted, x_t, abar, scale, PLACES)
 
-    return Panel({"scale": slider("scale", SCALES, 2), "x_t": slider("x_t", PLACES, -0.35)}, frame, readout, ahead=False)
+    panel = Panel({"scale": slider("scale", SCALES, 2), "x_t": slider("x_t", PLACES, -0.35)}, frame, readout, ahead=False)
+    panel.paper_width = 864
+    return panel
+
+
+def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
+    """Straight steps beside the curve that they follow, with a slider over the calls of `slope`, and a menu if there are two solvers.
+
+    slope: takes z (n, 1) and sigma, a scalar tensor. solvers: {name: (function of slope, z and sigmas, calls a step)}. The way goes
+    from the number z, at noise level `sigma`, to `after`, in equal steps.
+    """
+    starts = torch.linspace(z - 1.6, z + 1.6, 17).double()[:, None]
+    curves = sweeps.curve_from(slope, torch.cat([torch.tensor([[z]]).double(), starts]), sigma, after)
+    least = max(each for _, each in solvers.values())
+    calls = [n for n in (1, 2, 4, 8, 16, 32) if n >= least]
+    walks = {(name, n): sweeps.solver_path(slope, solver, z, sigma, after, n // each)
+             for name, (solver, each) in solvers.items() for n in calls}
+    ends = [at for _, at in walks.values()] + [curves[1][:, 0]]
+    low, high = min(at.min().item() for at in ends) - 0.4, max(at.max().item() for at in ends) + 0.4
+    first = next(iter(solvers))
+
+    def miss(calls, solver):
+        return abs(walks[solver, calls][1][-1] - curves[1][-1, 0]).item()
+
+    def frame(calls, solver=first):
+        steps = calls // solvers[solver][1]
+        return sweeps.solver_frame(curves, walks[solver, calls], f"{solver} in {steps} step{'s' * (steps > 1)}", low, high)
+
+    def readout(calls, solver=first):
+        return sentence(f"{solver}, {calls} call{'s' * (calls > 1)}: the end is {miss(calls, solver):.3f} away from the curve")
+
+    controls = {"calls": slider("calls", calls, calls[0])}
+    if len(solvers) > 1:
+        controls["solver"] = menu("solver", list(solvers), first)
+    panel = Panel(controls, frame, readout, ahead=False)
+    panel.paper_width = 864
+    return panel
 
 
 class Told(NamedTuple):

@@ -9,15 +9,28 @@ from helpers.runtime import seeded_noise
 from torch.nn.functional import silu
 
 
-def noised(z, e, p):
-    return p**0.5 * z + (1 - p) ** 0.5 * e
+def jumps_of(grey):
+    return (grey[:, :, 1:] - grey[:, :, :-1]).abs().mean(1)
 
 
-def by_index(x, known, eps, mask, abar):
-    result = noised(known, eps, abar)
-    paint = mask.bool().expand_as(x)
-    result[paint] = x[paint]
-    return result
+def near_less(rest, first=0, jumps=jumps_of):
+    def seam(grey, edge, width):
+        found = jumps(grey)
+        return found[:, edge - width + first:edge + width].mean(1) - rest(found, edge, width)
+    return seam
+
+
+def right_of(found, edge, width):
+    return found[:, edge + width:].mean(1)
+
+
+def one_by_one(grey, edge, width):
+    told = []
+    for picture in grey:
+        found = [(picture[:, k + 1] - picture[:, k]).abs().mean() for k in range(picture.shape[1] - 1)]
+        near, rest = found[edge - width:edge + width], found[edge + width:]
+        told.append(sum(near) / len(near) - sum(rest) / len(rest))
+    return torch.stack(told)
 
 
 def block_of(x, emb, block, shortcut=True, norms=("norm1", "norm2"), first=silu, second=silu, of_time=silu, time=True):
@@ -89,12 +102,8 @@ RIGHT = {
              loop(guide=lambda u, c, s: (1 - s) * u + s * c)],
     "heun": [walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(straight(f, z, s, e), e))), written_out,
              walk(lambda f, z, s, e: (straight(f, z, s, e) + z + (e - s) * f(straight(f, z, s, e), e)) / 2)],
-    "keep_known": [
-        lambda x, z, e, m, p: m * x + (1 - m) * noised(z, e, p),
-        lambda x, z, e, m, p: torch.where(m > 0.5, x, noised(z, e, p)),
-        lambda x, z, e, m, p: torch.lerp(noised(z, e, p.reshape(-1, 1, 1, 1)), x, m),
-        by_index,
-    ],
+    "seam": [near_less(right_of), one_by_one,
+             lambda g, e, w: g[:, :, e - w:e + w + 1].diff(dim=2).abs().mean((1, 2)) - g[:, :, e + w:].diff(dim=2).abs().mean((1, 2))],
 }
 
 WRONG = {
@@ -142,24 +151,21 @@ WRONG = {
         (lambda f, z, sigmas: written_out(f, z, sigmas[:-1]) if len(sigmas) > 2 else written_out(f, z, sigmas), "5 steps do not arrive"),
         (lambda f, z, sigmas: written_out(f, z, sigmas).float().flatten(), "has shape"),
     ],
-    "keep_known": [
-        (lambda x, z, e, m, p: m * x + (1 - m) * z, "clean while the rest is noisy"),
-        (lambda x, z, e, m, p: (1 - m) * x + m * noised(z, e, p), "wrong way round"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * (z + (1 - p) ** 0.5 * e), "another noise level"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * (z + e), "another noise level"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * p**0.5 * z, "got no noise"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * noised(z, e, 1 - p), "are swapped"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * (p * z + (1 - p) * e), "take square roots"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * noised(z, torch.randn_like(e), p), "draw none yourself"),
-        (lambda x, z, e, m, p: noised(z, e, p), "use the mask"),
-        (lambda x, z, e, m, p: x, "put the known part back"),
-        (lambda x, z, e, m, p: m * noised(x, e, p) + (1 - m) * noised(z, e, p), "exactly as it went in"),
-        (lambda x, z, e, m, p: torch.where(m[:1] > 0, x, noised(z, e, p)), "each has its own mask"),
-        (lambda x, z, e, m, p: x + (1 - m) * noised(z, e, p), "nothing of x may be left"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * noised(z, e, p.clamp(max=0.99)), "after the last step"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * noised(z, e, p.clamp(min=0.6)), "add_noise at t = 500"),
-        (lambda x, z, e, m, p: m * x + (1 - m) * noised(z, e.flip(-1), p), "noised with eps"),
-        (lambda x, z, e, m, p: (m * x + (1 - m) * noised(z, e, p))[:, 0], "has shape (2, 8, 8)"),
+    "seam": [
+        (near_less(lambda found, e, w: 0), "still to be taken away"),
+        (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1)), "cancel"),
+        (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1).abs()), "cancel"),
+        (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).square().mean(1)), "yours is squared"),
+        (lambda g, e, w: -near_less(right_of)(g, e, w), "the wrong way round"),
+        (near_less(lambda found, e, w: found.mean(1)), "not the whole picture"),
+        (near_less(lambda found, e, w: found[:, :e - w].mean(1)), "not the one to the left"),
+        (lambda g, e, w: jumps_of(g)[:, e - 1] - right_of(jumps_of(g), e, w), "the jump at the edge alone"),
+        (lambda g, e, w: jumps_of(g)[:, e:e + w].mean(1) - right_of(jumps_of(g), e, w), "on the left of the edge"),
+        (near_less(right_of, first=1), "not the mean jump near the edge"),
+        (lambda g, e, w: near_less(right_of)(g, e, w) + 1, "a flat picture has no seam"),
+        (lambda g, e, w: g[:, :, e - w:e + w].mean((1, 2)) - g[:, :, e + w:].mean((1, 2)) + 7, "a flat picture has no seam"),
+        (lambda g, e, w: near_less(right_of)(g, e, w).mean(), "has shape ()"),
+        (lambda g, e, w: near_less(right_of, jumps=lambda grey: grey.diff(dim=1).abs().mean(1))(g, e, w), "not the mean jump near the edge"),
     ],
 }
 
@@ -169,21 +175,16 @@ def forgets_return(slope, z, sigmas):
         z = z + sigma
 
 
-def squeezed_mask(x, known, eps, mask, abar):
-    mask = mask[:, 0]
-    return mask * x + (1 - mask) * known
-
-
-def float_condition(x, known, eps, mask, abar):
-    return torch.where(mask, x, abar.sqrt() * known + (1 - abar).sqrt() * eps)
+def too_many_axes(grey, edge, width):
+    jumps = grey.diff(dim=2).abs().mean(1)
+    return jumps[:, :, edge].mean(1)
 
 
 @pytest.mark.parametrize("name, answer, kind, line", [
     ("residual_block", lambda b, x, e: b.conv1(x) + b.time_emb_proj(e), "RuntimeError", 1),
     ("draw", lambda ask, x, empty, words, *rest: ask(torch.cat([x, x]), 1, words), "AssertionError: ask got 4 latents and 2", 1),
     ("heun", lambda f, z, sigmas: z + sigmas[99], "IndexError", 1),
-    ("keep_known", squeezed_mask, "RuntimeError", 3),
-    ("keep_known", float_condition, "RuntimeError", 2),
+    ("seam", too_many_axes, "IndexError", 3),
 ])
 def test_an_exception_is_one_line(name, answer, kind, line):
     verdict = getattr(checks, name).hint(answer)

@@ -10,7 +10,7 @@ import torch
 from helpers import components, diffusion, generate
 from helpers.figures.guidance import arrows_at
 from helpers.panels import sampling
-from helpers.panels.sampling import BLANK, FAST, KEPT, QUICKLY, Drawing, LiveStudio, Studio, guidance_panel, parameters, png
+from helpers.panels.sampling import BLANK, FAST, KEPT, QUICKLY, Drawing, LiveStudio, Studio, guidance_panel, parameters, png, solver_panel
 from PIL import Image
 from studios import begin_slowly, draw, flat, same
 
@@ -284,6 +284,26 @@ def test_the_guidance_panel_says_what_its_arrows_show():
         arrows = arrows_at(both, right, x_t, abar, 1)
         changes.append(arrows["prompt"][1] - arrows["empty"][1])
     assert changes == sorted(changes, reverse=True) and changes[0] > 5 * changes[-1]    # what the lesson's answer says
+
+
+def test_the_solver_panel_says_by_how_much_its_steps_miss():
+    def euler(slope, z, sigmas):
+        return z + (sigmas[1] - sigmas[0]) * slope(z, sigmas[0])
+
+    def heun(slope, z, sigmas):
+        first = slope(z, sigmas[0])
+        return z + (sigmas[1] - sigmas[0]) / 2 * (first + slope(z + (sigmas[1] - sigmas[0]) * first, sigmas[1]))
+
+    alone = solver_panel(lambda z, sigma: z, {"Euler": (euler, 1)}, 1.0, 2.0, 1.0)
+    assert list(alone.controls) == ["calls"] and alone.line.value == "Euler, 1 call: the end is 0.368 away from the curve"
+    both = solver_panel(lambda z, sigma: z, {"Euler": (euler, 1), "Heun": (heun, 2)}, 1.0, 2.0, 1.0)
+    assert both.controls["calls"].options[0] == 2, "one step of Heun's takes two calls"
+    seen = {both.picture.value}
+    for solver, by in (("Euler", abs((1 - 1 / 8) ** 8 - np.exp(-1))), ("Heun", abs((1 - 1 / 4 + 1 / 32) ** 4 - np.exp(-1)))):
+        both.controls["calls"].value, both.controls["solver"].value = 8, solver
+        assert both.line.value == f"{solver}, 8 calls: the end is {by:.3f} away from the curve"
+        seen.add(both.picture.value)
+    assert len(seen) == 3
 
 
 def test_a_drawing_has_a_size():

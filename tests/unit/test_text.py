@@ -24,11 +24,9 @@ HEAT = np.eye(16)
 FIGURES = {
     "prompt_grid": lambda text: sampling.prompt_grid([CARD], [text], text, note=text),
     "sweep": lambda text: sampling.sweep([CARD, CARD], [text, text], text, text),
-    "seams": lambda text: sampling.seams({text: CARD}, {text: [1, 2, 1]}, 64, text, text, text),
-    "one_step": lambda text: sweeps.one_step(lambda z, sigma: z, 1.0, 2.0, 1.0, text),
+    "solver_frame": lambda text: sweeps.solver_frame(*[(torch.tensor([2.0, 1.0]), torch.ones(2, *more)) for more in ((1,), ())], text, 0, 2),
     "bars": lambda text: sampling.bars({text: 1.0, "b": 2.0}, [1, 2], text),
     "museum": lambda text: sampling.museum([CARD], [text], [text], [torch.ones(4)], torch.ones(4), text, text),
-    "steps_bill": lambda text: sweeps.steps_bill({text: {1: [0.5, 0.6], 4: [0.9, 1]}}, text, text),
     "guidance_bill": lambda text: sweeps.guidance_bill({text: {1: [0.5, 0.6], 3: [0.9, 1]}},
                                                        {text: {1: [CARD] * 2, 3: [CARD] * 2}}, 1, text, text),
     "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text, text),
