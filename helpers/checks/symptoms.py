@@ -75,7 +75,7 @@ def diagnose(c, prompt, scheduler, history, picture, *, negative_prompt="", guid
         raw = _read_steps(c, scheduler, history, prompt_embeds, scaled=False)
         if raw.misfit <= TOLERANCE:
             wide = history[0].float().std().item()
-            return Diagnosis(UNSCALED, f"the U-Net first saw latents of spread {wide:.0f} instead of 1", sizes)
+            return Diagnosis(UNSCALED, f"the U-Net first saw a spread of {wide:.0f} instead of 1", sizes)
         return Diagnosis(UNKNOWN, "the steps do not follow from the U-Net's answers", sizes)
     if abs(read.steps - 1) > TOLERANCE:
         name = SEVERAL_STEPS if abs(read.steps - 2) < TOLERANCE else UNKNOWN
