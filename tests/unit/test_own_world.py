@@ -113,7 +113,9 @@ def test_the_example_is_as_it_should_be_in_its_box():
 def test_every_word_of_the_captions_and_every_key_of_the_masks_is_taken():
     rng, words = Random(0), {"backdrop", "island", "sky", "ground", "light", "weather", "place", "style"}
     for _ in range(3000):
-        words |= set(captions.caption(sample_scene(rng), rng).split())
+        scene = sample_scene(rng)
+        for style in ("flat", *KEPT_OUT["style"]):
+            words |= set(captions.caption(replace(scene, style=style), rng).split())
     for some in (SKIES, LIGHTS, GROUNDS, BACKDROPS, WEATHERS, PLACES, KINDS, COLOURS, *KEPT_OUT.values()):
         words |= {word for value in some for word in value.split()}
     assert own.TAKEN == words
