@@ -71,7 +71,7 @@ def changed(before, after):
 
 
 def test_importing_helpers_changes_log_levels_and_nothing_else():
-    libraries, (before, after) = alone(), told(EVERYTHING, "helpers.load_components('postcard')")
+    libraries, (before, [_, after]) = alone(), after_helpers()
     assert set(changed(before, after)) - set(changed(before, libraries)) <= set(kernel.VERBOSITY)
     assert all(after["environment"][name] == "error" for name in kernel.VERBOSITY)
     assert after["levels"] == {"transformers": 40, "diffusers": 40}
@@ -116,6 +116,11 @@ def after_the_libraries():
     return forks((LIBRARIES,), ((), *ORDERS))[1]
 
 
+def after_helpers():
+    """The state of a Python at first, and those of one with helpers imported: prepared, then the libraries; all of helpers used."""
+    return forks((HEAVY,), ((PREPARE, LIBRARIES), (EVERYTHING, "helpers.load_components('postcard')")))
+
+
 def alone():
     return copy.deepcopy(after_the_libraries()[0])
 
@@ -123,7 +128,7 @@ def alone():
 @pytest.mark.parametrize("order", [*ORDERS, (HEAVY, PREPARE, LIBRARIES)])
 def test_the_order_of_imports_does_not_matter(order):
     """Helpers before or after the libraries, prepared between or after; prepared first: the test above."""
-    after = after_the_libraries()[1 + ORDERS.index(order)] if order in ORDERS else told(*order)[1]
+    after = after_the_libraries()[1 + ORDERS.index(order)] if order in ORDERS else after_helpers()[1][0]
     assert after["levels"] == {"transformers": 40, "diffusers": 40} and after["echo"] is False
     assert after["bars"] == {"transformers": False, "diffusers": False} and after["frozen"] == 0
     assert {name: after["environment"][name] for name in OURS} == kernel.ENVIRONMENT | kernel.VERBOSITY
