@@ -76,18 +76,19 @@ def test_a_stopped_run_ends_in_the_same_bits(folder, stop_after):
     assert rows == sorted(set(rows)) and rows[-1] == LOOP.steps
 
 
-def test_a_killed_run_ends_in_the_same_bits(folder):
+@pytest.mark.parametrize("at", [5, *(pytest.param(step, marks=pytest.mark.hard) for step in (1, 3, 8, 11))])
+def test_a_killed_run_ends_in_the_same_bits(folder, at):
     """kill -9 in the middle: what was saved last is whole, and the run goes on from there."""
     program = "\n".join([  # of this file only what it needs: its imports take longer than the training
         "import time, torch", "from training import common", "from training.settings import Loop", inspect.getsource(Line),
         inspect.getsource(line_batch), "common.SAVE_SECONDS = 0",
-        "def slow(rng, step, steps):\n    time.sleep(0.05 if step < 5 else 100); return line_batch(rng, step, steps)",
+        "def slow(rng, step, steps):\n    time.sleep(0.05 if step < %d else 100); return line_batch(rng, step, steps)" % at,
         f"common.train('killed', Line(), slow, {LOOP})"])
     child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
     last = folder / "killed" / "last.pt"
     try:
         for _ in range(2400):
-            if last.exists() and common.read_checkpoint(last)["step"] == 5:
+            if last.exists() and common.read_checkpoint(last)["step"] == at:
                 break
             assert child.poll() is None
             time.sleep(0.05)
