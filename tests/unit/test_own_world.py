@@ -160,7 +160,7 @@ def test_captions_with_something_new_are_drawn_more_often(monkeypatch):
     assert abs(shares[4.0] - expected) < 0.04
 
 
-TINY = ["--pictures", "12", "--captions", "2", "--card-steps", "4", "--data=--validation 16 --heldout 8 --shard 24 --processes 1",
+TINY = ["--pictures", "8", "--captions", "2", "--card-steps", "4", "--data=--validation 8 --heldout 4 --shard 24 --processes 1",
         "--judge=--minutes 0 --steps 8 --batch 4 --log-every 1", "--clip=--minutes 0 --steps 2 --batch 4 --log-every 1",
         "--decoder=--minutes 0 --steps 2 --batch 4 --log-every 1",
         "--unet=--minutes 0 --steps 3 --batch 2 --log-every 1 --watch-captions 2 --watch-steps 2"]
