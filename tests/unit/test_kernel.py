@@ -46,14 +46,14 @@ HEAVY = "import helpers.components, helpers.panels.base"  # those that import th
 
 def told(*statements, **environment):
     """[state before the statements, state after] of a new Python whose environment holds nothing of ours but this."""
-    before, [after] = forks(statements, ((),), **environment)
+    before, [after], _ = forks(statements, ((),), **environment)
     return before, after
 
 
 @functools.cache
 def forks(statements, further, **environment):
     """The same, but after the statements the Python parts into children, one for each of `further`, which go on with
-    statements of their own: (state before, [state after, one a child]). So the libraries are imported once for all."""
+    statements of their own: (state before, [state after, one a child], what was printed). So the libraries are imported once for all."""
     fork = ("import json, os, sys; print(json.dumps(before), flush=True)\n"
             f"for one in {list(further)!r}:\n"
             "    child = os.fork()\n"
@@ -64,8 +64,9 @@ def forks(statements, further, **environment):
     env = HANDED_ON | environment
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    before, *after = (json.loads(line) for line in done.stdout.splitlines()[-1 - len(further):])
-    return before, after
+    states = [line for line in done.stdout.splitlines() if line.startswith('{"environment": ')]
+    before, *after = map(json.loads, states)
+    return before, after, "\n".join([*(line for line in done.stdout.splitlines() if line not in states), done.stderr])
 
 
 def changed(before, after):
@@ -73,8 +74,9 @@ def changed(before, after):
     return {name: value for name, value in after["environment"].items() if before["environment"].get(name) != value}
 
 
-def test_importing_helpers_changes_log_levels_and_nothing_else():
-    libraries, (before, [_, after]) = alone(), after_helpers()
+def test_importing_helpers_is_silent_and_changes_log_levels_and_nothing_else():
+    libraries, (before, [_, after], said) = alone(), after_helpers()
+    assert not said.strip(), "what is imported is silent"
     assert set(changed(before, after)) - set(changed(before, libraries)) <= set(kernel.VERBOSITY)
     assert all(after["environment"][name] == "error" for name in kernel.VERBOSITY)
     assert after["levels"] == {"transformers": 40, "diffusers": 40}
