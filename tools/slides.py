@@ -8,7 +8,6 @@ first, the exercises, the facts of the real model, and every picture. What the l
 speaker's notes (key S); the code stays in the notebook. nbconvert makes the page; reveal.js and MathJax come from the network when it is opened.
 """
 
-import ast
 import re
 import sys
 from html import escape
@@ -18,6 +17,7 @@ import nbformat
 from nbconvert import SlidesExporter
 
 from helpers.files import make_folder
+from tools.asked import answers
 from tools.setup_cell import FURTHER, ROOT, save_text
 from tools.site import PICTURES
 
@@ -44,14 +44,6 @@ def core(cells):
             if piece.strip() and not skipping:
                 kept.append(nbformat.v4.new_markdown_cell(piece))
     return kept
-
-
-def options(source):
-    """What a cell offers to be guessed: the texts given to `predict`, or []."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict":
-            return [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-    return []
 
 
 def slide(text, kind="slide"):
@@ -81,7 +73,7 @@ def of_markdown(source):
 def of_code(cell):
     """[cells] of a code cell: what it offers to be guessed, and each of its pictures."""
     shown = []
-    if offered := options(cell.source):
+    for offered in answers(cell.source):
         shown.append(slide("\n".join(f"- {one}" for one in offered), kind="-"))
     for output in cell.outputs:
         for kind in PICTURES:

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from tools import slides
+from tools.asked import answers
 from tools.setup_cell import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -32,7 +33,8 @@ def test_slides_hold_the_core_path(file):
     assert len(headings) > 4 and "<details>" not in text and "colab.research" not in text
     for cell in core:
         if cell.cell_type == "code":
-            assert all(f"- {one}" in text for one in slides.options(cell.source))
+            assert all(f"- {one}" in text for offered in answers(cell.source) for one in offered)
+            assert bool(answers(cell.source)) == ("= predict(" in cell.source)
     questions = sum(cell.source.count("**Predict.") for cell in core if cell.cell_type == "markdown")
     assert questions == text.count("**Predict.") > 0
     exercises = sum(len(re.findall(r"^\*\*Exercise \d", cell.source, re.MULTILINE)) for cell in core if cell.cell_type == "markdown")
