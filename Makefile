@@ -82,7 +82,7 @@ links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] chang
 handout: $(READY)  ## write handout/: the notebooks without worked solutions; handout_key.md has these
 	$(PY) -m tools.handout
 
-slides: $(READY)  ## write slides/: the core path of each lesson, to show in class; ARGS=FOLDER: where reveal.js lies
+slides: $(READY)  ## write slides/: the core path of each lesson, to show in class; ARGS=node_modules: without a network
 	$(PY) -m tools.slides $(ARGS)
 
 collect: $(READY)  ## turn what a class handed in into a table and a page: FOLDER=path
