@@ -8,8 +8,8 @@ from tools.setup_cell import ROOT
 from tools.web import WEB, server
 
 SITE = ROOT / "site" / "build" / "html"
-PAGES = ["index.html", "README.html", "notebooks/01_diffusion_process.html", "notebooks/03_clip_conditioning.html", "docs/glossary.html",
-         "docs/teaching.html"]
+PAGES = [("index.html", "light"), ("index.html", "dark"), ("README.html", "light"), ("notebooks/01_diffusion_process.html", "light"),
+         ("notebooks/02_vae_latents.html", "dark"), ("docs/teaching.html", "light"), ("docs/ideas.html", "dark")]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,7 @@ def visit(browser, site):
     assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path, scheme", PAGES)
 def test_axe_finds_no_serious_fault_on_the_site(visit, path, scheme):
     """As for the page that draws; the control is a picture without words."""
     page = visit(path, scheme)
