@@ -87,6 +87,7 @@ def test_what_can_be_skipped_is_counted_and_timed_alike(lesson):
         assert re.search(rf"{re.escape(part.strip().split(',')[0])}[^()]*\({minutes}\b", text), part
 
 
+def test_how_long_cells_run_is_what_each_lesson_says():
     for lesson, file in NOTEBOOKS.items():
         first = "".join(json.loads(file.read_text(encoding="utf-8"))["cells"][0]["source"]).partition("Stable Diffusion 1.5**")[0]
         if said := re.search(r"(?:cells|notebook) runs? in about (\w+)", first):
