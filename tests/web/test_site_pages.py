@@ -71,7 +71,9 @@ def test_search_finds_a_word_in_its_lesson(visit):
     page = visit("search.html?q=reparameterisation")
     page.wait_for_selector("#search-results li a")
     assert any("02_vae_latents" in link for link in page.evaluate("() => [...document.querySelectorAll('#search-results a')].map((one) => one.href)"))
-    assert visit("search.html?q=qqqqq").locator("#search-results li a").count() == 0
+    nothing = visit("search.html?q=qqqqq")
+    nothing.wait_for_selector("text=did not match any documents")
+    assert nothing.locator("#search-results li a").count() == 0
 
 
 def test_the_front_leads_to_every_lesson_and_to_the_page_that_draws_where_it_is_built(visit):
