@@ -83,5 +83,5 @@ def test_the_front_leads_to_every_lesson_and_to_the_page_that_draws_where_it_is_
     assert ("draw/index.html" in links) == (SITE / "draw" / "index.html").is_file()
     if "draw/index.html" in links:
         page.click("article a[href='draw/index.html']")
-        page.wait_for_function("() => document.getElementById('line').textContent === 'Ready.'")
+        page.wait_for_function("() => document.getElementById('line')?.textContent === 'Ready.'")
         assert page.locator("a[href='../index.html']").count() == 1
