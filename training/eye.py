@@ -1,10 +1,9 @@
 """The judge held against an eye: drawn pictures that were labelled by looking at them, and how often the judge reads the same.
 
 tests/data/eye holds them: pictures.webp, twelve in a row, and labels.json, a line for each, with what was asked for. Whoever labelled saw the
-pictures alone, neither prompts nor readings; null stands where an eye cannot tell. A cyanotype is blue all over, lit lamps and
-windows of a few pixels excepted. The pictures of the world are those of the second
-release's U-Net, decoded by the third's decoder; the 24 of each concept are those that its card counts. Drawn with the model's own steps
-and guidance, seeds counting up, none chosen.
+pictures alone, neither prompts nor readings; null stands where an eye cannot tell. A cyanotype is blue all over, but for lit lamps and
+windows of a few pixels. The pictures of the world are those of the second release's U-Net, decoded by the third's decoder; the 24 of each
+concept are those that its card counts. Drawn with the model's own steps and guidance, seeds counting up, none chosen.
 """
 import json
 from pathlib import Path

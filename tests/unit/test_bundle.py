@@ -212,6 +212,22 @@ def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
     assert all(score["right"] < 0.8 for score in shuffled.values())
 
 
+@pytest.mark.parametrize("concept", ["teal", "windmill", "snowman", "cyanotype"])
+def test_the_measure_of_a_concept_agrees_with_an_eye(concept):
+    """On all labelled pictures, with the concept and without it; the control is what the measure says of other pictures."""
+    from helpers.postcards.measures import SEEN, load_measures
+    from training import eye
+
+    pictures, labels = zip(*eye.labelled())
+    seen = [eye.shows(label, concept) for label in labels]
+    measured = [bool(one) for one in getattr(load_measures(), concept)(pictures) > SEEN]
+
+    def agree(some):
+        return sum(map(bool.__eq__, seen, some)) / len(seen)
+
+    assert agree(measured) >= 0.95 > agree(measured[24:] + measured[:24])
+
+
 @pytest.mark.parametrize("concept", ["teal", "polar", "western", "windmill", "snowman", "cyanotype"])
 def test_an_eye_names_each_concept(concept):
     """In four of five pictures that nobody chose; the controls are the pictures of the other concepts, and the model's own."""
