@@ -229,6 +229,7 @@ def jpeg_within(image, limit, free_header=False):
 
 DAY, DUSK = ((70, 150, 225), (205, 230, 245), (255, 250, 215), (30, 100, 160)), \
             ((60, 60, 130), (250, 130, 90), (255, 220, 120), (40, 45, 100))    # zenith, horizon, sun, sea
+AT_ONCE = 500       # pictures of the small world that are painted at once
 FACTORS = "where the sun is, left to right", "how high it stands", "how large it is", "how low the horizon is", "the hour: dusk to day"
 
 
@@ -240,6 +241,14 @@ def small_world(factors, size=32):
     inputs.tensor(factors, "factors", "n", 5), inputs.whole_number(size, "size", 8, 512)
     if not 0 <= factors.min() <= factors.max() <= 1:
         raise ValueError("factors must lie in 0..1: torch.rand(n, 5) draws some.")
+    pictures = torch.empty(len(factors), 3, size, size, dtype=torch.promote_types(factors.dtype, torch.float32))
+    for some, few in zip(pictures.split(AT_ONCE), factors.split(AT_ONCE)):
+        some.copy_(_painted(few, size))
+    return pictures
+
+
+def _painted(factors, size):
+    """`small_world` of a few: on the way to its colours a picture takes several times its own memory."""
     x, y, radius, sea, hour = factors.T[:, :, None, None]                             # (n, 1, 1) each
     x, radius, sea = 0.2 + 0.6 * x, 0.12 + 0.1 * radius, 0.55 + 0.25 * sea
     y = 0.2 + (sea - 0.25) * y
@@ -272,8 +281,9 @@ def unet_work(config, channels, size):
     inputs.whole_number(channels, "channels", 1, 1024), inputs.whole_number(size, "size", 8, 4096)
     from diffusers import UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    with torch.device("meta"):
         net = UNet2DConditionModel.from_config(dict(config), in_channels=channels, out_channels=channels)
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
         net(torch.empty(1, channels, size, size), 0, torch.empty(1, 77, net.config.cross_attention_dim))
     flops = {str(kind): count for kind, count in counter.get_flop_counts()["Global"].items()}
     attention = sum(count for kind, count in flops.items() if "bmm" in kind or "attention" in kind)
@@ -293,7 +303,7 @@ class TinyVAE(torch.nn.Module):
             nn.Linear(512, 256), nn.SiLU(), nn.Linear(256, 2 * d))
         self.decoder = nn.Sequential(
             nn.Linear(d, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 1536), nn.SiLU(),
-            nn.Unflatten(1, (24, 8, 8)), nn.Conv2d(24, 48, 3, padding=1), nn.PixelShuffle(4))
+            nn.Unflatten(1, (24, 8, 8)), nn.Conv2d(24, 48, 1), nn.PixelShuffle(4))     # 24 numbers: a patch of 4 x 4 pixels
 
 
 @torch.no_grad()

@@ -468,6 +468,10 @@ settings("attention", "word_maps", {
     "pooling": (5, "mean", ["default"]), "words": (None, 5, "verbs", [], [5], ["nouns", "verbs"]),
     "seed": (*NOT_WHOLE, -1), "batch": (*NOT_WHOLE, 0)},
     lambda w, **wrong: attention.word_maps(w.c, **{"scenes": [w.scene]} | wrong), {"timesteps": "timestep"})
+settings("attention", "look_at_cards", {
+    "scenes": (None, 5, [], ["a boat"], Scene(**LAKE)), "timesteps": (None, 5, [], ["a"], [1000], [-1], [2.5]),
+    "seed": (*NOT_WHOLE, -1), "batch": (*NOT_WHOLE, 0)},
+    lambda w, **wrong: attention.look_at_cards(w.c, **{"scenes": [w.scene]} | wrong), {"timesteps": "timestep"})
 
 # panels
 

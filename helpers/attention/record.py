@@ -189,7 +189,7 @@ class AttentionRecord:
         sides = size if isinstance(size, (list, tuple)) and len(size) == 2 else [size, size]
         size = [whole_number(side, "size", 1, 4096) for side in sides]
 
-        heat = 0
+        grids = {}  # (height, width) -> the sum of the layers with so many places: enlarged once, since that is linear
         for layer in chosen:
             words = self._sum(layer, tuple(steps), picture)  # (n, T), or (heads, n, T)
             if self._heads:
@@ -197,8 +197,9 @@ class AttentionRecord:
             maps = words[:, tokens].sum(-1)  # (n,)
             if others:
                 maps = maps - len(tokens) * words[:, others].mean(-1)
-            maps = maps.view(1, 1, layer.height, layer.width).cpu()  # (n,) -> (1, 1, h, w), on the host
-            heat = heat + F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True)
+            grid = layer.height, layer.width
+            grids[grid] = grids.get(grid, 0) + maps.view(1, 1, *grid).cpu()  # (n,) -> (1, 1, h, w), on the host
+        heat = sum(F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True) for maps in grids.values())
         heat = heat[0, 0] - heat.min()  # (1, 1, size, size) -> (size, size)
         return (heat / heat.max().clamp(min=torch.finfo().tiny)).numpy()
 

@@ -23,6 +23,14 @@ WORDS = ("nouns", "subjects", "scenery", "colours", "sky", "light", "ground", "b
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
+class Looks(list):
+    """What `look_at_cards` gives: for each scene (scene, card, caption, record, row in it); timesteps: those of the records."""
+
+    def __init__(self, looks, timesteps):
+        super().__init__(looks)
+        self.timesteps = list(timesteps)
+
+
 class MapScore(NamedTuple):
     """How n maps did that come from so many cards; shares are 0..1.
 
@@ -130,7 +138,8 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
     Each scene is rendered, encoded and noised to every one of `timesteps`, and the U-Net is called once for
     each with the full caption, without guidance: so one knows what is where in the picture that it looks at.
 
-    scenes: of helpers.postcards. seed: of the noise and the shuffling. batch: how many scenes at once.
+    scenes: of helpers.postcards; or what `look_at_cards` gives, and then the U-Net is not called again. seed: of the noise and
+        the shuffling. batch: how many scenes at once.
     poolings: {name: arguments of `heatmap`}; None: {"default": {}}. With {"middle": {"layers": "mid_block",
         "steps": 0}} that layer is scored at the first of `timesteps`. against: all words of the caption,
         where a pooling does not say otherwise. Always added: "centre prior", and "shuffled words", the
@@ -166,6 +175,14 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
     return scores[words] if isinstance(words, str) else scores
 
 
+def look_at_cards(c, scenes, timesteps=(100, 300, 500, 700), seed=0, batch=16):
+    """The records of a U-Net that looks at scenes, to be marked more than once: give them to `score_maps` and `word_maps` in the
+    place of the scenes. The arguments are theirs. About 1.5 MB a scene at three timesteps.
+    """
+    _asked(c, list(scenes) if isinstance(scenes, Looks) else scenes, timesteps, "nouns", seed, batch)
+    return Looks(_look(c, scenes, timesteps, seed, batch), timesteps)
+
+
 def word_maps(c, scenes, timesteps=(100, 300, 500, 700), words="subjects", pooling=None, seed=0, batch=16):
     """The maps themselves that `score_maps` marks, and their masks: heats (N, S, S) float, masks (N, S, S) bool.
 
@@ -195,10 +212,13 @@ def _poolings(poolings):
 def _asked(c, scenes, timesteps, words, seed, batch):
     """The groups of words as a list, once all that was asked for is sound."""
     inputs.components(c)
-    scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
+    if not isinstance(scenes, Looks):
+        inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
     inputs.whole_number(seed, "seed", 0, 2**63 - 1 - len(scenes)), inputs.whole_number(batch, "batch", 1, 4096)
     for t in inputs.list_of(timesteps, "timesteps", "whole numbers", (int, np.integer), least=1):
         inputs.whole_number(t, "a timestep", 0, len(c.scheduler.alphas_cumprod) - 1)
+    if isinstance(scenes, Looks) and scenes.timesteps != list(timesteps):
+        raise ValueError(f"These cards were looked at with timesteps={scenes.timesteps}, not {inputs.shown(timesteps)}.")
     wanted = [words] if isinstance(words, str) else inputs.texts(words, "words")
     if not wanted or not set(wanted) <= set(WORDS):
         raise ValueError(f"words={words!r} is unknown: choose from {', '.join(WORDS)}.")
@@ -210,7 +230,8 @@ def _maps(c, scenes, timesteps, wanted, seed, batch):
 
     heat(tokens, pooling) draws the map. The kind of thing is the key of its mask, and "subject" for all subjects.
     """
-    for number, (scene, card, caption, attention, picture) in enumerate(_look(c, scenes, timesteps, seed, batch)):
+    looks = scenes if isinstance(scenes, Looks) else _look(c, scenes, timesteps, seed, batch)
+    for number, (scene, card, caption, attention, picture) in enumerate(looks):
         def heat(tokens, pooling={}, attention=attention, picture=picture, caption=caption):
             return attention.heatmap(tokens, size=c.image_size, picture=picture,
                                      **{"against": token_positions(c.tokenizer, caption), **pooling})

@@ -73,7 +73,8 @@ def on_paper(png, caption, said="", width=PAPER_WIDTH):
     for k, line in enumerate(lines):
         ImageDraw.Draw(page).text((4, picture.height + 4 + 18 * k), line, "#555555" if k >= len(told) else "black", font)
     buffer = io.BytesIO()
-    page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    few = page.width * page.height // 32        # pixels: where no more change their colour, the colours are good enough
+    page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=few, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue(), page.width
 
 

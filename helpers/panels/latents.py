@@ -99,12 +99,13 @@ def rate_panel(pictures, qualities):
     def decibels(name, other):
         return codec.psnr(*(codec.to_pixels([one]) for one in (pictures[name][0], other))).item()
 
+    stages = {name: figures.Rates((original, decoded, original), (
+        f"original: {3 * original.width * original.height} bytes", f"VAE: {size} bytes", ""))
+        for name, (original, decoded, size) in pictures.items()}
+
     def frame(picture, quality):
-        original, decoded, size = pictures[picture]
         one = after[picture, quality]
-        labels = (f"original: {3 * original.width * original.height} bytes", f"VAE: {size} bytes",
-                  f"JPEG at {quality}: {one.size} bytes")
-        return figures.rate_frame(original, decoded, one.image, labels)
+        return stages[picture].frame(one.image, f"JPEG at {quality}: {one.size} bytes")
 
     def readout(picture, quality):
         one = after[picture, quality]

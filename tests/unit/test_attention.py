@@ -9,8 +9,8 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from helpers import denoise
-from helpers.attention import (caught, centre_prior, each_layer, iou, pointing_hit, record_attention, reweight_attention,
-                               score_maps, six_ways, word_maps)
+from helpers.attention import (caught, centre_prior, each_layer, iou, look_at_cards, pointing_hit, record_attention,
+                               reweight_attention, score_maps, six_ways, word_maps)
 from helpers.conditioning import token_positions
 from helpers.postcards import Scene, Subject, sample_scene
 from helpers.conditioning import encode_prompts
@@ -408,6 +408,19 @@ def test_several_groups_of_words_in_one_go(tiny_postcard):
     for words, scores in together.items():
         alone = score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)
         assert scores["default"] == alone["default"] and scores["centre prior"] == alone["centre prior"]
+
+
+def test_what_was_looked_at_once_is_marked_again(tiny_postcard, monkeypatch):
+    scenes = [sample_scene(random.Random(k)) for k in range(3)]
+    looks = look_at_cards(tiny_postcard, scenes, (200, 600), batch=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(tiny_postcard.unet), "forward", None)              # a call would fail now
+        assert score_maps(tiny_postcard, looks, (200, 600)) == score_maps(tiny_postcard, looks, (200, 600))
+        again = word_maps(tiny_postcard, looks, (200, 600))
+    for first, second in zip(word_maps(tiny_postcard, scenes, (200, 600), batch=2), again):
+        assert torch.equal(first, second)
+    with pytest.raises(ValueError, match="looked at with timesteps=\\[200, 600\\]"):
+        score_maps(tiny_postcard, looks, (200,))
 
 
 def test_chance_is_what_the_same_maps_score_on_the_masks_of_other_cards(tiny_postcard):

@@ -3,7 +3,7 @@ from .beta import DEAD, beta_dial, clouds_priced
 from .cloud import Cloud
 from .codec import WRONG, Cell, beside, coarse, lost, round_trip, unsigned
 from .noise import noises, previews
-from .price import bill, bytes_against_decibels, rate_frame
+from .price import Rates, bill, bytes_against_decibels
 
-__all__ = ["DEAD", "WRONG", "Cell", "Cloud", "beside", "beta_dial", "bill", "bytes_against_decibels", "clouds_priced", "coarse",
-           "lost", "noises", "previews", "rate_frame", "round_trip", "unsigned"]
+__all__ = ["DEAD", "WRONG", "Cell", "Cloud", "Rates", "beside", "beta_dial", "bill", "bytes_against_decibels", "clouds_priced", "coarse",
+           "lost", "noises", "previews", "round_trip", "unsigned"]

@@ -5,7 +5,7 @@ from .. import style
 from ..style import FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 from .codec import WRONG, coarse, unsigned
 
-DEAD = 0.01         # nats: a number of the latent that costs less says nothing
+DEAD = 0.2          # nats: a number of the latent that costs less says next to nothing
 
 
 def clouds_priced(clouds):

@@ -60,14 +60,26 @@ def bytes_against_decibels(sides, title):
                              "original, the VAE's picture and JPEG's in no more bytes.")
 
 
-def rate_frame(original, vae, compressed, labels):
-    """PNG bytes for the panel: a picture, what the VAE and what JPEG made of it; labels: above each."""
-    fig, size = style.new_figure(3.25, dpi=style.PANEL_DPI), 2.85
-    for i, (picture, label) in enumerate(zip((original, vae, compressed), labels)):
-        x = 0.08 + i * (size + 0.13)
-        show_picture(fig, picture, x, 0.34, size)
-        write(fig, x, 0.17, label, color=(INK, SIGNAL, INK)[i], fontweight="bold")
-    return style.Stage(fig, []).png()
+class Rates:
+    """The frames of a panel: a picture, what the VAE made of it, and what JPEG made of it, which changes.
+
+    pictures: the three, PIL. labels: above each.
+    """
+
+    def __init__(self, pictures, labels):
+        fig, size = style.new_figure(3.25, dpi=style.PANEL_DPI), 2.85
+        for i, (picture, label) in enumerate(zip(pictures, labels)):
+            x = 0.08 + i * (size + 0.13)
+            axes = show_picture(fig, picture, x, 0.34, size)
+            self.label = write(fig, x, 0.17, label, color=(INK, SIGNAL, INK)[i], fontweight="bold")
+        self.shown = axes.images[0]                                                         # of the last: JPEG's
+        self.stage = style.Stage(fig, [self.shown, self.label])
+
+    def frame(self, compressed, label):
+        """PNG bytes with this picture in JPEG's place, and this label above it."""
+        self.shown.set_data(style.to_rgb(compressed))
+        self.label.set_text(label)
+        return self.stage.png()
 
 
 def bill(models):
