@@ -102,9 +102,15 @@ def shrink_pictures(notebook: nbformat.NotebookNode, max_bytes: int = MAX_BYTES)
     for data in pictures:
         store(data, 0)
     for colours in (TONES, 256, 128):
+        before = []
         for data in in_order(colours) if too_big(notebook, max_bytes) else []:
             if too_big(notebook, max_bytes):
+                before.append((data, data["image/png"]))
                 store(data, colours)
+        for data, png in reversed(before):      # where the last one has made room for more than itself
+            few, data["image/png"] = data["image/png"], png
+            if too_big(notebook, max_bytes):
+                data["image/png"] = few
 
 
 def too_big(notebook: nbformat.NotebookNode, max_bytes: int) -> bool:
