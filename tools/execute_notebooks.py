@@ -22,6 +22,7 @@ from PIL import Image, ImageChops
 from tools.setup_cell import save_text
 
 MAX_BYTES = 1_500_000  # a notebook on disk, pictures included
+TONES = 32**3  # colours: 32 tones each of red, green and blue, four of 256 away from the right one at most
 CELL_SECONDS = 600
 # All that a committed notebook carries. Colab would read "accelerator" and "gpuType" here and take a T4 out of the
 # reader's quota for all that the kernel lives. No lesson asks: the bundled model needs a CPU only, in all five lessons,
@@ -40,7 +41,7 @@ def smaller_png(png: bytes, colours: int = 0) -> bytes:
     """The same picture in fewer bytes, or the bytes given if that fails.
 
     An alpha channel that hides nothing is dropped, 256 colours or fewer become a palette; every pixel stays.
-    colours: the best so many are taken even if there are more; 0: all.
+    colours: at most so many, even if there are more (`in_fewer`); 0: all.
     """
     image = Image.open(io.BytesIO(png))
     image.load()
@@ -50,10 +51,9 @@ def smaller_png(png: bytes, colours: int = 0) -> bytes:
         image = image.convert("RGB")
     candidates = [image]
     if image.mode == "RGB" and (colours or image.getcolors(256)):
-        refine = 1 if colours else 0    # else a small thing among much sky may get another colour
-        palette = image.quantize(colours or 256, method=Image.Quantize.MEDIANCUT, kmeans=refine)
-        same = ImageChops.difference(palette.convert("RGB"), image).getbbox() is None
-        candidates += [palette] if colours or same else []
+        fewer = in_fewer(image, colours) if colours else image.quantize(256, method=Image.Quantize.MEDIANCUT)
+        same = ImageChops.difference(fewer.convert("RGB"), image).getbbox() is None
+        candidates += [fewer] if colours or same else []
     sizes = [png]
     for candidate in candidates:
         buffer = io.BytesIO()
@@ -62,22 +62,59 @@ def smaller_png(png: bytes, colours: int = 0) -> bytes:
     return min(sizes, key=len)
 
 
+def in_fewer(image: Image.Image, colours: int) -> Image.Image:
+    """An RGB picture in TONES, or in a palette of so many colours.
+
+    The palette covers the range of the colours; median cut, which counts pixels, makes a red tent among much sky orange.
+    """
+    if colours == TONES:
+        return image.point([round(round(value / 255 * 31) * 255 / 31) for value in range(256)] * 3)
+    return image.quantize(colours, method=Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+
+
+def harm(png: bytes, colours: int) -> int:
+    """By how much, 0..255, some spot of 8 x 8 pixels changes its colour when the picture gets so few colours.
+
+    Less what its pixels differ among themselves: in noise nobody sees it, in a sky everybody.
+    """
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = image.crop((0, 0, max(image.width // 8 * 8, 1), max(image.height // 8 * 8, 1)))
+    spots = image.reduce(8)
+    shift = ImageChops.difference(spots, in_fewer(image, colours).convert("RGB").reduce(8))
+    detail = ImageChops.difference(image, spots.resize(image.size, Image.Resampling.NEAREST)).reduce(8)
+    return max(high for _, high in ImageChops.subtract(shift, detail).getextrema())
+
+
 def shrink_pictures(notebook: nbformat.NotebookNode, max_bytes: int = MAX_BYTES) -> None:
-    """Store the PNG outputs in fewer bytes: without loss, then in 256 colours, then in 128, largest first, while too big."""
+    """Store the PNG outputs in fewer bytes: without loss; then, while too big, the largest in 32 tones of red, green and blue,
+    which nobody sees; then in 256 colours and in 128, those first that it harms least."""
     pictures = [output["data"] for cell in notebook.cells for output in cell.get("outputs", [])
                 if "image/png" in output.get("data", {})]
 
     def store(data, colours):
-        png = smaller_png(base64.b64decode(data["image/png"]), colours)
-        data["image/png"] = base64.b64encode(png).decode()
+        data["image/png"] = base64.b64encode(smaller_png(base64.b64decode(data["image/png"]), colours)).decode()
+
+    def in_order(colours):
+        if colours == TONES:
+            return sorted(pictures, key=lambda data: -len(data["image/png"]))
+        return sorted(pictures, key=lambda data: harm(base64.b64decode(data["image/png"]), colours))
 
     for data in pictures:
         store(data, 0)
-    for colours in (256, 128):
-        for data in sorted(pictures, key=lambda data: -len(data["image/png"])):
-            if len(as_text(notebook).encode()) <= max_bytes:
-                return
-            store(data, colours)
+    for colours in (TONES, 256, 128):
+        before = []
+        for data in in_order(colours) if too_big(notebook, max_bytes) else []:
+            if too_big(notebook, max_bytes):
+                before.append((data, data["image/png"]))
+                store(data, colours)
+        for data, png in reversed(before):      # where the last one has made room for more than itself
+            few, data["image/png"] = data["image/png"], png
+            if too_big(notebook, max_bytes):
+                data["image/png"] = few
+
+
+def too_big(notebook: nbformat.NotebookNode, max_bytes: int) -> bool:
+    return len(as_text(notebook).encode()) > max_bytes
 
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -185,9 +185,10 @@ def _factor(c, latents, picture):
             return math.inf
         return np.abs(np.asarray(decoded, float) - wanted).mean()
 
-    if off(math.log(own)) <= LEVELS:
-        return own
-    # Multiplied (1 / own), never divided (1) and divided twice (own^2) lie within these bounds.
+    for usual in (own, 1.0):            # as it should be, and never divided: most need no search
+        if off(math.log(usual)) <= LEVELS:
+            return usual
+    # Multiplied (1 / own) and divided twice (own^2) lie within these bounds.
     step = max(abs(math.log(own)), 1) / 4
     best = min((k * step for k in range(-9, 10)), key=off)
     low, high = best - step, best + step

@@ -33,15 +33,15 @@ RIVALS = {
         "the class itself": "ends = ends | {15: wanted.sample(4000)[:, 0]}",
         "guidance 1 again": "ends = ends | {15: ends[1]}",
     },
-    "off(answers_mean, whole) < 10 * near": {
-        "averaged embeddings": "answers_mean = words_mean",
-        "averaged answers at scale 1": "answers_mean = draw(averaged, noise, empty, words, 1, short, short_abars)",
+    "off(answers_mixed, whole) < 10 * near": {
+        "mixed embeddings": "answers_mixed = words_mixed",
+        "mixed answers at scale 1": "answers_mixed = draw(mixed, noise, empty, words, 1, short, short_abars)",
     },
     "gain > error and fully[1].mean() > 0.9": {
         "the prompt fully heard": "gain, error = mean_of(fully[7.5] - fully[1])",
-        "guidance 1 against itself": "gain, error = mean_of(half[1] - half[1])",
-        "pictures of other prompts": "gain, error = mean_of(judge.shares(drawn['half heard'][7.5], asked[1:] + asked[:1]) - half[1])",
-        "no room left by the half-heard prompt": "fully = half",
+        "guidance 1 against itself": "gain, error = mean_of(faint[1] - faint[1])",
+        "pictures of other prompts": "gain, error = mean_of(judge.shares(drawn['faintly heard'][7.5], asked[1:] + asked[:1]) - faint[1])",
+        "no room left by the faint prompt": "fully = faint",
     },
     # Steps
     "off(arrived, plain) < 10 * near": {
@@ -93,7 +93,7 @@ RIVALS = {
     "worse > better and by_chance(worse, better) < 0.05": {
         "seven steps again": "worse, better = only_one(few > few, few > few)",
         "fewer steps in the place of more": "worse, better = better, worse",
-        "scale 3": "few, many = at_ends['scale 3, 7 steps'], at_ends['scale 3, 25 steps']; worse, better = only_one(few > many, many > few)",
+        "scale 3": "few, many = at_ends['scale 3, 7 steps'], at_ends['scale 15, 13 steps']; worse, better = only_one(few > many, many > few)",
     },
     "at_two[0] > at_two[1]": {
         "first order on the same stops": "at_two = mean_of(gained['2M', 2] - gained['first order', 2])",

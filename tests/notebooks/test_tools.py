@@ -289,14 +289,32 @@ def test_pictures_lose_colours_only_while_the_notebook_is_too_big():
         return [len(np.unique(pixels(base64.b64decode(o["data"]["image/png"])).reshape(-1, 4),
                               axis=0)) for o in notebook.cells[0].outputs]
 
-    roomy, tight, tighter = (with_pictures() for _ in range(3))
+    roomy, tight, tighter, tightest = (with_pictures() for _ in range(4))
     execute_notebooks.shrink_pictures(roomy)
     size = len(execute_notebooks.as_text(roomy))
     execute_notebooks.shrink_pictures(tight, max_bytes=size - 1000)
-    assert min(colours(roomy)) > 256
-    assert sorted(n > 256 for n in colours(tight)) == [False, True]
-    execute_notebooks.shrink_pictures(tighter, max_bytes=1)     # it goes as far as it may
-    assert max(colours(tighter)) <= 128
+    assert min(colours(roomy)) > 256 and sum(one < whole for one, whole in zip(colours(tight), colours(roomy))) == 1
+    assert min(colours(tight)) > 256                            # in 32 tones, which nobody sees
+    both = 2 * (size - len(execute_notebooks.as_text(tight)))   # what is saved where both are in tones
+    execute_notebooks.shrink_pictures(tighter, max_bytes=size - both - 1000)
+    assert sorted(n > 256 for n in colours(tighter)) == [False, True]
+    execute_notebooks.shrink_pictures(tightest, max_bytes=1)    # it goes as far as it may
+    assert max(colours(tightest)) <= 128
+
+
+def test_a_small_thing_keeps_its_colour_in_few_and_tones_are_next_to_the_right_ones():
+    sky = np.random.default_rng(0).normal((120, 160, 220), 12, (256, 256, 3)).clip(0, 255).astype(np.uint8)
+    sky[:8, :8], sky[8:16, :8] = (200, 53, 43), (224, 138, 44)             # a red tent and an orange one
+    whole = Image.fromarray(sky)
+    for colours in (256, 128):
+        few = np.asarray(execute_notebooks.in_fewer(whole, colours).convert("RGB")).astype(int)
+        assert np.abs(few[:16, :8] - sky[:16, :8]).max() <= 16
+    tones = np.asarray(execute_notebooks.in_fewer(whole, execute_notebooks.TONES)).astype(int)
+    assert 0 < np.abs(tones - sky).max() <= 5
+    slow = np.linspace(0, 255, 256, dtype=np.uint8)                         # a sky without noise shows what it loses
+    smooth = Image.fromarray(np.stack([*np.meshgrid(slow, slow), np.full((256, 256), 90, np.uint8)], 2))
+    assert execute_notebooks.harm(png(smooth), 64) > execute_notebooks.harm(png(whole), 64)
+    assert execute_notebooks.harm(png(Image.new("RGB", (64, 64), "red")), 256) == 0
 
 
 @pytest.fixture
