@@ -362,6 +362,23 @@ def close(result, expected, tolerance):
     return bool(torch.isfinite(result).all() and ((result - expected).abs() <= allowed).all())
 
 
+def mistaken_for(result, mistakes, tolerance):
+    """The hint of the first mistake that the result is an outcome of, or None. mistakes: (hint, outcome, outcome, ...)."""
+    return next((hint for hint, *outcomes in mistakes if any(close(result, one, tolerance) for one in outcomes)), None)
+
+
+def unless_shaped(call, hints):
+    """What call() returns. Where it is refused and has a shape of `hints`, (shape, hint) each, that is the hint."""
+    try:
+        return call()
+    except Refused as refused:
+        shape = () if isinstance(refused.result, (int, float)) else getattr(refused.result, "shape", None)
+        for told, hint in hints:
+            if shape == told:
+                raise Refused(hint) from None
+        raise
+
+
 def random(*shape, seed=0):
     """Noise for a check, the same every time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

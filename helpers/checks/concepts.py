@@ -1,9 +1,8 @@
 """Exercises 1 to 4, lesson 05. A check tries properties from the most telling to the least, and stops at
 the first that fails."""
-from math import comb
-
 import torch
 
+from ..figures import intervals
 from .base import Refused, Sheet, close, random
 
 sheet = Sheet("05")
@@ -118,12 +117,6 @@ def _rows_hint(moved, before, grad, new, old):
 # How often chance is as uneven
 
 
-def _chance(lost, gained):
-    """The sign test, both sides, by counting: of all outcomes of so many tosses, the share at least as uneven."""
-    thrown = lost + gained
-    return sum(comb(thrown, k) for k in range(thrown + 1) if abs(2 * k - thrown) >= abs(lost - gained)) / 2**thrown
-
-
 @sheet.exercise(2, float, "a chance")
 def by_chance(answer):
     """by_chance(lost, gained) -> 0..1: how often so many tosses of a fair coin fall at least as unevenly, to either side."""
@@ -149,8 +142,9 @@ def by_chance(answer):
     if not close(answer(0, 0), 1, 1e-6):
         return "without a toss nothing is told: of 0 and 0 the chance is 1"
     for lost, gained in ((2, 5), (9, 4), (1, 0), (7, 8)):
-        if not close(answer(lost, gained), _chance(lost, gained), 1e-6):
-            return f"of {lost} against {gained} the chance is {_chance(lost, gained):.4f}; you return {answer(lost, gained):.4f}"
+        chance, said = intervals.by_chance(lost, gained), answer(lost, gained)
+        if not close(said, chance, 1e-6):
+            return f"of {lost} against {gained} the chance is {chance:.4f}; you return {said:.4f}"
 
 
 # A layer with a change of low rank beside it

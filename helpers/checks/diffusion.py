@@ -161,7 +161,11 @@ def sample(answer):
         return f"the noise is asked for at t = {asked[:len(asked) // 2]}, expected at each of timesteps once, [900, 300]"
     if not close(places[1], path[1], 1e-6):
         return "at the second step the noise is asked for in another x than the one reached: ask about the x of this step"
-    abar, after = schedule[900], schedule[300]
+    return _stops_hint(path, x, schedule[900], schedule[300], schedule[0]) or _given_hint(answer)
+
+
+def _stops_hint(path, x, abar, after, end):
+    """What is wrong with the two stops after x, where every guess is 1, or None. end: abar at t = 0, used by mistake."""
     x_0 = (x - (1 - abar).sqrt()) / abar.sqrt()
     if close(path[1], x_0, 1e-4):
         return "after the first of two steps the noise is all gone: put it back, with the weight of the next t"
@@ -174,10 +178,14 @@ def sample(answer):
     if not close(path[1], after.sqrt() * x_0 + (1 - after).sqrt(), 1e-4):
         return "the first of two steps goes elsewhere: estimate x_0, then mix it and the guess with the weights of the next t"
     x_0 = (path[1] - (1 - after).sqrt()) / after.sqrt()
-    if close(path[2], schedule[0].sqrt() * x_0 + (1 - schedule[0]).sqrt(), 1e-5):
+    if close(path[2], end.sqrt() * x_0 + (1 - end).sqrt(), 1e-5):
         return "the last stop still holds the noise of t = 0: there is no next t, so abar_next is 1"
     if not close(path[2], x_0, 1e-4):
         return "the last step must end on the estimate of x_0 itself: there abar_next is 1"
+
+
+def _given_hint(answer):
+    """What is wrong with other shapes, timesteps and schedules, or None."""
     for shape, timesteps, name in (((3, 1), [999], "scaled_linear"), ((2, 4, 8, 8), [900, 600, 300, 100], "linear"),
                                    ((4, 2), diffusion.spaced_timesteps(7), "scaled_linear")):
         x, schedule = random(*shape), diffusion.make_alphas_cumprod(name)

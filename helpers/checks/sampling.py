@@ -6,15 +6,10 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch.nn.functional import silu
 
 from .. import diffusion
-from .base import Sheet, close, random
+from .base import Sheet, close, mistaken_for, random
 
 sheet = Sheet("04")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
-
-def mistaken_for(result, mistakes, tolerance):
-    """The hint of the first of (hint, what that mistake gives) that the result equals, or None."""
-    return next((hint for hint, other in mistakes if other.shape == result.shape and close(result, other, tolerance)), None)
-
 
 # 1: one residual block
 
@@ -203,7 +198,7 @@ def seam(answer):
 
 
 def _other_seams(grey, edge, width):
-    """(hint, what that mistake gives) for the mistakes that have a name."""
+    """The mistakes that have a name, as `mistaken_for` takes them."""
     signed, around, right = grey.diff(dim=2), slice(edge - width, edge + width), slice(edge + width, None)
     jumps = signed.abs().mean(1)
 
@@ -212,8 +207,8 @@ def _other_seams(grey, edge, width):
 
     return [
         ("the mean jump to the right is still to be taken away: a picture that is rough all over has no seam", jumps[:, around].mean(1)),
-        ("take absolute values before the mean over the rows, or jumps up and down cancel", less(signed.mean(1))),
-        ("take absolute values before the mean over the rows, or jumps up and down cancel", less(signed.mean(1).abs())),
+        ("take absolute values before the mean over the rows, or jumps up and down cancel",
+         less(signed.mean(1)), less(signed.mean(1).abs())),
         ("a jump is an absolute difference, and yours is squared", less(signed.square().mean(1))),
         ("the sign is the wrong way round: near the edge less the rest", -less(jumps)),
         ("the control is the part to the right, where all is painted, and not the whole picture", less(jumps, rest=slice(None))),

@@ -5,7 +5,7 @@ import torch
 
 from helpers.latents import decode_latents
 
-from .style import (FAINT, GUIDED, NOISE, NOTE, PROMPT, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
+from .style import (FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
                     picture_grid, place, show_picture, tidy, write)
 
 
