@@ -296,7 +296,7 @@ def _check_safetensors(path):
             return
     except Exception as error:  # the library's own errors, which change by version
         raise ValueError(what_came_instead(path)
-                         or f"The weight file {path} is damaged ({str(error)[:120]}). Fetch it again.") from None
+                         or f"The weight file {path} is damaged ({inputs.first_line(error)}). Fetch it again.") from None
 
 
 def _load_tokenizer(folder):
@@ -448,8 +448,7 @@ def _read_json(path):
 
 
 def _unreadable(path, error):
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return ValueError(f"{path} is damaged or not of this kind: {first_line}")
+    return ValueError(f"{path} is damaged or not of this kind: {inputs.first_line(error, 200)}")
 
 
 def _version(library):

@@ -278,6 +278,5 @@ def load_towers(c):
         clip = CLIPModel.from_pretrained(folder / "clip", local_files_only=True).float().eval()
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except Exception as problem:  # whatever a library makes of a damaged file
-        first = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ValueError(f"The towers in {folder / 'clip'} are damaged: {first}") from None
+        raise ValueError(f"The towers in {folder / 'clip'} are damaged: {inputs.first_line(problem, 200)}") from None
     return Towers(clip.requires_grad_(False), tokenizer, name, world)

@@ -15,11 +15,15 @@ from typing import NamedTuple
 
 from helpers import runtime  # noqa: F401  first: it silences the libraries
 from helpers.files import open_file, what_came_instead
+from helpers.inputs import first_line
 
 import torch
 from safetensors import safe_open
 
-NAMES = ("learned_embeds.safetensors", "learned_embeds.bin", "pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+# What diffusers calls the file of a concept, and that of a LoRA; of several the first is read. Then what lies beside them.
+VECTORS = ("learned_embeds.safetensors", "learned_embeds.bin")
+LORAS = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+TOKEN, KIND, IMAGES, CARD = "token_identifier.txt", "type_of_concept.txt", "concept_images", "README.md"
 SUFFIXES = (".safetensors", ".pt", ".bin", ".pth", ".ckpt")
 # Bytes of a file: a LoRA of rank 128 has 0.3e9; some concepts drag a table of 152e6 along.
 LARGEST = {"LoRA": 2e9, "concept": 400e6, "pickle": 400e6}
@@ -83,7 +87,7 @@ def candidates(where):
     where = Path(where)
     if not where.is_dir():
         return [where] if where.is_file() else []
-    usual = [where / name for name in NAMES if (where / name).is_file()]
+    usual = [where / name for name in VECTORS + LORAS if (where / name).is_file()]
     return usual[:1] or sorted(path for path in where.iterdir() if path.suffix in SUFFIXES and path.is_file())
 
 
@@ -164,8 +168,7 @@ def read(path, kind="LoRA", numbers=True):
 
 def damaged(path, error, what="is damaged"):
     """The error to raise where a library could not read a file."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-    return ValueError(f"{path} {what}, or no file of weights ({reason}): fetch it again.")
+    return ValueError(f"{path} {what}, or no file of weights ({first_line(error)}): fetch it again.")
 
 
 # Pickles

@@ -156,6 +156,6 @@ def _not_reached(repo_id, causes):
         return ConnectionError, (f"What answered for {repo_id} is not the Hugging Face Hub, but perhaps a "
                                  "network that wants you to sign in, or a wrong HF_ENDPOINT: see to it, "
                                  f"then {AGAIN}")
-    reason = " ".join(str(causes[-1]).split())[:160].rstrip(".") or type(causes[-1]).__name__
+    reason = inputs.first_line(causes[-1], 160)
     return ConnectionError, (f"{repo_id} is not wholly in the local cache, and the Hugging Face Hub is "
                              f"unreachable or broke off ({reason}): check the connection, then {AGAIN}")

@@ -35,6 +35,18 @@ def shown(value, longest=LONGEST):
     return said if len(said) <= longest else f"{said[:longest - 3]}..."
 
 
+def first_line(error, longest=120):
+    """What an exception says, as far as a sentence quotes it: its first line, or the name of its class."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest].rstrip(". ")
+
+
+def _must_be(value, name, takes, fits):
+    """The value where it fits, else TypeError."""
+    if not fits:
+        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    return value
+
+
 # Numbers
 
 
@@ -54,8 +66,7 @@ def whole_number(value, name, low, high):
 def number(value, name, takes, fits=lambda number: True):
     """`value` as a finite float. takes: what the sentence asks for, such as "a number above 0, such as 4".
     fits(number): whether it is in range."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    _must_be(value, name, takes, isinstance(value, numbers.Real) and not isinstance(value, bool))
     try:
         found = float(value)
     except OverflowError:
@@ -67,23 +78,17 @@ def number(value, name, takes, fits=lambda number: True):
 
 def flag(value, name):
     """True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {shown(value)}.")
-    return value
+    return _must_be(value, name, "True or False", isinstance(value, bool))
 
 
 def function(value, name, takes):
     """Something to call. takes: what the sentence asks for."""
-    if not callable(value):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
-    return value
+    return _must_be(value, name, takes, callable(value))
 
 
 def random_numbers(value, name):
     """A random.Random."""
-    if not isinstance(value, Random):
-        raise TypeError(f"{name} must be a random.Random, such as random.Random(0), not {shown(value)}.")
-    return value
+    return _must_be(value, name, "a random.Random, such as random.Random(0)", isinstance(value, Random))
 
 
 # Words
@@ -91,9 +96,7 @@ def random_numbers(value, name):
 
 def text(value, name, takes="a string"):
     """A string. takes: what the sentence asks for."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
-    return value
+    return _must_be(value, name, takes, isinstance(value, str))
 
 
 def one_of(value, name, known):
@@ -174,8 +177,7 @@ def tensor(value, name, *shape):
 def path(value, name, takes="a path, as a string or a pathlib.Path"):
     """A pathlib.Path of a string or of another path. Whether something is there is not looked at. takes: what the
     sentence asks for."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    _must_be(value, name, takes, isinstance(value, (str, os.PathLike)))
     try:
         os.lstat(os.fspath(value) or "\0")
     except OSError as error:
@@ -194,9 +196,7 @@ def path(value, name, takes="a path, as a string or a pathlib.Path"):
 
 def components(c):
     """What load_components returns."""
-    if not hasattr(c, "latent_shape"):
-        raise TypeError(f"c must be what load_components returns, not {shown(c)}.")
-    return c
+    return _must_be(c, "c", "what load_components returns", hasattr(c, "latent_shape"))
 
 
 def trainable(c):
@@ -209,6 +209,4 @@ def trainable(c):
 
 def tokenizer(value):
     """A tokenizer."""
-    if not hasattr(value, "model_max_length"):
-        raise TypeError(f"tokenizer must be that of a model, c.tokenizer, not {shown(value)}.")
-    return value
+    return _must_be(value, "tokenizer", "that of a model, c.tokenizer", hasattr(value, "model_max_length"))

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from helpers.files import save_picture
-from helpers.pictures import prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
+from helpers.pictures import images_of_pixels, pixels_of, prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
 
 PREVIEW_POSTCARDS = 16      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
 PREVIEW_SIZE = 128          # their sides at most: all together as much work as one picture of 512 x 512
@@ -45,8 +45,7 @@ def to_pixels(images):
     if len({image.size for image in images}) > 1:
         sizes = " and ".join(f"{width} x {height}" for width, height in sorted({one.size for one in images})[:2])
         raise ValueError(f"images must be of one size, not {sizes}: see prepare_picture.")
-    arrays = np.stack([np.asarray(image) for image in images])     # (B, H, W, 3), 0..255
-    return torch.from_numpy(arrays).permute(0, 3, 1, 2) / 127.5 - 1
+    return pixels_of(np.stack([np.asarray(image) for image in images]))     # of (B, H, W, 3), 0..255
 
 
 @torch.inference_mode()
@@ -118,8 +117,7 @@ class Preview(NamedTuple):
         """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide (1 to 64), smoothly enlarged."""
         inputs.tensor(latents, "latents", 1, len(self.weight), "h", "w")
         inputs.whole_number(factor, "factor", 1, 64)
-        small = (self.rgb(latents)[0].clamp(-1, 1) + 1) * 127.5                     # (3, h, w), 0..255
-        image = Image.fromarray(small.permute(1, 2, 0).round().byte().cpu().numpy())
+        image = Image.fromarray(images_of_pixels(self.rgb(latents)[0]))             # (h, w, 3)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
 
     def explains(self, latents, rgb):

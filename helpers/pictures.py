@@ -75,6 +75,18 @@ def check_mask_fits(image, mask):
                          "mask for the result.")
 
 
+def pixels_of(images):
+    """Colours as a network takes them: a uint8 array (..., H, W, 3) as a float32 tensor (..., 3, H, W) in -1..1."""
+    import torch  # the postcard world does without
+
+    return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).float().div(127.5).sub(1)
+
+
+def images_of_pixels(pixels):
+    """The way back, rounded: a tensor (..., 3, H, W) in -1..1, what lies beyond cut off, as a uint8 array (..., H, W, 3)."""
+    return pixels.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte().movedim(-3, -1).cpu().numpy()
+
+
 def _opened(source):
     """A PIL image of an image, a path or an array, its pixels read."""
     if isinstance(source, Image.Image):
@@ -123,8 +135,7 @@ def _damaged(name, problem):
         size = re.search(r"\d+ pixels", str(problem))
         return ValueError(f"{name} cannot be opened: it has {size[0] if size else 'too many pixels'}, more than "
                           f"{MOST_PIXELS / 1e6:.0f} million. Make it smaller first.")
-    reason = " ".join(str(problem).split())[:120].rstrip(".") or type(problem).__name__
-    return ValueError(f"{name} cannot be opened: {reason}. Save it as PNG or JPEG.")
+    return ValueError(f"{name} cannot be opened: {inputs.first_line(problem)}. Save it as PNG or JPEG.")
 
 
 def _bytes_of(array):

@@ -24,6 +24,7 @@ from skimage.metrics import structural_similarity
 from helpers.attention import score_maps
 from helpers.components import load_components
 from helpers.files import write_atomic
+from helpers.pictures import images_of_pixels, pixels_of
 from helpers.postcards.captions import caption, full_caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
@@ -32,7 +33,7 @@ from helpers.runtime import processor
 from helpers.sampling import generate
 
 from . import card, eye
-from .common import clock, images_of_pixels, pixels_of, runs, save_sheet
+from .common import clock, runs, save_sheet
 from .data import FIRST, scene_rng
 from .export import BUNDLE
 from .judge import accuracy

@@ -15,6 +15,7 @@ from helpers.components import load_components
 from helpers.figures.intervals import interval
 from helpers.figures.sweeps import share_of
 from helpers.files import write_atomic
+from helpers.pictures import images_of_pixels, pixels_of
 from helpers.postcards.captions import caption, read_caption
 from helpers.postcards.judge import compare, load_judge
 from helpers.postcards.own import WORLD
@@ -22,7 +23,7 @@ from helpers.postcards.render import render
 
 from . import card
 from .clip import moved_by
-from .common import clock, images_of_pixels, pixels_of, read_metrics, runs, save_sheet
+from .common import clock, read_metrics, runs, save_sheet
 from .evaluate import device_name, draw, fresh_scenes, prompts_of, weights_hash
 from .export import BUNDLE
 from .judge import accuracy

@@ -7,11 +7,10 @@ import io
 import os
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 
 from helpers import hub, inputs, runtime  # noqa: F401  runtime first: it silences the libraries
 from helpers.files import filling, make_folder, write_atomic
-from helpers.formats import NAMES, candidates, read, vectors_in, what_is
+from helpers.formats import CARD, IMAGES, KIND, TOKEN, VECTORS, candidates, read, vectors_in, what_is
 from helpers.pictures import upright
 
 import torch
@@ -20,8 +19,6 @@ from safetensors.torch import save_file
 
 from .concept import Concept
 
-VECTORS = NAMES[:2]  # the first that is there is read
-TOKEN, KIND, IMAGES, CARD = "token_identifier.txt", "type_of_concept.txt", "concept_images", "README.md"
 KINDS = ("object", "style")
 LOCAL = 'The concepts in the course\'s own folder "concepts" need no network.'
 

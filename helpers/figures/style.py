@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from helpers.pictures import upright
+from helpers.pictures import images_of_pixels, upright
 
 SIGNAL = "#0072B2"      # blue: the picture, the data, the true distribution
 NOISE = "#8C8C8C"       # grey: noise
@@ -161,8 +161,7 @@ def arrow(fig, start, end, colour=FAINT, **kwargs):
 def to_rgb(picture):
     """A uint8 array (H, W, 3) of a PIL image, such an array, or a tensor (3, H, W) in -1..1."""
     if hasattr(picture, "detach"):
-        values = picture.detach().float().cpu().numpy().transpose(1, 2, 0)   # (3, H, W) -> (H, W, 3)
-        return ((values + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+        return images_of_pixels(picture)
     array = np.asarray(upright(picture) if isinstance(picture, Image.Image) else picture)
     return array.clip(0, 255).astype(np.uint8)
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from helpers import inputs
 from helpers.files import filling, write_atomic
-from helpers.formats import HALF, candidates, made_for, read, what_is
+from helpers.formats import HALF, LORAS, candidates, made_for, read, what_is
 from helpers.interrupts import whole
 
 from safetensors.torch import save_file
@@ -22,7 +22,7 @@ from helpers.runtime import seeded_generator
 
 from .layers import LARGEST_RANK, LAYERS, TEXT, Lora, lora_layer, own_layers
 
-FILE = "pytorch_lora_weights.safetensors"
+FILE = LORAS[0]
 LARGEST_SCALE = 10_000  # alpha / rank: usually 1, and never more than a few hundred
 OTHER_SETTINGS = ("alpha_pattern", "rank_pattern", "use_rslora")  # of PEFT, beside alpha and rank
 
@@ -144,8 +144,7 @@ def _scales(path, notes):
                 raise ValueError(f"alpha / rank is {scale}")
             scales[network] = scale
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise ValueError(f"{path} has settings that cannot be read ({reason}): save it again.") from None
+        raise ValueError(f"{path} has settings that cannot be read ({inputs.first_line(error)}): save it again.") from None
     if any(settings.get(part + name) for part in ("unet.", TEXT) for name in OTHER_SETTINGS):
         raise ValueError(f"{path} is a LoRA whose alpha is not alike in all layers (PEFT's {', '.join(OTHER_SETTINGS)}): a "
                          "pipeline's load_lora_weights reads it.")

@@ -13,7 +13,7 @@ from ..concepts.loading import with_concepts
 from ..conditioning import too_long
 from ..figures import style
 from ..figures.lora import picture_rows
-from ..formats import SUFFIXES, candidates, what_is
+from ..formats import SUFFIXES, TOKEN, candidates, what_is
 from ..lora import load_lora
 from ..postcards.measures import load_measures
 from ..postcards.world import postcards_only
@@ -102,7 +102,7 @@ def call_of(source):
         return source.token
     if token := len(candidates(source)) == 1 and what_is(source).token:
         return str(token)
-    said = Path(source) / "token_identifier.txt"
+    said = Path(source) / TOKEN
     if not said.is_file():
         return ""
     with open(said, encoding="utf-8", errors="replace") as file:

@@ -13,7 +13,6 @@ import os
 import runpy
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 

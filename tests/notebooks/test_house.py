@@ -12,7 +12,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import glossary, imports, setup_cell, verified
+from tools import course, glossary, imports, setup_cell, verified
 from versions import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +70,11 @@ def test_every_platform_has_a_target_of_make_and_a_job():
     steps = [step.get("run", "") for job in jobs for step in job["steps"]]
     assert commands("\n".join(steps)) - {"site"} == set(verified.PLATFORMS) <= targets
     assert set(re.search(r"(?m)^WHAT \?= (.*)$", makefile)[1].split()) == set(verified.PLATFORMS)
+
+
+def test_make_spreads_the_tests_as_the_course_does():
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"(?m)^WORKERS := (.*)$", makefile)[1].split() == course.WORKERS
 
 
 def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():

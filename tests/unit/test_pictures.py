@@ -20,7 +20,7 @@ from helpers.latents import encode_image, jpeg, to_pixels
 from helpers.lora import add_lora, train_lora
 from helpers.panels.sampling import png
 from helpers.pictures import FORMATS, ORIENTATION, prepare_picture, upright
-from helpers.postcards.judge import pixels_of
+from helpers.postcards.judge import postcard_pixels
 from helpers.sampling import extend
 from PIL import Image, ImageOps
 
@@ -93,7 +93,7 @@ ENTRIES = {
     "to_pixels": lambda c, image: to_pixels([image]).numpy(), "train_concept": of_training, "train_lora": of_lora,
     "what a LoRA keeps": of_keeping, "save_concept": of_saving,
     "prepare_picture": lambda c, image: np.asarray(prepare_picture(image, 16)),
-    "jpeg": lambda c, image: np.asarray(jpeg(image, 90).image), "the judge": lambda c, image: pixels_of(image).numpy(),
+    "jpeg": lambda c, image: np.asarray(jpeg(image, 90).image), "the judge": lambda c, image: postcard_pixels(image).numpy(),
     "CLIP": lambda c, image: load_towers(load_components("postcard")).prepare([image])["pixel_values"].numpy(),
     "a figure": lambda c, image: style.to_rgb(image), "a map": lambda c, image: np.asarray(blend(image, np.eye(16))),
     "an explorer": lambda c, image: np.frombuffer(explorer_frame(image, np.eye(16)), np.uint8)}
