@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from lab import running_lab
+
 from benchmarks.lessons import code_cells, pictured
 from benchmarks.panels import CLICKS, LIVE, LONGEST, TYPED, Timing, kind_of, name_of
-
-from lab import running_lab
 from tools.browser import found_browser
 
 CLOCK = """root => {

@@ -14,7 +14,6 @@ import sys
 import time
 
 from benchmarks.measure import ROOT
-
 from helpers.panels.base import STILL
 
 sys.path.append(str(ROOT / "tests" / "browser"))  # how the browser tests find cells and panels
@@ -111,5 +110,6 @@ def pictured(cells):
         shown = getattr(last, "value", None) if isinstance(last, ast.Expr) else None
         shown = shown.body if isinstance(shown, ast.IfExp) else shown  # a panel for postcards, something else for others
         if shows_panel(cell) and isinstance(shown, ast.Call):
-            found |= {i: thing for thing in called(shown.func, known)}
+            for thing in called(shown.func, known):
+                found[i] = thing
     return found

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 from benchmarks import draw, measure
 from benchmarks.lessons import NOTEBOOKS, Lesson
-
 from helpers.figures import style
 from helpers.kernel import prepare_kernel
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import nbformat
 import torch
 import torch.nn.functional as F
-from benchmarks import measure
-from benchmarks.sd15 import SD15, networks
 from nbclient import NotebookClient
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTokenizer
 
+from benchmarks import measure
+from benchmarks.sd15 import SD15, networks
 from helpers.attention.record import record_bytes
 from helpers.components import MODELS
 from helpers.lora import ATTENTION, add_lora

@@ -12,14 +12,16 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers import hub, inputs, kernel, runtime  # first: runtime silences the libraries
-from helpers.files import open_file, what_came_instead
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import diffusers
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from helpers import hub, inputs, kernel, runtime
+from helpers.files import open_file, what_came_instead
 
 MODELS = {  # name -> folder, or id on the Hub
     "postcard": Path(__file__).parent / "models" / "postcard",

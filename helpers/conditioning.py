@@ -7,17 +7,16 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import warn  # first: it silences the libraries
+from helpers.runtime import warn
 
 import torch
 import torch.nn.functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
+from helpers import inputs
 from helpers.components import MODELS
 from helpers.latents import to_pixels
 from helpers.pictures import upright
-
 
 # A vocabulary is made of bytes, and a piece shows each as a letter: printable ones as the letter of that number, the
 # other 68, in order, as letters from 256 on (Radford et al. 2019). This leads back: {letter: byte}.

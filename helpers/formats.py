@@ -13,12 +13,13 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers import runtime  # noqa: F401  first: it silences the libraries
-from helpers.files import open_file, what_came_instead
-from helpers.inputs import first_line
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import torch
 from safetensors import safe_open
+
+from helpers.files import open_file, what_came_instead
+from helpers.inputs import first_line
 
 # What diffusers calls the file of a concept, and that of a LoRA; of several the first is read. Then what lies beside them.
 VECTORS = ("learned_embeds.safetensors", "learned_embeds.bin")
@@ -159,7 +160,8 @@ def read(path, kind="LoRA", numbers=True):
     try:
         with safe_open(path, "pt") as file:
             take = file.get_tensor if numbers else lambda name: torch.empty(file.get_slice(name).get_shape(), device="meta")
-            return {name: take(name) for name in file.keys()}, file.metadata() or {}
+            names = file.keys()
+            return {name: take(name) for name in names}, file.metadata() or {}
     except Exception as error:  # the library's own errors, which change by version
         if path.suffix == ".safetensors":
             raise damaged(path, error) from None

@@ -10,11 +10,17 @@ import os
 import re
 from pathlib import Path
 
-from helpers import inputs
-
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
-    GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError)
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from helpers import inputs
 
 ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # "owner/name"
 AGAIN = "load it again; the files that have arrived whole are kept."

@@ -5,19 +5,19 @@ their spread is about 1, like noise; this is what the U-Net and every function h
 otherwise. Sources: Kingma and Welling 2014 (posterior), Rombach et al. 2022 (latents, scaling factor).
 Written out line by line in notebooks/02_vae_latents.ipynb.
 """
-import helpers.runtime  # noqa: F401  first: it silences the libraries
-from helpers import inputs
-
 import io
 import math
 import random
 import weakref
 from typing import NamedTuple
 
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
+
 import numpy as np
 import torch
 from PIL import Image
 
+from helpers import inputs
 from helpers.files import save_picture
 from helpers.pictures import images_of_pixels, pixels_of, prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
 
@@ -155,7 +155,7 @@ def preview_of(c):
     0.92 from 16 postcards of 128 x 128, of 64 x 64 and of 256 x 256 alike, 0.83 from 2 of 256 x 256.
     """
     if inputs.components(c).vae not in _previews:
-        from helpers.postcards import render, sample_scene      # the world is only needed here
+        from helpers.postcards import render, sample_scene  # the world is only needed here
         rng = random.Random(0)
         size = min(c.image_size, PREVIEW_SIZE)
         cards = [render(sample_scene(rng), size=size).image for _ in range(PREVIEW_POSTCARDS)]

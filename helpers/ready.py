@@ -19,7 +19,7 @@ def check_kernel():
     current folder can not be written (a lesson runs, but answers can not be saved). Then prepares the kernel: what
     that changes stands in helpers/kernel.py.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  what is asked here
         stop(f"This kernel runs Python {sys.version.split()[0]}, and the course needs 3.11 or newer: "
              "choose another kernel, such as the course's own (`make lab` opens JupyterLab with it).")
     missing, old = lacking(COURSE / "pyproject.toml")

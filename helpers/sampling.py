@@ -11,16 +11,17 @@ import copy
 import inspect
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
-from helpers.latents import decode_latents, encode_image, require_finite
-from helpers.pictures import check_mask_fits, turned, upright
-from helpers.conditioning import encode_prompts, encode_weighted
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import diffusers
 import numpy as np
 import torch
 from PIL import Image
+
+from helpers import inputs
+from helpers.conditioning import encode_prompts, encode_weighted
+from helpers.latents import decode_latents, encode_image, require_finite
+from helpers.pictures import check_mask_fits, turned, upright
 
 SCHEDULERS = {
     "ddim": diffusers.DDIMScheduler,

@@ -76,8 +76,9 @@ def stranger_folder(tmp_path_factory):
 def large(tmp_path_factory):
     """The Components of a model that draws 512 x 512, with 4096 places at its finest level, like Stable Diffusion 1.5;
     its networks are thin. Do not change them."""
-    from helpers import load_components
     from models import build_model
+
+    from helpers import load_components
 
     return load_components(build_model(tmp_path_factory.mktemp("large") / "sd15", "sd15", trained=True, latent=64), device="cpu")
 
@@ -87,6 +88,7 @@ def tiny(request, model_folders):
     """The Components of both tiny models, one after the other, on the CPU, or the card. Do not change them.
     """
     from card import place
+
     from helpers import load_components
 
     return load_components(model_folders[request.param], device=place())
@@ -96,6 +98,7 @@ def tiny(request, model_folders):
 def tiny_postcard(model_folders):
     """The Components of the tiny postcard-shaped model only, for tests that need not run twice."""
     from card import place
+
     from helpers import load_components
 
     return load_components(model_folders["postcard"], device=place())
@@ -113,6 +116,7 @@ def fast_folder(tmp_path_factory):
 def tiny_fast(fast_folder):
     """The Components of that variant. Do not change them."""
     from card import place
+
     from helpers import load_components
 
     return load_components(fast_folder, device=place(), variant="fast")

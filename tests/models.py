@@ -25,9 +25,7 @@ SHAPES = {
     "sd15": {"latent": 24, "levels": (8, 16, 24, 24), "width": 768, "heads": 2, "text_heads": 12,
              "guidance": 7.5},
 }
-WORDS = """a red boat on lake below snowy mountains at sunset green hills the blue house in meadow with tent
-    and orange balloon over desert night moon lighthouse yellow tree white flag left right middle photograph
-    of""".split()
+WORDS = ["a", "red", "boat", "on", "lake", "below", "snowy", "mountains", "at", "sunset", "green", "hills", "the", "blue", "house", "in", "meadow", "with", "tent", "and", "orange", "balloon", "over", "desert", "night", "moon", "lighthouse", "yellow", "tree", "white", "flag", "left", "right", "middle", "photograph", "of"]
 
 
 def byte_characters():

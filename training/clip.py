@@ -21,9 +21,9 @@ from transformers import CLIPConfig, CLIPModel
 
 from helpers.pictures import pixels_of
 from helpers.postcards.captions import caption, read_caption
-from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KINDS, LIGHTS_OF_SKY, PLACES
 from helpers.postcards.judge import WHOLE
 from helpers.postcards.own import WORLD
+from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KINDS, LIGHTS_OF_SKY, PLACES
 
 from .common import runs, train
 from .data import SIZE, Pictures

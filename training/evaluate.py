@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from helpers.runtime import processor
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -29,7 +31,6 @@ from helpers.postcards.captions import caption, full_caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
 from helpers.postcards.scene import WEATHERS, sample_scene
-from helpers.runtime import processor
 from helpers.sampling import generate
 
 from . import card, eye

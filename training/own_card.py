@@ -180,5 +180,5 @@ def main(bundle, captions):
     write_atomic(bundle / "README.md", lambda file: file.write_text(text))
     for name in ("metrics.json", "drawn.png"):
         if (runs("card") / name).is_file():
-            write_atomic(bundle / name, lambda file: shutil.copyfile(runs("card") / name, file))
+            write_atomic(bundle / name, lambda file, name=name: shutil.copyfile(runs("card") / name, file))
     print(text.split("<!-- figures -->")[1].split("<!-- end of figures -->")[0].strip(), flush=True)

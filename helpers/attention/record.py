@@ -7,6 +7,8 @@ Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of
 
 from typing import NamedTuple
 
+from helpers.runtime import whole_number
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,8 +16,6 @@ import torch.nn.functional as F
 from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
 from helpers.interrupts import block
-from helpers.runtime import whole_number
-
 
 LARGE = 20e6  # bytes a step: a record that takes more says so before it does
 

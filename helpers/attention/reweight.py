@@ -4,12 +4,13 @@ Source: Hertz et al. 2022, "Prompt-to-prompt" (re-weighting). There a word's att
 rest kept; here every place still spends 1, so what one word loses the others gain.
 """
 
+from helpers.runtime import whole_number
+
 import torch
 
 from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
 from helpers.interrupts import block
-from helpers.runtime import whole_number
 
 
 @block

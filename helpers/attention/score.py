@@ -8,6 +8,8 @@ from collections import defaultdict
 from random import Random
 from typing import NamedTuple
 
+from helpers.runtime import seeded_noise
+
 import numpy as np
 import torch
 
@@ -17,7 +19,6 @@ from helpers.conditioning import encode_prompts, token_positions
 from helpers.diffusion import add_noise
 from helpers.latents import encode_image
 from helpers.postcards import Scene, full_caption, phrases, render
-from helpers.runtime import seeded_noise
 
 WORDS = ("nouns", "subjects", "scenery", "colours", "sky", "light", "ground", "backdrop")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -211,9 +212,9 @@ def _maps(c, scenes, timesteps, wanted, seed, batch):
     heat(tokens, pooling) draws the map. The kind of thing is the key of its mask, and "subject" for all subjects.
     """
     for number, (scene, card, caption, attention, picture) in enumerate(_look(c, scenes, timesteps, seed, batch)):
-        def heat(tokens, pooling={}, attention=attention, picture=picture, caption=caption):
+        def heat(tokens, pooling=None, attention=attention, picture=picture, caption=caption):
             return attention.heatmap(tokens, size=c.image_size, picture=picture,
-                                     **{"against": token_positions(c.tokenizer, caption), **pooling})
+                                     **{"against": token_positions(c.tokenizer, caption), **(pooling or {})})
 
         nouns = _positions(c.tokenizer, caption, scene)
         subjects = [one.kind for one in scene.subjects]

@@ -1,11 +1,12 @@
 """What a concept is, and which words it lies near."""
 from dataclasses import dataclass
 
-import helpers.runtime  # noqa: F401  first: it silences the libraries
-from helpers import inputs
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import torch
 import torch.nn.functional as F
+
+from helpers import inputs
 
 MOST_VECTORS = 75  # more than a prompt of CLIP has room for
 WIDEST = 16_384  # numbers a vector: 768 in Stable Diffusion 1.5, 4096 in the largest text encoders that are in use

@@ -8,14 +8,16 @@ import os
 import warnings
 from collections.abc import Iterable
 
-from helpers import hub, inputs, runtime  # noqa: F401  runtime first: it silences the libraries
-from helpers.files import filling, make_folder, write_atomic
-from helpers.formats import CARD, IMAGES, KIND, TOKEN, VECTORS, candidates, read, vectors_in, what_is
-from helpers.pictures import upright
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+
+from helpers import hub, inputs
+from helpers.files import filling, make_folder, write_atomic
+from helpers.formats import CARD, IMAGES, KIND, TOKEN, VECTORS, candidates, read, vectors_in, what_is
+from helpers.pictures import upright
 
 from .concept import Concept
 
@@ -106,7 +108,7 @@ def _write_about(folder, about):
     if images:
         make_folder(folder / IMAGES)
     for name, content in about.items():
-        write_atomic(folder / name, lambda file: file.write_bytes(content))
+        write_atomic(folder / name, lambda file, content=content: file.write_bytes(content))
     for old in (folder / IMAGES).glob("*.png"):
         if old.stem.isdigit() and int(old.stem) >= len(images):
             old.unlink()  # of an earlier save, of more pictures

@@ -95,5 +95,5 @@ class ConceptTokenizer(CLIPTokenizer):
         if isinstance(text, (list, tuple)):
             return [self.written_out(one) for one in text]
         for token, all_of_it in self.several.items() if isinstance(text, str) else ():
-            text = re.sub(rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found: all_of_it, text)
+            text = re.sub(rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found, whole=all_of_it: whole, text)
         return text

@@ -3,12 +3,13 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
-from helpers.diffusion import add_noise
-from helpers.latents import encode_image, require_finite
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import torch
+
+from helpers import inputs
+from helpers.diffusion import add_noise
+from helpers.latents import encode_image, require_finite
 
 from .concept import Concept
 from .loading import with_concepts
@@ -138,7 +139,7 @@ def _steps(model, vectors, latents, ids, steps, batch, lr, generator, take):
             rows = torch.randint(len(latents), (batch,), generator=generator)
             times = torch.randint(int(LOWEST * levels), levels, (batch,), generator=generator)
             some = _batch(model, latents, rows, times, generator)
-            trained.step(lambda: _loss(model, some, trained.table(), ids), step)
+            trained.step(lambda some=some: _loss(model, some, trained.table(), ids), step)
             with torch.no_grad():
                 vectors = trained.vectors()
                 vectors *= lengths.to(vectors) / vectors.norm(dim=1, keepdim=True)

@@ -7,8 +7,7 @@ from helpers.pictures import upright
 
 from . import style
 from .intervals import interval
-from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture
-from .style import tidy, write
+from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture, tidy, write
 
 START, PAD = "#00573F", "#DDDDDD"
 KINDS = {"start": START, "piece": PROMPT, "end": INK, "padding": PAD}
@@ -260,7 +259,7 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
                 write(fig, left + i * (size + gap) + size / 2, top - 0.11, f"{shares[i]:.2f}", ha="center")
     low = top + 2 * (size + gap) + 0.15
     ax = place(fig, left + size / 2, low, (len(shares) - 1) * (size + gap), 0.75)
-    for (name, values), colour in zip(lengths.items(), (ESTIMATE, PROMPT)):
+    for values, colour in zip(lengths.values(), (ESTIMATE, PROMPT)):
         ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4, clip_on=False)
     highest = max(map(max, lengths.values()))
     tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))

@@ -5,8 +5,24 @@ import torch
 
 from helpers.latents import decode_latents
 
-from .style import (FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
-                    picture_grid, place, show_picture, tidy, write)
+from .style import (
+    FAINT,
+    GUIDED,
+    NOISE,
+    NOTE,
+    SIGNAL,
+    TITLE,
+    WIDTH,
+    block,
+    claim,
+    finish,
+    new_figure,
+    picture_grid,
+    place,
+    show_picture,
+    tidy,
+    write,
+)
 
 
 def prompt_grid(pictures, prompts, title, columns=3, note=None):
@@ -88,7 +104,7 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
 def _size_axis(ax, measured):
     """Spread of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early."""
     last, kept = len(measured) - 1, measured[measured.isfinite()]
-    near = 0.6 < kept.min() and kept.max() < 1.7
+    near = kept.min() > 0.6 and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
     ax.set_yticks(*(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])))
     ax.set_xticks([0, last], ["first", "last turn"])

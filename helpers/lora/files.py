@@ -11,14 +11,14 @@ import json
 import re
 from functools import partial
 
+from helpers.runtime import seeded_generator
+
+from safetensors.torch import save_file
+
 from helpers import inputs
 from helpers.files import filling, write_atomic
 from helpers.formats import HALF, LORAS, candidates, made_for, read, what_is
 from helpers.interrupts import whole
-
-from safetensors.torch import save_file
-
-from helpers.runtime import seeded_generator
 
 from .layers import LARGEST_RANK, LAYERS, TEXT, Lora, lora_layer, own_layers
 

@@ -1,14 +1,15 @@
 """A linear layer with a low-rank change beside it, and a U-Net full of them."""
 import math
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, whole_number  # first: it silences the libraries
-from helpers.interrupts import whole
-from helpers.components import copy_of
+from helpers.runtime import seeded_generator, whole_number
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from helpers import inputs
+from helpers.components import copy_of
+from helpers.interrupts import whole
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the linear layers of every attention, by how names end
 EVERYWHERE = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "conv1", "conv2")  # and what lies between them

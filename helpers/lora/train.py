@@ -2,18 +2,19 @@
 import math
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
-from helpers.conditioning import encode_prompts
-from helpers.diffusion import add_noise
-from helpers.concepts import noise_loss
-from helpers.concepts.train import descend, loss_scaler
-from helpers.latents import encode_image, require_finite
-from helpers.pictures import check_mask_fits
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from helpers import inputs
+from helpers.concepts import noise_loss
+from helpers.concepts.train import descend, loss_scaler
+from helpers.conditioning import encode_prompts
+from helpers.diffusion import add_noise
+from helpers.latents import encode_image, require_finite
+from helpers.pictures import check_mask_fits
 
 from .layers import Lora, unet_without
 

@@ -178,7 +178,7 @@ class ConceptStudio(Studio):
 
     def make_controls(self, start):
         """{name: widget}: those of the studio, and the concepts."""
-        start = {"concept": NONE, "second": NONE, "own": ""} | {name: 1.0 for name in self.STRENGTHS.values()} | start
+        start = {"concept": NONE, "second": NONE, "own": ""} | dict.fromkeys(self.STRENGTHS.values(), 1.0) | start
         for name in ("concept", "second"):
             known = ", ".join([NONE, *self.library])
             if inputs.text(start[name], name, f"one of {known}") not in (NONE, *self.library):

@@ -14,12 +14,22 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from helpers import inputs
-from helpers.pictures import pixels_of, upright
+from helpers import inputs, pictures
 
 from .captions import read_caption, scene_of
-from .scene import (BACKDROPS, COLOURS, COURSE_COLOURS, COURSE_KINDS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
-                    Scene)
+from .scene import (
+    BACKDROPS,
+    COLOURS,
+    COURSE_COLOURS,
+    COURSE_KINDS,
+    GROUNDS,
+    KINDS,
+    LIGHTS,
+    PLACES,
+    SKIES,
+    WEATHERS,
+    Scene,
+)
 
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
 SIZE = 128
@@ -99,7 +109,7 @@ class Judge:
         inputs.whole_number(batch, "batch", 1, 100_000)
         device, readings = next(self.reader.parameters()).device, []
         for start in range(0, len(images), batch):
-            pixels = torch.stack(list(map(postcard_pixels, images[start:start + batch]))).to(device)
+            pixels = torch.stack(list(map(pixels_of, images[start:start + batch]))).to(device)
             best = {key: logits.argmax(-1).tolist() for key, logits in self.reader(pixels).items()}
             for i in range(len(pixels)):
                 subjects = {}
@@ -207,14 +217,14 @@ def pictures_of(images):
     return images
 
 
-def postcard_pixels(image):
+def pixels_of(image):
     """PIL image or uint8 (height, width, 3) -> float tensor (3, 128, 128) in -1..1."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    image = upright(image)
+    image = pictures.upright(image)
     if image.size != (SIZE, SIZE):
         image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-    return pixels_of(np.array(image))
+    return pictures.pixels_of(np.array(image))
 
 
 def load_judge(path=None) -> Judge:

@@ -17,7 +17,7 @@ from helpers import inputs
 
 from .canvas import INK, PAPER
 from .captions import read_caption
-from .judge import Judge, load_judge, pictures_of, postcard_pixels
+from .judge import Judge, load_judge, pictures_of, pixels_of
 from .scene import COURSE_COLOURS, COURSE_KINDS, KEPT_OUT
 
 FITTED = Path(__file__).with_name("measures.safetensors")
@@ -56,7 +56,7 @@ class Measures(Judge):
         line = torch.from_numpy(PAPER - INK)
         shares = []
         for image in pictures_of(images):
-            away = postcard_pixels(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(INK)  # (128, 128, 3)
+            away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(INK)  # (128, 128, 3)
             shade = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 all ink, 1 bare paper
             near = ((away - shade[..., None] * line).norm(dim=-1) < 0.06).double().mean()
             shares.append(float(near) if near > 0.97 and shade.std() > 0.04 else 0.0)
@@ -84,7 +84,7 @@ class Measures(Judge):
         """(n, 3): the softmax of the answer `word` about `part` ("kind", "colour"), at each of PLACES."""
         found, images = [], pictures_of(images)
         for start in range(0, len(images), batch):
-            pixels = torch.stack([postcard_pixels(image) for image in images[start:start + batch]])
+            pixels = torch.stack([pixels_of(image) for image in images[start:start + batch]])
             with torch.inference_mode():
                 found.append(self.reader(pixels)[part].double().softmax(-1)[..., self.each_place[part].index(word)])
         return torch.cat(found).numpy() if found else np.zeros((0, 3))

@@ -91,10 +91,7 @@ def sample_scene(rng: Random, split: str = "train") -> Scene:
     inputs.random_numbers(rng, "rng")
     if inputs.text(split, "split", '"train" or "heldout"') not in ("train", "heldout"):
         raise ValueError(f'split="{inputs.shown(split)[1:-1]}" is unknown: choose "train" or "heldout"')
-    if split == "heldout":
-        pairs = [rng.choice(sorted(HELDOUT_PAIRS))]
-    else:
-        pairs = [sample_pair(rng, KINDS, COLOURS)]
+    pairs = [rng.choice(sorted(HELDOUT_PAIRS)) if split == "heldout" else sample_pair(rng, KINDS, COLOURS)]
     if rng.random() < 0.25:
         colour, kind = pairs[0]
         pairs.append(sample_pair(rng, [k for k in KINDS if k != kind], [c for c in COLOURS if c != colour]))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from tools.browser import found_browser
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"

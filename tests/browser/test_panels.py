@@ -25,7 +25,7 @@ def test_a_panel_works_after_the_whole_notebook_too(file):
     assert list(rebound_later([cell for cell in cells if cell["cell_type"] == "code"])) == []
 
 
-@pytest.mark.parametrize(("lesson", "cell"), CELLS, indirect=["lesson"], scope="module")
+@pytest.mark.parametrize("lesson, cell", CELLS, indirect=["lesson"], scope="module")
 def test_panel(lesson, cell, screenshots, request):
     panel = lesson.panel(cell)
 

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import course, glossary, imports, setup_cell, verified
 from versions import environment
+
+from tools import course, glossary, imports, setup_cell, verified
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -4,16 +4,16 @@ asserted."""
 import json
 
 import pytest
+from makers import makers  # of the browser tests; benchmarks.lessons knows where
+from PIL import Image
+
+from benchmarks import browser, panels
+from benchmarks.lessons import NOTEBOOKS, Lesson, code_cells, pictured
 from helpers.panels import base
 from helpers.panels.concepts import ConceptStudio
 from helpers.panels.conditioning import explorer_panel, inspector_panel, walk_panel
 from helpers.panels.diffusion import noise_panel
 from helpers.panels.sampling import Studio
-from PIL import Image
-
-from benchmarks import browser, panels
-from benchmarks.lessons import NOTEBOOKS, Lesson, code_cells, pictured
-from makers import makers  # of the browser tests; benchmarks.lessons knows where
 
 SHOWN = [{"output_type": "execute_result", "data": {"text/plain": base.STILL}}]
 

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from helpers import my_course, runtime
 from helpers.checks.base import Sheet
 from helpers.panels import predict

@@ -14,9 +14,21 @@ import pytest
 import torch
 
 from helpers import generate, load_components
-from helpers.postcards import (BACKDROPS, COLOURS, GROUNDS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, captions,
-                               read_caption, sample_scene)
-from helpers.postcards import own
+from helpers.postcards import (
+    BACKDROPS,
+    COLOURS,
+    GROUNDS,
+    KEPT_OUT,
+    KINDS,
+    LIGHTS,
+    PLACES,
+    SKIES,
+    WEATHERS,
+    captions,
+    own,
+    read_caption,
+    sample_scene,
+)
 from helpers.postcards.judge import COURSE, EACH_PLACE, Judge, Reader, load_judge
 from training import card, own_checks, own_world, unet
 from training.judge import begin_from, save_judge
@@ -118,7 +130,7 @@ def test_every_word_of_the_captions_and_every_key_of_the_masks_is_taken():
             words |= set(captions.caption(replace(scene, style=style), rng).split())
     for some in (SKIES, LIGHTS, GROUNDS, BACKDROPS, WEATHERS, PLACES, KINDS, COLOURS, *KEPT_OUT.values()):
         words |= {word for value in some for word in value.split()}
-    assert own.TAKEN == words
+    assert words == own.TAKEN
 
 
 def test_without_a_file_the_world_is_the_courses():

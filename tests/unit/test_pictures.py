@@ -11,6 +11,8 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
+
 from helpers import generate, load_components
 from helpers.concepts import Concept, save_concept, train_concept
 from helpers.conditioning import load_towers
@@ -20,9 +22,8 @@ from helpers.latents import encode_image, jpeg, to_pixels
 from helpers.lora import add_lora, train_lora
 from helpers.panels.sampling import png
 from helpers.pictures import FORMATS, ORIENTATION, prepare_picture, upright
-from helpers.postcards.judge import postcard_pixels
+from helpers.postcards.judge import pixels_of
 from helpers.sampling import extend
-from PIL import Image, ImageOps
 
 TURNS = [2, 3, 4, 5, 6, 7, 8]  # all values of the EXIF tag that change something
 
@@ -93,7 +94,7 @@ ENTRIES = {
     "to_pixels": lambda c, image: to_pixels([image]).numpy(), "train_concept": of_training, "train_lora": of_lora,
     "what a LoRA keeps": of_keeping, "save_concept": of_saving,
     "prepare_picture": lambda c, image: np.asarray(prepare_picture(image, 16)),
-    "jpeg": lambda c, image: np.asarray(jpeg(image, 90).image), "the judge": lambda c, image: postcard_pixels(image).numpy(),
+    "jpeg": lambda c, image: np.asarray(jpeg(image, 90).image), "the judge": lambda c, image: pixels_of(image).numpy(),
     "CLIP": lambda c, image: load_towers(load_components("postcard")).prepare([image])["pixel_values"].numpy(),
     "a figure": lambda c, image: style.to_rgb(image), "a map": lambda c, image: np.asarray(blend(image, np.eye(16))),
     "an explorer": lambda c, image: np.frombuffer(explorer_frame(image, np.eye(16)), np.uint8)}
@@ -268,7 +269,7 @@ def test_damaged_exif_data_are_a_sentence_or_no_turn():
         try:
             assert upright(image).size == (64, 64)
         except ValueError as problem:
-            assert "cannot be opened" in str(problem) and "\n" not in str(problem)
+            assert "cannot be opened" in str(problem) and "\n" not in str(problem)  # noqa: PT017  it may be read, too
 
 
 # Two threads

@@ -6,8 +6,26 @@ from random import Random
 import numpy as np
 import pytest
 
-from helpers.postcards import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
-                               Scene, Subject, caption, full_caption, phrases, read_caption, render, sample_scene)
+from helpers.postcards import (
+    BACKDROPS,
+    COLOURS,
+    GROUNDS,
+    HELDOUT_PAIRS,
+    KEPT_OUT,
+    KINDS,
+    LIGHTS,
+    PLACES,
+    SKIES,
+    WEATHERS,
+    Scene,
+    Subject,
+    caption,
+    full_caption,
+    phrases,
+    read_caption,
+    render,
+    sample_scene,
+)
 from helpers.postcards.canvas import INK, LUMINANCE, PAPER, coverage, ellipse
 from helpers.postcards.subjects import PAINTS
 

@@ -7,6 +7,8 @@ test), so that agreement with the library is not the agreement of two grey squar
 import functools
 import warnings
 
+from helpers.runtime import seeded_noise
+
 import diffusers
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from PIL import Image
 from helpers import denoise, generate
 from helpers.conditioning import encode_prompts
 from helpers.latents import decode_latents, encode_image
-from helpers.runtime import seeded_noise
 from helpers.sampling import ALIASES, SCHEDULERS, extend, make_scheduler, predict_x0
 
 PROMPT = "a red boat on a lake at sunset"

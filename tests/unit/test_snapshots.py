@@ -9,6 +9,9 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from studios import flat, same, state_of
+
 from helpers import denoise, generate
 from helpers.attention import record_attention, reweight_attention
 from helpers.components import copy_of
@@ -18,8 +21,6 @@ from helpers.lora.layers import unet_without
 from helpers.panels.concepts import ConceptStudio, brought_in
 from helpers.panels.sampling import Studio
 from helpers.sampling import make_scheduler
-from PIL import Image
-from studios import flat, same, state_of
 
 PROMPT = "a red boat on a lake"
 TRIES = pytest.mark.parametrize("tries", [2, pytest.param(50, marks=pytest.mark.hard)])

@@ -157,7 +157,7 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
     fig = style.new_figure(top + 2.3 + 0.42 + (NOTE if note else 0.04))
     for left, lines, words in ((0.62, distances, "energy distance to true points"), (4.75, shares, "share of points off the shape")):
         ax = place(fig, left, top, 2.9, 2.3)
-        for (label, values), colour, look in zip(lines.items(), colours, ("-o", "-o", ":s")):
+        for values, colour, look in zip(lines.values(), colours, ("-o", "-o", ":s")):
             ax.plot(list(values), list(values.values()), look, color=colour, lw=1.5, ms=4)
         tidy(ax)
         ax.set(xscale="log", xlim=(0.9, 60))

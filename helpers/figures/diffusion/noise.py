@@ -4,8 +4,7 @@ import torch
 
 from ... import diffusion
 from .. import style
-from ..style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE
-from ..style import place, show_picture, tidy, write
+from ..style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture, tidy, write
 
 LOWEST, LEAST = 1e-4, -50                           # bottom of the spectrum axes, and of decibels over t
 
