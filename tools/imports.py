@@ -24,7 +24,8 @@ ORDER = (
     ("attention", "sampling"),
     ("concepts",),
     ("lora",),
-    ("figures", "checks"),
+    ("figures",),
+    ("checks",),
     ("panels",),
 )
 ARROWS_FROM = 3  # the picture leaves out the first lines: nearly everything imports from them

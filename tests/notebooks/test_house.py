@@ -69,7 +69,7 @@ def test_every_platform_has_a_target_of_make_and_a_job():
     targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
     jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"].values()
     steps = [step.get("run", "") for job in jobs for step in job["steps"]]
-    assert commands("\n".join(steps)) - {"site"} == set(verified.PLATFORMS) <= targets
+    assert commands("\n".join(steps)) - {"lint", "site"} == set(verified.PLATFORMS) <= targets
     assert set(re.search(r"(?m)^WHAT \?= (.*)$", makefile)[1].split()) == set(verified.PLATFORMS)
 
 
@@ -80,7 +80,7 @@ def test_make_spreads_the_tests_as_the_course_does():
 
 def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
     parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
-    assert parts == ["site", "test", "test-shapes", "test-gpu ARGS=--cut VERSIONS=colab", "test-colab", "test-newest"]
+    assert parts == ["lint", "site", "test", "test-shapes", "test-gpu ARGS=--cut VERSIONS=colab", "test-colab", "test-newest"]
 
 
 def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
