@@ -15,6 +15,7 @@ from .style import (
     WIDTH,
     block,
     claim,
+    claimed,
     finish,
     new_figure,
     picture_grid,
@@ -36,8 +37,8 @@ def prompt_grid(pictures, prompts, title, columns=3, note=None):
         x, y = 0.08 + i % columns * (size + gap), TITLE + i // columns * (size + words)
         show_picture(fig, picture, x, y, size)
         write(fig, x + size / 2, y + size + 0.05, text, fontsize=7.5, ha="center", va="top", color=FAINT)
-    claim(fig, title, note)
-    return finish(fig, f"{title}: " + "; ".join(prompts))
+    return claimed(fig, title, note,
+                   f"{title}: " + "; ".join(prompts))
 
 
 def shown(count, of):
@@ -74,8 +75,9 @@ def bars(seconds, megabytes, title):
             write(fig, left + 2.6 * value / max(values) + 0.06, top + 0.17, f"{value:.3g} {unit}", fontsize=8)
     for i, name in enumerate(seconds):
         write(fig, 1.4, TITLE + 0.37 + 0.36 * i, name, ha="right")
-    claim(fig, title, "On the machine that ran this notebook.")
-    return finish(fig, f"{title}: " + ", ".join(seconds))
+    return claimed(fig, title,
+                   "On the machine that ran this notebook.",
+                   f"{title}: " + ", ".join(seconds))
 
 
 def museum(pictures, names, symptoms, sizes, expected, title, note=None):

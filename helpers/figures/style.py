@@ -230,6 +230,12 @@ def finish(fig, alt, palette=0):
     return Picture(png, alt, int(fig.get_size_inches()[0] * 100))
 
 
+def claimed(fig, title, note, alt, palette=0):
+    """The finished figure with its `claim`; alt, palette: as in `finish`."""
+    claim(fig, title, note)
+    return finish(fig, alt, palette)
+
+
 class Stage:
     """A figure drawn once in which a few artists move: a frame costs milliseconds, not a whole drawing."""
 
@@ -290,5 +296,5 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
                   color=PROMPT)
     if sampling:
         leftwards(fig, 0.2)
-    claim(fig, title, note)
-    return finish(fig, alt, palette)
+    return claimed(fig, title, note,
+                   alt, palette)
