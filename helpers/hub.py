@@ -10,15 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import HfApi, constants, errors, hf_hub_download, snapshot_download
 
 from helpers import inputs
 
@@ -56,9 +48,9 @@ def cached_folder(repo_id):
     """The folder of an earlier download, perhaps not a whole one, or None. Touches no network."""
     try:
         return Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=[]))
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         return None
-    except HFValidationError:
+    except errors.HFValidationError:
         raise ValueError(f"{inputs.shown(repo_id)} is no id that the Hugging Face Hub takes: use one such as "
                          '"owner/name", of plain letters, digits and single - _ . up to 96 in all.') from None
 
@@ -127,7 +119,7 @@ def _in_words(repo_id, error, instead):
     causes = [error]
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)
-    answer = next((one for one in causes if isinstance(one, HfHubHTTPError)), None)
+    answer = next((one for one in causes if isinstance(one, errors.HfHubHTTPError)), None)
     kind, words = _refused(repo_id, answer) if answer else _not_reached(repo_id, causes)
     return kind(f"{words} {instead}".strip())
 
@@ -135,10 +127,10 @@ def _in_words(repo_id, error, instead):
 def _refused(repo_id, answer):
     """(class, sentence) for an answer of the Hub that is no file."""
     status = answer.response.status_code
-    if isinstance(answer, GatedRepoError):
+    if isinstance(answer, errors.GatedRepoError):
         return PermissionError, (f"{repo_id} is gated: accept its terms on https://huggingface.co/{repo_id} "
                                  "and log in with `hf auth login`.")
-    if isinstance(answer, RepositoryNotFoundError) or status == 404:
+    if isinstance(answer, errors.RepositoryNotFoundError) or status == 404:
         return FileNotFoundError, (f"{repo_id} is gone from the Hugging Face Hub, or private, or its name is "
                                    "misspelt: look for it on https://huggingface.co.")
     if status in (401, 403):
@@ -150,7 +142,7 @@ def _refused(repo_id, answer):
 def _not_reached(repo_id, causes):
     """(class, sentence) where no Hub answered, or the disk took no more. causes: errors, the deepest last."""
     number = getattr(causes[0], "errno", None)
-    if any(isinstance(one, OfflineModeIsEnabled) for one in causes):
+    if any(isinstance(one, errors.OfflineModeIsEnabled) for one in causes):
         return ConnectionError, (f"{repo_id} is not wholly in the local cache, and HF_HUB_OFFLINE forbids to "
                                  "fetch it: unset that variable, restart the kernel, and load it again.")
     if number in NOT_WRITABLE:

@@ -17,24 +17,11 @@ from safetensors.torch import load_file
 from helpers import inputs, pictures
 
 from .captions import read_caption, scene_of
-from .scene import (
-    BACKDROPS,
-    COLOURS,
-    COURSE_COLOURS,
-    COURSE_KINDS,
-    GROUNDS,
-    KINDS,
-    LIGHTS,
-    PLACES,
-    SKIES,
-    WEATHERS,
-    Scene,
-)
+from .scene import COLOURS, COURSE_COLOURS, COURSE_KINDS, KINDS, PLACES, WHOLE, Scene
 
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
 SIZE = 128
-WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one answer a picture
-EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}                                # one answer a place
+EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}  # one answer a place; one a picture: WHOLE
 COURSE = {"kind": COURSE_KINDS + ("none",), "colour": COURSE_COLOURS + ("none",)}  # EACH_PLACE of the bundled judge, whatever a reader adds
 ATTRIBUTES = (*WHOLE, "kind", "colour", "place")
 

@@ -11,6 +11,7 @@ LIGHTS = ("none", "sun", "full moon", "crescent moon")
 GROUNDS = ("lake", "meadow", "desert", "snow field")
 BACKDROPS = ("none", "snowy mountains", "green hills", "red cliffs", "pine trees")
 WEATHERS = ("none", "rain", "mist", "falling snow")
+WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one of each in a picture
 COURSE_KINDS = ("boat", "house", "tent", "balloon", "car", "lighthouse", "tree", "flag")
 COURSE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
 KINDS, COLOURS = (*COURSE_KINDS, *WORLD.kinds), (*COURSE_COLOURS, *WORLD.colours)  # with those of a world of one's own, see own.py
@@ -57,10 +58,8 @@ class Scene:
     def __post_init__(self):
         object.__setattr__(self, "subjects", tuple(inputs.list_of(self.subjects, "subjects", "Subjects", Subject)))
         object.__setattr__(self, "seed", inputs.whole_number(self.seed, "seed", 0, 2**63 - 1))
-        for name, value, known in [("sky", self.sky, SKIES), ("light", self.light, LIGHTS), ("ground", self.ground, GROUNDS),
-                                   ("backdrop", self.backdrop, BACKDROPS), ("weather", self.weather, WEATHERS),
-                                   ("style", self.style, ("flat",) + KEPT_OUT["style"])]:
-            check_word(name, value, known)
+        for name, known in (WHOLE | {"style": ("flat",) + KEPT_OUT["style"]}).items():
+            check_word(name, getattr(self, name), known)
         for s in self.subjects:
             check_word("kind", s.kind, KINDS + KEPT_OUT["kind"])
             check_word("colour", s.colour, COLOURS + KEPT_OUT["colour"])
