@@ -59,7 +59,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory):
     """{"postcard": folder, "sd15": folder} of tiny random models, written once a run. Do not change them."""
-    from models import SHAPES, build_model
+    from tools.random_models import SHAPES, build_model
 
     return {shape: build_model(tmp_path_factory.mktemp("models") / shape, shape) for shape in SHAPES}
 
@@ -67,7 +67,7 @@ def model_folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def stranger_folder(tmp_path_factory):
     """A tiny SD-1.5-shaped model without a course.json, as it would come from the Hub. Do not change it."""
-    from models import build_model
+    from tools.random_models import build_model
 
     return build_model(tmp_path_factory.mktemp("stranger") / "sd15", "sd15", trained=True)
 
@@ -76,9 +76,8 @@ def stranger_folder(tmp_path_factory):
 def large(tmp_path_factory):
     """The Components of a model that draws 512 x 512, with 4096 places at its finest level, like Stable Diffusion 1.5;
     its networks are thin. Do not change them."""
-    from models import build_model
-
     from helpers import load_components
+    from tools.random_models import build_model
 
     return load_components(build_model(tmp_path_factory.mktemp("large") / "sd15", "sd15", trained=True, latent=64), device="cpu")
 
@@ -107,7 +106,7 @@ def tiny_postcard(model_folders):
 @pytest.fixture(scope="session")
 def fast_folder(tmp_path_factory):
     """A tiny postcard-shaped model with a variant "fast", into which guidance 3 is folded. Do not change it."""
-    from models import add_variant, build_model
+    from tools.random_models import add_variant, build_model
 
     return add_variant(build_model(tmp_path_factory.mktemp("fast") / "postcard"))
 

@@ -1,9 +1,9 @@
 """The rule that says which cells a panel needs."""
 
 import pytest
-from needed import names_of, needed_cells, rebound_later
 
 from helpers.panels.base import STILL
+from tools.browser.needed import names_of, needed_cells, rebound_later
 
 
 def cells(*sources):

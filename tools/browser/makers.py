@@ -6,10 +6,10 @@ import inspect
 import json
 import pkgutil
 
-from needed import shows_panel
-
 from helpers import panels
 from helpers.panels.base import Still
+
+from .needed import shows_panel
 
 
 def makers():
