@@ -142,7 +142,8 @@ class Components:
                 f"{self.max_tokens} tokens, on {self.device.type} in {dtype})")
 
 
-def load_components(name=None, device=None, dtype=None, variant=None):
+def load_components(name: str | Path | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None,
+                    variant: str | None = None) -> Components:
     """Load a model: its tokenizer, text encoder, VAE, U-Net and scheduler, as `Components`.
 
     name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about

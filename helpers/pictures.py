@@ -6,6 +6,7 @@ so that a picture is the same thing to all of the course: as a viewer shows it.
 """
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,7 +23,7 @@ SMALLEST = 8            # a picture of fewer pixels a side holds nothing to look
 ORIENTATION = 0x0112    # the EXIF tag by which a camera says how it was held
 
 
-def prepare_picture(source, size):
+def prepare_picture(source: Image.Image | str | Path | np.ndarray, size: int) -> Image.Image:
     """Any picture as an RGB PIL image, size x size: turned upright, cut to its middle square, resized.
 
     source: a PIL image of any mode (L, LA, RGB, RGBA, P, CMYK, 1, 16 bit, float 0..1), a path, or an array

@@ -73,7 +73,8 @@ def seeded_generator(seed):
     return torch.Generator("cpu").manual_seed(whole_number(seed, "seed", 0, 2**63 - 1))
 
 
-def seeded_noise(shape, seed, device="cpu", dtype=torch.float32):
+def seeded_noise(shape: tuple[int, ...], seed: int | torch.Generator | list[int], device: str | torch.device = "cpu",
+                 dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Gaussian noise of mean 0 and variance 1: for the same seed the same numbers on every device.
 
     shape: of the result, such as (B, C, h, w). seed: a whole number, or a torch.Generator on the CPU, for all

@@ -5,6 +5,7 @@ beside it, for the conditional half only, and kept as a mean over heads, one map
 Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of words).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from helpers.runtime import whole_number
@@ -12,6 +13,7 @@ from helpers.runtime import whole_number
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
 
 from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
@@ -29,7 +31,7 @@ class Layer(NamedTuple):
 
 
 @block
-def record_attention(unet, heads=False, guidance=None):
+def record_attention(unet: UNet2DConditionModel, heads: bool = False, guidance: bool | None = None) -> Iterator["AttentionRecord"]:
     """Record the cross-attention of every call of a U-Net inside a `with` block, as an `AttentionRecord`.
 
     unet: a UNet2DConditionModel of the Stable Diffusion 1.x or 2.x layout. What it computes stays the same;

@@ -12,6 +12,7 @@ from helpers.runtime import seeded_noise
 
 import numpy as np
 import torch
+from transformers import CLIPTokenizer
 
 from helpers import inputs
 from helpers.attention.record import AttentionRecord, Layer, record_attention
@@ -42,7 +43,7 @@ class MapScore(NamedTuple):
     best: tuple = (0.4, 0.0, None)
 
 
-def pointing_hit(heat, mask):
+def pointing_hit(heat: np.ndarray, mask: np.ndarray) -> bool:
     """Whether the single highest cell of a map lies in the mask: the mask's pixel at the centre of that cell.
 
     heat: (h, w), as fine as the mask or coarser. mask: (H, W) bool. Of equally high cells the first counts.
@@ -53,7 +54,7 @@ def pointing_hit(heat, mask):
     return bool(mask[int((row + 0.5) * len(mask) / height), int((column + 0.5) * mask.shape[1] / width)])
 
 
-def iou(heat, mask, threshold=0.4):
+def iou(heat: np.ndarray, mask: np.ndarray, threshold: float = 0.4) -> float:
     """Intersection over union, 0..1, of a mask and the part of a map that is above the threshold.
 
     heat: (H, W), 0..1, as large as the mask, or ValueError. mask: (H, W) bool.
@@ -95,7 +96,7 @@ def centre_prior(size):
     return (heat - heat.min()) / (heat.max() - heat.min())
 
 
-def word_map(attention, tokenizer, prompt, word, **pooling):
+def word_map(attention: AttentionRecord, tokenizer: CLIPTokenizer, prompt: str, word: str, **pooling) -> np.ndarray:
     """The heat map of a word of a prompt, pooled in the way that pointed best (see `score_maps`).
 
     attention: an AttentionRecord of that prompt. pooling: what `heatmap` takes, to pool otherwise. Raises

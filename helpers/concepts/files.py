@@ -7,6 +7,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
@@ -25,7 +26,7 @@ KINDS = ("object", "style")
 LOCAL = 'The concepts in the course\'s own folder "concepts" need no network.'
 
 
-def read_concept(where, token=None):
+def read_concept(where: str | Path, token: str | None = None) -> Concept:
     """The concept in a file, a folder, or on the Hugging Face Hub: `Concept`. Nothing in it is ever executed.
 
     where: a .safetensors file; a .pt or .bin file, of which only numbers are taken; a folder with one, such as one in the
@@ -55,7 +56,7 @@ def read_concept(where, token=None):
     return concept
 
 
-def save_concept(concept, folder, kind="object", images=(), card=""):
+def save_concept(concept: Concept, folder: str | Path, kind: str = "object", images: Iterable[Image.Image] = (), card: str = "") -> Path:
     """Write a concept as a folder in the layout of the sd-concepts-library, and return the folder, a Path.
 
     kind: "object" or "style". images: PIL pictures that it was learnt from, saved upright. card: the text of

@@ -1,6 +1,7 @@
 """A concept put into a tokenizer and a text encoder, without changing the model it is put into."""
 import copy
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -9,13 +10,14 @@ import torch
 from transformers import AddedToken, CLIPTokenizer
 
 from helpers import inputs
+from helpers.components import Components
 from helpers.formats import made_for
 
 from .concept import Concept
 
 
 @contextmanager
-def loaded(c, *concepts):
+def loaded(c: Components, *concepts: Concept) -> Iterator[Components]:
     """`with loaded(c, concept, ...) as model:` a model that knows the concepts too: Components.
 
     concepts: `Concept`s. A concept of several vectors is written as one word, its token, in prompts.

@@ -1,13 +1,16 @@
 """Training a concept: the model stays as it is, and one word looks for its vector."""
 import math
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import torch
+from PIL import Image
 
 from helpers import inputs
+from helpers.components import Components
 from helpers.diffusion import add_noise
 from helpers.latents import encode_image, require_finite
 
@@ -63,7 +66,9 @@ def descend(loss, optimizer, scaler, schedule):
         schedule.step()
 
 
-def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0, step=None):
+def train_concept(c: Components, images: list[Image.Image], token: str, start: str, prompts: list[str] | None = None, *,
+                  steps: int = 80, batch: int = 8, lr: float = 0.02, seed: int = 0,
+                  step: Callable | None = None) -> Iterator[Progress]:
     """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
 
     c: Components. images: PIL, c.image_size square, turned `upright`. token: the new word, such as "<teal>".

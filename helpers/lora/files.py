@@ -10,12 +10,14 @@ A layer's two halves are called, in the layout of
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 from helpers.runtime import seeded_generator
 
 from safetensors.torch import save_file
 
 from helpers import inputs
+from helpers.components import Components
 from helpers.files import filling, write_atomic
 from helpers.formats import HALF, LORAS, candidates, made_for, read, what_is
 from helpers.interrupts import whole
@@ -27,7 +29,7 @@ LARGEST_SCALE = 10_000  # alpha / rank: usually 1, and never more than a few hun
 OTHER_SETTINGS = ("alpha_pattern", "rank_pattern", "use_rslora")  # of PEFT, beside alpha and rank
 
 
-def save_lora(lora, folder):
+def save_lora(lora: Lora, folder: str | Path) -> Path:
     """Write folder/pytorch_lora_weights.safetensors and return its path. `pipeline.load_lora_weights(folder)`
     reads it.
 
@@ -48,7 +50,7 @@ def save_lora(lora, folder):
 
 
 @whole
-def load_lora(c, where):
+def load_lora(c: Components, where: str | Path) -> Lora:
     """The LoRA of a file, added to c.unet and, where the file changes it too, to c.text_encoder: `Lora`, at strength 1.
 
     where: a .safetensors file, a pickle (.bin, .pt), of which only numbers are taken, or a folder with one of them, such

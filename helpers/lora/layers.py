@@ -1,5 +1,6 @@
 """A linear layer with a low-rank change beside it, and a U-Net full of them."""
 import math
+from collections.abc import Iterable
 
 from helpers.runtime import seeded_generator, whole_number
 
@@ -201,7 +202,8 @@ class OwnLayer(LoraLinear):
 
 
 @whole
-def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0, layer=None):
+def add_lora(unet: nn.Module, rank: int = 4, alpha: float | None = None, targets: str | Iterable[str] = ATTENTION, seed: int = 0,
+             layer: type[nn.Module] | None = None) -> Lora:
     """A new LoRA in a U-Net: a LoraLinear for every layer whose name ends like one of `targets`. Pictures
     stay the same.
 
