@@ -222,7 +222,7 @@ def _course_model():
 
 
 def _bundled():
-    """What works without a network, a licence or a graphics card."""
+    """A sentence that offers the bundled model, which works without a network, a licence or a graphics card."""
     return ("Without COURSE_MODEL, " * bool(os.environ.get("COURSE_MODEL"))
             + 'load_components("postcard") needs no network.')
 
@@ -293,7 +293,7 @@ def _load_network(folder, kind, dtype, variant=None):
 
 
 def _check_safetensors(path):
-    """ValueError that names the file, unless its header can be read and is true of what follows. No numbers are read."""
+    """ValueError that names the file, unless its header is readable and matches the data. No weights are read."""
     try:
         with safe_open(path, "pt"):
             return
@@ -328,7 +328,7 @@ def _load_scheduler(folder):
 
 
 def _card(path, variant=None):
-    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where that is no sense.
+    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where its settings make no sense.
 
     variant: likewise of the variant of that name, whose own words come before those of the model.
     """
@@ -353,7 +353,7 @@ def _card(path, variant=None):
 
 
 def _check_card(card, path):
-    """ValueError where the numbers and words of one model, or one variant, are no sense."""
+    """ValueError where the settings of one model, or one variant, make no sense."""
     for name in ("guidance", "distilled_guidance"):
         if name in card:
             _number(card[name], name, path, "a number of 0 or more, such as 7.5", lambda number: number >= 0)

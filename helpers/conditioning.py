@@ -43,7 +43,7 @@ class Token(NamedTuple):
 
 @torch.inference_mode()
 def encode_prompts(c: Components, prompts: list[str], warns: bool = True) -> torch.Tensor:
-    """What the U-Net reads, (B, 77, d), of a list of B strings. Warns of what a long prompt loses: its end.
+    """The embeddings that the U-Net reads, (B, 77, d), for a list of B strings. Warns where the end of a long prompt is cut off.
 
     warns: False where what is lost is shown in another way. TypeError for one string that is not in a list, and for what is no string.
     """

@@ -1,4 +1,4 @@
-"""What a file from a stranger is, asked in one place by the library, the studio and the loaders; and its numbers, read safely.
+"""What kind of file a stranger's concept or LoRA is, decided here for all callers; and its numbers, read safely.
 
 Nothing of a file is ever executed: safetensors hold numbers alone, and of a pickle (.pt, .bin, .ckpt) only numbers are
 taken. Sources of the layouts: A1111 (`string_to_param`), kohya's sd-scripts (`emb_params`, `lora_unet_*`), the loaders of
@@ -228,7 +228,7 @@ def _asked_for(path):
 
 
 def _globals(file, most):
-    """What the first `most` pickles in a file ask for, up to the first wish that is not for numbers."""
+    """The globals that the first `most` pickles in a file import, up to the first one that is not for numbers."""
     wishes = set()
     for _ in range(most):
         if not file.read(1):

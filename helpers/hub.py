@@ -56,7 +56,7 @@ def cached_folder(repo_id):
 
 
 def model_files(sizes):
-    """Of {file: bytes} of a whole repository, those of one model: settings, words, one weight file a part."""
+    """From {file: bytes} of a whole repository, the files of one model: settings, vocabulary, one weight file a network."""
     wanted = {name: size for name, size in sizes.items() if name in ("model_index.json", "course.json")}
     for part in FOLDERS:
         inside = {name.removeprefix(f"{part}/"): size for name, size in sizes.items()
@@ -102,14 +102,14 @@ def _fetch(repo_id, wanted, cached, public, licence, instead):
 
 
 def _drop_damaged(file, size):
-    """Remove a cached file that has not the size it should have, with what its link points to."""
+    """Remove a cached file whose size is wrong, together with the blob that its link points to."""
     if file.is_file() and file.stat().st_size != size:
         file.resolve().unlink()
         file.unlink(missing_ok=True)
 
 
 def _amount(size):
-    """Bytes in words: "2.1 GB", "3.4 kB"."""
+    """A number of bytes for readers: "2.1 GB", "3.4 kB"."""
     unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB") if size >= 1e6 else (1e3, "kB")
     return f"{size / unit:.1f} {name}"
 

@@ -1,4 +1,4 @@
-"""What a function may be given, said once. Each of these returns the value, or raises one sentence that names
+"""Checks of arguments, in one place. Each of these returns the value, or raises one sentence that names
 the argument, says what it takes and shows what came.
 
 TypeError: a value of another kind. ValueError: of the right kind, but not in range. Nothing slow is imported
@@ -20,7 +20,7 @@ LONGEST = 60  # characters of a value that a sentence shows
 
 
 def shown(value, longest=LONGEST):
-    """A value as a sentence shows it: on one line and short; an object, tensor or array by its kind."""
+    """A value as error sentences show it: short and on one line; objects, tensors and arrays by their kind."""
     kind, shape = type(value).__name__, getattr(value, "shape", None)
     if isinstance(shape, tuple) and hasattr(value, "dtype"):
         if not shape and not getattr(value, "is_meta", False):
@@ -36,12 +36,12 @@ def shown(value, longest=LONGEST):
 
 
 def first_line(error, longest=120):
-    """What an exception says, as far as a sentence quotes it: its first line, or the name of its class."""
+    """The first line of an exception's message, to be quoted in a sentence; the name of its class where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest].rstrip(". ")
 
 
 def _must_be(value, name, takes, fits):
-    """The value where it fits, else TypeError."""
+    """The value if it fits, else TypeError."""
     if not fits:
         raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
     return value
@@ -128,7 +128,7 @@ def list_of(value, name, takes, kind, least=0):
 
 
 def texts(value, name, least=0):
-    """A list of strings. A string is none: it would be read letter by letter."""
+    """A list of strings. A single string is refused: it would be read letter by letter."""
     return list_of(value, name, "strings", str, least)
 
 
@@ -195,12 +195,12 @@ def path(value, name, takes="a path, as a string or a pathlib.Path"):
 
 
 def components(c):
-    """What load_components returns."""
+    """Components, as load_components returns them."""
     return _must_be(c, "c", "what load_components returns", hasattr(c, "latent_shape"))
 
 
 def trainable(c):
-    """What load_components returns, of a model that something can be taught to."""
+    """Components, as load_components returns them, of a model that can be trained."""
     if components(c).distilled_guidance is not None:
         raise ValueError(f"{shown(c.name)} cannot be taught anything: with its guidance folded in, its U-Net does not predict the "
                          f'noise that was added, so train with load_components("{c.plain}") and load the result here.')

@@ -142,7 +142,7 @@ def fit_preview(latents, rgb):
 
 
 def _same_places(latents, rgb):
-    """ValueError unless latents (B, C, h, w) and rgb (B, 3, h, w) speak of the same places."""
+    """ValueError unless latents (B, C, h, w) and rgb (B, 3, h, w) agree in B, h and w."""
     inputs.tensor(latents, "latents", "B", "C", "h", "w"), inputs.tensor(rgb, "rgb", "B", 3, "h", "w")
     if latents[:, 0].shape != rgb[:, 0].shape:
         raise ValueError(f"latents {tuple(latents.shape)} and rgb {tuple(rgb.shape)} must agree in B, h and w: see "

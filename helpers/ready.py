@@ -40,14 +40,14 @@ def stop(sentence):
 
 
 def without(packages):
-    """The sentence for packages, by name, that this kernel has not."""
+    """One sentence that says which packages this kernel lacks and what to do. packages: their names."""
     names = " ".join(packages)
     return (f"This kernel ({sys.executable}) lacks {names}: choose the course's own kernel (`make lab` opens "
             f"JupyterLab with it), or run `{sys.executable} -m pip install {names}` and restart.")
 
 
 def lacking(project):
-    """What pyproject.toml asks for and this kernel has not: ([package, ...], ["package 1.0 (2.0)", ...])."""
+    """Which requirements of pyproject.toml this kernel does not meet: ([package, ...], ["package 1.0 (2.0)", ...])."""
     import tomllib  # new in Python 3.11
 
     missing, old = [], []

@@ -1,4 +1,4 @@
-"""Where the course runs: device and number format, seeds and noise, threads, whose machine it is.
+"""Where the course runs: device and number format, seeds and noise, threads, the kind of machine.
 
 Import this module before transformers or diffusers: it tells both to speak up about errors only. Source: the
 reproducibility guides of PyTorch and diffusers (noise from a generator on the CPU).
@@ -101,7 +101,7 @@ def threads():
 
 
 def processor():
-    """The name of this machine's processor, as well as its system tells."""
+    """The name of this machine's processor, as precisely as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -110,7 +110,7 @@ def processor():
 
 
 def place():
-    """Whose machine this is: "colab", "ci", or "lab" for any other Jupyter or Python."""
+    """Where this runs: "colab", "ci", or "lab" for any other Jupyter or Python."""
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
         return "colab"
     return "ci" if os.environ.get("CI", "").lower() in ("1", "true") else "lab"

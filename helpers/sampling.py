@@ -216,7 +216,7 @@ def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> 
 
 @torch.inference_mode()
 def _start(c, scheduler, steps, noise, known, mask, strength):
-    """Where the loop begins, and what it holds on to: (timesteps, latents, keep).
+    """How the loop starts, and what it preserves: (timesteps, latents, keep).
 
     known: the latents of the picture to start from, (1, C, h, w), or None.
     keep(latents, next_timestep) is called after every step; next_timestep is (1,), after the last one (0,).
@@ -280,7 +280,7 @@ def _check_guidance(guidance):
 
 
 def _check_given_up(c, guidance, negatives):
-    """ValueError where a model with its guidance folded in is asked for what that has cost."""
+    """ValueError where a model with its guidance folded in is asked for what it can no longer do."""
     if c.distilled_guidance is None:
         return
     asked = f"guidance {guidance:g}" if guidance != 1 else "a negative prompt" if any(negatives) else None

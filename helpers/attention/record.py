@@ -115,7 +115,7 @@ class AttentionRecord:
         self._calls.append({})
 
     def _say_how_much(self, unet, tokens):
-        """One sentence, before the first step, on a record that will be large."""
+        """Print how much memory a large record will take, before its first step."""
         rows, _, height, width = self._shape
         pictures = rows if self._guided is False else rows // 2
         whole, small = (pictures * record_bytes(unet, height, width, tokens, one) for one in (self._heads, False))
@@ -250,7 +250,7 @@ class AttentionRecord:
         return words
 
     def _grid(self, cells):
-        """(height, width) of a layer with so many places: the latents', halved and rounded up some times."""
+        """(height, width) of a layer with that many places: the latents' size, halved (rounding up) until it fits."""
         height, width = self._shape[-2:]
         while height * width > max(cells, 1):
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -287,7 +287,7 @@ def _covered(where, layer):
 
 
 def _indices(value, name, count):
-    """A list of whole numbers from 0 to count - 1 out of one or several; else TypeError or ValueError."""
+    """One index or several as a list, each 0 to count - 1; else TypeError or ValueError."""
     several = list(value) if isinstance(value, (list, tuple, range, np.ndarray)) else [value]
     if not several:
         raise ValueError(f"{name} is an empty list: give at least one, between 0 and {count - 1}.")

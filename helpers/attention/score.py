@@ -88,7 +88,7 @@ def _mask(mask):
 
 
 def centre_prior(size):
-    """The map of a blind guesser, (size, size) float32, 0..1: a bell in the middle, sigma size / 4. size: 2 to 4096."""
+    """The map of someone who guesses blindly, (size, size) float32, 0..1: a Gaussian in the middle, sigma size / 4. size: 2 to 4096."""
     inputs.whole_number(size, "size", 2, 4096)
     distance = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     bell = np.exp(-(distance / 0.25) ** 2 / 2)
@@ -187,7 +187,7 @@ def word_maps(c, scenes, timesteps=(100, 300, 500, 700), words="subjects", pooli
 
 
 def _poolings(poolings):
-    """Poolings as they are given, or the default one."""
+    """The poolings that were given, checked, or the default one."""
     pooled = poolings is None or isinstance(poolings, dict) and all(isinstance(one, dict) for one in poolings.values())
     if not pooled:
         raise TypeError(f"poolings must be {{name: arguments of heatmap}}, not {inputs.shown(poolings)}.")
@@ -195,7 +195,7 @@ def _poolings(poolings):
 
 
 def _asked(c, scenes, timesteps, words, seed, batch):
-    """The groups of words as a list, once all that was asked for is sound."""
+    """The groups of words as a list, after all arguments have been checked."""
     inputs.components(c)
     scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
     inputs.whole_number(seed, "seed", 0, 2**63 - 1 - len(scenes)), inputs.whole_number(batch, "batch", 1, 4096)

@@ -11,7 +11,7 @@ RATE, DECAY = 0.1, 0.05
 
 
 class Words(torch.nn.Embedding):
-    """A table of word vectors. A copy of it is itself, so that an optimiser goes on serving it."""
+    """A table of word vectors whose copy is itself, so that its optimiser stays attached."""
 
     def __init__(self, rows):
         super().__init__(*rows.shape, _weight=rows.clone())
@@ -98,7 +98,7 @@ def inversion_step(answer):
 
 
 def _rows_hint(moved, before, grad, new, old):
-    """What is wrong with which rows have moved, in one step of AdamW, or None."""
+    """A hint where the wrong rows have moved in one step of AdamW, or None."""
     far, drift = moved[new].abs().amax(1), moved[old].abs().max().item()
     if far.max() == 0:
         return ("the new word did not learn and the old ones did: it is the wrong way round" if drift > 0 else
@@ -189,7 +189,7 @@ def _layer_of(make):
 
 
 def _look_inside(made, rank, shape, how):
-    """Refused where a layer's A and B are not what can be trained."""
+    """Raise Refused where a layer's A and B cannot be trained."""
     A, B = getattr(made, "A", None), getattr(made, "B", None)
     if A is None or B is None:
         raise Refused("the layer has no self.A and self.B: give the two matrices these names")

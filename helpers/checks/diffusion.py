@@ -25,7 +25,7 @@ class Examined(torch.nn.Module):
 
 
 class Plain(torch.optim.SGD):
-    """Plain gradient descent on the network above, which a copy of it goes on serving."""
+    """Plain gradient descent whose copy is itself, so that it stays attached to the network above."""
 
     def __deepcopy__(self, memo):
         return self

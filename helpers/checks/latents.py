@@ -91,7 +91,7 @@ def _drawing_hint(answer, batch, logvar, eps):
 
 
 def _cost_hint(answer, zeros, eps):
-    """What is wrong with the KL where it can be reckoned by head, or None."""
+    """What is wrong with the KL in cases that can be computed in one's head, or None."""
     far = zeros.clone()
     far[1, 2, 1, 3] = 2.0
     cost = answer(_coded(torch.zeros(24)), _decoder, far, eps)[1]

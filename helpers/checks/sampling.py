@@ -75,7 +75,7 @@ def _drawn(ask, x, empty, words, scale, timesteps, abars, guide=lambda u, c, s: 
 
 
 def _ask(x, t, prompt_embeds):
-    """As a U-Net answers: from what it sees, what t it is and what it reads, row by row."""
+    """A stand-in for a U-Net: its answer depends on the latents, on t and on the prompt, row by row."""
     assert len(x) == len(prompt_embeds), f"ask got {len(x)} latents and {len(prompt_embeds)} prompts"
     level = torch.as_tensor(t, dtype=x.dtype) / 1000
     return (0.3 + level) * torch.tanh(x) + prompt_embeds.mean((1, 2))[:, None, None, None] + level**2
@@ -101,7 +101,7 @@ def draw(answer):
 
 
 def _which_mistake(result, given):
-    """A hint that fits what the answer has made of `given`, or None."""
+    """The hint for a known mistake that explains this result of `given`, or None."""
     swapped = given[0], given[1], given[3], given[2], *given[4:]
     near = 1e-4 * float(result.abs().max())
     return mistaken_for(result, [

@@ -128,7 +128,7 @@ def _place(where):
 
 
 def _wanted(files):
-    """Of {file: bytes} of a repository, what a concept is read from."""
+    """From {file: bytes} of a repository, the entries that a concept is read from."""
     vectors = next((name for name in VECTORS if name in files), None)
     return {name: size for name, size in files.items() if name in (vectors, TOKEN, KIND)}
 

@@ -93,7 +93,7 @@ class ConceptTokenizer(CLIPTokenizer):
         return super().__call__(self.written_out(text), *arguments, **options)
 
     def written_out(self, text):
-        """A prompt, or a list of them, the others behind every token, unless they stand there already."""
+        """A prompt, or a list of them, with every token followed by the others of its concept, unless they are there already."""
         if isinstance(text, (list, tuple)):
             return [self.written_out(one) for one in text]
         for token, all_of_it in self.several.items() if isinstance(text, str) else ():

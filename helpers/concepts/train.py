@@ -1,4 +1,4 @@
-"""Training a concept: the model stays as it is, and one word looks for its vector."""
+"""Training a concept: the model is frozen, and only the vector of one new word is learnt."""
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -151,7 +151,7 @@ def _steps(model, vectors, latents, ids, steps, batch, lr, generator, take):
 
 
 class _Descended:
-    """The new rows alone are what learns; all others are constants, so none can move."""
+    """Only the new rows are parameters; all others are constants and cannot move."""
 
     def __init__(self, model, table, vectors, lr, steps):
         self.old_words, self.rows = table[:-len(vectors)], vectors.requires_grad_()
@@ -173,7 +173,7 @@ class _Descended:
 
 
 class _Taken:
-    """The whole table learns, and somebody else's step has to see to it that only the new rows do."""
+    """The whole table is a parameter; the step that the reader wrote has to restrict the change to the new rows."""
 
     def __init__(self, take, model, table, vectors, lr, steps):
         rows = torch.cat([table[:-len(vectors)].float(), vectors])

@@ -108,7 +108,7 @@ def drawable(text, font):
 
 
 def settle_texts(fig):
-    """Every text of a figure is drawn as it stands, but those marked with MATH and what scales write themselves."""
+    """Draw every text of a figure literally, except those marked with MATH and the tick labels that scales write."""
     scales = set()
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
         for ticks, formatter in ((axis.get_major_ticks(), axis.get_major_formatter()),

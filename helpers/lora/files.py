@@ -1,4 +1,4 @@
-"""LoRA files: written in the format of diffusers and PEFT; read in the layouts that strangers' files have, with care.
+"""LoRA files: written in the format of diffusers and PEFT; read, with care, in every layout found in the wild.
 
 A layer's two halves are called, in the layout of
     PEFT, and diffusers today    unet.LAYER.lora_A.weight, text_encoder.text_model.LAYER.lora_A.weight; and lora_B

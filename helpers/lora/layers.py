@@ -129,11 +129,11 @@ class Lora:
         return bool(self._kept)
 
     def changes(self):
-        """What is added to the weights at strength 1: {name: (out, in)}, in the order of the U-Net."""
+        """The matrices added to the weights at strength 1: {name: (out, in)}, in the order of the U-Net."""
         return {name: layer.change() for name, layer in self.layers.items()}
 
     def weights(self):
-        """What it is added to, as matrices too: {name: (out, in)}."""
+        """The frozen weights they are added to, as matrices too: {name: (out, in)}."""
         return {name: layer.weight.detach().flatten(1) for name, layer in self.layers.items()}
 
     @whole
@@ -183,7 +183,7 @@ class Lora:
 
 
 class OwnLayer(LoraLinear):
-    """A LoraLinear whose answer is that of somebody's own layer, `own`, which holds A and B."""
+    """A LoraLinear that answers with a layer of the reader's own, `own`, which holds A and B."""
 
     def __init__(self, base, rank, alpha, generator, make):
         super().__init__(base, rank, alpha, generator)

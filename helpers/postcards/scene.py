@@ -1,4 +1,4 @@
-"""What is in a postcard: the attributes, which of them go together, and how a scene is drawn by lot."""
+"""What is in a postcard: the attributes, which of them can go together, and how a scene is sampled."""
 from dataclasses import dataclass
 from random import Random
 
@@ -81,7 +81,7 @@ def check_word(name, value, known):
 
 
 def sample_scene(rng: Random, split: str = "train") -> Scene:
-    """Draw a scene: attributes independently and uniformly, except for what can not be (boats need a lake, the moon a night)
+    """Sample a scene: attributes independently and uniformly, except for what can not be (boats need a lake, the moon a night)
     and for the weather, which is "none" twice as often as anything else. A quarter of the scenes hold two subjects.
 
     rng: a `random.Random`. split: "train" never holds a pair of HELDOUT_PAIRS; in "heldout" the first subject is always one.
