@@ -28,8 +28,8 @@ from helpers.concepts.loading import with_concepts
 from helpers.files import make_folder
 from helpers.formats import LORAS, VECTORS
 from helpers.latents import preview_of
+from helpers.library import call_of
 from helpers.lora import load_lora
-from helpers.panels.concepts import call_of
 from helpers.postcards import captions, scene
 from tools.setup_cell import ROOT, save_text
 

@@ -24,6 +24,7 @@ ORDER = (
     ("attention", "sampling"),
     ("concepts",),
     ("lora",),
+    ("library",),
     ("figures",),
     ("checks",),
     ("panels",),

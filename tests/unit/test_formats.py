@@ -10,9 +10,9 @@ from helpers import load_components
 from helpers.concepts import loaded, read_concept
 from helpers.conditioning import encode_prompts
 from helpers.formats import what_is
+from helpers.library import brought_in, call_of, find_concepts, is_lora
 from helpers.lora import add_lora, load_lora, save_lora
 from helpers.lora.layers import TEXT, own_layers
-from helpers.panels.concepts import brought_in, call_of, find_concepts, is_lora
 
 peft = pytest.importorskip("peft")
 ATTENTION, MLP, CONV = ("to_q", "to_k", "to_v", "to_out.0"), ("ff.net.0.proj", "ff.net.2"), ("proj_in", "conv1", "conv2")

@@ -16,9 +16,10 @@ from helpers import denoise, generate
 from helpers.attention import record_attention, reweight_attention
 from helpers.components import copy_of
 from helpers.conditioning import encode_prompts
+from helpers.library import brought_in
 from helpers.lora import add_lora, save_lora, train_lora
 from helpers.lora.layers import unet_without
-from helpers.panels.concepts import ConceptStudio, brought_in
+from helpers.panels.concepts import ConceptStudio
 from helpers.panels.sampling import Studio
 from helpers.sampling import make_scheduler
 

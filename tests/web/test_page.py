@@ -15,7 +15,7 @@ from PIL import Image
 
 from helpers import generate
 from helpers.conditioning import too_long
-from helpers.panels.concepts import brought_in
+from helpers.library import brought_in
 from helpers.panels.sampling import parameters
 from helpers.postcards import caption, sample_scene
 from helpers.postcards.judge import load_judge
