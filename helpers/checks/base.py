@@ -277,6 +277,13 @@ def kind(result):
     return f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else f"of type {type(result).__name__}"
 
 
+class Uncopied:
+    """Its copy is itself: an answer gets this very object, and what is attached to it stays attached."""
+
+    def __deepcopy__(self, memo):
+        return self
+
+
 def copied(argument):
     """A copy for a function to write on."""
     return argument.clone() if isinstance(argument, torch.Tensor) else copy.deepcopy(argument)

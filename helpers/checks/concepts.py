@@ -3,38 +3,29 @@ the first that fails."""
 import torch
 
 from ..figures import intervals
-from .base import Refused, Sheet, close, random
+from .base import Refused, Sheet, Uncopied, close, random
 
 sheet = Sheet("05")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 RATE, DECAY = 0.1, 0.05
 
 
-class Words(torch.nn.Embedding):
-    """A table of word vectors whose copy is itself, so that its optimiser stays attached."""
+class Words(Uncopied, torch.nn.Embedding):
+    """A table of word vectors."""
 
     def __init__(self, rows):
         super().__init__(*rows.shape, _weight=rows.clone())
 
-    def __deepcopy__(self, memo):
-        return self
+
+class Steady(Uncopied, torch.optim.AdamW):
+    """The library's AdamW."""
 
 
-class Steady(torch.optim.AdamW):
-    """The library's AdamW; a copy of it is itself."""
-
-    def __deepcopy__(self, memo):
-        return self
-
-
-class Distance:
-    """A loss: how far the rows of a table are from some others. A copy of it is itself; it counts how often it is asked."""
+class Distance(Uncopied):
+    """A loss: how far the rows of a table are from some others. It counts how often it is asked."""
 
     def __init__(self, words, targets):
         self.words, self.targets, self.asked = words, targets, 0
-
-    def __deepcopy__(self, memo):
-        return self
 
     def __call__(self):
         self.asked += 1

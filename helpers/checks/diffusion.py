@@ -5,14 +5,14 @@ from functools import partial
 import torch
 
 from .. import diffusion
-from .base import NotFinite, Sheet, close, mistaken_for, random
+from .base import NotFinite, Sheet, Uncopied, close, mistaken_for, random
 
 sheet = Sheet("01")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
-class Examined(torch.nn.Module):
-    """A network with one weight that keeps what it was asked: its answer is weight * x_t. A copy of it is itself."""
+class Examined(Uncopied, torch.nn.Module):
+    """A network with one weight that keeps what it was asked: its answer is weight * x_t."""
 
     def __init__(self):
         super().__init__()
@@ -22,15 +22,9 @@ class Examined(torch.nn.Module):
         self.asked.append((x_t.detach().double(), torch.as_tensor(t).detach().clone()))
         return self.weight * x_t
 
-    def __deepcopy__(self, memo):
-        return self
 
-
-class Plain(torch.optim.SGD):
-    """Plain gradient descent whose copy is itself, so that it stays attached to the network above."""
-
-    def __deepcopy__(self, memo):
-        return self
+class Plain(Uncopied, torch.optim.SGD):
+    """Plain gradient descent."""
 
 
 def _noise_hint(x_t, x_0, signal, noise):
