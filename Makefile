@@ -61,9 +61,10 @@ $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.tx
 test-hard: $(READY)  ## the trials of bad input, hostile files, faults and threads at their full counts, some minutes
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) -m hard tests/unit tests/faults $(ARGS)
 
-test-browser: $(VENV)/.web  ## move every panel, and draw on the page, in a real browser; installs Chromium where it can
+test-browser: $(VENV)/.web  ## move every panel, draw on the page, read the site, in a real browser; installs Chromium where it can
 	@$(PY) -m tools.browser
 	$(OFFLINE) $(PY) -m tools.web build
+	@$(MAKE) --no-print-directory site ARGS=
 	$(OFFLINE) $(PY) -m pytest tests/browser tests/web $(ARGS)
 
 web: $(VENV)/.web  ## build the page that draws in a browser and serve it on 127.0.0.1; ARGS=8123: at this port
@@ -85,7 +86,7 @@ links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] chang
 handout: $(READY)  ## write handout/: the notebooks without worked solutions; handout_key.md has these
 	$(PY) -m tools.handout
 
-slides: $(READY)  ## write slides/: the core path of each lesson, to show in class; ARGS=FOLDER: where reveal.js lies
+slides: $(READY)  ## write slides/: the core path of each lesson, to show in class; ARGS=node_modules: without a network
 	$(PY) -m tools.slides $(ARGS)
 
 collect: $(READY)  ## turn what a class handed in into a table and a page: FOLDER=path

@@ -204,7 +204,11 @@ class Mixture:
 
     def weights(self, x_t, abar):
         """How likely each Gaussian (or training picture) is the origin of x_t: (n, K), rows sum to 1."""
-        return self._log_weights(x_t, abar)[0].softmax(1)
+        inputs.tensor(x_t, "x_t", "n", self.means.shape[1]), _share(abar)
+        variance = abar * self.std**2 + 1 - abar
+        means = abar**0.5 * self.means
+        # The exponents less x_t^2, which all Gaussians share: softmax does not see it, and one pass over (n, K) is enough.
+        return torch.addmm(-(means**2).sum(1) / 2 / variance, x_t, means.T / variance).softmax(1)
 
     def log_density(self, x_t, abar):
         """log p_t(x_t), (n,)."""

@@ -18,6 +18,8 @@ html_css_files = ["site.css"]
 html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
+    "footer_content_items": ["copyright"],
+    "navbar_persistent": [],  # one field to search in, that of the menu
     "use_download_button": False,
     "use_fullscreen_button": False,
     "pygments_light_style": "a11y-high-contrast-light",

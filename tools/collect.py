@@ -8,7 +8,6 @@ A student is called by the name in the file (`my_course.sign`), else by the file
 is what the student's own machine found: no code in it is ever run, and nobody is graded by it alone.
 """
 
-import ast
 import csv
 import html
 import io
@@ -20,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from helpers.files import open_file
+from tools.asked import answers as answers_in
 from tools.setup_cell import ROOT, save_text
 
 LARGEST = 5_000_000  # bytes of a file that is handed in, and of what a zip holds
@@ -28,6 +28,7 @@ PREDICTED = {"answers": list, "chosen": str}
 TRIED = {"lesson": str, "exercise": int, "name": str, "right": bool, "tries": int, "last_verdict": str, "when": str}
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .7em; border-bottom: 1px solid #ccc; text-align: left }
+th:first-child { white-space: nowrap } .all { background: #eee } h3 + p { max-width: 45em; margin: -.6em 0 0 }
 .bar { display: inline-block; height: .8em; background: #8c8c8c; vertical-align: middle } .measured .bar { background: #0072b2 }"""
 
 
@@ -79,21 +80,18 @@ def find(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".zip") and path.is_file())
 
 
-def questions(notebooks: list[Path]) -> dict[tuple, str]:
-    """{the answers of a prediction: "lesson 03, The causal mask"} of every `predict` in the notebooks."""
+def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
+    """{the answers of a prediction: ("03", "The causal mask", the question)} of every `predict` in the notebooks, in their order."""
     found = {}
     for file in notebooks:
-        heading = file.stem
+        heading = question = ""
         for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
             source = "".join(cell["source"])
             if cell["cell_type"] == "markdown":
                 heading = ([heading] + re.findall(r"(?m)^##+ (.*)$", source))[-1]
+                question = ([question] + re.findall(r"(?m)^\*\*Predict\.\*\* *(.*)$", source))[-1]
             elif "predict(" in source:
-                calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-                for call in calls:
-                    answers = tuple(one.value for one in call.args if isinstance(one, ast.Constant))
-                    if getattr(call.func, "id", getattr(call.func, "attr", "")) == "predict" and len(answers) == len(call.args):
-                        found[answers] = f"lesson {file.stem[:2]}, {heading}"
+                found |= {offered: (file.stem[:2], heading, re.sub(r"[*`$]|\\(?=\w)", "", question)) for offered in answers_in(source)}
     return found
 
 
@@ -116,28 +114,41 @@ def _harmless(value):
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
-def page(students: list[dict], asked: dict[tuple, str]) -> str:
-    """HTML: who solved what, and what was predicted."""
-    exercises = sorted({(one["lesson"], one["exercise"], one["name"]) for student in students for one in student["tried"]})
-    head = "".join(f"<th>{html.escape(f'{lesson}.{number} {name}')}</th>" for lesson, number, name in exercises)
-    rows = []
-    for student in students:
-        tried = {(one["lesson"], one["exercise"]): one for one in student["tried"]}
-        cells = [_mark(tried.get((lesson, number))) for lesson, number, _ in exercises]
-        rows.append(f"<tr><th>{html.escape(student['name'])}</th>{''.join(cells)}</tr>")
+def page(students: list[dict], asked: dict[tuple, tuple[str, str, str]]) -> str:
+    """HTML: for each lesson, who solved what, and what was predicted."""
     predictions = {}
     for student in students:
         for one in student["predicted"]:
             said = predictions.setdefault(tuple(one["answers"]), {"chosen": Counter(), "measured": Counter()})
             said["chosen"][one["chosen"]] += 1
             said["measured"][one.get("measured") if isinstance(one.get("measured"), str) else None] += 1
-    order = sorted(predictions, key=lambda answers: asked.get(answers, "~"))
-    blocks = [_prediction(asked.get(answers, "a question of another edition"), answers, predictions[answers]) for answers in order]
-    return (f"<!doctype html><html lang=en><meta charset=utf-8><title>What the class handed in</title><style>{STYLE}</style>"
+    known = [answers for answers in asked if answers in predictions]
+    tried = {one["lesson"] for student in students for one in student["tried"]}
+    parts = []
+    for lesson in sorted(tried | {asked[answers][0] for answers in known}):
+        parts.append(f"<h2>Lesson {html.escape(lesson)}</h2>")
+        parts += [_solved(students, lesson)] if lesson in tried else []
+        parts += [_prediction(*asked[answers][1:], answers, predictions[answers]) for answers in known if asked[answers][0] == lesson]
+    if others := [answers for answers in predictions if answers not in asked]:
+        parts.append("<h2>Questions of another edition</h2>")
+        parts += [_prediction("", "", answers, predictions[answers]) for answers in others]
+    return (f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+            f"<title>What the class handed in</title><style>{STYLE}</style>"
             f"<h1>What the class handed in</h1><p>{len(students)} students. A tick with the number of tries; a dash: not tried. "
-            "The files say so; no code of theirs was run.</p>"
-            f"<table><tr><th>student</th>{head}</tr>{''.join(rows)}</table>"
-            f"<h2>What was predicted</h2><p>Blue: what was then measured.</p>{''.join(blocks)}</html>\n")
+            "Of what was predicted, the blue bar is what was then measured. The files say so; no code of theirs was run.</p>"
+            f"{''.join(parts)}</html>\n")
+
+
+def _solved(students: list[dict], lesson: str) -> str:
+    """The table of one lesson: first how many solved each exercise, then each student."""
+    exercises = sorted({(one["exercise"], one["name"]) for student in students for one in student["tried"] if one["lesson"] == lesson})
+    by_student = [{(one["exercise"], one["name"]): one for one in student["tried"] if one["lesson"] == lesson} for student in students]
+    solved = [sum(tried[one]["right"] for tried in by_student if one in tried) for one in exercises]
+    head = "".join(f"<th>{html.escape(f'{number} {name}')}</th>" for number, name in exercises)
+    rows = [f"<tr><th>{html.escape(student['name'])}</th>{''.join(_mark(tried.get(one)) for one in exercises)}</tr>"
+            for student, tried in zip(students, by_student, strict=True)]
+    return (f"<table><tr><th>exercise</th>{head}</tr><tr class=all><th>solved by</th>"
+            f"{''.join(f'<td>{count} of {len(students)}</td>' for count in solved)}</tr>{''.join(rows)}</table>")
 
 
 def _mark(tried: dict | None) -> str:
@@ -146,12 +157,12 @@ def _mark(tried: dict | None) -> str:
     return f"<td title='{html.escape(tried['last_verdict'])}'>{'✓' if tried['right'] else '✗'} {tried['tries']}</td>"
 
 
-def _prediction(where: str, answers: tuple, said: dict) -> str:
+def _prediction(where: str, question: str, answers: tuple, said: dict) -> str:
     measured, total = said["measured"].most_common(1)[0][0], said["chosen"].total()
     rows = [f"<tr class='{'measured' if answer == measured else ''}'><td>{html.escape(answer)}</td><td>{said['chosen'][answer]}"
             f"</td><td><span class=bar style='width:{said['chosen'][answer] / total * 15:.1f}em'></span></td></tr>"
             for answer in answers]
-    return f"<h3>{html.escape(where)}</h3><table>{''.join(rows)}</table>"
+    return f"<h3>{html.escape(where)}</h3><p>{html.escape(question)}</p><table>{''.join(rows)}</table>"
 
 
 def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:

@@ -1,8 +1,9 @@
-"""Set the course up, open it, test it, with nothing but Python: what `make env`, `make lab` and `make test` do, also on Windows.
+"""Set the course up, open it, test it, with nothing but Python: what `make env`, `make lab`, `make test` and `make web` do, also on Windows.
 
     python -m tools.course env                  makes the environment, .venv, where it is missing or out of date
     python -m tools.course lab [options]        the same, then JupyterLab; --no-browser on a server
     python -m tools.course test [options]       the same, then all tests, as pytest takes its options
+    python -m tools.course web [port]           the same, then the page that draws in a browser, served on 127.0.0.1; needs Node.js
 
 `--venv FOLDER` before the command puts the environment elsewhere. Only the standard library is imported here.
 """
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> int:
     folder = ROOT / ".venv"
     if arguments[:1] == ["--venv"] and len(arguments) > 1:
         folder, arguments = ROOT / arguments[1], arguments[2:]
-    if not arguments or arguments[0] not in ("env", "lab", "test"):
+    if not arguments or arguments[0] not in ("env", "lab", "test", "web"):
         print(__doc__.strip(), file=sys.stderr)
         return 2
     if sys.version_info < OLDEST:
@@ -100,6 +101,13 @@ def main(arguments: list[str]) -> int:
     make_env(folder)
     if command == "lab":
         return 0 if run(python_in(folder), "-m", "tools.lab", *options) else 1
+    if command == "web":
+        marker = folder / ".web"  # of what `make web` puts beside the environment
+        if not marker.is_file() or marker.stat().st_mtime < (folder / ".ready").stat().st_mtime:
+            if not run(python_in(folder), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[web]"):
+                sys.exit("What the page is built with could not be installed (pip's own words stand above).")
+            marker.touch()
+        return 0 if run(python_in(folder), "-m", "tools.web", *options) else 1
     if command == "test":
         tests, environment = test_command(options)
         return subprocess.run([str(python_in(folder)), *tests], cwd=ROOT, env=environment).returncode

@@ -65,9 +65,9 @@ BADGES = ("On Google Colab, click a badge below: nothing needs to be installed."
           "writes its address into them, they lead nowhere.")
 # The README's sentence on the page that draws, likewise; GitHub serves a repository's pages at such an address.
 DRAW = ("**[Draw a postcard in your browser](https://{owner}.github.io/{name}/draw/)**: nothing is installed, and what you write "
-        "stays with you.",
-        "`make web` builds a page that draws entirely in the browser, and serves it locally; once the course is published, a link "
-        "to it stands here.")
+        "stays with you. [The lessons as a site to read](https://{owner}.github.io/{name}/).",
+        "`make web` builds a page that draws entirely in the browser, and serves it on your machine (it needs Node.js 20 or newer); once "
+        "the course is published, a link to it stands here.")
 ANY_DRAW = re.compile("[^)]*".join(map(re.escape, DRAW[0].split("{owner}.github.io/{name}"))))
 
 
@@ -136,6 +136,16 @@ def told(text: str) -> str:
 def save_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
     write_atomic(file, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def keep_in_step(page: Path, change) -> int:
+    """Write a page anew as change(its text); 0, or 1 where that raises ValueError, whose sentence goes to stderr."""
+    try:
+        save_text(page, change(page.read_text(encoding="utf-8")))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
 
 
 def save_notebook(file: Path, notebook: dict) -> None:

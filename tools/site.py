@@ -4,7 +4,8 @@
     .venv-site/bin/python -m tools.site linkcheck    asks every link to the outside whether it still leads somewhere
 
 Sphinx reads notebooks and pages from a copy laid out beside its configuration. The copy differs in this only: the words
-that stand for a picture where it cannot be seen (`alt`) go where Sphinx looks for them; the setup cells are folded; a link
+that stand for a picture where it cannot be seen (`alt`) go where Sphinx looks for them; the setup cells are folded; a question
+that has no still picture shows its answers; a link
 to a file that is no page of the site leads to the repository, and is plain text as long as the course has no address, as
 is a Colab badge. Where `make web ARGS=build` has built the page that draws, it becomes draw/, and the front leads there.
 Needs site/requirements.txt.
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import sys
+from html import escape
 from pathlib import Path
 
 from tools.setup_cell import BADGES, PLACEHOLDER, ROOT, address
@@ -27,6 +29,7 @@ TO_THE_PAGE = ("<!-- the page that draws -->",
                '<p><a href="draw/index.html"><b>Draw a postcard</b></a> with this model now, in this browser: nothing is installed.</p>')
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 FOLDED = re.compile(r"# @title (.+)")  # the setup and the worked solutions, as Colab folds them
+PANEL = "Interactive panel: run the notebook to use it."  # what a panel without a still picture leaves in a notebook
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -34,6 +37,20 @@ def alt_texts(cell):
     """The words that stand for the pictures of a cell, in order."""
     return [output["metadata"][kind]["alt"] for output in cell.get("outputs", []) for kind in PICTURES
             if "alt" in output.get("metadata", {}).get(kind, {})]
+
+
+def still(output):
+    """An output as it is read: a question becomes its answers, a bar that has run through becomes None."""
+    data = output.get("data", {})
+    said = "".join(data.get("text/plain", ""))
+    if not said.startswith(PANEL) or any(kind in data for kind in PICTURES):
+        return output
+    said = said.removeprefix(PANEL).strip()
+    if answers := re.fullmatch(r"The answers to choose from: (.*)\.", said, re.DOTALL):
+        shown = "To choose from: " + " ".join(f"<span>{escape(one)}</span>" for one in answers[1].split("; "))
+    else:
+        shown = escape(f"A panel in the notebook. {said}")
+    return output | {"data": {"text/html": f'<p class="asked">{shown}</p>'}} if said else None
 
 
 def words_for_reading(text, page, pages, repository):
@@ -60,6 +77,7 @@ def for_reading(notebook, page, pages, repository):
         if title := FOLDED.match("".join(cell["source"])):
             cell["metadata"]["tags"] = ["hide-input"]
             shown["code_prompt_show"] = shown["code_prompt_hide"] = title[1]
+        cell["outputs"] = [kept for kept in map(still, cell.get("outputs", [])) if kept]
         if texts := alt_texts(cell):
             shown["image"] = {"alt": " ".join(texts).replace("\n", " ")}
     return notebook

@@ -1,14 +1,14 @@
 """Slides for a class, from the lessons as they are saved: `make slides` calls this file.
 
     python -m tools.slides          writes slides/01_diffusion_process.html and so on
-    python -m tools.slides FOLDER   the slides find reveal.js in FOLDER, beside them, and not on the network
+    python -m tools.slides FOLDER   the slides find reveal.js and MathJax in FOLDER, beside them, and ask the network for nothing;
+                                    npm install --prefix slides reveal.js@4.6.1 mathjax@2.7.9 puts both into slides/node_modules
 
 A lesson's core path becomes its slides, in its order: a title and a reason for each section, the formulas, the questions to be guessed
 first, the exercises, the facts of the real model, and every picture. What the lesson says around them stands in the
 speaker's notes (key S); the code stays in the notebook. nbconvert makes the page; reveal.js and MathJax come from the network when it is opened.
 """
 
-import ast
 import re
 import sys
 from html import escape
@@ -18,14 +18,36 @@ import nbformat
 from nbconvert import SlidesExporter
 
 from helpers.files import make_folder
+from tools.asked import answers
 from tools.setup_cell import FURTHER, ROOT, save_text
 from tools.site import PICTURES
 
 HINTS = re.compile(r"<details>.*?</details>", re.DOTALL)
 BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)")
 WIDTH, HEIGHT = 1280, 800
+REVEAL, MATHJAX = "https://unpkg.com/reveal.js@4.6.1", "https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.7/MathJax.js"
+# nbconvert's page, but for its scripts: it asks the network for jQuery, RequireJS and mermaid, whether they are needed or not.
+TEMPLATE = """{% extends "index.html.j2" %}
+{% block html_head_js %}{% endblock %}
+{% block footer_js %}
+<script src="REVEAL/dist/reveal.js"></script>
+<script src="REVEAL/plugin/notes/notes.js"></script>
+<script>
+function show() {
+  const slide = Reveal.getCurrentSlide();
+  if (window.MathJax && MathJax.Hub) MathJax.Hub.Queue(["Rerender", MathJax.Hub, slide], fit);
+  fit();
+  function fit() {  // what is taller than the slide can be scrolled
+    if (slide.scrollHeight > HEIGHT) Object.assign(slide.style, { height: "HEIGHTpx", overflowY: "auto", top: 0 });
+  }
+}
+Reveal.initialize({ history: true, plugins: [RevealNotes], width: WIDTH, height: HEIGHT }).then(show);
+Reveal.on("slidechanged", show);
+</script>
+{% endblock %}
+"""
 STYLE = """<style>
-.reveal h2 { font-size: 44px } .reveal p, .reveal li { font-size: 28px } .reveal .jp-Cell { padding: 0 } .reveal blockquote { width: 100% }
+.reveal h2 { font-size: 44px; text-transform: none; font-weight: 400 } .reveal p, .reveal li { font-size: 28px } .reveal .jp-Cell { padding: 0 } .reveal blockquote { width: 100% }
 .reveal img { width: 100%; max-width: none !important; max-height: 660px; object-fit: contain; margin: 0 }
 </style>
 """
@@ -44,14 +66,6 @@ def core(cells):
             if piece.strip() and not skipping:
                 kept.append(nbformat.v4.new_markdown_cell(piece))
     return kept
-
-
-def options(source):
-    """What a cell offers to be guessed: the texts given to `predict`, or []."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "predict":
-            return [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-    return []
 
 
 def slide(text, kind="slide"):
@@ -81,7 +95,7 @@ def of_markdown(source):
 def of_code(cell):
     """[cells] of a code cell: what it offers to be guessed, and each of its pictures."""
     shown = []
-    if offered := options(cell.source):
+    for offered in answers(cell.source):
         shown.append(slide("\n".join(f"- {one}" for one in offered), kind="-"))
     for output in cell.outputs:
         for kind in PICTURES:
@@ -100,22 +114,23 @@ def slides(notebook):
     return nbformat.v4.new_notebook(cells=made, metadata=notebook.metadata)
 
 
-def page(notebook, reveal=None):
-    """The slides of a lesson as one page of HTML. reveal: where reveal.js lies, as the page sees it; None: on the network."""
-    exporter = SlidesExporter(exclude_input_prompt=True, reveal_scroll=True)
-    exporter.reveal_width, exporter.reveal_height = str(WIDTH), str(HEIGHT)
-    if reveal:
-        exporter.reveal_url_prefix = reveal
-    return exporter.from_notebook_node(slides(notebook))[0]
+def page(notebook, near=None, title="Slides"):
+    """The slides of a lesson as one page of HTML. near: a folder with reveal.js and mathjax in it, as the page sees it; None: they
+    come from the network."""
+    reveal = f"{near}/reveal.js" if near else REVEAL
+    scripts = TEMPLATE.replace("REVEAL", reveal).replace("WIDTH", str(WIDTH)).replace("HEIGHT", str(HEIGHT))
+    exporter = SlidesExporter(exclude_input_prompt=True, raw_template=scripts, reveal_url_prefix=reveal, reveal_theme="white")
+    exporter.mathjax_url = (f"{near}/mathjax/MathJax.js" if near else MATHJAX) + "?config=TeX-AMS_CHTML-full,Safe"
+    return exporter.from_notebook_node(slides(notebook), resources={"metadata": {"name": title}})[0]
 
 
-def write_slides(root: Path = ROOT, reveal=None) -> list[Path]:
+def write_slides(root: Path = ROOT, near=None) -> list[Path]:
     """Write the slides of every lesson of the course; returns the files."""
     files = []
     for file in sorted(root.glob("notebooks/*.ipynb")):
         notebook = nbformat.read(file, as_version=4)
         files.append(make_folder(root / "slides") / f"{file.stem}.html")
-        save_text(files[-1], page(notebook, reveal))
+        save_text(files[-1], page(notebook, near, file.stem))
     return files
 
 
@@ -124,7 +139,7 @@ def main(arguments=None) -> int:
     if len(given) > 1 or any(one.startswith("-") for one in given):
         print(__doc__, file=sys.stderr)
         return 2
-    files = write_slides(reveal=given[0] if given else None)
+    files = write_slides(near=given[0] if given else None)
     print(f"{len(files)} files of slides are in {files[0].parent}: open one in a browser; S shows the notes.")
     return 0
 

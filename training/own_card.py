@@ -159,17 +159,18 @@ def stages():
     return found
 
 
-def main(bundle, captions):
-    """Measure the model in the folder `bundle`, and write its metrics.json, README.md and drawn.png. captions: prompts of each sort."""
+def main(bundle, captions, steps=0):
+    """Measure the model in the folder `bundle`, and write its metrics.json, README.md and drawn.png. captions: prompts of each sort,
+    drawn in so many steps; 0: in the model's own."""
     path, found = runs("card") / "metrics.json", {}
+    c, before, judge = load_components(bundle), load_components(BUNDLE), load_judge(bundle / "judge")
+    chosen = Evaluate(captions=captions, steps=steps or c.steps, guidance=c.guidance)
     if path.exists():
         found = json.loads(path.read_text())
-    if (found.get("weights"), found.get("captions")) != (weights_hash(bundle), captions):
+    if (found.get("weights"), found.get("captions"), found.get("steps")) != (weights_hash(bundle), captions, chosen.steps):
         found = dict(weights=weights_hash(bundle), captions=captions)
-    c, before, judge = load_components(bundle), load_components(BUNDLE), load_judge(bundle / "judge")
-    chosen = Evaluate(captions=captions, steps=c.steps, guidance=c.guidance)
     found |= dict(kinds=list(WORLD.kinds), colours=list(WORLD.colours), stages=stages(), device=device_name(c.device),
-                  threads=torch.get_num_threads(), steps=c.steps, guidance=c.guidance)
+                  threads=torch.get_num_threads(), steps=chosen.steps, guidance=c.guidance)
     for part, measure in PARTS.items():
         if part not in found:
             started = time.perf_counter()

@@ -30,6 +30,7 @@ def options_of(argv=None):
     parser.add_argument("--decoder-minutes", type=float, default=10.0, help="of the VAE's decoder's")
     parser.add_argument("--pictures", type=int, default=6000, help="to train on")
     parser.add_argument("--captions", type=int, default=100, help="how many prompts of each sort the card stands on")
+    parser.add_argument("--card-steps", type=int, default=0, help="in how many steps their pictures are drawn; 0: as the model draws")
     parser.add_argument("--runs", default="", help="folder of the runs; runs/<name of the file> if left out")
     parser.add_argument("--only-check", action="store_true", help="check the file, draw <runs>/world.png, and stop")
     for stage in ("data", "judge", "clip", "decoder", "unet"):
@@ -79,7 +80,7 @@ def run(options):
     export.export(bundle, own_card.guidance())
     write_atomic(bundle / "world.py", lambda copy: shutil.copyfile(runs() / "world.py", copy))
     print(f"own_world: {total} of {total}: the card ({clock(time.perf_counter() - started)} so far)", flush=True)
-    own_card.main(bundle, options.captions)
+    own_card.main(bundle, options.captions, options.card_steps)
     print(f"own_world: done in {clock(time.perf_counter() - started)}: {bundle} is the model, {bundle}/README.md its card, "
           f"{bundle}/drawn.png its first pictures", flush=True)
 

@@ -95,6 +95,7 @@ class Unet(Loop):
     pictures: int = 20_000      # of the training pictures: their latents are computed first
     guidance: float = 3.0       # of the samples on the way
     watch_captions: int = 24    # and how many of them the judge reads
+    watch_steps: int = 25       # and the steps they are drawn in
 
 
 @dataclass

@@ -194,7 +194,7 @@ def main(argv=None):
         drawing.set_attn_processor(AttnProcessor2_0())  # the library's, whose maps can be recorded
         c = Components(tokenizer=tokenizer, text_encoder=text_encoder.to(device), vae=vae.to(device), unet=drawing,
                        scheduler=make_scheduler(), name="training", path=runs("unet"), guidance=chosen.guidance)
-        images = generate(c, prompts, steps=25, seed=0)
+        images = generate(c, prompts, steps=chosen.watch_steps, seed=0)
         save_sheet(runs("unet") / "samples.png", np.stack(images[:len(PROMPTS)]), columns=4)
         save_sheet(runs("unet") / f"samples-{step:06d}.png", np.stack(images[:len(PROMPTS)]), columns=4)
         if not (judge_folder / "config.json").exists():

@@ -3,7 +3,7 @@ from .. import diffusion, inputs
 from ..figures import diffusion as figures
 from .base import Panel, menu, sentence, slider
 
-STEPS = 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500
+STEPS = 1, 2, 3, 5, 7, 10, 20, 50, 100, 200
 EVERY_T = sorted({*range(0, 1000, 27), 354})        # both ends, and where SD's schedule is half and half
 
 
@@ -38,11 +38,10 @@ def follow_panel(walk):
 def steps_panel(steps):
     """One step against many (a figures.diffusion.Steps) with a slider over their number."""
     def readout(n):
-        gap, spread = found[n]
+        gap, spread = steps.ends(n)
         width = f"The bunch above it has standard deviation {spread:.3f}, the peak {steps.world.std:.3f}."
         return sentence(f"{gap:.1%} of the ends lie in the gap.", width if gap < 0.05 else "")
 
-    found = {n: steps.ends(n) for n in STEPS}
     return Panel({"n": slider("steps", STEPS, 5)}, steps.frame, readout)
 
 

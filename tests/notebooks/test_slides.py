@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from tools import slides
+from tools.asked import answers
 from tools.setup_cell import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -32,7 +33,8 @@ def test_slides_hold_the_core_path(file):
     assert len(headings) > 4 and "<details>" not in text and "colab.research" not in text
     for cell in core:
         if cell.cell_type == "code":
-            assert all(f"- {one}" in text for one in slides.options(cell.source))
+            assert all(f"- {one}" in text for offered in answers(cell.source) for one in offered)
+            assert bool(answers(cell.source)) == ("= predict(" in cell.source)
     questions = sum(cell.source.count("**Predict.") for cell in core if cell.cell_type == "markdown")
     assert questions == text.count("**Predict.") > 0
     exercises = sum(len(re.findall(r"^\*\*Exercise \d", cell.source, re.MULTILINE)) for cell in core if cell.cell_type == "markdown")
@@ -42,11 +44,14 @@ def test_slides_hold_the_core_path(file):
 
 def test_the_page_keeps_the_words_for_pictures_and_finds_reveal_where_it_is_told_to(tmp_path, capsys, monkeypatch):
     lesson = nbformat.read(NOTEBOOKS[0], as_version=4)
-    page, near = slides.page(lesson), slides.page(lesson, "reveal")
+    page, near = slides.page(lesson, title=NOTEBOOKS[0].stem), slides.page(lesson, "here")
     alt = next(output.metadata["image/png"]["alt"] for cell in slides.core(lesson.cells) if cell.cell_type == "code"
                for output in cell.outputs if "image/png" in output.get("data", {}) and "alt" in output.metadata.get("image/png", {}))
     assert alt.split('"')[0] in unescape(page) and "notes" in page
-    assert "unpkg.com/reveal.js" in page and "unpkg.com/reveal.js" not in near and "reveal/dist/reveal.js" in near
+    fetched = r"<(?:script|link)[^>]*(?:src|href)=\"([^\"]+)\""
+    assert {url.split("/")[2] for url in re.findall(fetched, page)} == {"unpkg.com", "cdnjs.cloudflare.com"}
+    assert {url.split("/")[1] for url in re.findall(fetched, near)} == {"reveal.js", "mathjax"} and "<title>01_diffusion_process" in page
+    assert all(url.startswith("here/") for url in re.findall(fetched, near)), "a room without a network"
     (tmp_path / "notebooks").mkdir()
     short = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 09 Short\n\nOne. Two. Three."),
                                             nbformat.v4.new_markdown_cell("## Next\n\nThis.\n\n## Further: long\n\nNot this.\n\n## Last\n\nAnd this.")])

@@ -368,6 +368,8 @@ def test_lab_opens_with_the_course_and_what_is_given_wins(monkeypatch):
     assert given[-2:] == ["--no-browser", "--LabApp.default_url=/lab"]
     assert given[0] == "--ServerApp.kernel_websocket_connection_class=tools.lab.PromptConnection"
     assert sum(one.startswith("--LabApp.default_url") for one in given) == 1
+    opened = re.compile(r"allow_origin|allow_remote|disable_check_xsrf|token|password|\bip=")  # who else may come in is Jupyter's own choice
+    assert not [one for one in given if opened.search(one)]
 
 
 def test_labs_messages_leave_at_once(monkeypatch):

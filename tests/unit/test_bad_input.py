@@ -31,7 +31,7 @@ KINDS = (TypeError, ValueError, FileNotFoundError, FloatingPointError)
 MOST_FRAMES = 5     # functions of the course from the call to the check, what `inputs` does not counted
 LONGEST = 320       # characters
 TRIED = {"concepts": 91, "lora": 74, "load": 42, "tokens": 22, "latents": 38, "prepare": 28, "diffusion": 39, "postcards": 47,
-         "panels": 22, "generate": 77, "img2img": 25, "inpaint": 16, "extend": 12, "attention": 65}
+         "panels": 24, "generate": 77, "img2img": 25, "inpaint": 16, "extend": 12, "attention": 65}
 
 # A sentence says what to do: what is taken, or what to use instead.
 ADVICE = re.compile(r"\b(must|use|give|choose|takes?|needs?|read|open|name|see|check|lower|make|put|call|there is no|such as|"

@@ -2,6 +2,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 
 import numpy as np
@@ -203,6 +204,20 @@ def test_readme_says_what_the_results_say():
                        (bench.README, bench.section(results, bench.FRONT, "benchmarks/results"))):
         written = page.read_text(encoding="utf-8").partition(bench.BEGIN)[2].partition(bench.END)[0].strip()
         assert written == told, "run `python -m benchmarks --readme`"
+
+
+UNITS = {"ms": 0.001, "s": 1, "MB": 1, None: 1}  # what a unit is of the one that bounds are in
+
+
+def test_what_was_measured_last_reaches_what_was_asked():
+    """No time is asserted of this machine: the numbers are those that are kept, and written into the README."""
+    bounded = {one["what"]: one for kept in bench.kept(measure.RESULTS) for one in kept["claims"] if one["asked"].startswith("≤")}
+    assert {"`generate` against StableDiffusionPipeline.from_pretrained, time", "recording attention against not, time",
+            "`import helpers`"} <= set(bounded)
+    for what, one in bounded.items():
+        found, bound = (float(number) * UNITS[unit] for number, unit in (
+            re.match(r"([\d.]+)(?: (ms|s|MB))?", one[part].removeprefix("≤ ")).groups() for part in ("measured", "asked")))
+        assert found <= bound, f"{what}: {one['measured']}, and asked was {one['asked']}"
 
 
 @pytest.fixture

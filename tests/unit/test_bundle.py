@@ -1,25 +1,28 @@
 """The bundled postcard model: complete, small, offline, and a plain Stable Diffusion to the library."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fresh import pythons
 
 BUNDLE = Path(__file__).resolve().parents[2] / "helpers" / "models" / "postcard"
 MODEL_PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 PROMPT = "a red boat on a lake below snowy mountains at sunset"
 
 # No project code is imported here, and every way out of the machine is shut.
-LIBRARY_ALONE = """
-import os, socket, sys
+LIBRARY = """
+import os, socket
 os.environ["HF_HUB_OFFLINE"] = "1"
 def shut(*_): raise OSError("the bundled model reached for the network")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = shut
 import numpy, torch
+from diffusers import StableDiffusionPipeline
+"""
+ALONE = """
+import sys, numpy, torch
 from diffusers import StableDiffusionPipeline
 pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1], variant=sys.argv[5] or None)
 pipe.set_progress_bar_config(disable=True)
@@ -68,26 +71,25 @@ def test_weights_are_half_precision_safetensors():
         assert not kinds & {"F32", "F64"}, f"{path.name} holds {kinds}"
 
 
-def test_it_loads_without_a_network():
-    code = """
-import socket
-def shut(*_): raise OSError("the bundled model reached for the network")
-socket.socket.connect = socket.create_connection = socket.getaddrinfo = shut
-from helpers import load_components
-c = load_components("postcard", device="cpu")
-print(c.trained, c.world)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=BUNDLE.parents[2])
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True postcards", "")
+@pytest.fixture(scope="module")
+def library():
+    """What code says and how it ends, in a new Python that has the library and no network (fresh.pythons)."""
+    with pythons(LIBRARY) as run:
+        yield run
+
+
+def test_it_loads_without_a_network(library):
+    load = "from helpers import load_components\nc = load_components('postcard', device='cpu')\nprint(c.trained, c.world)"
+    assert library(load) == ("True postcards\n", 0)
 
 
 @pytest.mark.parametrize("variant", ["", "fast"])
-def test_the_library_alone_draws_the_same_picture(c, fast, tmp_path, variant):
+def test_the_library_alone_draws_the_same_picture(c, fast, library, tmp_path, variant):
     from helpers import generate
 
     out, c = tmp_path / "picture.npy", fast if variant else c
-    arguments = [str(BUNDLE), PROMPT, str(c.guidance), str(out), variant]
-    subprocess.run([sys.executable, "-c", LIBRARY_ALONE, *arguments], check=True, cwd=tmp_path)
+    said, code = library(ALONE, str(BUNDLE), PROMPT, str(c.guidance), str(out), variant, folder=tmp_path)
+    assert code == 0, said
     scheduler = type(c.scheduler).from_config(c.scheduler.config)
     ours = np.asarray(generate(c, PROMPT, steps=8, seed=11, scheduler=scheduler)).astype(int)
     assert np.abs(ours - np.load(out)).max() <= 2
@@ -233,7 +235,7 @@ def test_pictures_show_what_their_prompts_name(name, request):
     from helpers.postcards.judge import load_judge
 
     c, rng = request.getfixturevalue(name), Random(5)
-    prompts = [caption(sample_scene(rng), rng) for _ in range(16)]
+    prompts = [caption(sample_scene(rng), rng) for _ in range(8)]
     settings = {"steps": 12, "scheduler": "dpm++_2m"} if name == "c" else {}
     drawn = generate(c, prompts, seed=0, **settings)
     assert load_judge().agreement(drawn, prompts)["mean"].right >= 0.85

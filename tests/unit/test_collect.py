@@ -41,7 +41,8 @@ def test_a_class_becomes_a_table_and_a_page(tmp_path, capsys):
     page = (tmp_path / "collected.html").read_text()
     assert page.index("<th>Ada</th>") < page.index("<th>bob</th>") < page.index("<th>cyd</th>")
     assert "<tr class='measured'><td>sky</td><td>1</td>" in page and "<tr class=''><td>boat</td><td>2</td>" in page
-    assert "<th>04.1 double</th><th>04.2 half</th>" in page and page.count("<td>–</td>") == 3
+    assert "<h2>Lesson 04</h2>" in page and "<th>1 double</th><th>2 half</th>" in page and page.count("<td>–</td>") == 3
+    assert "<th>solved by</th><td>1 of 3</td><td>1 of 3</td>" in page and "<h2>Questions of another edition</h2>" in page
     assert collect.main([str(tmp_path)]) == 0, "the second time it does not read what it wrote"
 
 
@@ -89,10 +90,19 @@ def test_students_write_neither_formulas_nor_markup(tmp_path):
     assert rows(tmp_path)[0]["name"] == "'=HYPERLINK(1)"
 
 
-def test_predictions_are_named_by_where_the_lessons_ask_them():
+def test_predictions_are_named_by_where_the_lessons_ask_them(tmp_path):
     asked = collect.questions(NOTEBOOKS)
-    assert {where[:9] for where in asked.values()} == {f"lesson {n:02}" for n in range(1, 6)}
-    assert len(asked) >= 10
+    assert [lesson for lesson, _, _ in asked.values()] == sorted(lesson for lesson, _, _ in asked.values())
+    assert {lesson for lesson, _, _ in asked.values()} == {"01", "02", "03", "04", "05"} and all(all(one) for one in asked.values())
+    calls = sum(cell["cell_type"] == "code" and "predict(" in "".join(cell["source"]) for file in NOTEBOOKS
+                for cell in json.loads(file.read_text(encoding="utf-8"))["cells"])
+    assert len(asked) == calls, "also where the answers are held in a name first"
+    for student, answers in enumerate(asked):
+        hand_in(tmp_path, f"{student}.json", predicted(answers[0], answers[-1], answers))
+    collect.main([str(tmp_path)])
+    page = (tmp_path / "collected.html").read_text()
+    assert page.count("class='measured'") == len(asked) and "another edition" not in page
+    assert page.index("<h2>Lesson 01</h2>") < page.index("What drowns first?") < page.index("<h2>Lesson 02</h2>")
 
 
 def test_without_a_folder_it_says_how_to_name_one(tmp_path, capsys):

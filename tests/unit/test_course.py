@@ -90,6 +90,19 @@ def test_lab_and_another_place(house):
     assert course.main(["--venv", "elsewhere", "lab"]) == 1
 
 
+def test_the_page_that_draws_brings_what_it_is_built_with_once(house):
+    folder, ran, fails = house
+    fails.append(".[web]")
+    with pytest.raises(SystemExit, match="could not be installed"):
+        course.main(["web"])
+    fails.clear()
+    assert course.main(["web", "8123"]) == 0 and ".[web]" in ran[-2] and ran[-1].endswith("-m tools.web 8123")
+    ran.clear()
+    assert course.main(["web"]) == 0 and len(ran) == 1
+    fails.append("tools.web")
+    assert course.main(["web"]) == 1
+
+
 def test_the_tests_are_all_lessons_and_all_folders(monkeypatch):
     monkeypatch.setenv("COURSE_MODEL", "sd15")
     command, environment = course.test_command(["-n0"])

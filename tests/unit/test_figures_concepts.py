@@ -52,8 +52,9 @@ def test_life_is_drawn(life):
 
 
 def test_a_panel_shows_one_step_of_a_life(life):
+    life.pictures = {step: life.pictures[step] for step in (0, 50, 100)}
     panel = panels.life_panel(life, "A claim")
-    assert panel.state == {"step": 100} and is_frame(panel.picture.value) and len({*panel.frames.values()}) == 11
+    assert panel.state == {"step": 100} and is_frame(panel.picture.value) and len({*panel.frames.values()}) == 3
     assert panel.line.value.startswith("Step 100: nearest blue (0.83), green (0.55)")
     panel.controls["step"].value = 0
     assert panel.line.value.startswith("Step 0: nearest blue (1.00)")

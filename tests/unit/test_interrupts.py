@@ -4,12 +4,15 @@ The trial follows the Python lines of helpers/ while an operation runs, and send
 k. Whether it is heard there or a few milliseconds later: afterwards the model is what it was, and it draws the same.
 """
 
+import os
+import random
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,7 +21,7 @@ from studios import same, state_of
 from helpers import generate, interrupts, record_attention
 from helpers.attention import reweight_attention
 from helpers.components import copy_of
-from helpers.concepts import Concept, loaded
+from helpers.concepts import Concept, loaded, train_concept
 from helpers.conditioning import encode_prompts
 from helpers.lora import add_lora, load_lora, save_lora, train_lora
 
@@ -143,6 +146,35 @@ def test_ctrl_c_at_any_line_leaves_nothing_behind(operation, model, places):
     with record_attention(c.unet) as attention:
         call(c, embeds)
     assert attention.steps == 1
+
+
+def train_a_vector(c, embeds):
+    for _ in train_concept(c, [Image.new("RGB", (128, 128), "blue")], "<mine>", start="blue", prompts=["a <mine> boat"], steps=2, batch=2):
+        pass
+
+
+def paint(c, embeds):
+    mask = np.zeros((128, 128), bool)
+    mask[32:96, 32:96] = True
+    generate(c, PROMPT, steps=3, image=Image.new("RGB", (128, 128), "red"), mask=mask)
+
+
+@pytest.mark.parametrize("tries", [1, pytest.param(12, marks=pytest.mark.hard)])  # 7 times 12: the 84 of the first trial
+@pytest.mark.parametrize("operation", [draw, record, reweight_and_record, train_a_vector, train, with_a_concept, paint], ids=lambda one: one.__name__)
+def test_ctrl_c_at_a_random_moment_leaves_nothing_behind(operation, model, tries):
+    c, embeds = model
+    picture, before, chance = generate(c, PROMPT, steps=1), state_of(c), random.Random(operation.__name__)
+    begun = time.perf_counter()
+    operation(c, embeds)
+    whole = time.perf_counter() - begun
+    for _ in range(tries):
+        ctrl_c = threading.Timer(chance.uniform(0, whole), os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            ctrl_c.start()
+            operation(c, embeds)
+            time.sleep(60)  # where it comes after the end
+        assert state_of(c) == before
+    assert same(generate(c, PROMPT, steps=1), picture)
 
 
 # The one mechanism

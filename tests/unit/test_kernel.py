@@ -1,16 +1,19 @@
 """helpers.kernel: what the course changes for a whole kernel is what that file lists, and nothing where COURSE_PLAIN is set."""
 
 import ast
+import contextlib
 import copy
 import functools
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from helpers import kernel
@@ -43,14 +46,14 @@ HEAVY = "import helpers.components, helpers.panels.base"  # those that import th
 
 def told(*statements, **environment):
     """[state before the statements, state after] of a new Python whose environment holds nothing of ours but this."""
-    before, [after] = forks(statements, ((),), **environment)
+    before, [after], _ = forks(statements, ((),), **environment)
     return before, after
 
 
 @functools.cache
 def forks(statements, further, **environment):
     """The same, but after the statements the Python parts into children, one for each of `further`, which go on with
-    statements of their own: (state before, [state after, one a child]). So the libraries are imported once for all."""
+    statements of their own: (state before, [state after, one a child], what was printed). So the libraries are imported once for all."""
     fork = ("import json, os, sys; print(json.dumps(before), flush=True)\n"
             f"for one in {list(further)!r}:\n"
             "    child = os.fork()\n"
@@ -61,8 +64,9 @@ def forks(statements, further, **environment):
     env = HANDED_ON | environment
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    before, *after = (json.loads(line) for line in done.stdout.splitlines()[-1 - len(further):])
-    return before, after
+    states = [line for line in done.stdout.splitlines() if line.startswith('{"environment": ')]
+    before, *after = map(json.loads, states)
+    return before, after, "\n".join([*(line for line in done.stdout.splitlines() if line not in states), done.stderr])
 
 
 def changed(before, after):
@@ -70,8 +74,9 @@ def changed(before, after):
     return {name: value for name, value in after["environment"].items() if before["environment"].get(name) != value}
 
 
-def test_importing_helpers_changes_log_levels_and_nothing_else():
-    libraries, (before, after) = alone(), told(EVERYTHING, "helpers.load_components('postcard')")
+def test_importing_helpers_is_silent_and_changes_log_levels_and_nothing_else():
+    libraries, (before, [_, after], said) = alone(), after_helpers()
+    assert not said.strip(), "what is imported is silent"
     assert set(changed(before, after)) - set(changed(before, libraries)) <= set(kernel.VERBOSITY)
     assert all(after["environment"][name] == "error" for name in kernel.VERBOSITY)
     assert after["levels"] == {"transformers": 40, "diffusers": 40}
@@ -116,6 +121,11 @@ def after_the_libraries():
     return forks((LIBRARIES,), ((), *ORDERS))[1]
 
 
+def after_helpers():
+    """The state of a Python at first, and those of one with helpers imported: prepared, then the libraries; all of helpers used."""
+    return forks((HEAVY,), ((PREPARE, LIBRARIES), (EVERYTHING, "helpers.load_components('postcard')")))
+
+
 def alone():
     return copy.deepcopy(after_the_libraries()[0])
 
@@ -123,7 +133,7 @@ def alone():
 @pytest.mark.parametrize("order", [*ORDERS, (HEAVY, PREPARE, LIBRARIES)])
 def test_the_order_of_imports_does_not_matter(order):
     """Helpers before or after the libraries, prepared between or after; prepared first: the test above."""
-    after = after_the_libraries()[1 + ORDERS.index(order)] if order in ORDERS else told(*order)[1]
+    after = after_the_libraries()[1 + ORDERS.index(order)] if order in ORDERS else after_helpers()[1][0]
     assert after["levels"] == {"transformers": 40, "diffusers": 40} and after["echo"] is False
     assert after["bars"] == {"transformers": False, "diffusers": False} and after["frozen"] == 0
     assert {name: after["environment"][name] for name in OURS} == kernel.ENVIRONMENT | kernel.VERBOSITY
@@ -185,3 +195,75 @@ def test_what_the_reader_made_before_is_still_collected():
 
 def test_a_plain_kernel_sets_nothing_aside():
     assert run(SETUP.format(root=str(ROOT)), ASK, COURSE_PLAIN="1")[1] == ["False", "False"]
+
+
+# What draws in a kernel does not hold it up
+
+DRAWS = """
+import time
+from PIL import Image
+from helpers import generate, load_components
+from helpers.panels.concepts import ConceptStudio
+c = load_components("postcard", device="cpu")
+alone = generate(c, "a red boat", steps=2).tobytes()
+studio = ConceptStudio(c, concept={concept!r}, prompt="a red boat by day", steps=50)
+studio.preview = lambda latents: (time.sleep(0.3), Image.new("RGB", (16, 16)))[1]
+studio.generate.click()
+time.sleep(1)
+print(studio.job.running)
+"""
+AFTER = """
+studio.cancel.click()
+print(studio.job.wait(30), generate(c, "a red boat", steps=2).tobytes() == alone)
+"""
+
+
+@contextlib.contextmanager
+def kernel_that_draws(concept):
+    """(its manager, its client, run(code): what it prints), a new kernel in which a studio draws."""
+    manager, client = start_new_kernel(kernel_name="python3", env=HANDED_ON, startup_timeout=120)
+
+    def run(code):
+        said = []
+        client.execute_interactive(code, timeout=120, output_hook=lambda message: said.append(message["content"].get("text", "")))
+        return "".join(said).split()
+
+    try:
+        assert run(SETUP.format(root=str(ROOT)) + DRAWS.format(concept=concept)) == ["True"]
+        yield manager, client, run
+    finally:
+        client.stop_channels()
+        if manager.has_kernel:
+            manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.hard
+@pytest.mark.parametrize("end, concept", [("shutdown", "none"), ("shutdown", "windmill"), ("shutdown now", "none"), ("exit", "none"),
+                                          ("interrupt", "none"), ("restart", "none")])
+def test_a_kernel_ends_or_goes_on_at_once_while_a_studio_draws(end, concept):
+    with kernel_that_draws(concept) as (manager, client, run):
+        begun = time.monotonic()
+        if end == "interrupt":
+            manager.interrupt_kernel()
+            assert run(AFTER) == ["True", "True"]
+        elif end == "restart":
+            manager.restart_kernel(now=False)
+            client.wait_for_ready(timeout=60)
+            assert run("print('studio' in dir())") == ["False"]
+        elif end == "exit":
+            client.execute("exit()")
+            while manager.is_alive() and time.monotonic() - begun < 30:
+                time.sleep(0.05)
+            assert not manager.is_alive()
+        else:
+            manager.shutdown_kernel(now=end == "shutdown now")
+            assert not manager.has_kernel
+        assert time.monotonic() - begun < 15
+
+
+@pytest.mark.hard
+def test_a_python_that_ends_while_a_studio_draws_ends_at_once():
+    begun = "import time; end = time.monotonic(); import atexit; atexit.register(lambda: print(time.monotonic() - end < 10))\n"
+    done = subprocess.run([sys.executable, "-c", DRAWS.format(concept="none") + begun], cwd=ROOT, env=HANDED_ON, capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0 and done.stdout.split() == ["True", "True"], done.stderr

@@ -1,9 +1,11 @@
 """LoRA: nothing at first, low rank, equal to PEFT, in and out without a trace; its files, good and bad."""
+import copy
 import errno
 import json
 import math
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,15 +26,25 @@ from helpers.lora.train import FOCUS, KEEP, change_of, joint_loss, place_weights
 PROMPT = "a red boat on a lake"
 
 
+@pytest.fixture(scope="module")
+def loaded(model_folders):
+    """{"postcard": Components, "sd15": Components} of which tests get copies."""
+    return {shape: load_components(folder, device="cpu") for shape, folder in model_folders.items()}
+
+
+def own(c):
+    """The same model with networks of its own, so that a test may change them."""
+    return replace(c, **{name: copy.deepcopy(getattr(c, name)) for name in ("text_encoder", "vae", "unet")})
+
+
 @pytest.fixture(params=["postcard", "sd15"])
-def c(request, model_folders):
-    """Components of its own, so that a test may change them."""
-    return load_components(model_folders[request.param], device="cpu")
+def c(request, loaded):
+    return own(loaded[request.param])
 
 
 @pytest.fixture
-def small(model_folders):
-    return load_components(model_folders["postcard"], device="cpu")
+def small(loaded):
+    return own(loaded["postcard"])
 
 
 def shaken(lora, size=0.2, seed=1):

@@ -1,17 +1,16 @@
 """A world of one's own: what is said of a file that can not be used, and that the command makes a model of one that can."""
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 import torch
+from fresh import pythons
 
 from helpers import generate, load_components
 from helpers.postcards import COLOURS, KEPT_OUT, KINDS, PLACES, captions, own, read_caption, sample_scene
@@ -160,33 +159,32 @@ def test_captions_with_something_new_are_drawn_more_often(monkeypatch):
     assert abs(shares[4.0] - expected) < 0.04
 
 
-TINY = ["--pictures", "20", "--captions", "2", "--data=--validation 24 --heldout 20 --shard 24 --processes 1",
+TINY = ["--pictures", "8", "--captions", "2", "--card-steps", "4", "--data=--validation 8 --heldout 4 --shard 24 --processes 1",
         "--judge=--minutes 0 --steps 8 --batch 4 --log-every 1", "--clip=--minutes 0 --steps 2 --batch 4 --log-every 1",
         "--decoder=--minutes 0 --steps 2 --batch 4 --log-every 1",
-        "--unet=--minutes 0 --steps 3 --batch 2 --log-every 1 --watch-captions 2"]
-
-
-def command(file, *words):
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    environment.pop("POSTCARD_WORLD", None)
-    return subprocess.Popen([sys.executable, "-m", "training.own_world", str(file), *words], cwd=ROOT, env=environment, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        "--unet=--minutes 0 --steps 3 --batch 2 --log-every 1 --watch-captions 2 --watch-steps 2"]
 
 
 @pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory):
+def command():
+    """command(file, *words, until=None): `python -m training.own_world`, what it said and its exit code (fresh.pythons)."""
+    imports = """if True:
+        import training.common, helpers.components, helpers.sampling, skimage.metrics
+        from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+        from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer, CLIPVisionModel"""
+    with pythons(imports, HF_HUB_OFFLINE="1", POSTCARD_WORLD="") as run:
+        yield partial(run, 'import runpy; runpy.run_module("training.own_world", run_name="__main__", alter_sys=True)')
+
+
+@pytest.fixture(scope="module")
+def tiny_run(command, tmp_path_factory):
     """(folder of the runs, what a run said that was stopped while the judge learnt, what the same command said then)."""
-    folder, said = tmp_path_factory.mktemp("own") / "runs", []
-    stopped = command(EXAMPLE, "--runs", str(folder), *TINY)
-    for line in stopped.stdout:
-        said.append(line)
-        if line.startswith("judge 1/8"):
-            stopped.send_signal(signal.SIGTERM)
-    assert stopped.wait() == 128 + signal.SIGTERM, "".join(said)
-    again = command(EXAMPLE, "--runs", str(folder), *TINY)
-    rest = again.communicate()[0]
-    assert again.returncode == 0, rest
-    return folder, "".join(said), rest
+    folder = tmp_path_factory.mktemp("own") / "runs"
+    said, code = command(str(EXAMPLE), "--runs", str(folder), *TINY, until="judge 1/8")
+    assert code == 128 + signal.SIGTERM, said
+    rest, code = command(str(EXAMPLE), "--runs", str(folder), *TINY)
+    assert code == 0, rest
+    return folder, said, rest
 
 
 def test_a_stopped_run_goes_on_with_the_same_command(tiny_run):
@@ -227,10 +225,9 @@ def test_the_card_says_what_was_measured(tiny_run):
     assert bare.count("not measured") > 20
 
 
-def test_the_command_says_what_is_wrong_with_the_file_and_nothing_else(tmp_path):
-    one = command(written(tmp_path, drawing("pass")), "--runs", str(tmp_path / "runs"))
-    said = one.communicate()[0]
-    assert one.returncode == 1 and said.splitlines()[-1].startswith("own_world: ") and "draws nothing" in said and "Traceback" not in said
+def test_the_command_says_what_is_wrong_with_the_file_and_nothing_else(command, tmp_path):
+    said, code = command(str(written(tmp_path, drawing("pass"))), "--runs", str(tmp_path / "runs"))
+    assert code == 1 and said.splitlines()[-1].startswith("own_world: ") and "draws nothing" in said and "Traceback" not in said
     assert not (tmp_path / "runs").exists()
 
 

@@ -189,7 +189,10 @@ def test_steps_panel():
     steps = figures.Steps(line, draw(400, 1), ABAR)
     panel = panels.steps_panel(steps)
     assert all(map(is_png, panel.frames.values())) and len(set(panel.frames.values())) == len(panels.STEPS)
+    assert steps.frame(20) == panel.frames[20,]                     # nothing of the frames drawn since is left in it
+    kept = dict(steps.walked)
     panel.controls["n"].value = 1
+    assert kept.keys() == set(panels.STEPS) and all(steps.walked[n] is found for n, found in kept.items())     # walked once
     assert "100.0% of the ends lie in the gap." in panel.line.value and "bunch" not in panel.line.value
     panel.controls["n"].value = 200
     assert "0.0% of the ends" in panel.line.value and "the peak 0.150" in panel.line.value

@@ -1,4 +1,5 @@
 """The postcard world: what a scene may hold, that masks tell the truth, that captions say only what is there."""
+import functools
 import hashlib
 from dataclasses import replace
 from random import Random
@@ -87,9 +88,15 @@ def test_same_scene_same_pixels():
     assert digest.hexdigest()[:16] == "7d6d9cfab39a6c6e"
 
 
+@functools.cache
+def masks_of(scene):
+    """Of one of SCENES. Do not change them."""
+    return render(scene).masks
+
+
 def test_masks_share_out_the_picture():
     for scene in SCENES:
-        masks = dict(render(scene).masks)
+        masks = dict(masks_of(scene))
         weather = masks.pop("weather", None)
         assert np.all(sum(m.astype(int) for m in masks.values()) == 1)  # disjoint, and their union is the picture
         assert (weather is None) == (scene.weather == "none")
@@ -97,7 +104,7 @@ def test_masks_share_out_the_picture():
 
 def test_everything_named_is_seen():
     for scene in SCENES:
-        masks = render(scene).masks
+        masks = masks_of(scene)
         for thing in phrases(scene):
             least = {"light": 30, "sky": 500, "ground": 500, "backdrop": 200, "weather": 150}.get(thing, 130)
             assert masks[thing].sum() >= least, (thing, masks[thing].sum(), scene)
@@ -131,7 +138,7 @@ def test_a_subject_has_its_colour(kind, colour):
 
 def test_place_is_where_the_mask_is():
     for scene in SCENES:
-        masks = render(scene).masks
+        masks = masks_of(scene)
         for s in scene.subjects:
             x = np.nonzero(masks[s.kind])[1].mean() / 128
             assert PLACES[min(int(x * 3), 2)] == s.place
@@ -191,7 +198,7 @@ def test_captions_vary_and_can_be_short():
 
 def test_phrases_are_words_of_the_caption_and_keys_of_the_masks():
     for scene in SCENES:
-        text, masks = full_caption(scene).split(), render(scene).masks
+        text, masks = full_caption(scene).split(), masks_of(scene)
         for thing, words in phrases(scene).items():
             assert thing in masks
             assert all(w in text for w in words), (words, text)

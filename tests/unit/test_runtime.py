@@ -26,12 +26,6 @@ def test_unknown_name_in_helpers_is_an_attribute_error():
         _ = helpers.nonsense
 
 
-def test_importing_the_libraries_is_silent():
-    code = "from helpers import generate, load_components"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout == done.stderr == ""
-
-
 def test_device_is_one_that_is_there():
     assert runtime.device().type in ("cuda", "mps", "cpu")
     assert runtime.device("cpu") == torch.device("cpu")

@@ -2,7 +2,7 @@
 import json
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import nbformat
@@ -179,6 +179,25 @@ def test_a_disk_that_is_really_full_is_said_and_the_old_file_stays(tmp_path, who
             with pytest.raises(OSError, match="The disk is full"):
                 save(disk / "mine")
             assert (disk / "mine").read_bytes() == b"old" * 100 and len(list(disk.iterdir())) == 1
+
+
+@pytest.mark.parametrize("who", writers())
+def test_where_nothing_may_be_written_it_is_said_and_the_old_file_stays(tmp_path, who):
+    """A disk that may only be read, or, for those who mount none, a folder whose rights say so."""
+    save = writers()[who]
+    with small_disk(tmp_path / "disk") if os.geteuid() == 0 else nullcontext(tmp_path) as folder:
+        (folder / "mine").write_bytes(b"old")
+        if os.geteuid() == 0:
+            subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        else:
+            folder.chmod(0o555)
+        try:
+            with pytest.raises(PermissionError, match=f"You may not write in {folder}") as caught:
+                save(folder / "new")
+            assert "\n" not in str(caught.value) and [path.name for path in folder.rglob("*")] == ["mine"]
+            assert (folder / "mine").read_bytes() == b"old"
+        finally:
+            tmp_path.chmod(0o755)
 
 
 def test_a_concept_that_does_not_fit_leaves_the_old_one(tmp_path):

@@ -65,22 +65,26 @@ def test_a_preview_costs_what_one_picture_does(large, monkeypatch):
     assert sum(pixels) <= 512 * 512
 
 
-def test_a_preview_of_the_bundled_model_explains_fresh_postcards():
+@pytest.fixture(scope="module")
+def postcards():
+    """The bundled model, latents of fresh postcards, and what a preview of them should show."""
     c, rng = load_components("postcard", device="cpu"), random.Random(7)
     cards = [render(sample_scene(rng), size=c.image_size).image for _ in range(30)]
-    latents = torch.cat([codec.encode_image(c, card) for card in cards])
-    assert codec.preview_of(c).explains(latents, codec.shrink(codec.to_pixels(cards), 8)) > 0.9
+    return c, torch.cat([codec.encode_image(c, card) for card in cards]), codec.shrink(codec.to_pixels(cards), 8)
+
+
+def test_a_preview_of_the_bundled_model_explains_fresh_postcards(postcards):
+    c, latents, shown = postcards
+    assert codec.preview_of(c).explains(latents, shown) > 0.9
 
 
 @pytest.mark.parametrize("side", [64, 32])
-def test_a_preview_fitted_on_smaller_pictures_explains_postcards_of_full_size(side, monkeypatch):
+def test_a_preview_fitted_on_smaller_pictures_explains_postcards_of_full_size(side, postcards, monkeypatch):
     """What preview_of does for 512 x 512, tried where there are true weights: half and a quarter of the side."""
-    c, rng = load_components("postcard", device="cpu"), random.Random(7)
+    c, latents, shown = postcards
     monkeypatch.setattr(codec, "_previews", {})
     monkeypatch.setattr(codec, "PREVIEW_SIZE", side)
-    cards = [render(sample_scene(rng), size=c.image_size).image for _ in range(30)]
-    latents = torch.cat([codec.encode_image(c, card) for card in cards])
-    assert codec.preview_of(c).explains(latents, codec.shrink(codec.to_pixels(cards), 8)) > 0.88
+    assert codec.preview_of(c).explains(latents, shown) > 0.88
 
 
 # Recording

@@ -1,23 +1,27 @@
 """Two things at once with one model: each draws, records and trains as if it were alone, and nothing stays behind."""
 
 import gc
+import os
 import random
 import threading
 import time
 import weakref
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from studios import flat, same, state_of
+from studios import begin_slowly, flat, same, state_of
 
 from helpers import denoise, generate
 from helpers.attention import record_attention, reweight_attention
 from helpers.components import copy_of
+from helpers.concepts import Concept, loaded, read_concept, save_concept, train_concept
 from helpers.conditioning import encode_prompts
 from helpers.library import brought_in
-from helpers.lora import add_lora, save_lora, train_lora
+from helpers.lora import add_lora, load_lora, save_lora, train_lora
 from helpers.lora.layers import unet_without
 from helpers.panels.concepts import ConceptStudio
 from helpers.panels.sampling import Studio
@@ -136,6 +140,181 @@ def test_a_studio_draws_the_model_as_it_was_at_the_click(c, shelf):
         assert same(ended(studio), plain)
 
 
+def some(few, many):
+    """So many tries, and as many as in the first trial of it by `make test-hard`."""
+    return pytest.mark.parametrize("tries", [few, pytest.param(many, marks=pytest.mark.hard)])
+
+
+@some(1, 12)
+def test_two_plain_studios_at_once(c, shelf, tries):
+    first, second = (studio_of(Studio, c, shelf, seed=seed) for seed in (3, 4))
+    wanted = alone(first), alone(second)
+    assert not same(*wanted)
+    draw_at_once(first, second, wanted, tries)
+
+
+@some(1, 6)
+def test_six_threads_draw_at_once(c, tries):
+    wanted = [generate(c, PROMPT, steps=3, seed=seed) for seed in range(6)]
+    for _ in range(tries):
+        found = {}
+        threads = [threading.Thread(target=lambda seed=seed: found.update({seed: generate(c, PROMPT, steps=3, seed=seed)})) for seed in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert all(same(found[seed], picture) for seed, picture in enumerate(wanted))
+
+
+def draw_at_once(first, second, wanted, tries):
+    """Two studios draw, the second while the first is at it, and each draws what it would alone."""
+    for k in range(tries):
+        first.generate.click()
+        meanwhile(k)
+        second.generate.click()
+        assert same(ended(first), wanted[0]) and same(ended(second), wanted[1])
+
+
+def beside_a_studio(c, shelf, work, alike, tries):
+    """`work` in a cell while a studio draws: both come out as they do alone."""
+    studio = studio_of(Studio, c, shelf, seed=3)
+    picture, result = alone(studio), work()
+    for k in range(tries):
+        studio.generate.click()
+        meanwhile(k)
+        assert alike(work(), result) and same(ended(studio), picture)
+
+
+def vectors_of(c):
+    words = c.text_encoder.get_input_embeddings().weight[:1].detach()
+    return Concept("<teal>", 2 * words + torch.randn(words.shape, generator=torch.Generator().manual_seed(0)))
+
+
+@some(1, 6)
+def test_a_studio_with_a_vector_beside_a_plain_one(c, shelf, tries):
+    first, second = (kind(c, prompt="a <teal> boat", steps=6, seed=3, **more) for kind, more in (
+        (ConceptStudio, {"library": {"teal": vectors_of(c)}, "concept": "teal"}), (Studio, {})))
+    first.preview = second.preview = flat
+    wanted = alone(first), alone(second)
+    assert not same(wanted[0].crop((0, 0, 128, 128)), wanted[1])  # the vector shows
+    draw_at_once(first, second, wanted, tries)
+
+
+@some(1, 5)
+def test_a_studio_beside_the_training_of_a_vector(c, shelf, tries):
+    def learnt():
+        images = [Image.new("RGB", (128, 128), colour) for colour in ("blue", "red")]
+        *_, last = train_concept(c, images, "<mine>", start="blue", prompts=["a <mine> boat"] * 2, steps=4, batch=2)
+        return last.vector
+
+    beside_a_studio(c, shelf, learnt, torch.equal, tries)
+
+
+# One studio, in a hurry
+
+
+@some(8, 50)
+def test_of_many_clicks_the_last_one_is_drawn(c, shelf, tries):
+    studio, threads = studio_of(Studio, c, shelf), threading.active_count()
+    studio.controls["steps"].value = 20
+    for seed in range(tries):
+        studio.controls["seed"].value = seed
+        studio.generate.click()
+    assert same(ended(studio), generate(c, PROMPT, steps=20, seed=tries - 1))
+    assert len(studio.history) == 1 and threading.active_count() == threads
+
+
+@pytest.mark.parametrize("kind", [Studio, ConceptStudio])
+@pytest.mark.parametrize("at", [2, *(pytest.param(step, marks=pytest.mark.hard) for step in range(3, 12))])
+def test_cancelled_at_a_step_the_next_picture_is_the_same(kind, at, c, shelf):
+    studio = studio_of(kind, c, shelf, seed=3, **({} if kind is Studio else {"concept": "windmill"}))
+    picture = alone(studio)
+    begun, go_on = begin_slowly(studio, at)
+    assert begun.wait(30)
+    studio.cancel.click()
+    go_on.set()
+    assert studio.job.wait(60) and studio.line.value.startswith("Cancelled after")
+    studio.preview, studio.controls["steps"].value = flat, 6
+    assert same(alone(studio), picture)
+
+
+@some(25, 200)
+def test_random_clicks_leave_a_studio_that_draws_and_files_with_their_settings(c, shelf, tries, my_course_folder):
+    studio, draw = studio_of(ConceptStudio, c, shelf, seed=3, concept="windmill"), random.Random(tries)
+    picture = alone(studio)
+    moves = {"generate": studio.generate.click, "cancel": studio.cancel.click, "save": studio.save.click, "wait": lambda: time.sleep(0.05),
+             "seed": lambda: setattr(studio.controls["seed"], "value", draw.randrange(9)),
+             "steps": lambda: setattr(studio.controls["steps"], "value", draw.randrange(1, 6))}
+    for _ in range(tries):
+        moves[draw.choice([*moves])]()
+        assert "<b>" not in studio.line.value, studio.line.value
+    assert studio.job.wait(120)
+    studio.controls["seed"].value, studio.controls["steps"].value = 3, 6
+    assert same(alone(studio), picture)
+    studio.save.click()
+    files = [*(my_course_folder / "pictures").iterdir()]
+    assert files
+    for file in files:
+        with Image.open(file) as saved:
+            assert PROMPT in saved.text["parameters"], file.name
+
+
+@some(1, 4)
+def test_a_panel_closed_while_it_draws_ends_in_peace(c, shelf, tries):
+    wanted, threads = generate(c, PROMPT, steps=6, seed=3), threading.active_count()
+    for _ in range(tries):
+        studio = studio_of(Studio, c, shelf, seed=3)
+        begun, go_on = begin_slowly(studio)
+        assert begun.wait(30)
+        studio.close()
+        go_on.set()
+        assert studio.job.wait(60) and threading.active_count() == threads
+        assert same(alone(studio_of(Studio, c, shelf, seed=3)), wanted)
+
+
+# For a long time
+
+
+def measured():
+    """(open files, threads, MB of memory, Python's objects) of this process."""
+    gc.collect()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return len(os.listdir("/proc/self/fd")), threading.active_count(), resident, len(gc.get_objects())
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="only Linux tells memory and open files so")
+@pytest.mark.parametrize("pictures, loads, loras, panels", [(6, 6, 6, 2), pytest.param(300, 200, 100, 50, marks=pytest.mark.hard)])
+def test_a_long_session_takes_no_more_than_a_short_one(c, shelf, tmp_path, pictures, loads, loras, panels):
+    def draw(k):
+        with record_attention(c.unet) if k % 2 else nullcontext():
+            return generate(c, PROMPT, steps=4, seed=5)
+
+    def load(k):
+        with loaded(c, read_concept(folder)) as model:
+            assert len(model.tokenizer) > len(c.tokenizer)
+
+    def attach(k):
+        with load_lora(c, shelf / "windmill") as lora:
+            if k % 4 == 0:
+                lora.merge()
+
+    def show(k):
+        studio_of(Studio if k % 2 else ConceptStudio, c, shelf)
+
+    folder = save_concept(vectors_of(c), tmp_path / "teal")
+    first = draw(0)
+    for act, times, objects, memory in ((draw, pictures, 2, 15), (load, loads, 2, 15), (attach, loras, 2, 15), (show, panels, 9000, 100)):
+        for k in range(2):
+            act(k)
+        before = measured()
+        for k in range(times):
+            act(k)
+        files, threads, resident, kept = (after - was for after, was in zip(measured(), before))
+        assert files <= 0 and threads <= 0 and resident < memory, (act.__name__, files, threads, resident)
+        assert kept < 300 + objects * times, f"{act.__name__}: {kept} objects more after {times}"
+    assert same(draw(0), first)
+
+
 # Recording, reweighting
 
 
@@ -187,12 +366,7 @@ def test_recording_in_a_cell_while_a_studio_draws(c, shelf, tries):
             generate(c, PROMPT, steps=4, seed=5)
         return maps_of(attention)
 
-    studio = studio_of(Studio, c, shelf, seed=3)
-    picture, maps = alone(studio), recorded()
-    for k in range(tries):
-        studio.generate.click()
-        meanwhile(k)
-        assert np.array_equal(recorded(), maps) and same(ended(studio), picture)
+    beside_a_studio(c, shelf, recorded, np.array_equal, tries)
 
 
 def test_a_studio_started_inside_a_recording_is_not_recorded(c, shelf):

@@ -18,43 +18,52 @@ def density_over_t(world, alphas_cumprod, columns=120):
     return np.stack([(log_p - log_p.max()).exp().numpy() for log_p in logs], 1)
 
 
-def draw_walks(fig, left, top, width, height, world, background, truth, walk, bar=0.5, letters=7.5):
-    """Ends of the ways against the true density (left, `bar` inches wide), and the ways over t (right). truth, walk as
-    below. letters: size of the numbers and words on the axes."""
+def draw_truth(fig, left, top, width, height, world, background, truth, bar=0.5, letters=7.5):
+    """What walks are compared with: the true density (left, `bar` inches wide), and many tiny steps over t (right).
+
+    truth: (timesteps, path (steps + 1, N, 1)), N >= WALKS. letters: size of the numbers and words on the axes. Returns both axes.
+    """
     bars, ways = place(fig, left, top, bar, height), place(fig, left + bar + 0.04, top, width, height)
     ways.imshow(background, origin="lower", extent=(0, 999, -SIDE, SIDE), aspect="auto", cmap=BLUES, vmin=0,
                 vmax=2.2)
-    drawn = [k for k in range(WALKS) if truth[1][:, k].abs().max() < SIDE]       # none leaves the frame
-    for (timesteps, path), every, look in ((truth, 1, {"color": SIGNAL, "lw": 0.45, "alpha": 0.7}),
-                                           (walk, 4, {"color": GUIDED, "lw": 1.0, "marker": "o", "ms": 1.8})):
-        for k in drawn[::every]:
-            ways.plot([*timesteps, 0], path[:, k, 0], **look)
+    ways.plot([*truth[0], 0], truth[1][:, inside(truth), 0], color=SIGNAL, lw=0.45, alpha=0.7)
     tidy(ways, "t", None, (0, 500, 999), ()).set_xticklabels(["clean", "500", "999"])
     ways.set(xlim=(0, 999), ylim=(-SIDE, SIDE))
     ways.spines["left"].set_visible(False)
     x = torch.linspace(-SIDE, SIDE, 160)
     density = world.log_density(x[:, None], 1.0).exp()
-    ends, edges = np.histogram(walk[1][-1, :, 0], np.linspace(-SIDE, SIDE, 66), density=True)
     bars.axhspan(-0.5, 0.5, color=NOISE, alpha=0.18, lw=0)
     bars.fill_betweenx(x, 0, density / density.max(), color=SIGNAL, alpha=0.35, lw=0)
-    ends = np.where(ends > 0, ends / ends.max(), np.nan)
-    bars.stairs(ends, edges, orientation="horizontal", color=GUIDED, lw=1.2, baseline=None)
     bars.text(0.6, 0.94 * -SIDE, "ends", fontsize=letters, color=FAINT, ha="center")
     tidy(bars, xticks=(), yticks=(-1, 1)).set(xlim=(1.15, 0), ylim=(-SIDE, SIDE))
     bars.set_yticks([-1, 1], ["\u22121", "+1"])
     bars.tick_params(axis="y", pad=1, labelsize=letters + 0.5)
     ways.tick_params(axis="x", labelsize=letters + 0.5)
     bars.spines[["left", "bottom"]].set_visible(False)
+    return bars, ways
+
+
+def draw_walk(bars, ways, truth, walk, ends):
+    """Every fourth of the walks into the axes of `draw_truth`, and all the ends (N, 1) of n steps. Returns what was drawn."""
+    lines = ways.plot([*walk[0], 0], walk[1][:, inside(truth)[::4], 0], color=GUIDED, lw=1.0, marker="o", ms=1.8)
+    height, edges = np.histogram(ends[:, 0], np.linspace(-SIDE, SIDE, 66), density=True)
+    height = np.where(height > 0, height / height.max(), np.nan)
+    return [bars.stairs(height, edges, orientation="horizontal", color=GUIDED, lw=1.2, baseline=None), *lines]
+
+
+def inside(truth):
+    """Which of the first WALKS ways are drawn: those that never leave the frame."""
+    return [k for k in range(WALKS) if truth[1][:, k].abs().max() < SIDE]
 
 
 class Steps:
     """The exact denoiser on two peaks, walked with any number of steps: the frames of a panel.
 
-    world: a Mixture on the line. start: noise (N, 1), N >= WALKS.
+    world: a Mixture on the line. start: noise (N, 1), N >= WALKS. Each number of steps is walked once.
     """
 
     def __init__(self, world, start, alphas_cumprod):
-        self.world, self.start, self.alphas_cumprod = world, start, alphas_cumprod
+        self.world, self.start, self.alphas_cumprod, self.walked, self.stage = world, start, alphas_cumprod, {}, None
         self.background, self.truth = density_over_t(world, alphas_cumprod), self.walk(200, start[:WALKS])
 
     def walk(self, n, start):
@@ -62,6 +71,13 @@ class Steps:
         stops = diffusion.spaced_timesteps(n)
         return stops, diffusion.ddim_path(lambda x, t: self.world.noise_pred(x, self.alphas_cumprod[t]), start, stops,
                                           self.alphas_cumprod)
+
+    def all_ends(self, n):
+        """The first WALKS ways of n steps, as `walk` gives them, and the ends (N, 1) of all."""
+        if n not in self.walked:
+            stops, path = self.walk(n, self.start)
+            self.walked[n] = (stops, path[:, :WALKS].clone()), path[-1].clone()      # not the way of every point
+        return self.walked[n]
 
     @staticmethod
     def gap_and_width(ends):
@@ -71,16 +87,25 @@ class Steps:
 
     def ends(self, n):
         """Gap and width after n steps, as in `gap_and_width`."""
-        return self.gap_and_width(self.walk(n, self.start)[1][-1])
+        return self.gap_and_width(self.all_ends(n)[1])
+
+    def _stage(self):
+        fig = style.new_figure(2.95, dpi=style.PANEL_DPI)
+        self.title = write(fig, 0.4, 0.14, "", fontsize=11)
+        self.axes = draw_truth(fig, 0.4, 0.34, 6.5, 2.15, self.world, self.background, self.truth, bar=1.8, letters=10.5)
+        return style.Stage(fig, [self.title])
 
     def frame(self, n):
         """PNG bytes for n steps."""
-        fig = style.new_figure(2.95, dpi=style.PANEL_DPI)
-        walk = self.walk(n, self.start)
-        gap, _ = self.gap_and_width(walk[1][-1])
-        write(fig, 0.4, 0.14, f"{n} step{'s' if n > 1 else ''}: {gap:.1%} of the ends in the gap (grey)", fontsize=11)
-        draw_walks(fig, 0.4, 0.34, 6.5, 2.15, self.world, self.background, self.truth, walk, bar=1.8, letters=10.5)
-        return style.finish(fig, "The walks of n steps.").png
+        self.stage = self.stage or self._stage()
+        walk, ends = self.all_ends(n)
+        self.title.set_text(f"{n} step{'s' if n > 1 else ''}: {self.ends(n)[0]:.1%} of the ends in the gap (grey)")
+        drawn = draw_walk(*self.axes, self.truth, walk, ends)
+        self.stage.moving = [*drawn, self.title]
+        png = self.stage.png()
+        for artist in drawn:
+            artist.remove()
+        return png
 
 
 def one_step_many(world, truth, walks, alphas_cumprod, gaps):
@@ -93,7 +118,8 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
     background = density_over_t(world, alphas_cumprod)
     for i, (n, walk) in enumerate(walks.items()):
         left = 0.35 + i * 2.16
-        draw_walks(fig, left, top, 1.36, 2.5, world, background, truth, walk)
+        axes = draw_truth(fig, left, top, 1.36, 2.5, world, background, truth)
+        draw_walk(*axes, truth, walk, walk[1][-1])
         write(fig, left + 0.54, top - 0.3, f"{n} step{'s' if n > 1 else ''}", fontweight="bold", fontsize=10)
         write(fig, left + 0.54, top - 0.11, f"{gaps[n]:.1%} land in the gap", color=GUIDED, fontsize=8.5)
     write(fig, 0.1, top + 1.25, "value", rotation=90, ha="center")
