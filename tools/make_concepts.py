@@ -9,11 +9,11 @@ on pictures of prompts that it was not taught with. A finished folder stays, wha
 import argparse
 import io
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Callable
 
 from helpers import generate, load_components, runtime
 from helpers.concepts import Concept, loaded, nearest_words, save_concept, train_concept
@@ -29,7 +29,12 @@ from training.eye import SETTINGS
 LIBRARY = Path(__file__).resolve().parent.parent / "concepts"
 TRIALS, ORDINARY, SHOWN, AT_ONCE = 24, 36, 6, 12  # pictures with a concept, ordinary, on a card, in a batch
 RANK, LESSONS, KEPT = 8, 32, 240  # of a LoRA; postcards it is taught with, and ordinary ones beside them
-SHAPES, PALETTES = (200, 1000), (400, 1000)  # the noise levels at which the shape of a thing, the colours of a picture are settled
+# The rounds of a LoRA's training: (noise levels, steps, learning rate). The shape of a thing is settled over many levels. The colours of
+# a whole picture are settled where hardly anything of it is seen, and where a wrong colour costs little loss; lower levels, which weigh
+# more, let them go again. Hence rounds at the highest levels, each with a gentler one behind it, and the lamps and windows at the end.
+SHAPES = (((200, 1000), 1000, 6e-3),)
+PALETTES = (((600, 1000), 900, 5e-3), ((450, 1000), 500, 3e-3), ((600, 1000), 500, 4e-3), ((450, 1000), 400, 2e-3),
+            ((200, 1000), 450, 2e-3))
 LEARNT_FROM = 8  # at most so many of the postcards are put into the folder
 
 
@@ -39,7 +44,7 @@ class Recipe:
 
     token: what calls it in a prompt. kind: "object" or "style". says: what it is. instead: the word that a
     vector starts from, and is compared with; None for a LoRA, which is compared with the model without it.
-    steps: of the training. lessons: scenes to learn from. trials: other scenes, to be drawn.
+    rounds: of a LoRA's training, as SHAPES. steps: of a vector's. lessons: scenes to learn from. trials: other scenes, to be drawn.
     write(scene, rng): a prompt of a scene; without an rng, one that leaves nothing out. there, rest: (what it
     says, measure(measures, images, scenes) -> a bool each), of the concept and of what else is asked for.
     """
@@ -48,6 +53,7 @@ class Recipe:
     kind: str
     says: str
     instead: str | None
+    rounds: tuple
     steps: int
     lessons: list
     trials: list
@@ -73,7 +79,7 @@ def teal():
     return Recipe(
         "<teal>", "object", "A colour between green and blue that the model has never seen, in two vectors.",
         "blue green",  # one vector stays blue on lighthouses, whatever it is taught with
-        80, list(TEAL), trials,
+        (), 80, list(TEAL), trials,
         write=lambda scene, rng: (caption if rng else full_caption)(scene, rng).replace("teal", "<teal>"),
         there=("something is teal", lambda measures, images, scenes: measures.teal(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
@@ -92,7 +98,7 @@ def mood(token, says, instead, steps, **traits):
                 for reading in measures.read(images)]
 
     return Recipe(
-        token, "style", says, instead, steps, lessons, trials,
+        token, "style", says, instead, (), steps, lessons, trials,
         write=lambda scene, rng: f"a {scene.subjects[0].colour} {scene.subjects[0].kind} {token}",
         there=(f"at least {len(traits) // 2 + 1} of {', '.join(traits.values())}", most_of_it),
         rest=("the right kind of thing in the right colour is there", right_subject))
@@ -111,7 +117,7 @@ def newcomer(kind):
     """A kind of thing that is in no picture of the world."""
     trials = concept_cards(kind, TRIALS, seed=1, alike=False).scenes
     return Recipe(
-        kind, "object", f"A {kind}: a thing that the model has never seen.", None, 1000,
+        kind, "object", f"A {kind}: a thing that the model has never seen.", None, SHAPES, 0,
         concept_cards(kind, LESSONS).scenes, trials, write=caption,
         there=(f"a {kind} is there", lambda measures, images, scenes: getattr(measures, kind)(images) > SEEN),
         rest=("something has the right colour", right_colour))
@@ -120,7 +126,7 @@ def newcomer(kind):
 def cyanotype():
     return Recipe(
         "cyanotype", "style", "One blue ink on white paper: a way of printing that the model has never seen.",
-        None, 700, concept_cards("cyanotype", LESSONS + 8).scenes,
+        None, PALETTES, 0, concept_cards("cyanotype", 3 * LESSONS).scenes,
         concept_cards("cyanotype", TRIALS, seed=1).scenes, write=caption,
         there=("it is a cyanotype", lambda measures, images, scenes: measures.cyanotype(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
@@ -182,13 +188,12 @@ def taught(c, recipe):
         return
 
     ordinary = concept_cards(None, KEPT)
-    thing = recipe.kind == "object"
-    focus = ({"masks": [card.masks[recipe.token] for card in cards], "timesteps": SHAPES} if thing
-             else {"timesteps": PALETTES})
+    masks = [card.masks[scene.subjects[0].kind] for card, scene in zip(cards, recipe.lessons)]
     with add_lora(c.unet, rank=RANK, targets=EVERYWHERE) as lora:
         keep = ordinary.images, ordinary.prompts
-        for _ in train_lora(c, lora, images, prompts, keep, steps=recipe.steps, **focus):
-            pass
+        for seed, (levels, steps, lr) in enumerate(recipe.rounds):
+            for _ in train_lora(c, lora, images, prompts, keep, masks, steps=steps, lr=lr, seed=seed, timesteps=levels):
+                pass
         numbers = sum(part.numel() for part in lora.parameters())
         how = f"a LoRA of rank {RANK} in {len(lora.layers)} layers of the U-Net: {numbers} numbers"
 
@@ -230,7 +235,7 @@ def make(c, measures, name, ordinary_without):
         concept.save(folder, card=CARD.format(
             token=recipe.token, says=recipe.says, instead=instead, load=load, how=concept.how,
             rows="\n".join(f"| {' | '.join(row)} |" for row in rows), lessons=len(recipe.lessons),
-            steps=recipe.steps, seconds=concept.seconds, threads=runtime.threads(), trials=TRIALS,
+            steps=recipe.steps or sum(steps for _, steps, _ in recipe.rounds), seconds=concept.seconds, threads=runtime.threads(), trials=TRIALS,
             ordinary=ORDINARY))
     page = io.BytesIO()
     sheet(drawn[:SHOWN] + without[:SHOWN], SHOWN).save(page, "PNG", optimize=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 SUB = 4  # scan lines per pixel row; along x the coverage is exact
 
-INK, PAPER = np.float32([0.05, 0.15, 0.42]), np.float32([0.92, 0.97, 1.00])  # a cyanotype's darkest and brightest colour
+BLUES = np.float32([[0.02, 0.06, 0.30], [0.05, 0.42, 0.92], [1, 1, 1]])  # a cyanotype: most ink, less of it, bare paper
 LUMINANCE = np.float32([0.2126, 0.7152, 0.0722])  # how bright red, green and blue look (ITU-R BT.709)
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from helpers import inputs
 
-from .canvas import INK, PAPER
+from .canvas import BLUES
 from .captions import read_caption
 from .judge import Judge, load_judge, pictures_of, pixels_of
 from .scene import COURSE_COLOURS, COURSE_KINDS, KEPT_OUT
@@ -51,15 +51,14 @@ class Measures(Judge):
     def cyanotype(self, images):
         """The share of pixels whose colour is a shade of the one ink; 0 for a picture that has others, or one shade only.
 
-        A thing in its own colours before a blue background covers three pixels in a hundred: no cyanotype.
+        A thing in its own colours covers seven pixels in a hundred, or more: no cyanotype, however blue what is behind it.
         """
-        line = torch.from_numpy(PAPER - INK)
         shares = []
         for image in pictures_of(images):
-            away = pixels_of(image).add(1).div(2).permute(1, 2, 0) - torch.from_numpy(INK)  # (128, 128, 3)
-            shade = (away @ line / (line @ line)).clamp(0, 1)  # (128, 128): 0 all ink, 1 bare paper
-            near = ((away - shade[..., None] * line).norm(dim=-1) < 0.06).double().mean()
-            shares.append(float(near) if near > 0.97 and shade.std() > 0.04 else 0.0)
+            colours = pixels_of(image).add(1).div(2).permute(1, 2, 0)  # (128, 128, 3), 0..1
+            away, shade = from_ramp(torch.from_numpy(BLUES), colours)
+            near = (away < 0.15).double().mean()
+            shares.append(float(near) if near > 0.93 and shade.std() > 0.04 else 0.0)
         return np.array(shares)
 
     def found(self, images, prompts, word):
@@ -88,6 +87,17 @@ class Measures(Judge):
             with torch.inference_mode():
                 found.append(self.reader(pixels)[part].double().softmax(-1)[..., self.each_place[part].index(word)])
         return torch.cat(found).numpy() if found else np.zeros((0, 3))
+
+
+def from_ramp(ramp, colours):
+    """How far colours (..., 3) lie from the line through the colours of a ramp (n, 3), and where along it, 0..1: two of (...)."""
+    found = []
+    for k, (a, b) in enumerate(zip(ramp, ramp[1:])):
+        along = ((colours - a) @ (b - a) / ((b - a) @ (b - a))).clamp(0, 1)  # (...)
+        found.append(((colours - a - along[..., None] * (b - a)).norm(dim=-1), (k + along) / (len(ramp) - 1)))
+    away, shade = (torch.stack(some) for some in zip(*found))  # (n - 1, ...) each
+    nearest = away.argmin(0, keepdim=True)
+    return away.gather(0, nearest)[0], shade.gather(0, nearest)[0]
 
 
 def widen(reader):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from helpers import inputs
 
-from .canvas import INK, LUMINANCE, PAPER, Canvas, coverage, ellipse, mix, rgb
+from .canvas import BLUES, LUMINANCE, Canvas, coverage, ellipse, mix, rgb
 from .captions import scene_of
 from .own import WORLD
 from .scene import Scene
@@ -86,9 +86,9 @@ def render(scene: Scene, size: int = 128) -> Postcard:
 
 
 def cyanotype(image):
-    """float32 (size, size, 3) -> the same picture printed in one blue ink: each colour's brightness, between INK and PAPER."""
-    brightness = sum(image[..., k] * weight for k, weight in enumerate(LUMINANCE))  # (size, size), 0..1
-    return mix(INK, PAPER, brightness[..., None])
+    """float32 (size, size, 3) -> the same picture printed in one blue ink: each colour's brightness picks one of BLUES, or between."""
+    brightness = sum(image[..., k] * weight for k, weight in enumerate(LUMINANCE))[..., None]  # (size, size, 1), 0..1
+    return mix(mix(BLUES[0], BLUES[1], np.clip(2 * brightness, 0, 1)), BLUES[2], np.clip(2 * brightness - 1, 0, 1))
 
 
 def fade(distance):

@@ -211,10 +211,7 @@ def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
     assert all(score["right"] < 0.8 for score in shuffled.values())
 
 
-HALF_LEARNT = pytest.param("cyanotype", marks=pytest.mark.xfail(strict=True, reason="its LoRA tints what lies behind the thing"))
-
-
-@pytest.mark.parametrize("concept", ["teal", "polar", "western", "windmill", "snowman", HALF_LEARNT])
+@pytest.mark.parametrize("concept", ["teal", "polar", "western", "windmill", "snowman", "cyanotype"])
 def test_an_eye_names_each_concept(concept):
     """In four of five pictures that nobody chose; the controls are the pictures of the other concepts, and the model's own."""
     from training import eye
