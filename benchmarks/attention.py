@@ -14,11 +14,11 @@ import statistics
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext
 
+import torch
+
 from benchmarks import draw, measure
 from helpers import denoise, load_components, record_attention
 from helpers.figures import style
-
-import torch
 
 COLOURS = {"not recording": style.NOISE, "recording": style.SIGNAL, "DAAM-style": style.ESTIMATE}
 

@@ -3,7 +3,7 @@ picture.
 
 `benchmarks.panels --browser` uses it. The page itself holds the clock: it starts with the time stamp of the
 first event after `arm`, and stops when a picture of the panel has loaded. Python only presses keys and waits.
-JupyterLab, the notebooks' cells and the controls are handled as in tests/browser, whose tools these are.
+JupyterLab, the notebooks' cells and the controls are handled by tools/browser, as in the browser tests.
 """
 
 import contextlib
@@ -14,10 +14,9 @@ import time
 from pathlib import Path
 
 from benchmarks.lessons import code_cells, pictured
-from benchmarks.panels import CLICKS, LIVE, LONGEST, TYPED, Timing, kind_of, name_of
-
-from lab import running_lab
+from benchmarks.timing import CLICKS, LIVE, LONGEST, TYPED, Timing, kind_of, name_of
 from tools.browser import found_browser
+from tools.browser.lab import running_lab
 
 CLOCK = """root => {
     const clock = window.clock = { start: null, took: null, stopped: () => {} }
@@ -67,7 +66,7 @@ def timings(files, moves):
 
 
 def timings_of(browser, file, address, moves):
-    from lesson import Lesson
+    from tools.browser.lesson import Lesson
 
     makers = pictured(code_cells(file))
     if not makers:

@@ -7,12 +7,12 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from helpers import components, latents
-
 import diffusers
 import torch
 from diffusers.models.autoencoders.vae import Decoder, Encoder
 from transformers import CLIPTextModel
+
+from helpers import components, latents
 
 SMALLER = 512 // 192  # pictures of Stable Diffusion 1.5 against those of the tiny model of the tests
 

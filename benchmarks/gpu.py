@@ -18,16 +18,15 @@ Without a GPU that torch can use it says so and ends; what was measured elsewher
 import statistics
 import time
 
-from benchmarks import draw, measure
-from benchmarks.measure import PROMPT
-from benchmarks.sd15 import SD15, TINY, build, ways_of
-
-from helpers import denoise, generate, record_attention
-from helpers.figures import style
-
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import draw, measure
+from benchmarks.measure import PROMPT
+from benchmarks.sd15 import SD15, TINY, build, ways_of
+from helpers import denoise, generate, record_attention
+from helpers.figures import style
 
 OTHER_PROMPT = "two white tents below snowy mountains at night"
 TOLERANCE = {torch.float16: 0.02, torch.float32: 1e-4}  # of the latents' length: rounding adds up

@@ -10,10 +10,10 @@ import argparse
 import json
 import statistics
 
+from PIL import Image
+
 from benchmarks import draw, measure
 from helpers import generate, load_components
-
-from PIL import Image
 
 STEPS = 4  # where they are not what grows
 SIZES = {"steps": (5, 10, 20, 40), "width": (0.5, 1, 2, 4), "batch": (1, 2, 4, 8)}  # widths: times the model's own

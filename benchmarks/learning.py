@@ -8,20 +8,20 @@ progress bar. It stands still while quality is measured. All seeds are fixed: no
 from run to run.
 """
 
+import contextlib
 import time
 from typing import NamedTuple
 
+import torch
+from matplotlib import ticker
+
 from benchmarks import measure
 from benchmarks.lessons import NOTEBOOKS, Lesson
-
 from helpers import generate
 from helpers.concepts import Concept, loaded
 from helpers.diffusion import add_noise
 from helpers.figures import style
 from helpers.postcards.measures import SEEN
-
-import torch
-from matplotlib import ticker
 
 QUICK = 0.02  # of every training, in a try
 
@@ -85,10 +85,8 @@ class Stopwatch:
 def train(lesson, text, watch):
     """Run a training of a lesson under a stopwatch."""
     torch.manual_seed(0)  # as lessons do, in a statement that no name needs
-    try:
+    with contextlib.suppress(Enough):
         lesson.train(text, watch)
-    except Enough:
-        pass
 
 
 def main(arguments=None):

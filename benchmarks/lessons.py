@@ -10,16 +10,12 @@ import ast
 import contextlib
 import io
 import json
-import sys
 import time
 
 from benchmarks.measure import ROOT
-
 from helpers.panels.base import STILL
-
-sys.path.append(str(ROOT / "tests" / "browser"))  # how the browser tests find cells and panels
-from makers import called, imported  # noqa: E402
-from needed import needed_cells, shows_panel  # noqa: E402
+from tools.browser.makers import called, imported
+from tools.browser.needed import needed_cells, shows_panel
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SHOWS_PANEL = [{"output_type": "execute_result", "data": {"text/plain": STILL}}]
@@ -111,5 +107,6 @@ def pictured(cells):
         shown = getattr(last, "value", None) if isinstance(last, ast.Expr) else None
         shown = shown.body if isinstance(shown, ast.IfExp) else shown  # a panel for postcards, something else for others
         if shows_panel(cell) and isinstance(shown, ast.Call):
-            found |= {i: thing for thing in called(shown.func, known)}
+            for thing in called(shown.func, known):
+                found[i] = thing
     return found

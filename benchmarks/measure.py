@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers.files import make_folder, write_atomic
@@ -70,8 +70,9 @@ def machine():
     card: the graphics card that torch sees. load_before: the load average when the script began.
     others: how many processors other programs kept busy since then, on average.
     """
-    import torch
     from helpers.runtime import processor
+
+    import torch
 
     elapsed, busy, own = time.perf_counter() - _START[0], _busy(), _own() - _START[2]
     others = None if busy is None else round(max(0.0, (busy - _START[1] - own) / elapsed), 2)
@@ -271,7 +272,7 @@ def report(name, title, rows, claims, figure, settings, note="", data=None, keep
                    for one in claims], f"\n{note}\n" * bool(note), machine_in_words(where), sep="\n")
     if keep is None:
         return
-    result = {"name": name, "title": title, "measured": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+    result = {"name": name, "title": title, "measured": f"{datetime.now(UTC):%Y-%m-%d}",
               "machine": where, "settings": settings, "claims": claims, "rows": rows, "note": note,
               "data": data or {}}
     picture = figure(machine_in_words(where, short=True))

@@ -13,53 +13,22 @@ picture. Questions and progress bars have no picture and are left out.
 needs Chromium or Chrome and playwright (`make test-browser` installs them); without, it says so and ends.
 """
 
-import ast
-import inspect
 import random
 import statistics
-import textwrap
 import time
 from pathlib import Path
-from typing import NamedTuple
 
-from benchmarks import draw, measure
+from benchmarks import browser, draw, measure
 from benchmarks.lessons import NOTEBOOKS, Lesson
-
+from benchmarks.timing import AHEAD, CLICKS, LIVE, LONGEST, MOVED, TYPED, Timing, kind_of, name_of
 from helpers.figures import style
 from helpers.kernel import prepare_kernel
 
-MOVES, QUICK_MOVES, CLICKS = 60, 4, 8  # moves of a control; clicks on Generate
-LONGEST = 5.0  # seconds for the moves of one panel, if a third of them is done
+MOVES, QUICK_MOVES = 60, 4  # moves of a control
 ASKED = 50  # ms at the 95th percentile in a browser, for frames computed ahead
-AHEAD, MOVED, LIVE = "ahead", "when moved", "live"
 SAID = {AHEAD: "frames computed ahead", MOVED: "frames computed when a control is moved",
         LIVE: "a studio's first live picture"}
 COLOURS = {AHEAD: style.SIGNAL, MOVED: style.ESTIMATE, LIVE: style.GUIDED}
-TYPED = ("a green house and a tree", "a red boat on a lake", "two white tents below snowy mountains at night")
-
-
-class Timing(NamedTuple):
-    """What one panel cost. kind: AHEAD, MOVED or LIVE. times: seconds, one a move.
-
-    build: seconds to make it, None: not measured. frames: how many wait ready. size: median bytes of a
-    picture, or None.
-    """
-
-    lesson: str
-    panel: str
-    kind: str
-    times: list
-    build: float | None = None
-    frames: int = 0
-    size: float | None = None
-
-    @property
-    def median(self):
-        return 1000 * statistics.median(self.times)
-
-    @property
-    def p95(self):
-        return 1000 * measure.percentile(self.times, 95)
 
 
 def main(arguments=None):
@@ -71,8 +40,6 @@ def main(arguments=None):
     moves = QUICK_MOVES if options.quick else MOVES
     prepare_kernel(fresh=True)  # as the setup cell does for a reader
     if options.browser:
-        from benchmarks import browser  # the only one that needs one
-
         if browser.missing():
             print(browser.missing())
             return
@@ -145,20 +112,6 @@ def live(studio, clicks):
         studio.cancel.click()
         studio.job.wait(60)
     return times
-
-
-def name_of(maker):
-    return maker.__name__.removesuffix("_panel")
-
-
-def kind_of(maker):
-    """AHEAD, MOVED or LIVE, from the source of a function or class of helpers.panels; None for one that draws nothing by a model."""
-    if inspect.isclass(maker):
-        return LIVE if hasattr(maker, "loops") else None
-    calls = [node for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(maker))))
-             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Panel"]
-    asked = [ast.unparse(keyword) for call in calls for keyword in call.keywords]
-    return MOVED if "ahead=False" in asked else AHEAD
 
 
 # What is reported

@@ -12,12 +12,12 @@ import statistics
 import time
 from contextlib import contextmanager
 
+import diffusers
+import torch
+
 from benchmarks import draw, measure
 from helpers import generate, load_components
 from helpers.figures import style
-
-import diffusers
-import torch
 
 PARTS = {"text encoder": style.PROMPT, "U-Net": style.SIGNAL, "decoder": style.ESTIMATE,
          "all else": style.NOISE}

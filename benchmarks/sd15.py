@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from benchmarks.measure import PROMPT
-
-from helpers import denoise, generate
-from helpers.attention.record import AttentionRecord, reading_layers
-from helpers.components import MODELS, Components
 from helpers.runtime import seeded_noise
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from benchmarks.measure import PROMPT
+from helpers import denoise, generate
+from helpers.attention.record import AttentionRecord, reading_layers
+from helpers.components import MODELS, Components
 
 SD15 = {  # as the configuration files of Stable Diffusion 1.5 have it
     "text": {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,

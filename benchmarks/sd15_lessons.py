@@ -10,7 +10,6 @@ Arithmetic: the rest. No full-size network computes anything here.
 import argparse
 import json
 import os
-import sys
 import tempfile
 import weakref
 from pathlib import Path
@@ -18,14 +17,14 @@ from pathlib import Path
 import nbformat
 import torch
 import torch.nn.functional as F
-from benchmarks import measure
-from benchmarks.sd15 import SD15, networks
 from nbclient import NotebookClient
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTokenizer
 
+from benchmarks import measure
+from benchmarks.sd15 import SD15, networks
 from helpers.attention.record import record_bytes
 from helpers.components import MODELS
 from helpers.lora import ATTENTION, add_lora
@@ -238,8 +237,7 @@ def main(arguments=None):
     parser.add_argument("lessons", nargs="*", help="01 to 05: run these anew; none: all")
     parser.add_argument("--page", action="store_true", help="run nothing, only price what was counted")
     options = parser.parse_args(arguments)
-    sys.path.append(str(measure.ROOT / "tests"))
-    from models import build_model
+    from tools.random_models import build_model  # here: it brings the libraries
 
     kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {"lessons": {}}
     with tempfile.TemporaryDirectory() as drawer:

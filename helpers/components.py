@@ -12,14 +12,16 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from helpers import hub, inputs, kernel, runtime  # first: runtime silences the libraries
-from helpers.files import open_file, what_came_instead
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import diffusers
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from helpers import hub, inputs, kernel, runtime
+from helpers.files import open_file, what_came_instead
 
 MODELS = {  # name -> folder, or id on the Hub
     "postcard": Path(__file__).parent / "models" / "postcard",
@@ -140,7 +142,8 @@ class Components:
                 f"{self.max_tokens} tokens, on {self.device.type} in {dtype})")
 
 
-def load_components(name=None, device=None, dtype=None, variant=None):
+def load_components(name: str | Path | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None,
+                    variant: str | None = None) -> Components:
     """Load a model: its tokenizer, text encoder, VAE, U-Net and scheduler, as `Components`.
 
     name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about
@@ -219,7 +222,7 @@ def _course_model():
 
 
 def _bundled():
-    """What works without a network, a licence or a graphics card."""
+    """A sentence that offers the bundled model, which works without a network, a licence or a graphics card."""
     return ("Without COURSE_MODEL, " * bool(os.environ.get("COURSE_MODEL"))
             + 'load_components("postcard") needs no network.')
 
@@ -290,13 +293,13 @@ def _load_network(folder, kind, dtype, variant=None):
 
 
 def _check_safetensors(path):
-    """ValueError that names the file, unless its header can be read and is true of what follows. No numbers are read."""
+    """ValueError that names the file, unless its header is readable and matches the data. No weights are read."""
     try:
         with safe_open(path, "pt"):
             return
     except Exception as error:  # the library's own errors, which change by version
         raise ValueError(what_came_instead(path)
-                         or f"The weight file {path} is damaged ({str(error)[:120]}). Fetch it again.") from None
+                         or f"The weight file {path} is damaged ({inputs.first_line(error)}). Fetch it again.") from None
 
 
 def _load_tokenizer(folder):
@@ -325,7 +328,7 @@ def _load_scheduler(folder):
 
 
 def _card(path, variant=None):
-    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where that is no sense.
+    """What course.json says of a model, {} without one. ValueError, before anything is loaded, where its settings make no sense.
 
     variant: likewise of the variant of that name, whose own words come before those of the model.
     """
@@ -350,7 +353,7 @@ def _card(path, variant=None):
 
 
 def _check_card(card, path):
-    """ValueError where the numbers and words of one model, or one variant, are no sense."""
+    """ValueError where the settings of one model, or one variant, make no sense."""
     for name in ("guidance", "distilled_guidance"):
         if name in card:
             _number(card[name], name, path, "a number of 0 or more, such as 7.5", lambda number: number >= 0)
@@ -448,8 +451,7 @@ def _read_json(path):
 
 
 def _unreadable(path, error):
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return ValueError(f"{path} is damaged or not of this kind: {first_line}")
+    return ValueError(f"{path} is damaged or not of this kind: {inputs.first_line(error, 200)}")
 
 
 def _version(library):

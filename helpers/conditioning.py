@@ -7,17 +7,16 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import warn  # first: it silences the libraries
+from helpers.runtime import warn
 
 import torch
 import torch.nn.functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
-from helpers.components import MODELS
+from helpers import inputs
+from helpers.components import MODELS, Components
 from helpers.latents import to_pixels
 from helpers.pictures import upright
-
 
 # A vocabulary is made of bytes, and a piece shows each as a letter: printable ones as the letter of that number, the
 # other 68, in order, as letters from 256 on (Radford et al. 2019). This leads back: {letter: byte}.
@@ -43,8 +42,8 @@ class Token(NamedTuple):
 
 
 @torch.inference_mode()
-def encode_prompts(c, prompts, warns=True):
-    """What the U-Net reads, (B, 77, d), of a list of B strings. Warns of what a long prompt loses: its end.
+def encode_prompts(c: Components, prompts: list[str], warns: bool = True) -> torch.Tensor:
+    """The embeddings that the U-Net reads, (B, 77, d), for a list of B strings. Warns where the end of a long prompt is cut off.
 
     warns: False where what is lost is shown in another way. TypeError for one string that is not in a list, and for what is no string.
     """
@@ -99,7 +98,7 @@ def weighted_parts(prompt):
 
 
 @torch.inference_mode()
-def encode_weighted(c, prompts, restore_mean=False):
+def encode_weighted(c: Components, prompts: list[str], restore_mean: bool = False) -> torch.Tensor:
     """What `encode_prompts` gives, (B, 77, d), with the vectors of every piece of a prompt times its weight.
 
     A weight is no instruction that the model was taught: the text encoder reads the prompt without it, and then the vectors
@@ -146,7 +145,7 @@ def too_long(c, prompt):
             f'this was cut: "{cut}"')
 
 
-def token_positions(tokenizer, prompt, word=None):
+def token_positions(tokenizer: CLIPTokenizer, prompt: str, word: str | None = None) -> list[int]:
     """Where `word` stands among the tokens of `prompt`: a sorted list of positions, the start token being 0.
 
     tokenizer: a CLIPTokenizer. word: one word, or several that follow each other ("snowy mountains");
@@ -176,7 +175,7 @@ def token_positions(tokenizer, prompt, word=None):
     return sorted({i + offset for i in read for offset in range(len(pieces))})
 
 
-def split_prompt(tokenizer, prompt):
+def split_prompt(tokenizer: CLIPTokenizer, prompt: str) -> list[Token]:
     """The places of a prompt, a list of `Token`: all that are read, in order, and then what is cut off.
 
     The list is tokenizer.model_max_length long, or longer where something is cut.
@@ -263,7 +262,7 @@ class Towers:
         return F.normalize(self.clip.text_projection(pooled), dim=-1)  # (N, width) -> (N, d)
 
 
-def load_towers(c):
+def load_towers(c: Components) -> Towers:
     """The two CLIP towers of a model, on the CPU in float32, as `Towers`.
 
     They lie in the folder clip/ of the model. Stable Diffusion ships its text encoder only; then the towers
@@ -278,6 +277,5 @@ def load_towers(c):
         clip = CLIPModel.from_pretrained(folder / "clip", local_files_only=True).float().eval()
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except Exception as problem:  # whatever a library makes of a damaged file
-        first = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
-        raise ValueError(f"The towers in {folder / 'clip'} are damaged: {first}") from None
+        raise ValueError(f"The towers in {folder / 'clip'} are damaged: {inputs.first_line(problem, 200)}") from None
     return Towers(clip.requires_grad_(False), tokenizer, name, world)

@@ -19,7 +19,7 @@ SHAPES = ("spiral", "two moons", "glyph", "two Gaussians")
 
 # ---- the forward process ----------------------------------------------------------------
 
-def make_alphas_cumprod(schedule="scaled_linear", num_steps=1000):
+def make_alphas_cumprod(schedule: str = "scaled_linear", num_steps: int = 1000) -> torch.Tensor:
     """Share of the picture's variance that is left after each step: (num_steps,) float32, falling from 1
     towards 0.
 
@@ -82,7 +82,7 @@ def _same_shape(a, b, names):
         raise ValueError(f"{names} must have the same shape, not {tuple(a.shape)} and {tuple(b.shape)}")
 
 
-def add_noise(x_0, noise, t, alphas_cumprod):
+def add_noise(x_0: torch.Tensor, noise: torch.Tensor, t: int | torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (Ho et al. 2020, eq. 4).
 
     x_0, noise: (B, ...), the same shape, else ValueError. t: as in abar_at.
@@ -92,11 +92,15 @@ def add_noise(x_0, noise, t, alphas_cumprod):
     return (abar.sqrt() * x_0 + (1 - abar).sqrt() * noise).to(x_0.dtype)
 
 
-def predict_x0(x_t, noise_pred, t, alphas_cumprod):
+def solved_for_x0(x_t, noise_pred, abar):
+    """x_0 of x_t = sqrt(abar) x_0 + sqrt(1 - abar) noise_pred. abar: a tensor, 0 to 1; nothing is checked."""
+    return (x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
+
+
+def predict_x0(x_t: torch.Tensor, noise_pred: torch.Tensor, t: int | torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:
     """The clean picture that x_t and a guess of its noise imply: add_noise solved for x_0. (B, ...)."""
     _same_shape(x_t, noise_pred, "noisy picture and predicted noise")
-    abar = abar_at(alphas_cumprod, t, x_t)
-    return ((x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()).to(x_t.dtype)
+    return solved_for_x0(x_t, noise_pred, abar_at(alphas_cumprod, t, x_t)).to(x_t.dtype)
 
 
 def score(noise_pred, t, alphas_cumprod):
@@ -119,7 +123,7 @@ def reverse_step(x, noise_pred, abar, abar_next, eta=0.0):
         inputs.tensor(value, name)
     _eta(eta)
     kick = eta * ((1 - abar_next) / (1 - abar) * (1 - abar / abar_next)).clamp(min=0).sqrt()
-    x_0 = (x - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
+    x_0 = solved_for_x0(x, noise_pred, abar)
     return abar_next.sqrt() * x_0 + (1 - abar_next - kick**2).clamp(min=0).sqrt() * noise_pred, kick
 
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and only files are read: what this course writes, and what strangers give it."""
+"""Writing files whole or not at all, and opening files from strangers with care."""
 import errno
 import itertools
 import os
@@ -117,7 +117,7 @@ def _no_room(path):
 
 
 def _is_full(error, temporary):
-    """Whether a write failed for want of room, whatever words a library found for it."""
+    """Whether a write failed because the disk was full, however the library worded it."""
     causes = [error]
     while causes[-1] is not None and len(causes) < 20:
         causes.append(causes[-1].__cause__ or causes[-1].__context__)
@@ -211,7 +211,7 @@ def _kind(mode):
 
 
 def what_came_instead(path):
-    """A sentence where a file holds what a download brings in the place of the file that was meant, else "".
+    """A sentence if a file is not what was meant to be downloaded but something sent in its place, else "".
 
     That is a pointer of Git LFS (what `git clone` leaves without git-lfs) or a page of a website.
     """

@@ -1,4 +1,4 @@
-"""What a file from a stranger is, asked in one place by the library, the studio and the loaders; and its numbers, read safely.
+"""What kind of file a stranger's concept or LoRA is, decided here for all callers; and its numbers, read safely.
 
 Nothing of a file is ever executed: safetensors hold numbers alone, and of a pickle (.pt, .bin, .ckpt) only numbers are
 taken. Sources of the layouts: A1111 (`string_to_param`), kohya's sd-scripts (`emb_params`, `lora_unet_*`), the loaders of
@@ -13,13 +13,18 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers import runtime  # noqa: F401  first: it silences the libraries
-from helpers.files import open_file, what_came_instead
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import torch
 from safetensors import safe_open
 
-NAMES = ("learned_embeds.safetensors", "learned_embeds.bin", "pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+from helpers.files import open_file, what_came_instead
+from helpers.inputs import first_line
+
+# What diffusers calls the file of a concept, and that of a LoRA; of several the first is read. Then what lies beside them.
+VECTORS = ("learned_embeds.safetensors", "learned_embeds.bin")
+LORAS = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+TOKEN, KIND, IMAGES, CARD = "token_identifier.txt", "type_of_concept.txt", "concept_images", "README.md"
 SUFFIXES = (".safetensors", ".pt", ".bin", ".pth", ".ckpt")
 # Bytes of a file: a LoRA of rank 128 has 0.3e9; some concepts drag a table of 152e6 along.
 LARGEST = {"LoRA": 2e9, "concept": 400e6, "pickle": 400e6}
@@ -83,7 +88,7 @@ def candidates(where):
     where = Path(where)
     if not where.is_dir():
         return [where] if where.is_file() else []
-    usual = [where / name for name in NAMES if (where / name).is_file()]
+    usual = [where / name for name in VECTORS + LORAS if (where / name).is_file()]
     return usual[:1] or sorted(path for path in where.iterdir() if path.suffix in SUFFIXES and path.is_file())
 
 
@@ -155,7 +160,8 @@ def read(path, kind="LoRA", numbers=True):
     try:
         with safe_open(path, "pt") as file:
             take = file.get_tensor if numbers else lambda name: torch.empty(file.get_slice(name).get_shape(), device="meta")
-            return {name: take(name) for name in file.keys()}, file.metadata() or {}
+            names = file.keys()
+            return {name: take(name) for name in names}, file.metadata() or {}
     except Exception as error:  # the library's own errors, which change by version
         if path.suffix == ".safetensors":
             raise damaged(path, error) from None
@@ -164,8 +170,7 @@ def read(path, kind="LoRA", numbers=True):
 
 def damaged(path, error, what="is damaged"):
     """The error to raise where a library could not read a file."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-    return ValueError(f"{path} {what}, or no file of weights ({reason}): fetch it again.")
+    return ValueError(f"{path} {what}, or no file of weights ({first_line(error)}): fetch it again.")
 
 
 # Pickles
@@ -223,7 +228,7 @@ def _asked_for(path):
 
 
 def _globals(file, most):
-    """What the first `most` pickles in a file ask for, up to the first wish that is not for numbers."""
+    """The globals that the first `most` pickles in a file import, up to the first one that is not for numbers."""
     wishes = set()
     for _ in range(most):
         if not file.read(1):

@@ -10,11 +10,9 @@ import os
 import re
 from pathlib import Path
 
-from helpers import inputs
+from huggingface_hub import HfApi, constants, errors, hf_hub_download, snapshot_download
 
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError)
+from helpers import inputs
 
 ID = re.compile(r"\w[\w.-]*/[\w.-]+")  # "owner/name"
 AGAIN = "load it again; the files that have arrived whole are kept."
@@ -50,15 +48,15 @@ def cached_folder(repo_id):
     """The folder of an earlier download, perhaps not a whole one, or None. Touches no network."""
     try:
         return Path(snapshot_download(repo_id, local_files_only=True, allow_patterns=[]))
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         return None
-    except HFValidationError:
+    except errors.HFValidationError:
         raise ValueError(f"{inputs.shown(repo_id)} is no id that the Hugging Face Hub takes: use one such as "
                          '"owner/name", of plain letters, digits and single - _ . up to 96 in all.') from None
 
 
 def model_files(sizes):
-    """Of {file: bytes} of a whole repository, those of one model: settings, words, one weight file a part."""
+    """From {file: bytes} of a whole repository, the files of one model: settings, vocabulary, one weight file a network."""
     wanted = {name: size for name, size in sizes.items() if name in ("model_index.json", "course.json")}
     for part in FOLDERS:
         inside = {name.removeprefix(f"{part}/"): size for name, size in sizes.items()
@@ -104,14 +102,14 @@ def _fetch(repo_id, wanted, cached, public, licence, instead):
 
 
 def _drop_damaged(file, size):
-    """Remove a cached file that has not the size it should have, with what its link points to."""
+    """Remove a cached file whose size is wrong, together with the blob that its link points to."""
     if file.is_file() and file.stat().st_size != size:
         file.resolve().unlink()
         file.unlink(missing_ok=True)
 
 
 def _amount(size):
-    """Bytes in words: "2.1 GB", "3.4 kB"."""
+    """A number of bytes for readers: "2.1 GB", "3.4 kB"."""
     unit, name = (1e9, "GB") if size >= 1e9 else (1e6, "MB") if size >= 1e6 else (1e3, "kB")
     return f"{size / unit:.1f} {name}"
 
@@ -121,7 +119,7 @@ def _in_words(repo_id, error, instead):
     causes = [error]
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)
-    answer = next((one for one in causes if isinstance(one, HfHubHTTPError)), None)
+    answer = next((one for one in causes if isinstance(one, errors.HfHubHTTPError)), None)
     kind, words = _refused(repo_id, answer) if answer else _not_reached(repo_id, causes)
     return kind(f"{words} {instead}".strip())
 
@@ -129,10 +127,10 @@ def _in_words(repo_id, error, instead):
 def _refused(repo_id, answer):
     """(class, sentence) for an answer of the Hub that is no file."""
     status = answer.response.status_code
-    if isinstance(answer, GatedRepoError):
+    if isinstance(answer, errors.GatedRepoError):
         return PermissionError, (f"{repo_id} is gated: accept its terms on https://huggingface.co/{repo_id} "
                                  "and log in with `hf auth login`.")
-    if isinstance(answer, RepositoryNotFoundError) or status == 404:
+    if isinstance(answer, errors.RepositoryNotFoundError) or status == 404:
         return FileNotFoundError, (f"{repo_id} is gone from the Hugging Face Hub, or private, or its name is "
                                    "misspelt: look for it on https://huggingface.co.")
     if status in (401, 403):
@@ -144,7 +142,7 @@ def _refused(repo_id, answer):
 def _not_reached(repo_id, causes):
     """(class, sentence) where no Hub answered, or the disk took no more. causes: errors, the deepest last."""
     number = getattr(causes[0], "errno", None)
-    if any(isinstance(one, OfflineModeIsEnabled) for one in causes):
+    if any(isinstance(one, errors.OfflineModeIsEnabled) for one in causes):
         return ConnectionError, (f"{repo_id} is not wholly in the local cache, and HF_HUB_OFFLINE forbids to "
                                  "fetch it: unset that variable, restart the kernel, and load it again.")
     if number in NOT_WRITABLE:
@@ -156,6 +154,6 @@ def _not_reached(repo_id, causes):
         return ConnectionError, (f"What answered for {repo_id} is not the Hugging Face Hub, but perhaps a "
                                  "network that wants you to sign in, or a wrong HF_ENDPOINT: see to it, "
                                  f"then {AGAIN}")
-    reason = " ".join(str(causes[-1]).split())[:160].rstrip(".") or type(causes[-1]).__name__
+    reason = inputs.first_line(causes[-1], 160)
     return ConnectionError, (f"{repo_id} is not wholly in the local cache, and the Hugging Face Hub is "
                              f"unreachable or broke off ({reason}): check the connection, then {AGAIN}")

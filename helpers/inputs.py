@@ -1,4 +1,4 @@
-"""What a function may be given, said once. Each of these returns the value, or raises one sentence that names
+"""Checks of arguments, in one place. Each of these returns the value, or raises one sentence that names
 the argument, says what it takes and shows what came.
 
 TypeError: a value of another kind. ValueError: of the right kind, but not in range. Nothing slow is imported
@@ -20,7 +20,7 @@ LONGEST = 60  # characters of a value that a sentence shows
 
 
 def shown(value, longest=LONGEST):
-    """A value as a sentence shows it: on one line and short; an object, tensor or array by its kind."""
+    """A value as error sentences show it: short and on one line; objects, tensors and arrays by their kind."""
     kind, shape = type(value).__name__, getattr(value, "shape", None)
     if isinstance(shape, tuple) and hasattr(value, "dtype"):
         if not shape and not getattr(value, "is_meta", False):
@@ -33,6 +33,18 @@ def shown(value, longest=LONGEST):
     if not said or said.startswith("<") or " at 0x" in said:
         return f"an object of type {kind}"
     return said if len(said) <= longest else f"{said[:longest - 3]}..."
+
+
+def first_line(error, longest=120):
+    """The first line of an exception's message, to be quoted in a sentence; the name of its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest].rstrip(". ")
+
+
+def _must_be(value, name, takes, fits):
+    """The value if it fits, else TypeError."""
+    if not fits:
+        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    return value
 
 
 # Numbers
@@ -54,8 +66,7 @@ def whole_number(value, name, low, high):
 def number(value, name, takes, fits=lambda number: True):
     """`value` as a finite float. takes: what the sentence asks for, such as "a number above 0, such as 4".
     fits(number): whether it is in range."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    _must_be(value, name, takes, isinstance(value, numbers.Real) and not isinstance(value, bool))
     try:
         found = float(value)
     except OverflowError:
@@ -67,23 +78,17 @@ def number(value, name, takes, fits=lambda number: True):
 
 def flag(value, name):
     """True or False."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {shown(value)}.")
-    return value
+    return _must_be(value, name, "True or False", isinstance(value, bool))
 
 
 def function(value, name, takes):
     """Something to call. takes: what the sentence asks for."""
-    if not callable(value):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
-    return value
+    return _must_be(value, name, takes, callable(value))
 
 
 def random_numbers(value, name):
     """A random.Random."""
-    if not isinstance(value, Random):
-        raise TypeError(f"{name} must be a random.Random, such as random.Random(0), not {shown(value)}.")
-    return value
+    return _must_be(value, name, "a random.Random, such as random.Random(0)", isinstance(value, Random))
 
 
 # Words
@@ -91,9 +96,7 @@ def random_numbers(value, name):
 
 def text(value, name, takes="a string"):
     """A string. takes: what the sentence asks for."""
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
-    return value
+    return _must_be(value, name, takes, isinstance(value, str))
 
 
 def one_of(value, name, known):
@@ -125,7 +128,7 @@ def list_of(value, name, takes, kind, least=0):
 
 
 def texts(value, name, least=0):
-    """A list of strings. A string is none: it would be read letter by letter."""
+    """A list of strings. A single string is refused: it would be read letter by letter."""
     return list_of(value, name, "strings", str, least)
 
 
@@ -174,8 +177,7 @@ def tensor(value, name, *shape):
 def path(value, name, takes="a path, as a string or a pathlib.Path"):
     """A pathlib.Path of a string or of another path. Whether something is there is not looked at. takes: what the
     sentence asks for."""
-    if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be {takes}, not {shown(value)}.")
+    _must_be(value, name, takes, isinstance(value, (str, os.PathLike)))
     try:
         os.lstat(os.fspath(value) or "\0")
     except OSError as error:
@@ -193,14 +195,12 @@ def path(value, name, takes="a path, as a string or a pathlib.Path"):
 
 
 def components(c):
-    """What load_components returns."""
-    if not hasattr(c, "latent_shape"):
-        raise TypeError(f"c must be what load_components returns, not {shown(c)}.")
-    return c
+    """Components, as load_components returns them."""
+    return _must_be(c, "c", "what load_components returns", hasattr(c, "latent_shape"))
 
 
 def trainable(c):
-    """What load_components returns, of a model that something can be taught to."""
+    """Components, as load_components returns them, of a model that can be trained."""
     if components(c).distilled_guidance is not None:
         raise ValueError(f"{shown(c.name)} cannot be taught anything: with its guidance folded in, its U-Net does not predict the "
                          f'noise that was added, so train with load_components("{c.plain}") and load the result here.')
@@ -209,6 +209,4 @@ def trainable(c):
 
 def tokenizer(value):
     """A tokenizer."""
-    if not hasattr(value, "model_max_length"):
-        raise TypeError(f"tokenizer must be that of a model, c.tokenizer, not {shown(value)}.")
-    return value
+    return _must_be(value, "tokenizer", "that of a model, c.tokenizer", hasattr(value, "model_max_length"))

@@ -26,7 +26,7 @@ _dropped_before = None  # likewise, the hook for exceptions that nothing can cat
 
 
 def whole(function):
-    """A function that an interrupt finds either not begun or done."""
+    """Make a function atomic for Ctrl-C: an interrupt comes before it begins or after it has returned."""
 
     @functools.wraps(function)
     def finished(*args, **kwargs):

@@ -49,7 +49,7 @@ def prepare_kernel(fresh=None):
 
 
 def settle():
-    """Set what can be set only in libraries that are there. `components` calls this after it has imported them."""
+    """Apply the settings that need the libraries to be imported. `components` calls this once it has imported them."""
     if plain():
         return
     for name in ("transformers", "diffusers"):
@@ -83,6 +83,6 @@ def without_bars():
 
 
 def in_first_cell():
-    """Whether this is code of the first cell that a notebook's kernel runs."""
+    """Whether this runs in the first cell that the kernel has been given."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell is not None and len(shell.user_ns.get("In", range(9))) <= 2  # "" and this cell

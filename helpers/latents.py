@@ -5,21 +5,26 @@ their spread is about 1, like noise; this is what the U-Net and every function h
 otherwise. Sources: Kingma and Welling 2014 (posterior), Rombach et al. 2022 (latents, scaling factor).
 Written out line by line in notebooks/02_vae_latents.ipynb.
 """
-import helpers.runtime  # noqa: F401  first: it silences the libraries
-from helpers import inputs
-
 import io
 import math
 import random
 import weakref
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import numpy as np
 import torch
 from PIL import Image
 
+from helpers import inputs
 from helpers.files import save_picture
-from helpers.pictures import prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
+from helpers.pictures import images_of_pixels, pixels_of, prepare_picture, upright  # noqa: F401  lessons ask for prepare_picture here
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+    from helpers.components import Components
 
 PREVIEW_POSTCARDS = 16      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
 PREVIEW_SIZE = 128          # their sides at most: all together as much work as one picture of 512 x 512
@@ -30,7 +35,7 @@ DECODED_PIXELS = 32768      # decoded at once at most: two postcards; one pictur
 
 
 @torch.inference_mode()
-def encode_image(c, image):
+def encode_image(c: "Components", image: Image.Image) -> torch.Tensor:
     """The latents (1, C, h, w) of a PIL picture of any size that the VAE can halve (`check_sides`): the
     mean, scaled like noise. Like every picture here it is turned `upright` first, and its size is otherwise
     left alone. c.image_size square is what the U-Net knows best; see `prepare_picture`.
@@ -38,19 +43,18 @@ def encode_image(c, image):
     return encode_pixels(c, to_pixels([upright(image)])).mode() * c.vae.config.scaling_factor
 
 
-def to_pixels(images):
+def to_pixels(images: list[Image.Image]) -> torch.Tensor:
     """PIL pictures of one size, a list of B, turned `upright`, as a tensor (B, 3, H, W), float32, -1..1."""
     images = inputs.pictures(images, "images", least=1)
     images = [upright(image) for image in images]
     if len({image.size for image in images}) > 1:
         sizes = " and ".join(f"{width} x {height}" for width, height in sorted({one.size for one in images})[:2])
         raise ValueError(f"images must be of one size, not {sizes}: see prepare_picture.")
-    arrays = np.stack([np.asarray(image) for image in images])     # (B, H, W, 3), 0..255
-    return torch.from_numpy(arrays).permute(0, 3, 1, 2) / 127.5 - 1
+    return pixels_of(np.stack([np.asarray(image) for image in images]))     # of (B, H, W, 3), 0..255
 
 
 @torch.inference_mode()
-def encode_pixels(c, pixels):
+def encode_pixels(c: "Components", pixels: torch.Tensor) -> "DiagonalGaussianDistribution":
     """The posterior of pixels (B, 3, H, W) in -1..1: raw .mean and .logvar (B, C, h, w), .sample(), .kl().
 
     ValueError for sides that the VAE can not halve, and for numbers far beyond -1..1, such as 0..255;
@@ -77,7 +81,7 @@ def check_sides(c, height, width):
 
 
 @torch.inference_mode()
-def decode_latents(c, latents):
+def decode_latents(c: "Components", latents: torch.Tensor) -> list[Image.Image]:
     """The pictures of scaled latents (B, C, h, w), of any floating format: B PIL images. FloatingPointError for NaN or
     infinity. A few are decoded at a time (`DECODED_PIXELS`), so that many need no more memory than those."""
     channels = inputs.components(c).vae.config.latent_channels
@@ -118,8 +122,7 @@ class Preview(NamedTuple):
         """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide (1 to 64), smoothly enlarged."""
         inputs.tensor(latents, "latents", 1, len(self.weight), "h", "w")
         inputs.whole_number(factor, "factor", 1, 64)
-        small = (self.rgb(latents)[0].clamp(-1, 1) + 1) * 127.5                     # (3, h, w), 0..255
-        image = Image.fromarray(small.permute(1, 2, 0).round().byte().cpu().numpy())
+        image = Image.fromarray(images_of_pixels(self.rgb(latents)[0]))             # (h, w, 3)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
 
     def explains(self, latents, rgb):
@@ -139,7 +142,7 @@ def fit_preview(latents, rgb):
 
 
 def _same_places(latents, rgb):
-    """ValueError unless latents (B, C, h, w) and rgb (B, 3, h, w) speak of the same places."""
+    """ValueError unless latents (B, C, h, w) and rgb (B, 3, h, w) agree in B, h and w."""
     inputs.tensor(latents, "latents", "B", "C", "h", "w"), inputs.tensor(rgb, "rgb", "B", 3, "h", "w")
     if latents[:, 0].shape != rgb[:, 0].shape:
         raise ValueError(f"latents {tuple(latents.shape)} and rgb {tuple(rgb.shape)} must agree in B, h and w: see "
@@ -157,7 +160,7 @@ def preview_of(c):
     0.92 from 16 postcards of 128 x 128, of 64 x 64 and of 256 x 256 alike, 0.83 from 2 of 256 x 256.
     """
     if inputs.components(c).vae not in _previews:
-        from helpers.postcards import render, sample_scene      # the world is only needed here
+        from helpers.postcards import render, sample_scene  # the world is only needed here
         rng = random.Random(0)
         size = min(c.image_size, PREVIEW_SIZE)
         cards = [render(sample_scene(rng), size=size).image for _ in range(PREVIEW_POSTCARDS)]
@@ -166,7 +169,7 @@ def preview_of(c):
     return _previews[c.vae]
 
 
-def shrink(pixels, factor):
+def shrink(pixels: torch.Tensor, factor: int) -> torch.Tensor:
     """Pixels (B, C, H, W) averaged over squares of `factor` pixels: (B, C, H / factor, W / factor).
 
     ValueError for a factor that does not divide the sides.
@@ -182,7 +185,7 @@ def shrink(pixels, factor):
 # What is lost
 
 
-def psnr(a, b):
+def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio in decibels, one number a picture (B,). a, b: (B, 3, H, W) in -1..1."""
     for pixels, name in ((a, "a"), (b, "b")):
         inputs.tensor(pixels, name, "B", 3, "H", "W")
@@ -200,7 +203,7 @@ class Jpeg(NamedTuple):
     header: int
 
 
-def jpeg(image, quality):
+def jpeg(image: Image.Image, quality: int) -> Jpeg:
     """A PIL picture, turned `upright`, through JPEG at a quality of 1 to 95, with tables made for this picture."""
     inputs.picture(image, "image"), inputs.whole_number(quality, "quality", 1, 95)
     buffer = io.BytesIO()
@@ -211,7 +214,7 @@ def jpeg(image, quality):
     return Jpeg(Image.open(io.BytesIO(data)).convert("RGB"), len(data), header)
 
 
-def jpeg_within(image, limit, free_header=False):
+def jpeg_within(image: Image.Image, limit: int, free_header: bool = False) -> Jpeg:
     """The best JPEG of at most `limit` bytes; the worst there is (quality 1) where none is so small.
 
     free_header: leave the tables out of the count, as if sender and receiver had agreed on them.

@@ -61,15 +61,6 @@ def shown(path):
     return (Path(NAME) / Path(path).relative_to(folder())).as_posix()
 
 
-def latest(kind, name):
-    """The Path that `place(kind, name)` gave last and something lies at, or None: what was made before a restart."""
-    inputs.one_of(kind, "kind", ("concepts", "pictures"))
-    stem, suffix = re.escape(Path(name).stem), re.escape(Path(name).suffix)
-    found = {int(match[1] or 1): path for path in (folder() / kind).glob("*")
-             if (match := re.fullmatch(rf"{stem}(?:-(\d+))?{suffix}", path.name))}
-    return found[max(found)] if found else None
-
-
 # Answers and predictions
 
 

@@ -6,6 +6,7 @@ so that a picture is the same thing to all of the course: as a viewer shows it.
 """
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,7 +23,7 @@ SMALLEST = 8            # a picture of fewer pixels a side holds nothing to look
 ORIENTATION = 0x0112    # the EXIF tag by which a camera says how it was held
 
 
-def prepare_picture(source, size):
+def prepare_picture(source: Image.Image | str | Path | np.ndarray, size: int) -> Image.Image:
     """Any picture as an RGB PIL image, size x size: turned upright, cut to its middle square, resized.
 
     source: a PIL image of any mode (L, LA, RGB, RGBA, P, CMYK, 1, 16 bit, float 0..1), a path, or an array
@@ -75,6 +76,18 @@ def check_mask_fits(image, mask):
                          "mask for the result.")
 
 
+def pixels_of(images):
+    """Colours as a network takes them: a uint8 array (..., H, W, 3) as a float32 tensor (..., 3, H, W) in -1..1."""
+    import torch  # the postcard world does without
+
+    return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, -3).float().div(127.5).sub(1)
+
+
+def images_of_pixels(pixels):
+    """The way back, rounded: a tensor (..., 3, H, W) in -1..1, what lies beyond cut off, as a uint8 array (..., H, W, 3)."""
+    return pixels.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte().movedim(-3, -1).cpu().numpy()
+
+
 def _opened(source):
     """A PIL image of an image, a path or an array, its pixels read."""
     if isinstance(source, Image.Image):
@@ -123,8 +136,7 @@ def _damaged(name, problem):
         size = re.search(r"\d+ pixels", str(problem))
         return ValueError(f"{name} cannot be opened: it has {size[0] if size else 'too many pixels'}, more than "
                           f"{MOST_PIXELS / 1e6:.0f} million. Make it smaller first.")
-    reason = " ".join(str(problem).split())[:120].rstrip(".") or type(problem).__name__
-    return ValueError(f"{name} cannot be opened: {reason}. Save it as PNG or JPEG.")
+    return ValueError(f"{name} cannot be opened: {inputs.first_line(problem)}. Save it as PNG or JPEG.")
 
 
 def _bytes_of(array):

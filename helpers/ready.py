@@ -19,7 +19,7 @@ def check_kernel():
     current folder can not be written (a lesson runs, but answers can not be saved). Then prepares the kernel: what
     that changes stands in helpers/kernel.py.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  what is asked here
         stop(f"This kernel runs Python {sys.version.split()[0]}, and the course needs 3.11 or newer: "
              "choose another kernel, such as the course's own (`make lab` opens JupyterLab with it).")
     missing, old = lacking(COURSE / "pyproject.toml")
@@ -40,14 +40,14 @@ def stop(sentence):
 
 
 def without(packages):
-    """The sentence for packages, by name, that this kernel has not."""
+    """One sentence that says which packages this kernel lacks and what to do. packages: their names."""
     names = " ".join(packages)
     return (f"This kernel ({sys.executable}) lacks {names}: choose the course's own kernel (`make lab` opens "
             f"JupyterLab with it), or run `{sys.executable} -m pip install {names}` and restart.")
 
 
 def lacking(project):
-    """What pyproject.toml asks for and this kernel has not: ([package, ...], ["package 1.0 (2.0)", ...])."""
+    """Which requirements of pyproject.toml this kernel does not meet: ([package, ...], ["package 1.0 (2.0)", ...])."""
     import tomllib  # new in Python 3.11
 
     missing, old = [], []

@@ -1,4 +1,4 @@
-"""Where the course runs: device and number format, seeds and noise, threads, whose machine it is.
+"""Where the course runs: device and number format, seeds and noise, threads, the kind of machine.
 
 Import this module before transformers or diffusers: it tells both to speak up about errors only. Source: the
 reproducibility guides of PyTorch and diffusers (noise from a generator on the CPU).
@@ -73,7 +73,8 @@ def seeded_generator(seed):
     return torch.Generator("cpu").manual_seed(whole_number(seed, "seed", 0, 2**63 - 1))
 
 
-def seeded_noise(shape, seed, device="cpu", dtype=torch.float32):
+def seeded_noise(shape: tuple[int, ...], seed: int | torch.Generator | list[int], device: str | torch.device = "cpu",
+                 dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Gaussian noise of mean 0 and variance 1: for the same seed the same numbers on every device.
 
     shape: of the result, such as (B, C, h, w). seed: a whole number, or a torch.Generator on the CPU, for all
@@ -100,7 +101,7 @@ def threads():
 
 
 def processor():
-    """The name of this machine's processor, as well as its system tells."""
+    """The name of this machine's processor, as precisely as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -109,7 +110,7 @@ def processor():
 
 
 def place():
-    """Whose machine this is: "colab", "ci", or "lab" for any other Jupyter or Python."""
+    """Where this runs: "colab", "ci", or "lab" for any other Jupyter or Python."""
     if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ:
         return "colab"
     return "ci" if os.environ.get("CI", "").lower() in ("1", "true") else "lab"

@@ -9,18 +9,22 @@ same pictures.
 
 import copy
 import inspect
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
-from helpers.latents import decode_latents, encode_image, require_finite
-from helpers.pictures import check_mask_fits, turned, upright
-from helpers.conditioning import encode_prompts, encode_weighted
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import diffusers
 import numpy as np
 import torch
 from PIL import Image
+
+from helpers import inputs
+from helpers.components import Components
+from helpers.conditioning import encode_prompts, encode_weighted
+from helpers.diffusion import solved_for_x0
+from helpers.latents import decode_latents, encode_image, require_finite
+from helpers.pictures import check_mask_fits, turned, upright
 
 SCHEDULERS = {
     "ddim": diffusers.DDIMScheduler,
@@ -67,7 +71,7 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
         if halves == 2:
             noise_uncond, noise_text = noise_pred.chunk(2)  # (2B, C, h, w) -> 2 x (B, C, h, w)
             noise_pred = noise_uncond + guidance * (noise_text - noise_uncond)
-        x0 = predict_x0(model_input, noise_pred, alphas_cumprod[index], scheduler.config.prediction_type)
+        x0 = implied_x0(model_input, noise_pred, alphas_cumprod[index], scheduler.config.prediction_type)
         latents = scheduler.step(noise_pred, t, latents, **options).prev_sample
         latents = keep(latents, timesteps[index + 1:index + 2])
         yield Step(index, t.item(), latents, x0, noise_pred)
@@ -75,8 +79,10 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
     require_finite(latents, f"The latents after {len(timesteps)} steps hold")
 
 
-def denoise(c, prompt, *, negative_prompt="", steps=None, guidance=None, scheduler="ddim", seed=0,
-            image=None, mask=None, strength=None, weights=False):
+def denoise(c: Components, prompt: str | list[str], *, negative_prompt: str | list[str] = "", steps: int | None = None,
+            guidance: float | None = None, scheduler: str | diffusers.SchedulerMixin = "ddim", seed: int | list[int] = 0,
+            image: Image.Image | None = None, mask: Image.Image | np.ndarray | None = None, strength: float | None = None,
+            weights: bool = False) -> Iterator[Step]:
     """The denoising loop, one `Step` at a time. To cancel, stop asking for steps: nothing runs in between.
 
     c: Components. prompt: a string, or a list of B strings for a batch.
@@ -122,7 +128,8 @@ def denoise(c, prompt, *, negative_prompt="", steps=None, guidance=None, schedul
     return _loop(c.unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep)
 
 
-def generate(c, prompt, *, image=None, mask=None, **settings):
+def generate(c: Components, prompt: str | list[str], *, image: Image.Image | None = None,
+             mask: Image.Image | np.ndarray | None = None, **settings) -> Image.Image | list[Image.Image]:
     """Draw a picture: a PIL image, or a list of them for a list of prompts. Takes what `denoise` takes.
 
     With a mask, the pixels outside of it are those of `image`, exactly.
@@ -138,7 +145,7 @@ def generate(c, prompt, *, image=None, mask=None, **settings):
     return pictures[0] if isinstance(prompt, str) else pictures
 
 
-def extend(image, left=0, top=0, right=0, bottom=0):
+def extend(image: Image.Image, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> tuple[Image.Image, np.ndarray]:
     """A larger canvas round a picture: (canvas, mask), to be given to `generate` as image= and mask=.
 
     image: PIL, of width W and height H once it is turned `upright`. The sides are grown by so many pixels (whole,
@@ -159,7 +166,7 @@ def extend(image, left=0, top=0, right=0, bottom=0):
 # What goes into the loop
 
 
-def predict_x0(model_input, noise_pred, alphas_cumprod, prediction_type="epsilon"):
+def implied_x0(model_input, noise_pred, alphas_cumprod, prediction_type="epsilon"):
     """The clean latents x_0 that the U-Net's answer implies, (B, C, h, w).
 
     model_input: what the U-Net saw, x_t = sqrt(abar) x_0 + sqrt(1 - abar) eps, which is what
@@ -168,11 +175,10 @@ def predict_x0(model_input, noise_pred, alphas_cumprod, prediction_type="epsilon
         sqrt(abar) eps - sqrt(1 - abar) x_0 ("v_prediction", Salimans and Ho 2022) or as x_0 ("sample").
     alphas_cumprod: abar at this step, a tensor, 0 to 1.
     """
-    signal, noise = alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()
     if prediction_type == "epsilon":
-        return (model_input - noise * noise_pred) / signal
+        return solved_for_x0(model_input, noise_pred, alphas_cumprod)
     if prediction_type == "v_prediction":
-        return signal * model_input - noise * noise_pred
+        return alphas_cumprod.sqrt() * model_input - (1 - alphas_cumprod).sqrt() * noise_pred
     if prediction_type == "sample":
         return noise_pred
     raise ValueError(f"prediction_type {prediction_type!r} is not one of epsilon, v_prediction, sample.")
@@ -189,7 +195,7 @@ def _alphas_cumprod(scheduler):
     return scheduler.alphas_cumprod[scheduler.timesteps.long()]
 
 
-def make_scheduler(c, scheduler):
+def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> diffusers.SchedulerMixin:
     """A fresh scheduler: by its usual name with the model's noise schedule, or a copy of the one given.
 
     A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used
@@ -210,7 +216,7 @@ def make_scheduler(c, scheduler):
 
 @torch.inference_mode()
 def _start(c, scheduler, steps, noise, known, mask, strength):
-    """Where the loop begins, and what it holds on to: (timesteps, latents, keep).
+    """How the loop starts, and what it preserves: (timesteps, latents, keep).
 
     known: the latents of the picture to start from, (1, C, h, w), or None.
     keep(latents, next_timestep) is called after every step; next_timestep is (1,), after the last one (0,).
@@ -274,7 +280,7 @@ def _check_guidance(guidance):
 
 
 def _check_given_up(c, guidance, negatives):
-    """ValueError where a model with its guidance folded in is asked for what that has cost."""
+    """ValueError where a model with its guidance folded in is asked for what it can no longer do."""
     if c.distilled_guidance is None:
         return
     asked = f"guidance {guidance:g}" if guidance != 1 else "a negative prompt" if any(negatives) else None

@@ -16,15 +16,28 @@ import numpy as np
 import torch
 from PIL import Image
 
-from helpers import attention, concepts, conditioning, denoise, diffusion, generate, latents, load_components, lora
-from helpers import my_course, panels, runtime, sampling
+from helpers import (
+    attention,
+    concepts,
+    conditioning,
+    denoise,
+    diffusion,
+    generate,
+    latents,
+    load_components,
+    lora,
+    my_course,
+    panels,
+    runtime,
+    sampling,
+)
 from helpers.panels import base as panel_parts
 from helpers.panels import concepts as concept_panels
 from helpers.panels import conditioning as conditioning_panels
 from helpers.panels import diffusion as diffusion_panels
 from helpers.panels import latents as latents_panels
 from helpers.panels import sampling as sampling_panels
-from helpers.postcards import caption, full_caption, phrases, read_caption, render, sample_scene, Scene, Subject
+from helpers.postcards import Scene, Subject, caption, full_caption, phrases, read_caption, render, sample_scene
 from helpers.postcards.judge import load_judge, truth
 from helpers.postcards.lessons import concept_cards, concept_scene
 from helpers.postcards.measures import load_measures
@@ -126,10 +139,10 @@ def _make(make, value, world):
     return make(world, value)
 
 
-def settings(group, function, wrongs, make, names={}):
+def settings(group, function, wrongs, make, names=None):
     """The same for keyword arguments: {name: wrong values}; make(world, **{name: value}). names: {name: expression}."""
     for name, wrong in wrongs.items():
-        calls(group, f"{function} {name}", wrong, lambda w, bad, name=name: make(w, **{name: bad}), names.get(name))
+        calls(group, f"{function} {name}", wrong, lambda w, bad, name=name: make(w, **{name: bad}), (names or {}).get(name))
 
 
 # words: what the text encoder takes

@@ -59,7 +59,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory):
     """{"postcard": folder, "sd15": folder} of tiny random models, written once a run. Do not change them."""
-    from models import SHAPES, build_model
+    from tools.random_models import SHAPES, build_model
 
     return {shape: build_model(tmp_path_factory.mktemp("models") / shape, shape) for shape in SHAPES}
 
@@ -67,7 +67,7 @@ def model_folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def stranger_folder(tmp_path_factory):
     """A tiny SD-1.5-shaped model without a course.json, as it would come from the Hub. Do not change it."""
-    from models import build_model
+    from tools.random_models import build_model
 
     return build_model(tmp_path_factory.mktemp("stranger") / "sd15", "sd15", trained=True)
 
@@ -77,7 +77,7 @@ def large(tmp_path_factory):
     """The Components of a model that draws 512 x 512, with 4096 places at its finest level, like Stable Diffusion 1.5;
     its networks are thin. Do not change them."""
     from helpers import load_components
-    from models import build_model
+    from tools.random_models import build_model
 
     return load_components(build_model(tmp_path_factory.mktemp("large") / "sd15", "sd15", trained=True, latent=64), device="cpu")
 
@@ -87,6 +87,7 @@ def tiny(request, model_folders):
     """The Components of both tiny models, one after the other, on the CPU, or the card. Do not change them.
     """
     from card import place
+
     from helpers import load_components
 
     return load_components(model_folders[request.param], device=place())
@@ -96,6 +97,7 @@ def tiny(request, model_folders):
 def tiny_postcard(model_folders):
     """The Components of the tiny postcard-shaped model only, for tests that need not run twice."""
     from card import place
+
     from helpers import load_components
 
     return load_components(model_folders["postcard"], device=place())
@@ -104,7 +106,7 @@ def tiny_postcard(model_folders):
 @pytest.fixture(scope="session")
 def fast_folder(tmp_path_factory):
     """A tiny postcard-shaped model with a variant "fast", into which guidance 3 is folded. Do not change it."""
-    from models import add_variant, build_model
+    from tools.random_models import add_variant, build_model
 
     return add_variant(build_model(tmp_path_factory.mktemp("fast") / "postcard"))
 
@@ -113,6 +115,7 @@ def fast_folder(tmp_path_factory):
 def tiny_fast(fast_folder):
     """The Components of that variant. Do not change them."""
     from card import place
+
     from helpers import load_components
 
     return load_components(fast_folder, device=place(), variant="fast")

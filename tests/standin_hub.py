@@ -12,6 +12,7 @@ listing, /api/models/ID/tree/REVISION; HEAD and GET of /ID/resolve/REVISION/FILE
 for large files a redirect with X-Linked-Size and X-Linked-ETag to another host, which answers ranges.
 """
 
+import contextlib
 import fnmatch
 import hashlib
 import json
@@ -215,7 +216,5 @@ if __name__ == "__main__":
         for argument in sys.argv[1:]:
             hub.add(*argument.split("=", 1))
         print(f"Serving {', '.join(hub.repos)}. Use it with HF_ENDPOINT={hub.url}, stop it with Ctrl-C.")
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from helpers.files import open_file
-from tools.asked import answers
+from tools.asked import answers as answers_in
 from tools.setup_cell import ROOT, save_text
 
 LARGEST = 5_000_000  # bytes of a file that is handed in, and of what a zip holds
@@ -91,7 +91,7 @@ def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
                 heading = ([heading] + re.findall(r"(?m)^##+ (.*)$", source))[-1]
                 question = ([question] + re.findall(r"(?m)^\*\*Predict\.\*\* *(.*)$", source))[-1]
             elif "predict(" in source:
-                found |= {offered: (file.stem[:2], heading, re.sub(r"[*`$]|\\(?=\w)", "", question)) for offered in answers(source)}
+                found |= {offered: (file.stem[:2], heading, re.sub(r"[*`$]|\\(?=\w)", "", question)) for offered in answers_in(source)}
     return found
 
 

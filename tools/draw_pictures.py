@@ -9,8 +9,8 @@ from random import Random
 from PIL import Image
 
 from helpers import denoise, generate, load_components
-from helpers.files import write_atomic
 from helpers.figures.sampling import prompt_grid
+from helpers.files import write_atomic
 from helpers.latents import decode_latents
 from helpers.postcards import render, sample_scene
 

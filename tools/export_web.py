@@ -26,9 +26,10 @@ from helpers.components import VARIANTS, Components
 from helpers.concepts import Concept, read_concept
 from helpers.concepts.loading import with_concepts
 from helpers.files import make_folder
+from helpers.formats import LORAS, VECTORS
 from helpers.latents import preview_of
+from helpers.library import call_of
 from helpers.lora import load_lora
-from helpers.panels.concepts import call_of
 from helpers.postcards import captions, scene
 from tools.setup_cell import ROOT, save_text
 
@@ -159,13 +160,13 @@ def words_of(tokenizer) -> dict:
 
 def library(c: Components) -> list[Concept]:
     """The course's own concepts that are vectors; none for a model of another world."""
-    files = sorted(ROOT.glob("concepts/*/learned_embeds.safetensors")) if c.world == "postcards" else []
+    files = sorted(ROOT.glob(f"concepts/*/{VECTORS[0]}")) if c.world == "postcards" else []
     return [read_concept(file.parent) for file in files]
 
 
 def loras(c: Components) -> dict:
     """{name: folder} of the course's own LoRAs; none for a model of another world."""
-    files = sorted(ROOT.glob("concepts/*/pytorch_lora_weights.safetensors")) if c.world == "postcards" else []
+    files = sorted(ROOT.glob(f"concepts/*/{LORAS[0]}")) if c.world == "postcards" else []
     return {file.parent.name: file.parent for file in files}
 
 

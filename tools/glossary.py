@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from tools.setup_cell import ROOT, save_text
+from tools.setup_cell import ROOT, keep_in_step
 
 PAGE = ROOT / "docs" / "glossary.md"
 ROW = re.compile(r"(?m)^\| \*\*(.+?)\*\* \| (.+?) \|(?: (.*?))? ?\|$")
@@ -53,12 +53,7 @@ def _key(term: str) -> str:
 
 def main() -> int:
     found = places(sorted(ROOT.glob("notebooks/*.ipynb")))
-    try:
-        save_text(PAGE, with_places(PAGE.read_text(encoding="utf-8"), found))
-    except ValueError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
+    return keep_in_step(PAGE, lambda text: with_places(text, found))
 
 
 if __name__ == "__main__":

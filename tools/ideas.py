@@ -9,9 +9,8 @@ read off the notebooks.
 import json
 import re
 import sys
-from pathlib import Path
 
-from tools.setup_cell import FURTHER, ROOT, save_text
+from tools.setup_cell import FURTHER, ROOT, keep_in_step
 
 PAGE = ROOT / "docs" / "ideas.md"
 ROW = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \|.*$")
@@ -85,12 +84,7 @@ def of_the_course() -> dict[str, list[dict]]:
 
 
 def main() -> int:
-    try:
-        save_text(PAGE, in_step(PAGE.read_text(encoding="utf-8"), of_the_course()))
-    except ValueError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
+    return keep_in_step(PAGE, lambda text: in_step(text, of_the_course()))
 
 
 if __name__ == "__main__":

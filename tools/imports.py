@@ -24,7 +24,9 @@ ORDER = (
     ("attention", "sampling"),
     ("concepts",),
     ("lora",),
-    ("figures", "checks"),
+    ("library",),
+    ("figures",),
+    ("checks",),
     ("panels",),
 )
 ARROWS_FROM = 3  # the picture leaves out the first lines: nearly everything imports from them

@@ -9,11 +9,11 @@ on pictures of prompts that it was not taught with. A finished folder stays, wha
 import argparse
 import io
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Callable
 
 from helpers import generate, load_components, runtime
 from helpers.concepts import Concept, loaded, nearest_words, save_concept, train_concept

@@ -138,6 +138,16 @@ def save_text(file: Path, text: str) -> None:
     write_atomic(file, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
+def keep_in_step(page: Path, change) -> int:
+    """Write a page anew as change(its text); 0, or 1 where that raises ValueError, whose sentence goes to stderr."""
+    try:
+        save_text(page, change(page.read_text(encoding="utf-8")))
+    except ValueError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    return 0
+
+
 def save_notebook(file: Path, notebook: dict) -> None:
     """Write notebook JSON the way nbformat and JupyterLab do, so that diffs stay small."""
     save_text(file, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")

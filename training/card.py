@@ -1,6 +1,5 @@
 """The model card as text, from the figures `training.evaluate` measured. No number in it is typed."""
-from helpers.postcards.scene import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KINDS, LIGHTS, PLACES, SKIES,
-                                     WEATHERS)
+from helpers.postcards.scene import BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS
 
 from .eye import PARTS
 

@@ -19,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from transformers import CLIPConfig, CLIPModel
 
+from helpers.pictures import pixels_of
 from helpers.postcards.captions import caption, read_caption
-from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KINDS, LIGHTS_OF_SKY, PLACES
 from helpers.postcards.judge import WHOLE
 from helpers.postcards.own import WORLD
+from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KINDS, LIGHTS_OF_SKY, PLACES
 
-from .common import pixels_of, runs, train
+from .common import runs, train
 from .data import SIZE, Pictures
 from .settings import settings
 from .tokenizer import LENGTH, copy_tokenizer, learn_merges, save_tokenizer

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from helpers.files import make_folder, write_atomic
+from helpers.inputs import first_line
 
 from .optimizers import make_optimizers
 
@@ -348,8 +349,7 @@ def read_checkpoint(path, given=None):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"{path} is damaged ({reason}): remove it, or run with --fresh") from error
+        raise ValueError(f"{path} is damaged ({first_line(error)}): remove it, or run with --fresh") from error
     missing = sorted(STATE - state.keys()) if isinstance(state, dict) else ["everything"]
     if missing:
         raise ValueError(f"{path} is no checkpoint ({missing[0]} is missing): remove it, or run with --fresh")
@@ -375,16 +375,6 @@ def clock(seconds):
     seconds = max(0, round(seconds))
     hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def pixels_of(images):
-    """uint8 (n, H, W, 3) array -> float tensor (n, 3, H, W) in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-
-
-def images_of_pixels(pixels):
-    """float tensor (n, 3, H, W) in -1..1 -> uint8 (n, H, W, 3) array."""
-    return pixels.detach().float().clamp(-1, 1).add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def save_sheet(path, images, columns):

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from transformers import CLIPVisionModel
 
-from .common import images_of_pixels, pixels_of, runs, save_sheet, train
+from helpers.pictures import images_of_pixels, pixels_of
+
+from .common import runs, save_sheet, train
 from .data import SIZE, Pictures
 from .settings import settings
 from .sharpness import Critic, differences, edge_energy, energy_gap, feature_gap, held, oklab

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from helpers.runtime import processor
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -24,15 +26,15 @@ from skimage.metrics import structural_similarity
 from helpers.attention import score_maps
 from helpers.components import load_components
 from helpers.files import write_atomic
+from helpers.pictures import images_of_pixels, pixels_of
 from helpers.postcards.captions import caption, full_caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
 from helpers.postcards.scene import WEATHERS, sample_scene
-from helpers.runtime import processor
 from helpers.sampling import generate
 
 from . import card, eye
-from .common import clock, images_of_pixels, pixels_of, runs, save_sheet
+from .common import clock, runs, save_sheet
 from .data import FIRST, scene_rng
 from .export import BUNDLE
 from .judge import accuracy

@@ -21,11 +21,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from helpers.components import Components
 from helpers.files import write_atomic
+from helpers.pictures import pixels_of
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.sampling import generate
 
-from .common import pixels_of, read_checkpoint, runs, save_sheet, train
+from .common import read_checkpoint, runs, save_sheet, train
 from .data import Pictures
 from .export import BUNDLE
 from .grounding import TrainingAttention

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from helpers.files import write_atomic
+from helpers.pictures import pixels_of
 from helpers.postcards.judge import EACH_PLACE, WHOLE, Judge, Reader, load_judge, truth
 from helpers.postcards.scene import PLACES
 
-from .common import pixels_of, runs, train
+from .common import runs, train
 from .data import Pictures
 from .settings import numbers, settings
 

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from helpers.files import write_atomic
+from helpers.pictures import pixels_of
 from helpers.postcards import COLOURS, GROUNDS, KEPT_OUT, KINDS, PLACES, render, sample_scene
 from helpers.postcards.canvas import ellipse
 from helpers.postcards.judge import WHOLE, load_judge
 from helpers.postcards.measures import FITTED, WIDER, widen
 from helpers.postcards.subjects import DRAWINGS
 
-from .common import pixels_of
 from .data import FIRST, scene_rng
 from .judge import roughen
 

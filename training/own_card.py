@@ -15,6 +15,7 @@ from helpers.components import load_components
 from helpers.figures.intervals import interval
 from helpers.figures.sweeps import share_of
 from helpers.files import write_atomic
+from helpers.pictures import images_of_pixels, pixels_of
 from helpers.postcards.captions import caption, read_caption
 from helpers.postcards.judge import compare, load_judge
 from helpers.postcards.own import WORLD
@@ -22,7 +23,7 @@ from helpers.postcards.render import render
 
 from . import card
 from .clip import moved_by
-from .common import clock, images_of_pixels, pixels_of, read_metrics, runs, save_sheet
+from .common import clock, read_metrics, runs, save_sheet
 from .evaluate import device_name, draw, fresh_scenes, prompts_of, weights_hash
 from .export import BUNDLE
 from .judge import accuracy
@@ -180,5 +181,5 @@ def main(bundle, captions, steps=0):
     write_atomic(bundle / "README.md", lambda file: file.write_text(text))
     for name in ("metrics.json", "drawn.png"):
         if (runs("card") / name).is_file():
-            write_atomic(bundle / name, lambda file: shutil.copyfile(runs("card") / name, file))
+            write_atomic(bundle / name, lambda file, name=name: shutil.copyfile(runs("card") / name, file))
     print(text.split("<!-- figures -->")[1].split("<!-- end of figures -->")[0].strip(), flush=True)

@@ -95,6 +95,7 @@ def main(argv=None):
     os.environ["POSTCARD_RUNS"] = str(folder)
     try:
         from helpers.postcards import own
+
         from . import own_checks
         own_checks.check(own.WORLD, options.file)
         own_checks.sheet(own.WORLD, folder / "world.png")

@@ -18,12 +18,13 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from helpers.attention import score_maps
 from helpers.components import Components
 from helpers.files import write_atomic
+from helpers.pictures import pixels_of
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.own import WORLD
 from helpers.sampling import generate
 
-from .common import pixels_of, runs, save_sheet, train
+from .common import runs, save_sheet, train
 from .data import SIZE, Pictures, save_array
 from .grounding import TrainingAttention, grounding_loss, share_on_things, things_of_tokens
 from .settings import numbers, settings

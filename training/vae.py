@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from helpers import latents as codec
+from helpers.pictures import images_of_pixels, pixels_of
 from helpers.postcards.own import WORLD
 
-from .common import images_of_pixels, pixels_of, runs, save_sheet, train
+from .common import runs, save_sheet, train
 from .data import SIZE, Pictures
 from .settings import numbers, settings
 from .sharpness import differences

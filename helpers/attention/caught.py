@@ -1,4 +1,4 @@
-"""What goes into single layers of a network, and what comes out."""
+"""The inputs and outputs of single layers of a network."""
 
 import torch
 

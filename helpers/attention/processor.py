@@ -1,4 +1,4 @@
-"""Attention inside a U-Net, with a seat from which others look on or change what is read.
+"""Attention inside a U-Net, open to watchers, which look on or change what is read.
 
 A watcher has two methods: begin_step(unet, args, kwargs), called before each call of the U-Net, and
 look(name, query, key, scale, mask) -> (key, mask), called by each cross-attention. It watches the calls of the
@@ -21,7 +21,7 @@ _rows, _lock = weakref.WeakKeyDictionary(), threading.Lock()  # U-Net -> the row
 
 @block
 def watch_attention(unet, watcher, first=False):
-    """Seat a watcher in every cross-attention of a U-Net; when the block ends, by an error too, it leaves.
+    """Attach a watcher to every cross-attention of a U-Net; it is detached when the block ends, even by an error.
 
     unet: a UNet2DConditionModel of the Stable Diffusion 1.x or 2.x layout. first: before those that sit there
     already. Raises TypeError for something else than a U-Net, ValueError where it has no cross-attention or one
@@ -44,7 +44,7 @@ def watch_attention(unet, watcher, first=False):
 
 
 class Row:
-    """The seats of one U-Net: they are put in for the first watcher and taken out after the last one."""
+    """The hooks of one U-Net, installed for its first watcher and removed after the last one."""
 
     def __init__(self, unet):
         self.unet, self.taken, self.hook = weakref.ref(unet), [], None  # taken: [(thread, watcher), ...]
@@ -61,7 +61,7 @@ class Row:
 
     @property
     def watchers(self):
-        """Those that the calling thread has seated, in their order."""
+        """The watchers that the calling thread has attached, in order."""
         here = threading.get_ident()
         return [watcher for thread, watcher in self.taken if thread == here]
 

@@ -5,17 +5,19 @@ beside it, for the conditional half only, and kept as a mean over heads, one map
 Vaswani et al. 2017 (attention), Tang et al. 2022, "What the DAAM" (heat maps of words).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
+
+from helpers.runtime import whole_number
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
 
 from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
 from helpers.interrupts import block
-from helpers.runtime import whole_number
-
 
 LARGE = 20e6  # bytes a step: a record that takes more says so before it does
 
@@ -29,7 +31,7 @@ class Layer(NamedTuple):
 
 
 @block
-def record_attention(unet, heads=False, guidance=None):
+def record_attention(unet: UNet2DConditionModel, heads: bool = False, guidance: bool | None = None) -> Iterator["AttentionRecord"]:
     """Record the cross-attention of every call of a U-Net inside a `with` block, as an `AttentionRecord`.
 
     unet: a UNet2DConditionModel of the Stable Diffusion 1.x or 2.x layout. What it computes stays the same;
@@ -113,7 +115,7 @@ class AttentionRecord:
         self._calls.append({})
 
     def _say_how_much(self, unet, tokens):
-        """One sentence, before the first step, on a record that will be large."""
+        """Print how much memory a large record will take, before its first step."""
         rows, _, height, width = self._shape
         pictures = rows if self._guided is False else rows // 2
         whole, small = (pictures * record_bytes(unet, height, width, tokens, one) for one in (self._heads, False))
@@ -249,7 +251,7 @@ class AttentionRecord:
         return words
 
     def _grid(self, cells):
-        """(height, width) of a layer with so many places: the latents', halved and rounded up some times."""
+        """(height, width) of a layer with that many places: the latents' size, halved (rounding up) until it fits."""
         height, width = self._shape[-2:]
         while height * width > max(cells, 1):
             height, width = (height + 1) // 2, (width + 1) // 2
@@ -286,7 +288,7 @@ def _covered(where, layer):
 
 
 def _indices(value, name, count):
-    """A list of whole numbers from 0 to count - 1 out of one or several; else TypeError or ValueError."""
+    """One index or several as a list, each 0 to count - 1; else TypeError or ValueError."""
     several = list(value) if isinstance(value, (list, tuple, range, np.ndarray)) else [value]
     if not several:
         raise ValueError(f"{name} is an empty list: give at least one, between 0 and {count - 1}.")

@@ -4,16 +4,21 @@ Source: Hertz et al. 2022, "Prompt-to-prompt" (re-weighting). There a word's att
 rest kept; here every place still spends 1, so what one word loses the others gain.
 """
 
+from collections.abc import Iterable, Iterator
+
+from helpers.runtime import whole_number
+
 import torch
+from diffusers import UNet2DConditionModel
 
 from helpers import inputs
 from helpers.attention.processor import latents_of, watch_attention
 from helpers.interrupts import block
-from helpers.runtime import whole_number
 
 
 @block
-def reweight_attention(unet, weights=None, swap=(), guidance=None):
+def reweight_attention(unet: UNet2DConditionModel, weights: dict[int, float] | list[dict[int, float]] | None = None,
+                       swap: Iterable[tuple[int, int]] = (), guidance: bool | None = None) -> Iterator[None]:
     """Change how much is read of single tokens, in every cross-attention, inside a `with` block.
 
     unet: as for `record_attention`; its processors are put back when the block ends, by an error too. Both

@@ -8,8 +8,11 @@ from collections import defaultdict
 from random import Random
 from typing import NamedTuple
 
+from helpers.runtime import seeded_noise
+
 import numpy as np
 import torch
+from transformers import CLIPTokenizer
 
 from helpers import inputs
 from helpers.attention.record import AttentionRecord, Layer, record_attention
@@ -17,7 +20,6 @@ from helpers.conditioning import encode_prompts, token_positions
 from helpers.diffusion import add_noise
 from helpers.latents import encode_image
 from helpers.postcards import Scene, full_caption, phrases, render
-from helpers.runtime import seeded_noise
 
 WORDS = ("nouns", "subjects", "scenery", "colours", "sky", "light", "ground", "backdrop")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -49,7 +51,7 @@ class MapScore(NamedTuple):
     best: tuple = (0.4, 0.0, None)
 
 
-def pointing_hit(heat, mask):
+def pointing_hit(heat: np.ndarray, mask: np.ndarray) -> bool:
     """Whether the single highest cell of a map lies in the mask: the mask's pixel at the centre of that cell.
 
     heat: (h, w), as fine as the mask or coarser. mask: (H, W) bool. Of equally high cells the first counts.
@@ -60,7 +62,7 @@ def pointing_hit(heat, mask):
     return bool(mask[int((row + 0.5) * len(mask) / height), int((column + 0.5) * mask.shape[1] / width)])
 
 
-def iou(heat, mask, threshold=0.4):
+def iou(heat: np.ndarray, mask: np.ndarray, threshold: float = 0.4) -> float:
     """Intersection over union, 0..1, of a mask and the part of a map that is above the threshold.
 
     heat: (H, W), 0..1, as large as the mask, or ValueError. mask: (H, W) bool.
@@ -94,7 +96,7 @@ def _mask(mask):
 
 
 def centre_prior(size):
-    """The map of a blind guesser, (size, size) float32, 0..1: a bell in the middle, sigma size / 4. size: 2 to 4096."""
+    """The map of someone who guesses blindly, (size, size) float32, 0..1: a Gaussian in the middle, sigma size / 4. size: 2 to 4096."""
     inputs.whole_number(size, "size", 2, 4096)
     distance = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     bell = np.exp(-(distance / 0.25) ** 2 / 2)
@@ -102,7 +104,7 @@ def centre_prior(size):
     return (heat - heat.min()) / (heat.max() - heat.min())
 
 
-def word_map(attention, tokenizer, prompt, word, **pooling):
+def word_map(attention: AttentionRecord, tokenizer: CLIPTokenizer, prompt: str, word: str, **pooling) -> np.ndarray:
     """The heat map of a word of a prompt, pooled in the way that pointed best (see `score_maps`).
 
     attention: an AttentionRecord of that prompt. pooling: what `heatmap` takes, to pool otherwise. Raises
@@ -202,7 +204,7 @@ def word_maps(c, scenes, timesteps=(100, 300, 500, 700), words="subjects", pooli
 
 
 def _poolings(poolings):
-    """Poolings as they are given, or the default one."""
+    """The poolings that were given, checked, or the default one."""
     pooled = poolings is None or isinstance(poolings, dict) and all(isinstance(one, dict) for one in poolings.values())
     if not pooled:
         raise TypeError(f"poolings must be {{name: arguments of heatmap}}, not {inputs.shown(poolings)}.")
@@ -210,7 +212,7 @@ def _poolings(poolings):
 
 
 def _asked(c, scenes, timesteps, words, seed, batch):
-    """The groups of words as a list, once all that was asked for is sound."""
+    """The groups of words as a list, after all arguments have been checked."""
     inputs.components(c)
     if not isinstance(scenes, Looks):
         inputs.list_of(scenes, "scenes", "Scenes", Scene, least=1)
@@ -232,9 +234,9 @@ def _maps(c, scenes, timesteps, wanted, seed, batch):
     """
     looks = scenes if isinstance(scenes, Looks) else _look(c, scenes, timesteps, seed, batch)
     for number, (scene, card, caption, attention, picture) in enumerate(looks):
-        def heat(tokens, pooling={}, attention=attention, picture=picture, caption=caption):
+        def heat(tokens, pooling=None, attention=attention, picture=picture, caption=caption):
             return attention.heatmap(tokens, size=c.image_size, picture=picture,
-                                     **{"against": token_positions(c.tokenizer, caption), **pooling})
+                                     **{"against": token_positions(c.tokenizer, caption), **(pooling or {})})
 
         nouns = _positions(c.tokenizer, caption, scene)
         subjects = [one.kind for one in scene.subjects]

@@ -38,7 +38,7 @@ class NotAnswered(Exception):
 
 
 class Stopped(Exception):
-    """The function raised something, which is the cause of this."""
+    """The function raised an exception, which is this one's cause."""
 
 
 class Refused(Exception):
@@ -64,7 +64,7 @@ class Sheet:
         self.own = {}                   # {number: the reader's function that was found right}
 
     def exercise(self, number, like, what=""):
-        """Make a check of a function that takes an answer and returns a hint, or None when all is well.
+        """Turn a function that takes an answer and returns a hint, or None when all is well, into a check.
 
         like: what the answer must return. int, float, bool, or list (of whole numbers); or a function of the
             answer's arguments that gives the shape of a tensor, or {name: shape} of two.
@@ -194,7 +194,7 @@ class Answer:
         return value
 
     def remark(self):
-        """What else there is to say of an answer that is wrong, or nothing."""
+        """A further remark on a wrong answer, or ""."""
         if self.changed:
             return f"; your function also changes {self.name(min(self.changed))} itself: work on a copy"
         if self.kept:
@@ -275,6 +275,13 @@ def kind(result):
     if isinstance(result, torch.Tensor):
         return f"a tensor of shape {tuple(result.shape)} and type {str(result.dtype).removeprefix('torch.')}"
     return f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else f"of type {type(result).__name__}"
+
+
+class Uncopied:
+    """Its copy is itself: an answer gets this very object, and what is attached to it stays attached."""
+
+    def __deepcopy__(self, memo):
+        return self
 
 
 def copied(argument):
@@ -360,6 +367,23 @@ def close(result, expected, tolerance):
         return False
     allowed = tolerance + 4 * _rounding.get() * (1 + expected.abs())
     return bool(torch.isfinite(result).all() and ((result - expected).abs() <= allowed).all())
+
+
+def mistaken_for(result, mistakes, tolerance):
+    """The hint of the first known mistake that gives this result, or None. mistakes: (hint, result, result, ...) each."""
+    return next((hint for hint, *outcomes in mistakes if any(close(result, one, tolerance) for one in outcomes)), None)
+
+
+def unless_shaped(call, hints):
+    """What call() returns. If it is refused for a shape listed in `hints`, (shape, hint) pairs, that hint is given instead."""
+    try:
+        return call()
+    except Refused as refused:
+        shape = () if isinstance(refused.result, (int, float)) else getattr(refused.result, "shape", None)
+        for told, hint in hints:
+            if shape == told:
+                raise Refused(hint) from None
+        raise
 
 
 def random(*shape, seed=0):

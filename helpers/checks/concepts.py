@@ -1,41 +1,31 @@
 """Exercises 1 to 4, lesson 05. A check tries properties from the most telling to the least, and stops at
 the first that fails."""
-from math import comb
-
 import torch
 
-from .base import Refused, Sheet, close, random
+from ..figures import intervals
+from .base import Refused, Sheet, Uncopied, close, random
 
 sheet = Sheet("05")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 RATE, DECAY = 0.1, 0.05
 
 
-class Words(torch.nn.Embedding):
-    """A table of word vectors. A copy of it is itself, so that an optimiser goes on serving it."""
+class Words(Uncopied, torch.nn.Embedding):
+    """A table of word vectors."""
 
     def __init__(self, rows):
         super().__init__(*rows.shape, _weight=rows.clone())
 
-    def __deepcopy__(self, memo):
-        return self
+
+class Steady(Uncopied, torch.optim.AdamW):
+    """The library's AdamW."""
 
 
-class Steady(torch.optim.AdamW):
-    """The library's AdamW; a copy of it is itself."""
-
-    def __deepcopy__(self, memo):
-        return self
-
-
-class Distance:
-    """A loss: how far the rows of a table are from some others. A copy of it is itself; it counts how often it is asked."""
+class Distance(Uncopied):
+    """A loss: how far the rows of a table are from some others. It counts how often it is asked."""
 
     def __init__(self, words, targets):
         self.words, self.targets, self.asked = words, targets, 0
-
-    def __deepcopy__(self, memo):
-        return self
 
     def __call__(self):
         self.asked += 1
@@ -99,7 +89,7 @@ def inversion_step(answer):
 
 
 def _rows_hint(moved, before, grad, new, old):
-    """What is wrong with which rows have moved, in one step of AdamW, or None."""
+    """A hint where the wrong rows have moved in one step of AdamW, or None."""
     far, drift = moved[new].abs().amax(1), moved[old].abs().max().item()
     if far.max() == 0:
         return ("the new word did not learn and the old ones did: it is the wrong way round" if drift > 0 else
@@ -116,12 +106,6 @@ def _rows_hint(moved, before, grad, new, old):
 
 
 # How often chance is as uneven
-
-
-def _chance(lost, gained):
-    """The sign test, both sides, by counting: of all outcomes of so many tosses, the share at least as uneven."""
-    thrown = lost + gained
-    return sum(comb(thrown, k) for k in range(thrown + 1) if abs(2 * k - thrown) >= abs(lost - gained)) / 2**thrown
 
 
 @sheet.exercise(2, float, "a chance")
@@ -149,8 +133,9 @@ def by_chance(answer):
     if not close(answer(0, 0), 1, 1e-6):
         return "without a toss nothing is told: of 0 and 0 the chance is 1"
     for lost, gained in ((2, 5), (9, 4), (1, 0), (7, 8)):
-        if not close(answer(lost, gained), _chance(lost, gained), 1e-6):
-            return f"of {lost} against {gained} the chance is {_chance(lost, gained):.4f}; you return {answer(lost, gained):.4f}"
+        chance, said = intervals.by_chance(lost, gained), answer(lost, gained)
+        if not close(said, chance, 1e-6):
+            return f"of {lost} against {gained} the chance is {chance:.4f}; you return {said:.4f}"
 
 
 # A layer with a change of low rank beside it
@@ -195,7 +180,7 @@ def _layer_of(make):
 
 
 def _look_inside(made, rank, shape, how):
-    """Refused where a layer's A and B are not what can be trained."""
+    """Raise Refused where a layer's A and B cannot be trained."""
     A, B = getattr(made, "A", None), getattr(made, "B", None)
     if A is None or B is None:
         raise Refused("the layer has no self.A and self.B: give the two matrices these names")

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .base import Sheet, close, random
+from .base import Sheet, close, mistaken_for, random
 
 sheet = Sheet("03")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -118,20 +118,18 @@ def token_map(answer):
     shares = (3 * random(3, 16, 7)).softmax(-1)
     mean, words = shares.mean(0), [1, 2, 3, 4]
     value, right = answer(shares, 2, words), (mean[:, 2] - mean[:, words].mean(-1)).view(4, 4)
-    if close(value, right.T, 1e-5):
-        return "rows and columns have changed places: the cells come row by row, and view keeps that order"
-    if close(value, mean[:, 2].view(4, 4), 1e-5):
-        return "this is what token i gets: take away the mean of what the tokens in words get in the same cell"
-    if close(value, (mean[:, 2] - mean.mean(-1)).view(4, 4), 1e-5):
-        return "the mean of all T tokens is 1 / T in every cell: take away the mean of those in words only"
-    if close(value, (mean[:, 2] - mean[:, words].sum(-1)).view(4, 4), 1e-5):
-        return "take away the mean of the tokens in words, not their sum"
-    if close(value, 3 * right, 1e-5):
-        return "the heads must be averaged, not added up: take the mean over the first axis"
-    if any(close(value, (one[:, 2] - one[:, words].mean(-1)).view(4, 4), 1e-5) for one in shares):
-        return "this is the map of a single head: take the mean over the first axis"
-    if close(value, -right, 1e-5):
-        return "the sign is wrong: what token i gets, less the mean"
+    hint = mistaken_for(value, [
+        ("rows and columns have changed places: the cells come row by row, and view keeps that order", right.T),
+        ("this is what token i gets: take away the mean of what the tokens in words get in the same cell", mean[:, 2].view(4, 4)),
+        ("the mean of all T tokens is 1 / T in every cell: take away the mean of those in words only",
+         (mean[:, 2] - mean.mean(-1)).view(4, 4)),
+        ("take away the mean of the tokens in words, not their sum", (mean[:, 2] - mean[:, words].sum(-1)).view(4, 4)),
+        ("the heads must be averaged, not added up: take the mean over the first axis", 3 * right),
+        ("this is the map of a single head: take the mean over the first axis",
+         *((one[:, 2] - one[:, words].mean(-1)).view(4, 4) for one in shares)),
+        ("the sign is wrong: what token i gets, less the mean", -right)], 1e-5)
+    if hint:
+        return hint
     for i, some in ((2, words), (0, range(1, 6)), (5, [5, 1])):
         for heads, side in ((3, 4), (1, 2), (4, 8)):
             shares = (3 * random(heads, side * side, 7, seed=side)).softmax(-1)

@@ -1,16 +1,18 @@
 """Exercises 1 to 4 and the four samplers to diagnose, lesson 01. A check tries properties from the most telling
 to the least, and stops at the first that fails."""
+from functools import partial
+
 import torch
 
 from .. import diffusion
-from .base import NotFinite, Sheet, close, random
+from .base import NotFinite, Sheet, Uncopied, close, mistaken_for, random
 
 sheet = Sheet("01")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
-class Examined(torch.nn.Module):
-    """A network with one weight that keeps what it was asked: its answer is weight * x_t. A copy of it is itself."""
+class Examined(Uncopied, torch.nn.Module):
+    """A network with one weight that keeps what it was asked: its answer is weight * x_t."""
 
     def __init__(self):
         super().__init__()
@@ -20,15 +22,9 @@ class Examined(torch.nn.Module):
         self.asked.append((x_t.detach().double(), torch.as_tensor(t).detach().clone()))
         return self.weight * x_t
 
-    def __deepcopy__(self, memo):
-        return self
 
-
-class Plain(torch.optim.SGD):
-    """Plain gradient descent on the network above, which a copy of it goes on serving."""
-
-    def __deepcopy__(self, memo):
-        return self
+class Plain(Uncopied, torch.optim.SGD):
+    """Plain gradient descent."""
 
 
 def _noise_hint(x_t, x_0, signal, noise):
@@ -94,6 +90,19 @@ def _step_hint(answer, net, x_0, arguments, seed, levels, target, last=None):
     return None, eps, gradient.item()
 
 
+def _two_steps(answer, kinds, target):
+    """Hints, or None, on a training step, on a second one and on both together. kinds: for each step the arguments after
+    x_0, and levels; target: as for `_step_hint`."""
+    net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)
+    optimizer, noises, gradient = Plain(net.parameters(), lr=0.1), [], None
+    for seed, (further, levels) in enumerate(kinds, 1):
+        hint, eps, gradient = _step_hint(answer, net, x_0, (optimizer, x_0, *further), seed, levels, target, gradient)
+        if hint:
+            return [None] * len(noises) + [hint] + [None] * (2 - len(noises))
+        noises.append(eps)
+    return None, None, "two steps draw the same noise: do not seed inside the function" if close(*noises, 1e-3) else None
+
+
 def _loss_hint(loss, guess, wanted, x_0, x_t, eps, expected):
     def is_mean(square):
         return close(loss, square.mean(), 1e-4 * (1 + square.mean().item()))
@@ -118,28 +127,19 @@ def _loss_hint(loss, guess, wanted, x_0, x_t, eps, expected):
 @sheet.exercise(1, float, "the loss")
 def train_step(answer):
     """train_step(net, optimizer, x_0, alphas_cumprod) -> loss: one training step on clean points x_0 (n, 2)."""
-    net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)
-    optimizer, noises, gradient = Plain(net.parameters(), lr=0.1), [], None
-    for seed, name in ((1, "scaled_linear"), (2, "linear")):
-        schedule = diffusion.make_alphas_cumprod(name)
+    def levels(schedule, t):
+        if t.is_floating_point():
+            return "t is a whole number from 0 to 999: torch.randint draws them"
+        if t.min() < 0 or abs(t.double().mean() - 499.5) > 25 or t.max() < 950:
+            return f"your t lie between {t.min()} and {t.max()}: draw them evenly from 0 to 999"
+        abar = schedule[t].double()[:, None]
+        return abar.sqrt(), (1 - abar).sqrt()
 
-        def levels(t, schedule=schedule):
-            if t.is_floating_point():
-                return "t is a whole number from 0 to 999: torch.randint draws them"
-            if t.min() < 0 or abs(t.double().mean() - 499.5) > 25 or t.max() < 950:
-                return f"your t lie between {t.min()} and {t.max()}: draw them evenly from 0 to 999"
-            abar = schedule[t].double()[:, None]
-            return abar.sqrt(), (1 - abar).sqrt()
-
-        hint, eps, gradient = _step_hint(answer, net, x_0, (optimizer, x_0, schedule), seed, levels,
-                                         lambda x_0, eps: eps, gradient)
-        if hint and noises and "gradient" not in hint:
-            return f"right with one schedule, wrong with another: use the alphas_cumprod you are given ({hint})"
-        if hint:
-            return hint
-        noises.append(eps)
-    if close(*noises, 1e-3):
-        return "two steps draw the same noise: do not seed inside the function"
+    schedules = map(diffusion.make_alphas_cumprod, ("scaled_linear", "linear"))
+    first, second, both = _two_steps(answer, [((schedule,), partial(levels, schedule)) for schedule in schedules], lambda x_0, eps: eps)
+    if not first and second and "gradient" not in second:
+        return f"right with one schedule, wrong with another: use the alphas_cumprod you are given ({second})"
+    return first or second or both
 
 
 @sheet.exercise(2, lambda noise_pred, x, timesteps, alphas_cumprod: (len(timesteps) + 1, *x.shape))
@@ -161,23 +161,31 @@ def sample(answer):
         return f"the noise is asked for at t = {asked[:len(asked) // 2]}, expected at each of timesteps once, [900, 300]"
     if not close(places[1], path[1], 1e-6):
         return "at the second step the noise is asked for in another x than the one reached: ask about the x of this step"
-    abar, after = schedule[900], schedule[300]
+    return _stops_hint(path, x, schedule[900], schedule[300], schedule[0]) or _given_hint(answer)
+
+
+def _stops_hint(path, x, abar, after, end):
+    """What is wrong with the two stops after x, where every guess is 1, or None. end: abar at t = 0, used by mistake."""
     x_0 = (x - (1 - abar).sqrt()) / abar.sqrt()
-    if close(path[1], x_0, 1e-4):
-        return "after the first of two steps the noise is all gone: put it back, with the weight of the next t"
-    if close(path[1], after.sqrt() * x_0 + (1 - abar).sqrt(), 1e-4):
-        return "you put noise back with the weight of this t: use that of the next, sqrt(1 - abar_next)"
-    if close(path[1], x_0 + (1 - after).sqrt(), 1e-4):
-        return "noise is back, but the estimate keeps its full size: weigh it by sqrt(abar_next)"
-    if close(path[1], x - 1, 1e-4) or close(path[1], x - (1 - abar).sqrt(), 1e-4):
-        return "the guess is taken off x, and no x_0 is estimated: solve the formula for x_0 first"
+    hint = mistaken_for(path[1], [
+        ("after the first of two steps the noise is all gone: put it back, with the weight of the next t", x_0),
+        ("you put noise back with the weight of this t: use that of the next, sqrt(1 - abar_next)",
+         after.sqrt() * x_0 + (1 - abar).sqrt()),
+        ("noise is back, but the estimate keeps its full size: weigh it by sqrt(abar_next)", x_0 + (1 - after).sqrt()),
+        ("the guess is taken off x, and no x_0 is estimated: solve the formula for x_0 first", x - 1, x - (1 - abar).sqrt())], 1e-4)
+    if hint:
+        return hint
     if not close(path[1], after.sqrt() * x_0 + (1 - after).sqrt(), 1e-4):
         return "the first of two steps goes elsewhere: estimate x_0, then mix it and the guess with the weights of the next t"
     x_0 = (path[1] - (1 - after).sqrt()) / after.sqrt()
-    if close(path[2], schedule[0].sqrt() * x_0 + (1 - schedule[0]).sqrt(), 1e-5):
+    if close(path[2], end.sqrt() * x_0 + (1 - end).sqrt(), 1e-5):
         return "the last stop still holds the noise of t = 0: there is no next t, so abar_next is 1"
     if not close(path[2], x_0, 1e-4):
         return "the last step must end on the estimate of x_0 itself: there abar_next is 1"
+
+
+def _given_hint(answer):
+    """What is wrong with other shapes, timesteps and schedules, or None."""
     for shape, timesteps, name in (((3, 1), [999], "scaled_linear"), ((2, 4, 8, 8), [900, 600, 300, 100], "linear"),
                                    ((4, 2), diffusion.spaced_timesteps(7), "scaled_linear")):
         x, schedule = random(*shape), diffusion.make_alphas_cumprod(name)
@@ -212,9 +220,6 @@ def ideal_denoiser(answer):
 @sheet.exercise(4, float, "the loss")
 def flow_step(answer):
     """flow_step(net, optimizer, x_0) -> loss: one training step of flow matching on clean points x_0 (n, 2)."""
-    net, x_0 = Examined(), 2 + 0.5 * random(4096, 2)
-    optimizer, noises, gradient = Plain(net.parameters(), lr=0.1), [], None
-
     def levels(t):
         if not t.is_floating_point():
             return "t is any number from 0 to 1 here: torch.rand draws them"
@@ -223,14 +228,7 @@ def flow_step(answer):
         t = t.double()[:, None].clamp(min=1e-6)
         return 1 - t, t
 
-    for seed in (1, 2):
-        hint, eps, gradient = _step_hint(answer, net, x_0, (optimizer, x_0), seed, levels,
-                                         lambda x_0, eps: eps - x_0, gradient)
-        if hint:
-            return hint
-        noises.append(eps)
-    if close(*noises, 1e-3):
-        return "two steps draw the same noise: do not seed inside the function"
+    return next(filter(None, _two_steps(answer, [((), levels)] * 2, lambda x_0, eps: eps - x_0)), None)
 
 
 # ---- four samplers to be diagnosed --------------------------------------------------------

@@ -6,7 +6,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from .. import latents as codec
-from .base import NotFinite, Refused, Sheet, close, random
+from .base import NotFinite, Sheet, close, mistaken_for, random, unless_shaped
 
 sheet = Sheet("02", core=3)
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -29,19 +29,27 @@ def mirror_control(answer):
     for shape in ((2, 3, 8, 12), (16, 3, 16, 16), (1, 3, 4, 4)):
         pictures = random(*shape)
         copies, turned = answer(encode, decode, pictures), pictures.flip(-1)
-        for wrong, hint in (
-                (pictures, "these pictures never went through encoder and decoder"),
-                (turned, "these pictures never went through encoder and decoder"),
-                (decode(encode(pictures)), "nothing is mirrored here: mirror the pictures before they are encoded"),
-                (decode(encode(pictures).flip(-1)).flip(-1), "that is the experiment again: in its control no latent is mirrored"),
-                (decode(encode(pictures).flip(-1)), "that is the experiment again: in its control no latent is mirrored"),
-                (decode(encode(turned).flip(-1)), "you turn the latents back: turn the decoded pixels back instead"),
-                (decode(encode(turned)), "mirror the copies back: they are compared with the pictures as they were"),
-                (decode(encode(pictures.flip(-2))).flip(-2), "that stands on its head: left and right are the last dimension")):
-            if close(copies, wrong, 1e-5):
-                return hint
+        latents_turned = decode(encode(pictures).flip(-1))
+        hint = mistaken_for(copies, [
+            ("these pictures never went through encoder and decoder", pictures, turned),
+            ("nothing is mirrored here: mirror the pictures before they are encoded", decode(encode(pictures))),
+            ("that is the experiment again: in its control no latent is mirrored", latents_turned.flip(-1), latents_turned),
+            ("you turn the latents back: turn the decoded pixels back instead", decode(encode(turned).flip(-1))),
+            ("mirror the copies back: they are compared with the pictures as they were", decode(encode(turned))),
+            ("that stands on its head: left and right are the last dimension", decode(encode(pictures.flip(-2))).flip(-2))], 1e-5)
+        if hint:
+            return hint
         if not close(copies, decode(encode(turned)).flip(-1), 1e-5):
             return "mirror the pictures, encode, decode, mirror what comes out, and do nothing else"
+
+
+def _coded(logvar):
+    """An encoder whose mean is the picture itself, 24 numbers."""
+    return lambda pixels: torch.cat([pixels.flatten(1), logvar.expand(len(pixels), -1)], 1)
+
+
+def _decoder(z):
+    return z.unflatten(1, (3, 2, 4))
 
 
 @sheet.exercise(2, lambda encoder, decoder, batch, eps: {"decoded": batch.shape, "kl": batch.shape[:1]})
@@ -50,48 +58,43 @@ def vae_forward(answer):
 
     encoder: (n, 3, H, W) -> (n, 2 d), mean and logvar. decoder: (n, d) -> (n, 3, H, W). eps: (n, d), noise.
     """
-    zeros = torch.zeros(3, 3, 2, 4)                                     # 24 numbers a picture
-    still = torch.zeros(3, 24)
-
-    def coded(logvar):                                                  # the mean is the picture itself
-        return lambda pixels: torch.cat([pixels.flatten(1), logvar.expand(len(pixels), -1)], 1)
-
-    def decoder(z):
-        return z.unflatten(1, (3, 2, 4))
-
-    try:
-        decoded, kl = answer(coded(torch.zeros(24)), decoder, zeros, still)
-    except Refused as refused:
-        shape = () if isinstance(refused.result, (int, float)) else getattr(refused.result, "shape", None)
-        if shape == still.shape:
-            return "kl is one number for each latent: add them up, one sum per picture"
-        if shape == ():
-            return "keep the pictures apart: kl is one number per picture, (n,)"
-        raise
+    zeros, still = torch.zeros(3, 3, 2, 4), torch.zeros(3, 24)
+    kl = unless_shaped(lambda: answer(_coded(torch.zeros(24)), _decoder, zeros, still), (
+        (still.shape, "kl is one number for each latent: add them up, one sum per picture"),
+        ((), "keep the pictures apart: kl is one number per picture, (n,)")))[1]
     if not close(kl, torch.zeros(3), 1e-6):
         return (f"the prior itself (mean 0, logvar 0) must cost 0, yours costs {float(kl[0]):.1f}: "
                 "logvar is the logarithm of the variance, which is then 1")
     batch, logvar, eps = random(3, 3, 2, 4), random(24, seed=1), random(3, 24, seed=2)
-    (quiet, _), (drawn, _), (again, _) = (answer(coded(logvar), decoder, batch, one) for one in (still, eps, eps))
+    return (_drawing_hint(answer, batch, logvar, eps) or _cost_hint(answer, zeros, eps)
+            or _gradient_hint(answer, batch, logvar, eps) or _size_hint(answer))
+
+
+def _drawing_hint(answer, batch, logvar, eps):
+    """What is wrong with how z is drawn and decoded, or None."""
+    (quiet, _), (drawn, _), (again, _) = (answer(_coded(logvar), _decoder, batch, one) for one in (0 * eps, eps, eps))
     if not close(drawn, again, 0):
         return "two calls differ: use the eps you are given, draw none yourself"
-    if close(quiet, decoder(logvar.expand(3, -1)), 1e-5):
+    if close(quiet, _decoder(logvar.expand(3, -1)), 1e-5):
         return "you decoded logvar: the first half of the encoder's numbers is the mean, the second is logvar"
     if not close(quiet, batch, 1e-5):
         return "with eps = 0 the decoder must be given the mean"
     if close(drawn, quiet, 1e-6):
         return "eps has no effect: add it to the mean, times sigma"
-    width = (drawn - quiet).flatten(1) / eps
-    for wrong, hint in ((logvar.exp(), "you multiplied by the variance: sigma is its square root"),
-                        (logvar, "you multiplied by logvar: logvar 0 means variance 1, so take exp first"),
-                        (torch.ones(24), "eps comes in with width 1 everywhere: multiply it by sigma")):
-        if close(width, wrong.expand(3, -1), 1e-3):
-            return hint
-    if not close(drawn, decoder(batch.flatten(1) + (logvar / 2).exp() * eps), 1e-4):
+    hint = mistaken_for((drawn - quiet).flatten(1) / eps, [
+        ("you multiplied by the variance: sigma is its square root", logvar.exp().expand(3, -1)),
+        ("you multiplied by logvar: logvar 0 means variance 1, so take exp first", logvar.expand(3, -1)),
+        ("eps comes in with width 1 everywhere: multiply it by sigma", 1.0)], 1e-3)
+    if not hint and not close(drawn, _decoder(batch.flatten(1) + (logvar / 2).exp() * eps), 1e-4):
         return "(z - mean) / eps must be sigma = exp(logvar / 2), in every place"
+    return hint
+
+
+def _cost_hint(answer, zeros, eps):
+    """What is wrong with the KL in cases that can be computed in one's head, or None."""
     far = zeros.clone()
     far[1, 2, 1, 3] = 2.0
-    cost = answer(coded(torch.zeros(24)), decoder, far, eps)[1]
+    cost = answer(_coded(torch.zeros(24)), _decoder, far, eps)[1]
     if close(cost[1], 2 / 24, 1e-4) or close(cost[1], 4 / 24, 1e-4):
         return "you averaged over the numbers of a picture: the KL is their sum"
     if close(cost[1], 4.0, 1e-4):
@@ -99,16 +102,23 @@ def vae_forward(answer):
     if not close(cost, [0.0, 2.0, 0.0], 1e-4):
         return ("one mean at 2, all else as the prior, must cost 2 nats in that picture, yours costs "
                 f"{float(cost[1]):.2f}")
-    narrow = answer(coded(torch.full((24,), -2.0)), decoder, zeros, eps)[1]
+    narrow = answer(_coded(torch.full((24,), -2.0)), _decoder, zeros, eps)[1]
     if float(narrow.min()) < 0:
         return ("a cloud narrower than the prior got a negative cost: a KL is never negative, look at the "
                 "signs")
     if not close(narrow, torch.full((3,), 12 * (math.exp(-2) + 1)), 1e-3):
         return ("right for the mean, wrong for the width: the variance is exp(logvar), and logvar itself "
                 "is subtracted")
+
+
+def _gradient_hint(answer, batch, logvar, eps):
     wide = logvar.clone().requires_grad_()
-    if not all(one.requires_grad for one in answer(coded(wide), decoder, batch, eps)):
+    if not all(one.requires_grad for one in answer(_coded(wide), _decoder, batch, eps)):
         return "no gradient reaches logvar: stay with tensors, without no_grad, detach or item"
+
+
+def _size_hint(answer):
+    """What is wrong with pictures of another size and latents that are not independent, or None."""
     into, out = random(3072, 32, seed=3) / 50, random(16, 3072, seed=4)    # as large as the lesson's own
     batch, eps = random(2, 3, 32, 32, seed=5), random(2, 16, seed=6)
     mean, logvar = (batch.flatten(1) @ into).chunk(2, 1)
@@ -132,13 +142,14 @@ def crossover(answer):
     half, right = first(abars <= 0.5), first(abars * spread**2 <= 1 - abars)
     if t == plain == half:
         return "the spread has no effect: larger latents need more noise to drown"
-    for wrong, hint in (
-            (abars * spread <= 1 - abars, "spread is a standard deviation and abar a share of the variance: square the spread"),
-            (abars.sqrt() * spread <= 1 - abars, "compare like with like: two variances, or the weight sqrt(abar) times the spread with sqrt(1 - abar)"),
-            (abars * spread <= (1 - abars).sqrt(), "compare like with like: two variances, or the weight sqrt(abar) times the spread with sqrt(1 - abar)"),
-            (abars <= (1 - abars) * spread**2, "the spread belongs to the latents, not to the noise, whose standard deviation is 1")):
-        if t == first(wrong):
-            return hint
+    hint = mistaken_for(t, [
+        ("spread is a standard deviation and abar a share of the variance: square the spread", first(abars * spread <= 1 - abars)),
+        ("compare like with like: two variances, or the weight sqrt(abar) times the spread with sqrt(1 - abar)",
+         first(abars.sqrt() * spread <= 1 - abars), first(abars * spread <= (1 - abars).sqrt())),
+        ("the spread belongs to the latents, not to the noise, whose standard deviation is 1",
+         first(abars <= (1 - abars) * spread**2))], 0.5)
+    if hint:
+        return hint
     if abs(plain - half) == 1 or abs(t - right) == 1:
         return "you are off by one: t counts from 0, so it is the place in abars itself"
     if t == len(abars) - 1:
@@ -158,13 +169,7 @@ def feature_distance(answer):
     a = torch.zeros(2, 3, 2, 2)
     b = a.clone()
     a[:, 0], b[:, 0], b[1, 0, 0, 0], b[1, 1, 0, 0] = 1.0, 1.0, 0.0, 1.0   # one place of four differs, in picture 1
-    try:
-        result = answer(a, b)
-    except Refused as refused:
-        shape = () if isinstance(refused.result, (int, float)) else getattr(refused.result, "shape", None)
-        if shape == ():
-            return "that is one number for the whole batch: keep the pictures apart, (n,)"
-        raise
+    result = unless_shaped(lambda: answer(a, b), [((), "that is one number for the whole batch: keep the pictures apart, (n,)")])
     if not close(result[0], 0.0, 1e-4):
         return "equal features must be at distance 0"
     if not close(answer(2 * a, b)[0], 0.0, 1e-4):
@@ -172,15 +177,20 @@ def feature_distance(answer):
     one = random(2, 5, 3, 3)
     if not close(answer(one, random(2, 1, 3, 3, seed=1).exp() * one), torch.zeros(2), 1e-4):
         return "each place has its own length: divide by the root of the sum of squares over the channels, dim 1, alone"
-    if close(result[1], 2.0, 1e-3):
-        return "sum over the channels, but take the mean over the places: yours grows with the size of the picture"
-    if close(result[1], 0.5 / 3, 1e-3):
-        return "take the mean over the places only: the squares of the channels are added up"
-    if close(result[1], 2**0.5 / 4, 1e-3):
-        return "leave the root out: LPIPS adds up squared differences"
+    hint = mistaken_for(result[1], [
+        ("sum over the channels, but take the mean over the places: yours grows with the size of the picture", 2.0),
+        ("take the mean over the places only: the squares of the channels are added up", 0.5 / 3),
+        ("leave the root out: LPIPS adds up squared differences", 2**0.5 / 4)], 1e-3)
+    if hint:
+        return hint
     if not close(result[1], 0.5, 1e-3):
         return ("vectors at right angles are 2 apart (squared), in one place of four that is 0.5 on average; yours "
                 f"says {float(result[1]):.2f}")
+    return _blank_hint(answer) or _feature_hint(answer)
+
+
+def _blank_hint(answer):
+    """What is wrong where a place is without features, or None."""
     blank, half = torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
     half[..., 1] = 0                                                    # two places are without features in both
     try:
@@ -190,6 +200,9 @@ def feature_distance(answer):
     if not close(empty, 0.5, 1e-3):
         return ("a place where every feature is 0 in both is at distance 0, and at distance 1 from any other; yours says "
                 f"{float(empty):.2f} where half of the places are the one and half the other: add 1e-8 under the root")
+
+
+def _feature_hint(answer):
     for shape in ((3, 24, 16, 16), (3, 48, 8, 8), (3, 96, 4, 4)):       # as the lesson's own
         a, b = random(*shape), random(*shape, seed=1)
         unit = [one / one.square().sum(1, keepdim=True).sqrt() for one in (a, b)]

@@ -6,24 +6,16 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch.nn.functional import silu
 
 from .. import diffusion
-from .base import Sheet, close, random
+from .base import Sheet, Uncopied, close, mistaken_for, random
 
 sheet = Sheet("04")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
-def mistaken_for(result, mistakes, tolerance):
-    """The hint of the first of (hint, what that mistake gives) that the result equals, or None."""
-    return next((hint for hint, other in mistakes if other.shape == result.shape and close(result, other, tolerance)), None)
-
-
 # 1: one residual block
 
 
-class Given(ResnetBlock2D):
-    """A block for an answer to look at: it is the same block for every call, and no copy."""
-
-    def __deepcopy__(self, memo):
-        return self
+class Given(Uncopied, ResnetBlock2D):
+    """A block for an answer to look at, the same for every call."""
 
 
 def _block(channels, wider, emb, groups, seed):
@@ -80,7 +72,7 @@ def _drawn(ask, x, empty, words, scale, timesteps, abars, guide=lambda u, c, s: 
 
 
 def _ask(x, t, prompt_embeds):
-    """As a U-Net answers: from what it sees, what t it is and what it reads, row by row."""
+    """A stand-in for a U-Net: its answer depends on the latents, on t and on the prompt, row by row."""
     assert len(x) == len(prompt_embeds), f"ask got {len(x)} latents and {len(prompt_embeds)} prompts"
     level = torch.as_tensor(t, dtype=x.dtype) / 1000
     return (0.3 + level) * torch.tanh(x) + prompt_embeds.mean((1, 2))[:, None, None, None] + level**2
@@ -106,7 +98,7 @@ def draw(answer):
 
 
 def _which_mistake(result, given):
-    """A hint that fits what the answer has made of `given`, or None."""
+    """The hint for a known mistake that explains this result of `given`, or None."""
     swapped = given[0], given[1], given[3], given[2], *given[4:]
     near = 1e-4 * float(result.abs().max())
     return mistaken_for(result, [
@@ -203,7 +195,7 @@ def seam(answer):
 
 
 def _other_seams(grey, edge, width):
-    """(hint, what that mistake gives) for the mistakes that have a name."""
+    """The mistakes that have a name, as `mistaken_for` takes them."""
     signed, around, right = grey.diff(dim=2), slice(edge - width, edge + width), slice(edge + width, None)
     jumps = signed.abs().mean(1)
 
@@ -212,8 +204,8 @@ def _other_seams(grey, edge, width):
 
     return [
         ("the mean jump to the right is still to be taken away: a picture that is rough all over has no seam", jumps[:, around].mean(1)),
-        ("take absolute values before the mean over the rows, or jumps up and down cancel", less(signed.mean(1))),
-        ("take absolute values before the mean over the rows, or jumps up and down cancel", less(signed.mean(1).abs())),
+        ("take absolute values before the mean over the rows, or jumps up and down cancel",
+         less(signed.mean(1)), less(signed.mean(1).abs())),
         ("a jump is an absolute difference, and yours is squared", less(signed.square().mean(1))),
         ("the sign is the wrong way round: near the edge less the rest", -less(jumps)),
         ("the control is the part to the right, where all is painted, and not the whole picture", less(jumps, rest=slice(None))),

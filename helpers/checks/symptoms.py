@@ -14,12 +14,12 @@ import copy
 import math
 from typing import NamedTuple
 
-from helpers.latents import decode_latents
-from helpers.conditioning import encode_prompts
-
 import diffusers
 import numpy as np
 import torch
+
+from helpers.conditioning import encode_prompts
+from helpers.latents import decode_latents
 
 HEALTHY = "healthy"
 NOT_FINITE = "NaN"
@@ -143,7 +143,7 @@ def _read_steps(c, scheduler, history, prompt_embeds, scaled=True):
         shown = torch.cat([shown, shown])  # (1, C, h, w) -> (2, C, h, w)
         both = c.unet(shown, t, encoder_hidden_states=prompt_embeds).sample
 
-        def move(noise_pred):
+        def move(noise_pred, before=before, t=t):
             fresh = copy.deepcopy(scheduler)
             fresh.scale_model_input(before, t)
             return _flat(fresh.step(noise_pred, t, before).prev_sample)

@@ -1,11 +1,13 @@
 """What a concept is, and which words it lies near."""
 from dataclasses import dataclass
 
-import helpers.runtime  # noqa: F401  first: it silences the libraries
-from helpers import inputs
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import torch
 import torch.nn.functional as F
+
+from helpers import inputs
+from helpers.components import Components
 
 MOST_VECTORS = 75  # more than a prompt of CLIP has room for
 WIDEST = 16_384  # numbers a vector: 768 in Stable Diffusion 1.5, 4096 in the largest text encoders that are in use
@@ -63,7 +65,7 @@ def _checked(token, vectors):
     return vectors
 
 
-def nearest_words(c, vector, n=8):
+def nearest_words(c: Components, vector: torch.Tensor, n: int = 8) -> list[tuple[str, float]]:
     """The n words whose vectors point most nearly where `vector` points, the nearest first: [(word, cosine)].
 
     vector: (d,), or (1, d). Words are entries of the vocabulary of two letters or more that end a word, and

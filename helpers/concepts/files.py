@@ -9,24 +9,24 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from helpers import hub, inputs, runtime  # noqa: F401  runtime first: it silences the libraries
-from helpers.files import filling, make_folder, write_atomic
-from helpers.formats import NAMES, candidates, read, vectors_in, what_is
-from helpers.pictures import upright
+import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
 
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from helpers import hub, inputs
+from helpers.files import filling, make_folder, write_atomic
+from helpers.formats import CARD, IMAGES, KIND, TOKEN, VECTORS, candidates, read, vectors_in, what_is
+from helpers.pictures import upright
+
 from .concept import Concept
 
-VECTORS = NAMES[:2]  # the first that is there is read
-TOKEN, KIND, IMAGES, CARD = "token_identifier.txt", "type_of_concept.txt", "concept_images", "README.md"
 KINDS = ("object", "style")
 LOCAL = 'The concepts in the course\'s own folder "concepts" need no network.'
 
 
-def read_concept(where, token=None):
+def read_concept(where: str | Path, token: str | None = None) -> Concept:
     """The concept in a file, a folder, or on the Hugging Face Hub: `Concept`. Nothing in it is ever executed.
 
     where: a .safetensors file; a .pt or .bin file, of which only numbers are taken; a folder with one, such as one in the
@@ -56,7 +56,7 @@ def read_concept(where, token=None):
     return concept
 
 
-def save_concept(concept, folder, kind="object", images=(), card=""):
+def save_concept(concept: Concept, folder: str | Path, kind: str = "object", images: Iterable[Image.Image] = (), card: str = "") -> Path:
     """Write a concept as a folder in the layout of the sd-concepts-library, and return the folder, a Path.
 
     kind: "object" or "style". images: PIL pictures that it was learnt from, saved upright. card: the text of
@@ -109,7 +109,7 @@ def _write_about(folder, about):
     if images:
         make_folder(folder / IMAGES)
     for name, content in about.items():
-        write_atomic(folder / name, lambda file: file.write_bytes(content))
+        write_atomic(folder / name, lambda file, content=content: file.write_bytes(content))
     for old in (folder / IMAGES).glob("*.png"):
         if old.stem.isdigit() and int(old.stem) >= len(images):
             old.unlink()  # of an earlier save, of more pictures
@@ -128,7 +128,7 @@ def _place(where):
 
 
 def _wanted(files):
-    """Of {file: bytes} of a repository, what a concept is read from."""
+    """From {file: bytes} of a repository, the entries that a concept is read from."""
     vectors = next((name for name in VECTORS if name in files), None)
     return {name: size for name, size in files.items() if name in (vectors, TOKEN, KIND)}
 

@@ -1,6 +1,7 @@
 """A concept put into a tokenizer and a text encoder, without changing the model it is put into."""
 import copy
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from tempfile import TemporaryDirectory
@@ -9,13 +10,14 @@ import torch
 from transformers import AddedToken, CLIPTokenizer
 
 from helpers import inputs
+from helpers.components import Components
 from helpers.formats import made_for
 
 from .concept import Concept
 
 
 @contextmanager
-def loaded(c, *concepts):
+def loaded(c: Components, *concepts: Concept) -> Iterator[Components]:
     """`with loaded(c, concept, ...) as model:` a model that knows the concepts too: Components.
 
     concepts: `Concept`s. A concept of several vectors is written as one word, its token, in prompts.
@@ -91,9 +93,9 @@ class ConceptTokenizer(CLIPTokenizer):
         return super().__call__(self.written_out(text), *arguments, **options)
 
     def written_out(self, text):
-        """A prompt, or a list of them, the others behind every token, unless they stand there already."""
+        """A prompt, or a list of them, with every token followed by the others of its concept, unless they are there already."""
         if isinstance(text, (list, tuple)):
             return [self.written_out(one) for one in text]
         for token, all_of_it in self.several.items() if isinstance(text, str) else ():
-            text = re.sub(rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found: all_of_it, text)
+            text = re.sub(rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found, whole=all_of_it: whole, text)
         return text

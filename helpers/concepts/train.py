@@ -1,14 +1,18 @@
-"""Training a concept: the model stays as it is, and one word looks for its vector."""
+"""Training a concept: the model is frozen, and only the vector of one new word is learnt."""
 import math
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
-from helpers.diffusion import add_noise
-from helpers.latents import encode_image, require_finite
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import torch
+from PIL import Image
+
+from helpers import inputs
+from helpers.components import Components
+from helpers.diffusion import add_noise
+from helpers.latents import encode_image, require_finite
 
 from .concept import Concept
 from .loading import with_concepts
@@ -62,7 +66,9 @@ def descend(loss, optimizer, scaler, schedule):
         schedule.step()
 
 
-def train_concept(c, images, token, start, prompts=None, *, steps=80, batch=8, lr=0.02, seed=0, step=None):
+def train_concept(c: Components, images: list[Image.Image], token: str, start: str, prompts: list[str] | None = None, *,
+                  steps: int = 80, batch: int = 8, lr: float = 0.02, seed: int = 0,
+                  step: Callable | None = None) -> Iterator[Progress]:
     """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
 
     c: Components. images: PIL, c.image_size square, turned `upright`. token: the new word, such as "<teal>".
@@ -138,14 +144,14 @@ def _steps(model, vectors, latents, ids, steps, batch, lr, generator, take):
             rows = torch.randint(len(latents), (batch,), generator=generator)
             times = torch.randint(int(LOWEST * levels), levels, (batch,), generator=generator)
             some = _batch(model, latents, rows, times, generator)
-            trained.step(lambda: _loss(model, some, trained.table(), ids), step)
+            trained.step(lambda some=some: _loss(model, some, trained.table(), ids), step)
             with torch.no_grad():
                 vectors = trained.vectors()
                 vectors *= lengths.to(vectors) / vectors.norm(dim=1, keepdim=True)
 
 
 class _Descended:
-    """The new rows alone are what learns; all others are constants, so none can move."""
+    """Only the new rows are parameters; all others are constants and cannot move."""
 
     def __init__(self, model, table, vectors, lr, steps):
         self.old_words, self.rows = table[:-len(vectors)], vectors.requires_grad_()
@@ -167,7 +173,7 @@ class _Descended:
 
 
 class _Taken:
-    """The whole table learns, and somebody else's step has to see to it that only the new rows do."""
+    """The whole table is a parameter; the step that the reader wrote has to restrict the change to the new rows."""
 
     def __init__(self, take, model, table, vectors, lr, steps):
         rows = torch.cat([table[:-len(vectors)].float(), vectors])

@@ -7,8 +7,7 @@ from helpers.pictures import upright
 
 from . import style
 from .intervals import interval
-from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture
-from .style import tidy, write
+from .style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, show_picture, tidy, write
 
 START, PAD = "#00573F", "#DDDDDD"
 KINDS = {"start": START, "piece": PROMPT, "end": INK, "padding": PAD}
@@ -123,10 +122,11 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
     title = (f"{right} of {n} pictures find their own caption, {found} of {n} captions their picture" if scale == learnt else
              f"At scale {scale:.0f}: the scale changes how sure an answer is, never which one comes first")
     swapped = " Vermilion: only the colours are swapped." if brackets else ""
-    style.claim(fig, title, f"Rows: pictures. Columns: captions. Picture 1 belongs to caption 1, and so on.{swapped} The "
-                            f"softmax is of {scale:.0f} times the cosine.")
-    return style.finish(fig, f"Left the cosines of {n} postcards with {n} captions, highest on the diagonal in {right} of {n} rows and "
-                             f"{found} of {n} columns; then the softmax of each row and of each column, and the loss over the scale.", 256)
+    return style.claimed(fig, title,
+                         f"Rows: pictures. Columns: captions. Picture 1 belongs to caption 1, and so on.{swapped} The "
+                         f"softmax is of {scale:.0f} times the cosine.",
+                         f"Left the cosines of {n} postcards with {n} captions, highest on the diagonal in {right} of {n} rows and "
+                         f"{found} of {n} columns; then the softmax of each row and of each column, and the loss over the scale.", 256)
 
 
 def softmax(values, axis):
@@ -195,9 +195,9 @@ def subtraction(rows, note=None, dpi=style.DPI):
     title = f"Rank of the changed word among all words: {ranks}"
     if len(rows) == 1:
         title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
-    style.claim(fig, title, note)
-    return style.finish(fig, "Rows of two postcards that differ in one attribute, their difference, and the "
-                             "words nearest to the difference of their vectors, the changed word green.", 256)
+    return style.claimed(fig, title, note,
+                         "Rows of two postcards that differ in one attribute, their difference, and the "
+                         "words nearest to the difference of their vectors, the changed word green.", 256)
 
 
 def tallies(found, of, columns, title, note=None, dpi=style.DPI):
@@ -237,11 +237,11 @@ def tallies(found, of, columns, title, note=None, dpi=style.DPI):
         ax.set(xlim=(0, of), ylim=(len(found) - 0.5, -0.5))
         ax.grid(axis="x", color="#E5E5E5", lw=0.8)
         ax.set_axisbelow(True)
-    style.claim(fig, title, note)
-    return style.finish(fig, f"{title}. Of {of} pictures: " + "; ".join(
-        f"{case}: " + ", ".join(f"{what} ≈{count}" + ("" if chance is None else f" (by chance ≈{chance:.1f})")
-                                for what, (count, chance) in ((what, marks[what]) for what in columns))
-        for case, marks in found.items()) + ".", 128)
+    return style.claimed(fig, title, note,
+                         f"{title}. Of {of} pictures: " + "; ".join(
+    f"{case}: " + ", ".join(f"{what} ≈{count}" + ("" if chance is None else f" (by chance ≈{chance:.1f})")
+                            for what, (count, chance) in ((what, marks[what]) for what in columns))
+    for case, marks in found.items()) + ".", 128)
 
 
 def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
@@ -260,14 +260,14 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
                 write(fig, left + i * (size + gap) + size / 2, top - 0.11, f"{shares[i]:.2f}", ha="center")
     low = top + 2 * (size + gap) + 0.15
     ax = place(fig, left + size / 2, low, (len(shares) - 1) * (size + gap), 0.75)
-    for (name, values), colour in zip(lengths.items(), (ESTIMATE, PROMPT)):
+    for values, colour in zip(lengths.values(), (ESTIMATE, PROMPT)):
         ax.plot(shares, values, "-o", color=colour, ms=3.5, lw=1.4, clip_on=False)
     highest = max(map(max, lengths.values()))
     tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))
     ax.set(xlim=(0, 1), ylim=(0, highest * 1.08))
     write(fig, 0.08, low + 0.35, "norm of the\nvectors")
-    style.claim(fig, "From one prompt to another, straight and along the arc",
-                "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
-                "arc, which keeps the norm.")
-    return style.finish(fig, "Two rows of pictures that go from one prompt to another, along a straight line "
-                             "and along an arc; below, the norm dips on the straight path.", 256)
+    return style.claimed(fig, "From one prompt to another, straight and along the arc",
+                         "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
+                         "arc, which keeps the norm.",
+                         "Two rows of pictures that go from one prompt to another, along a straight line "
+                         "and along an arc; below, the norm dips on the straight path.", 256)

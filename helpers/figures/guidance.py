@@ -93,10 +93,10 @@ def end_histograms(wanted, ends):
                                       f"mean {values.mean():.2f}, spread {values.std():.2f}")
         ax.set_ylim(0, 1.05 * highest)                  # one scale of height for all
     n, centre, spread = len(next(iter(ends.values()))), wanted.means.mean(), wanted.std
-    style.claim(fig, "Guidance does not find the class better: it overshoots and narrows",
-                f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. All six share one scale of height.")
-    return style.finish(fig, "Histograms of end points for guidance " + ", ".join(f"{scale:g}" for scale in ends)
-                        + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.")
+    return style.claimed(fig, "Guidance does not find the class better: it overshoots and narrows",
+                         f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. All six share one scale of height.",
+                         "Histograms of end points for guidance " + ", ".join(f"{scale:g}" for scale in ends)
+                    + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.")
 
 
 def implicit_classifier(everything, wanted, abar):
@@ -121,7 +121,7 @@ def implicit_classifier(everything, wanted, abar):
     right.plot(x[:, 0], slope, color=SIGNAL, lw=5, alpha=0.35)
     right.plot(x[:, 0], answers, color=GUIDED, lw=1.3)
     right.set_title("slope of its logarithm (blue), from two answers (vermilion)", fontsize=8.5, color=FAINT)
-    style.claim(fig, "The difference of the two answers is the slope of a classifier that nobody trained",
-                f"Exact, no network. Noise level: abar = {abar:.2f}.")
-    return style.finish(fig, "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
-                             "scaled difference of the two answers: one curve lies on the other.")
+    return style.claimed(fig, "The difference of the two answers is the slope of a classifier that nobody trained",
+                         f"Exact, no network. Noise level: abar = {abar:.2f}.",
+                         "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
+                         "scaled difference of the two answers: one curve lies on the other.")

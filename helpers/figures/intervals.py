@@ -1,4 +1,4 @@
-"""How sure a share is that was counted on few readings, and a difference between pairs of them."""
+"""Uncertainty of counts: the interval of a share, and the sign test for paired yes-or-no readings."""
 from math import comb
 
 
@@ -22,7 +22,7 @@ def counted(hits, of):
 
 
 def only_one(some, others):
-    """Of pairs of yes-or-no readings, in how many only the first says yes, and in how many only the second."""
+    """Of pairs of yes-or-no readings: in how many only the first is a yes, and in how many only the second."""
     pairs = [(bool(one), bool(other)) for one, other in zip(some, others, strict=True)]
     return pairs.count((True, False)), pairs.count((False, True))
 

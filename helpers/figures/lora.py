@@ -42,8 +42,8 @@ def beside_weight(weight, rank, title):
             (3, f"which is {out} by {into} again and need not be stored", INK, "normal"))
     for line, text, colour, weight_of in told:
         write(fig, end + 0.45, top + high / 2 + 0.26 * (line - 1.5), text, color=colour, fontweight=weight_of)
-    style.claim(fig, title)
-    return style.finish(fig, f"{title}: beside a frozen weight of {out} by {into} stand B, {out} by {rank}, and A, {rank} by {into}.", 128)
+    return style.claimed(fig, title, None,
+                         f"{title}: beside a frozen weight of {out} by {into} stand B, {out} by {rank}, and A, {rank} by {into}.", 128)
 
 
 # Rows of pictures, and what was measured in them

@@ -5,8 +5,8 @@ import torch
 
 from helpers.latents import decode_latents
 
-from .style import (FAINT, GUIDED, NOISE, NOTE, PROMPT, SIGNAL, TITLE, WIDTH, block, claim, finish, new_figure,
-                    picture_grid, place, show_picture, tidy, write)
+from . import style
+from .style import FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 
 def prompt_grid(pictures, prompts, title, columns=3, note=None):
@@ -15,13 +15,13 @@ def prompt_grid(pictures, prompts, title, columns=3, note=None):
     folded = [textwrap.fill(prompt, int(size * 16)) for prompt in prompts]
     words = 0.16 + 0.14 * max(text.count("\n") + 1 for text in folded)
     rows = -(-len(pictures) // columns)
-    fig = new_figure(TITLE + rows * (size + words) + (NOTE if note else 0))
+    fig = style.new_figure(TITLE + rows * (size + words) + (NOTE if note else 0))
     for i, (picture, text) in enumerate(zip(pictures, folded)):
         x, y = 0.08 + i % columns * (size + gap), TITLE + i // columns * (size + words)
         show_picture(fig, picture, x, y, size)
         write(fig, x + size / 2, y + size + 0.05, text, fontsize=7.5, ha="center", va="top", color=FAINT)
-    claim(fig, title, note)
-    return finish(fig, f"{title}: " + "; ".join(prompts))
+    return style.claimed(fig, title, note,
+                   f"{title}: " + "; ".join(prompts))
 
 
 def shown(count, of):
@@ -37,29 +37,30 @@ def film_strip(c, history, timesteps, title, count=8):
     picks = shown(count, len(history))
     both = [decode_latents(c, torch.cat([history[i][row] for i in picks])) for row in (0, 1)]
     labels = [f"t = {float(timesteps[i]):.0f}" for i in picks]
-    return picture_grid(both, title, f"{title} Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.", column_labels=labels,
+    return style.picture_grid(both, title, f"{title} Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.", column_labels=labels,
                         row_labels=("$x_t$", "estimate of $x_0$"), math=True, note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE")
 
 
 def sweep(pictures, labels, title, note=None):
     """One row of pictures, each with what was changed above it."""
     size = min(1.6, (9 - 0.16) / len(pictures) - 0.06)
-    return picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
+    return style.picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
 
 
 def bars(seconds, megabytes, title):
     """The bill of a picture: seconds and megabytes of each part as bars. seconds: {part: s}. megabytes: one a part."""
-    fig = new_figure(TITLE + 0.2 + 0.36 * len(seconds) + NOTE)
+    fig = style.new_figure(TITLE + 0.2 + 0.36 * len(seconds) + NOTE)
     for k, (left, values, unit, colour) in enumerate(((1.5, list(seconds.values()), "s", GUIDED), (5.7, megabytes, "MB", SIGNAL))):
         write(fig, left, TITLE + 0.05, ("seconds a picture", "megabytes of weights")[k], fontsize=8.5, color=colour)
         for i, value in enumerate(values):
             top = TITLE + 0.2 + 0.36 * i
-            block(fig, left, top + 0.06, 2.6 * value / max(values), 0.22, colour)
+            style.block(fig, left, top + 0.06, 2.6 * value / max(values), 0.22, colour)
             write(fig, left + 2.6 * value / max(values) + 0.06, top + 0.17, f"{value:.3g} {unit}", fontsize=8)
     for i, name in enumerate(seconds):
         write(fig, 1.4, TITLE + 0.37 + 0.36 * i, name, ha="right")
-    claim(fig, title, "On the machine that ran this notebook.")
-    return finish(fig, f"{title}: " + ", ".join(seconds))
+    return style.claimed(fig, title,
+                   "On the machine that ran this notebook.",
+                   f"{title}: " + ", ".join(seconds))
 
 
 def museum(pictures, names, symptoms, sizes, expected, title, note=None):
@@ -69,8 +70,8 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
     standard deviation of its latents (S + 1,), from the first step to the last, NaN where there is none.
     expected: (S + 1,), what the noise schedule makes of them. Three pictures a row.
     """
-    column, size, above, under = (WIDTH - 0.16) / 3, 1.45, 0.26, 0.48 if any(symptoms) else 0.28
-    fig = new_figure(TITLE + -(-len(pictures) // 3) * (above + size + under) + (NOTE if note else 0))
+    column, size, above, under = (style.WIDTH - 0.16) / 3, 1.45, 0.26, 0.48 if any(symptoms) else 0.28
+    fig = style.new_figure(TITLE + -(-len(pictures) // 3) * (above + size + under) + (NOTE if note else 0))
     for i, (picture, name, symptom, measured) in enumerate(zip(pictures, names, symptoms, sizes)):
         x, y = 0.08 + i % 3 * column, TITLE + i // 3 * (above + size + under)
         write(fig, x, y + above / 2, name, fontweight="bold")
@@ -80,15 +81,15 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
         ax.plot(expected, color=NOISE, linewidth=3, alpha=0.6)
         ax.plot(measured, color=GUIDED, linewidth=1.6)
         _size_axis(ax, measured)
-    claim(fig, title, note)
+    style.claim(fig, title, note)
     told = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, symptoms))
-    return finish(fig, f"{title} {told}.")
+    return style.finish(fig, f"{title} {told}.")
 
 
 def _size_axis(ax, measured):
     """Spread of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early."""
     last, kept = len(measured) - 1, measured[measured.isfinite()]
-    near = 0.6 < kept.min() and kept.max() < 1.7
+    near = kept.min() > 0.6 and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
     ax.set_yticks(*(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])))
     ax.set_xticks([0, last], ["first", "last turn"])

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from helpers.pictures import upright
+from helpers.pictures import images_of_pixels, upright
 
 SIGNAL = "#0072B2"      # blue: the picture, the data, the true distribution
 NOISE = "#8C8C8C"       # grey: noise
@@ -108,7 +108,7 @@ def drawable(text, font):
 
 
 def settle_texts(fig):
-    """Every text of a figure is drawn as it stands, but those marked with MATH and what scales write themselves."""
+    """Draw every text of a figure literally, except those marked with MATH and the tick labels that scales write."""
     scales = set()
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
         for ticks, formatter in ((axis.get_major_ticks(), axis.get_major_formatter()),
@@ -161,8 +161,7 @@ def arrow(fig, start, end, colour=FAINT, **kwargs):
 def to_rgb(picture):
     """A uint8 array (H, W, 3) of a PIL image, such an array, or a tensor (3, H, W) in -1..1."""
     if hasattr(picture, "detach"):
-        values = picture.detach().float().cpu().numpy().transpose(1, 2, 0)   # (3, H, W) -> (H, W, 3)
-        return ((values + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+        return images_of_pixels(picture)
     array = np.asarray(upright(picture) if isinstance(picture, Image.Image) else picture)
     return array.clip(0, 255).astype(np.uint8)
 
@@ -234,6 +233,12 @@ def finish(fig, alt, palette=0):
     return Picture(png, alt, int(fig.get_size_inches()[0] * 100))
 
 
+def claimed(fig, title, note, alt, palette=0):
+    """The finished figure with its `claim`; alt, palette: as in `finish`."""
+    claim(fig, title, note)
+    return finish(fig, alt, palette)
+
+
 class Stage:
     """A figure drawn once in which a few artists move: a frame costs milliseconds, not a whole drawing."""
 
@@ -294,5 +299,5 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
                   color=PROMPT)
     if sampling:
         leftwards(fig, 0.2)
-    claim(fig, title, note)
-    return finish(fig, alt, palette)
+    return claimed(fig, title, note,
+                   alt, palette)

@@ -39,9 +39,9 @@ def guidance_bill(found, pictures, show, title, note):
                 write(fig, first + i * (size + 0.06) + size / 2, top - 0.12, f"guidance {scale:g}", ha="center", fontsize=8.5)
             if scale in row:
                 show_picture(fig, row[scale][show], first + i * (size + 0.06), y, size)
-    style.claim(fig, title, note)
-    return style.finish(fig, f"{title}. " + " ".join(f"{name}: " + ", ".join(
-        f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
+    return style.claimed(fig, title, note,
+                         f"{title}. " + " ".join(f"{name}: " + ", ".join(
+    f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
 
 
 def student(n):
@@ -110,8 +110,8 @@ def convergence(panels, title, note, fitted, least=0):
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.minorticks_off()
         ax.set_title(where, fontsize=9, color=FAINT)
-    style.claim(fig, title, note)
-    return style.finish(fig, f"{title} " + "; ".join(said))
+    return style.claimed(fig, title, note,
+                         f"{title} " + "; ".join(said))
 
 
 def curve_from(slope, z, sigma, after, points=401):

@@ -115,6 +115,6 @@ def ledger(blocks, title, note):
                                        transform=fig.transFigure, connectionstyle=f"arc3,rad={-0.55 / (x1 - x0):.3f}",
                                        arrowstyle="-|>", mutation_scale=9, color=NOISE, lw=1.2))
     write(fig, sum(centre["middle"][:1]), TITLE + 0.1, "skip connections", ha="center", fontsize=8, color=NOISE)
-    style.claim(fig, title, note)
-    return style.finish(fig, f"{title} " + "; ".join(
-        f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the weights, {per_cent(b.work)} of the work" for b in blocks))
+    return style.claimed(fig, title, note,
+                         f"{title} " + "; ".join(
+    f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the weights, {per_cent(b.work)} of the work" for b in blocks))

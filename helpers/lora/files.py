@@ -1,4 +1,4 @@
-"""LoRA files: written in the format of diffusers and PEFT; read in the layouts that strangers' files have, with care.
+"""LoRA files: written in the format of diffusers and PEFT; read, with care, in every layout found in the wild.
 
 A layer's two halves are called, in the layout of
     PEFT, and diffusers today    unet.LAYER.lora_A.weight, text_encoder.text_model.LAYER.lora_A.weight; and lora_B
@@ -10,24 +10,26 @@ A layer's two halves are called, in the layout of
 import json
 import re
 from functools import partial
-
-from helpers import inputs
-from helpers.files import filling, write_atomic
-from helpers.formats import HALF, candidates, made_for, read, what_is
-from helpers.interrupts import whole
-
-from safetensors.torch import save_file
+from pathlib import Path
 
 from helpers.runtime import seeded_generator
 
+from safetensors.torch import save_file
+
+from helpers import inputs
+from helpers.components import Components
+from helpers.files import filling, write_atomic
+from helpers.formats import HALF, LORAS, candidates, made_for, read, what_is
+from helpers.interrupts import whole
+
 from .layers import LARGEST_RANK, LAYERS, TEXT, Lora, lora_layer, own_layers
 
-FILE = "pytorch_lora_weights.safetensors"
+FILE = LORAS[0]
 LARGEST_SCALE = 10_000  # alpha / rank: usually 1, and never more than a few hundred
 OTHER_SETTINGS = ("alpha_pattern", "rank_pattern", "use_rslora")  # of PEFT, beside alpha and rank
 
 
-def save_lora(lora, folder):
+def save_lora(lora: Lora, folder: str | Path) -> Path:
     """Write folder/pytorch_lora_weights.safetensors and return its path. `pipeline.load_lora_weights(folder)`
     reads it.
 
@@ -48,7 +50,7 @@ def save_lora(lora, folder):
 
 
 @whole
-def load_lora(c, where):
+def load_lora(c: Components, where: str | Path) -> Lora:
     """The LoRA of a file, added to c.unet and, where the file changes it too, to c.text_encoder: `Lora`, at strength 1.
 
     where: a .safetensors file, a pickle (.bin, .pt), of which only numbers are taken, or a folder with one of them, such
@@ -144,8 +146,7 @@ def _scales(path, notes):
                 raise ValueError(f"alpha / rank is {scale}")
             scales[network] = scale
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise ValueError(f"{path} has settings that cannot be read ({reason}): save it again.") from None
+        raise ValueError(f"{path} has settings that cannot be read ({inputs.first_line(error)}): save it again.") from None
     if any(settings.get(part + name) for part in ("unet.", TEXT) for name in OTHER_SETTINGS):
         raise ValueError(f"{path} is a LoRA whose alpha is not alike in all layers (PEFT's {', '.join(OTHER_SETTINGS)}): a "
                          "pipeline's load_lora_weights reads it.")

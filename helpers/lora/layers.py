@@ -1,14 +1,16 @@
 """A linear layer with a low-rank change beside it, and a U-Net full of them."""
 import math
+from collections.abc import Iterable
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, whole_number  # first: it silences the libraries
-from helpers.interrupts import whole
-from helpers.components import copy_of
+from helpers.runtime import seeded_generator, whole_number
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from helpers import inputs
+from helpers.components import copy_of
+from helpers.interrupts import whole
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # the linear layers of every attention, by how names end
 EVERYWHERE = (*ATTENTION, "ff.net.0.proj", "ff.net.2", "conv1", "conv2")  # and what lies between them
@@ -127,11 +129,11 @@ class Lora:
         return bool(self._kept)
 
     def changes(self):
-        """What is added to the weights at strength 1: {name: (out, in)}, in the order of the U-Net."""
+        """The matrices added to the weights at strength 1: {name: (out, in)}, in the order of the U-Net."""
         return {name: layer.change() for name, layer in self.layers.items()}
 
     def weights(self):
-        """What it is added to, as matrices too: {name: (out, in)}."""
+        """The frozen weights they are added to, as matrices too: {name: (out, in)}."""
         return {name: layer.weight.detach().flatten(1) for name, layer in self.layers.items()}
 
     @whole
@@ -181,7 +183,7 @@ class Lora:
 
 
 class OwnLayer(LoraLinear):
-    """A LoraLinear whose answer is that of somebody's own layer, `own`, which holds A and B."""
+    """A LoraLinear that answers with a layer of the reader's own, `own`, which holds A and B."""
 
     def __init__(self, base, rank, alpha, generator, make):
         super().__init__(base, rank, alpha, generator)
@@ -200,7 +202,8 @@ class OwnLayer(LoraLinear):
 
 
 @whole
-def add_lora(unet, rank=4, alpha=None, targets=ATTENTION, seed=0, layer=None):
+def add_lora(unet: nn.Module, rank: int = 4, alpha: float | None = None, targets: str | Iterable[str] = ATTENTION, seed: int = 0,
+             layer: type[nn.Module] | None = None) -> Lora:
     """A new LoRA in a U-Net: a LoraLinear for every layer whose name ends like one of `targets`. Pictures
     stay the same.
 

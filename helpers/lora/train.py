@@ -1,19 +1,23 @@
 """Training a LoRA from a few pictures and their captions."""
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from helpers import inputs
-from helpers.runtime import seeded_generator, seeded_noise, whole_number  # first: it silences the libraries
-from helpers.conditioning import encode_prompts
-from helpers.diffusion import add_noise
-from helpers.concepts import noise_loss
-from helpers.concepts.train import descend, loss_scaler
-from helpers.latents import encode_image, require_finite
-from helpers.pictures import check_mask_fits
+from helpers.runtime import seeded_generator, seeded_noise, whole_number
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
+
+from helpers import inputs
+from helpers.components import Components
+from helpers.concepts import noise_loss
+from helpers.concepts.train import descend, loss_scaler
+from helpers.conditioning import encode_prompts
+from helpers.diffusion import add_noise
+from helpers.latents import encode_image, require_finite
+from helpers.pictures import check_mask_fits
 
 from .layers import Lora, unet_without
 
@@ -35,8 +39,10 @@ class Progress(NamedTuple):
     loss: float
 
 
-def train_lora(c, lora, images, prompts, keep=None, masks=None, *, steps=400, batch=8, lr=6e-3, seed=0,
-               timesteps=None):
+def train_lora(c: Components, lora: Lora, images: list[Image.Image], prompts: list[str],
+               keep: tuple[list[Image.Image], list[str]] | None = None, masks: list[np.ndarray] | None = None, *,
+               steps: int = 400, batch: int = 8, lr: float = 6e-3, seed: int = 0,
+               timesteps: tuple[int, int] | None = None) -> Iterator[Progress]:
     """Train a LoRA that is in c.unet, one `Progress` at a time. To cancel, stop asking: it stays as far as it
     came.
 

@@ -1,27 +1,21 @@
 """The panels of lesson 05: the life of a vector, and a studio with concepts."""
 import json
-import re
-from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from .. import inputs, my_course
-from ..concepts import Concept, read_concept
-from ..concepts.loading import with_concepts
-from ..conditioning import too_long
+from .. import inputs
+from ..concepts import Concept
 from ..figures import style
 from ..figures.lora import picture_rows
-from ..formats import SUFFIXES, candidates, what_is
-from ..lora import load_lora
+from ..library import LIBRARY, all_concepts, brought_in, call_of, find_concepts, is_lora, remarks, without  # noqa: F401  lessons ask for find_concepts here
 from ..postcards.measures import load_measures
 from ..postcards.world import postcards_only
 from ..sampling import denoise
 from .base import Panel, menu, named, sentence, slider, text
 from .sampling import Studio, beside, number
 
-LIBRARY = Path(__file__).parents[2] / "concepts"        # the course's own
 ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Diffusion 1, and their length
 NONE = "none"
 LINE = 0.36                                             # inches from one row of controls to the next, on a page
@@ -39,7 +33,7 @@ def life_panel(life, title):
     return Panel({"step": slider("training step", stops, stops[-1])}, frame, readout)
 
 
-# What the course brings
+# What was measured beforehand
 
 
 def contests():
@@ -59,88 +53,6 @@ def side_by_side(c, drawn, prompts, word, title):
         found = {row: measures.found(pictures, prompts, word) for row, pictures in drawn.items()}
     display(picture_rows(drawn, [prompt.replace(word, "…") for prompt in prompts], found, title, few=4))
     return found
-
-
-def find_concepts(c, folder=LIBRARY):
-    """{name: folder or file} of the concepts in a folder that fit a model: vectors and LoRAs, sorted by name.
-
-    They lie in folders of their own, or as files. A file that cannot be read counts as fitting: when it is used, it is said
-    what is wrong with it.
-    """
-    folder, found = inputs.path(inputs.components(c) and folder, "folder"), {}
-    for one in sorted(folder.iterdir()) if folder.is_dir() else []:
-        paths = candidates(one) if one.is_dir() or one.suffix in SUFFIXES else []
-        for path in filter(partial(fits, c), paths):
-            name = one.stem if path == one and one.stem not in found else one.name
-            found |= {name: one} if len(paths) == 1 else {f"{name}/{path.name}": path}
-    return found
-
-
-def all_concepts(c):
-    """{name: folder or file}: the course's own concepts, and after them the reader's (`my_course`), as far as they fit."""
-    own = find_concepts(c)
-    mine = find_concepts(c, my_course.folder() / "concepts")
-    return own | {f"{name} (yours)" if name in own else name: place for name, place in mine.items()}
-
-
-def fits(c, place):
-    """Whether what lies in a place is for prompts as wide as the model's, as far as it tells."""
-    try:
-        return what_is(place).width in (None, c.text_encoder.config.hidden_size)
-    except OSError:
-        return True
-
-
-def is_lora(source):
-    """Whether a place holds a LoRA, and not vectors."""
-    return not isinstance(source, Concept) and len(candidates(source)) == 1 and what_is(source).kind == "LoRA"
-
-
-def call_of(source):
-    """The word that calls a concept: its placeholder, or what token_identifier.txt says of a LoRA."""
-    if isinstance(source, Concept):
-        return source.token
-    if token := len(candidates(source)) == 1 and what_is(source).token:
-        return str(token)
-    said = Path(source) / "token_identifier.txt"
-    if not said.is_file():
-        return ""
-    with open(said, encoding="utf-8", errors="replace") as file:
-        return " ".join(file.read(200).split())  # a word, and a stranger's file may be of any length
-
-
-def brought_in(c, sources):
-    """(Components to draw with, Concepts): a model of its own with vectors and LoRAs in it; c stays as it is.
-
-    sources: (where a concept is, the strength it is to have if it is a LoRA) each.
-    """
-    concepts = [source if isinstance(source, Concept) else read_concept(source)
-                for source, _ in sources if not is_lora(source)]
-    model = with_concepts(c.snapshot(), *concepts)
-    for source, strength in sources:
-        if is_lora(source):
-            load_lora(model, source).strength = strength
-    return model, concepts
-
-
-def without(prompt, concepts):
-    """The prompt without the placeholders of concepts, of which there may be several numbered ones."""
-    for concept in concepts:
-        prompt = re.sub(rf"{re.escape(concept.token)}(_\d+)?", " ", prompt)
-    return re.sub(r"\s+([,.;:!?])", r"\1", " ".join(prompt.split()))
-
-
-def remarks(c, prompts, calls):
-    """Sentences on what prompts will not do: words cut, concepts not called, placeholders of no concept.
-
-    prompts: {"prompt": str, "negative_prompt": str}. calls: the words that call the concepts.
-    """
-    both = " ".join(prompts.values())
-    named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", both)}
-    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call not in both]
-    unknown = [f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
-               for word in sorted(named - set(calls))]
-    return [*(too_long(c, prompt) for prompt in prompts.values()), *unused, *unknown]
 
 
 class ConceptStudio(Studio):
@@ -178,7 +90,7 @@ class ConceptStudio(Studio):
 
     def make_controls(self, start):
         """{name: widget}: those of the studio, and the concepts."""
-        start = {"concept": NONE, "second": NONE, "own": ""} | {name: 1.0 for name in self.STRENGTHS.values()} | start
+        start = {"concept": NONE, "second": NONE, "own": ""} | dict.fromkeys(self.STRENGTHS.values(), 1.0) | start
         for name in ("concept", "second"):
             known = ", ".join([NONE, *self.library])
             if inputs.text(start[name], name, f"one of {known}") not in (NONE, *self.library):

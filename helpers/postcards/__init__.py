@@ -6,8 +6,21 @@
 """
 from .captions import caption, full_caption, phrases, read_caption
 from .render import Postcard, render
-from .scene import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
-                    Scene, Subject, sample_scene)
+from .scene import (
+    BACKDROPS,
+    COLOURS,
+    GROUNDS,
+    HELDOUT_PAIRS,
+    KEPT_OUT,
+    KINDS,
+    LIGHTS,
+    PLACES,
+    SKIES,
+    WEATHERS,
+    Scene,
+    Subject,
+    sample_scene,
+)
 from .world import on_postcards, postcards_only
 
 __all__ = ["BACKDROPS", "COLOURS", "GROUNDS", "HELDOUT_PAIRS", "KEPT_OUT", "KINDS", "LIGHTS", "PLACES", "SKIES", "WEATHERS",

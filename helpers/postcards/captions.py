@@ -4,7 +4,7 @@ from random import Random
 
 from helpers import inputs
 
-from .scene import BACKDROPS, COLOURS, GROUNDS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS, Scene
+from .scene import COLOURS, KEPT_OUT, KINDS, PLACES, WHOLE, Scene
 
 SKY_WORDS = {"dawn": ("at dawn",), "day": ("by day",), "cloudy": ("on a cloudy day", "under a cloudy sky"),
              "sunset": ("at sunset",), "night": ("at night",)}
@@ -108,8 +108,7 @@ def read_caption(text: str, kinds=(), colours=()) -> dict:
     """
     text = " " + re.sub(r"[^a-z ]+", " ", inputs.text(text, "text").lower()) + " "
     named = {}
-    for key, values in (("sky", SKIES), ("light", LIGHTS), ("ground", GROUNDS), ("backdrop", BACKDROPS), ("weather", WEATHERS),
-                        ("style", KEPT_OUT["style"])):
+    for key, values in (WHOLE | {"style": KEPT_OUT["style"]}).items():
         for value in values:
             pattern = r" by day " if value == "day" else rf" {value} "
             if value != "none" and re.search(pattern, text):

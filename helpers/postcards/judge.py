@@ -14,17 +14,14 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 
-from helpers import inputs
-from helpers.pictures import upright
+from helpers import inputs, pictures
 
 from .captions import read_caption, scene_of
-from .scene import (BACKDROPS, COLOURS, COURSE_COLOURS, COURSE_KINDS, GROUNDS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
-                    Scene)
+from .scene import COLOURS, COURSE_COLOURS, COURSE_KINDS, KINDS, PLACES, WHOLE, Scene
 
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
 SIZE = 128
-WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one answer a picture
-EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}                                # one answer a place
+EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}  # one answer a place; one a picture: WHOLE
 COURSE = {"kind": COURSE_KINDS + ("none",), "colour": COURSE_COLOURS + ("none",)}  # EACH_PLACE of the bundled judge, whatever a reader adds
 ATTRIBUTES = (*WHOLE, "kind", "colour", "place")
 
@@ -211,10 +208,10 @@ def pixels_of(image):
     """PIL image or uint8 (height, width, 3) -> float tensor (3, 128, 128) in -1..1."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    image = upright(image)
+    image = pictures.upright(image)
     if image.size != (SIZE, SIZE):
         image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(127.5).sub(1)
+    return pictures.pixels_of(np.array(image))
 
 
 def load_judge(path=None) -> Judge:

@@ -1,4 +1,4 @@
-"""What is in a postcard: the attributes, which of them go together, and how a scene is drawn by lot."""
+"""What is in a postcard: the attributes, which of them can go together, and how a scene is sampled."""
 from dataclasses import dataclass
 from random import Random
 
@@ -11,6 +11,7 @@ LIGHTS = ("none", "sun", "full moon", "crescent moon")
 GROUNDS = ("lake", "meadow", "desert", "snow field")
 BACKDROPS = ("none", "snowy mountains", "green hills", "red cliffs", "pine trees")
 WEATHERS = ("none", "rain", "mist", "falling snow")
+WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one of each in a picture
 COURSE_KINDS = ("boat", "house", "tent", "balloon", "car", "lighthouse", "tree", "flag")
 COURSE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
 KINDS, COLOURS = (*COURSE_KINDS, *WORLD.kinds), (*COURSE_COLOURS, *WORLD.colours)  # with those of a world of one's own, see own.py
@@ -57,10 +58,8 @@ class Scene:
     def __post_init__(self):
         object.__setattr__(self, "subjects", tuple(inputs.list_of(self.subjects, "subjects", "Subjects", Subject)))
         object.__setattr__(self, "seed", inputs.whole_number(self.seed, "seed", 0, 2**63 - 1))
-        for name, value, known in [("sky", self.sky, SKIES), ("light", self.light, LIGHTS), ("ground", self.ground, GROUNDS),
-                                   ("backdrop", self.backdrop, BACKDROPS), ("weather", self.weather, WEATHERS),
-                                   ("style", self.style, ("flat",) + KEPT_OUT["style"])]:
-            check_word(name, value, known)
+        for name, known in (WHOLE | {"style": ("flat",) + KEPT_OUT["style"]}).items():
+            check_word(name, getattr(self, name), known)
         for s in self.subjects:
             check_word("kind", s.kind, KINDS + KEPT_OUT["kind"])
             check_word("colour", s.colour, COLOURS + KEPT_OUT["colour"])
@@ -82,7 +81,7 @@ def check_word(name, value, known):
 
 
 def sample_scene(rng: Random, split: str = "train") -> Scene:
-    """Draw a scene: attributes independently and uniformly, except for what can not be (boats need a lake, the moon a night)
+    """Sample a scene: attributes independently and uniformly, except for what can not be (boats need a lake, the moon a night)
     and for the weather, which is "none" twice as often as anything else. A quarter of the scenes hold two subjects.
 
     rng: a `random.Random`. split: "train" never holds a pair of HELDOUT_PAIRS; in "heldout" the first subject is always one.
@@ -91,10 +90,7 @@ def sample_scene(rng: Random, split: str = "train") -> Scene:
     inputs.random_numbers(rng, "rng")
     if inputs.text(split, "split", '"train" or "heldout"') not in ("train", "heldout"):
         raise ValueError(f'split="{inputs.shown(split)[1:-1]}" is unknown: choose "train" or "heldout"')
-    if split == "heldout":
-        pairs = [rng.choice(sorted(HELDOUT_PAIRS))]
-    else:
-        pairs = [sample_pair(rng, KINDS, COLOURS)]
+    pairs = [rng.choice(sorted(HELDOUT_PAIRS)) if split == "heldout" else sample_pair(rng, KINDS, COLOURS)]
     if rng.random() < 0.25:
         colour, kind = pairs[0]
         pairs.append(sample_pair(rng, [k for k in KINDS if k != kind], [c for c in COLOURS if c != colour]))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from tools.browser import found_browser
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -36,7 +37,7 @@ def browser():
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
     """address(name of a notebook) of a running JupyterLab. It comes after the browser: none, then no Lab either."""
-    from lab import running_lab
+    from tools.browser.lab import running_lab
 
     with running_lab(tmp_path_factory.mktemp("lab")) as address:
         yield address
@@ -45,7 +46,7 @@ def lab(browser, tmp_path_factory):
 @pytest.fixture(scope="module")
 def lesson(request, browser, lab):
     """A Lesson, all that its panels need having run. Its parameter is the file."""
-    from lesson import Lesson
+    from tools.browser.lesson import Lesson
 
     lesson = Lesson(browser, request.param, lab(request.param.name))
     lesson.run_what_panels_need()

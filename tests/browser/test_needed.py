@@ -1,8 +1,9 @@
 """The rule that says which cells a panel needs."""
 
 import pytest
+
 from helpers.panels.base import STILL
-from needed import names_of, needed_cells, rebound_later
+from tools.browser.needed import names_of, needed_cells, rebound_later
 
 
 def cells(*sources):
@@ -14,7 +15,7 @@ def cells(*sources):
     return [{"cell_type": "code", "source": source, "outputs": shown(source)} for source in sources]
 
 
-@pytest.mark.parametrize(("sources", "needed"), [
+@pytest.mark.parametrize("sources, needed", [
     (["setup", "a = 1", "b = 2", "panel(a)"], [0, 1, 3]),                       # what it reads, and the first cell
     (["setup", "a = 1", "a = 2", "panel(a)"], [0, 2, 3]),                       # bound anew: the older one is not
     (["setup", "a = []", "a.append(1)", "panel(a)"], [0, 1, 2, 3]),             # changed by a call for its effect
@@ -42,7 +43,7 @@ def test_a_name_is_read_from_above_only_before_it_is_bound():
     assert (names.reads, names.binds, names.changes) == ({"b", "c", "x"}, {"a", "b"}, {"x"})
 
 
-@pytest.mark.parametrize(("sources", "complaints"), [
+@pytest.mark.parametrize("sources, complaints", [
     (["words = [1]", "def f(i):\n    return words[i]", "panel(lambda i: f(i))", "words = 2"], 1),
     (["words = [1]", "def f(i):\n    return words[i]", "panel(f)", "words = 2"], 1),
     (["words = [1]", "def f(words):\n    return words", "panel(f)", "words = 2"], 0),

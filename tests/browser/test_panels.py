@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
-from lesson import panel_cells
-from makers import made_in, makers
-from needed import rebound_later
+
+from tools.browser.lesson import panel_cells
+from tools.browser.makers import made_in, makers
+from tools.browser.needed import rebound_later
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 CELLS = [pytest.param(file, i, id=f"{file.stem}-{i}") for file in NOTEBOOKS for i in panel_cells(file)]
@@ -25,7 +26,7 @@ def test_a_panel_works_after_the_whole_notebook_too(file):
     assert list(rebound_later([cell for cell in cells if cell["cell_type"] == "code"])) == []
 
 
-@pytest.mark.parametrize(("lesson", "cell"), CELLS, indirect=["lesson"], scope="module")
+@pytest.mark.parametrize("lesson, cell", CELLS, indirect=["lesson"], scope="module")
 def test_panel(lesson, cell, screenshots, request):
     panel = lesson.panel(cell)
 

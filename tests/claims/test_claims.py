@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
+
 from tests.claims import claims
 from tests.claims.claims import LESSONS, claims_of, code_of, in_kernel
 from tests.claims.rivals import tried

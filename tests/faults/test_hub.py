@@ -259,7 +259,7 @@ def test_a_full_disk(hub, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(hub_module, "hf_hub_download", full)
-    with pytest.raises(OSError) as error:
+    with pytest.raises(OSError, match="is full") as error:
         load()
     assert_sentence(error, OSError, "The disk is full: make room in .*, then load it again")
 

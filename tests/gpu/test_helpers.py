@@ -3,10 +3,15 @@ attention, latents, words, concepts, LoRA, panels. In float16 as in float32, eac
 """
 import io
 
+from helpers.runtime import seeded_generator, seeded_noise
+
 import card
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from studios import draw
+
 from helpers import denoise, generate, load_components, record_attention
 from helpers.attention import reweight_attention
 from helpers.concepts import Concept, loaded, nearest_words, noise_loss, save_concept, train_concept
@@ -19,10 +24,7 @@ from helpers.lora import add_lora, load_lora, save_lora, train_lora
 from helpers.panels import conditioning, latents
 from helpers.panels.concepts import ConceptStudio
 from helpers.panels.sampling import Studio
-from helpers.runtime import seeded_generator, seeded_noise
 from helpers.sampling import extend, make_scheduler
-from PIL import Image
-from studios import draw
 
 PROMPT = "a red boat on a lake"
 

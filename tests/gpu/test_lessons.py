@@ -10,7 +10,6 @@ import os
 import re
 from pathlib import Path
 
-import card
 import nbformat
 import pytest
 from nbclient import NotebookClient

@@ -4,15 +4,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import helpers.lora.layers as layers
+from helpers.runtime import seeded_noise
+
 import pytest
 import torch
+from PIL import Image
+
+import helpers.lora.layers as layers
 from helpers import concepts, load_components
 from helpers.checks import concepts as check
 from helpers.concepts import train_concept
 from helpers.lora import add_lora
-from helpers.runtime import seeded_noise
-from PIL import Image
 
 LESSON = Path(__file__).resolve().parents[2] / "notebooks" / "05_concepts.ipynb"
 STEP, LAYER = "def inversion_step_solution(", "class LoraLinear_solution("

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from helpers.checks.handout import unsealed
 from tools import handout
 

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import glossary, imports, setup_cell, verified
 from versions import environment
+
+from tools import course, glossary, imports, setup_cell, verified
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -68,13 +69,18 @@ def test_every_platform_has_a_target_of_make_and_a_job():
     targets = set(re.findall(r"(?m)^([a-z-]+):", makefile))
     jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())["jobs"].values()
     steps = [step.get("run", "") for job in jobs for step in job["steps"]]
-    assert commands("\n".join(steps)) - {"site"} == set(verified.PLATFORMS) <= targets
+    assert commands("\n".join(steps)) - {"lint", "site"} == set(verified.PLATFORMS) <= targets
     assert set(re.search(r"(?m)^WHAT \?= (.*)$", makefile)[1].split()) == set(verified.PLATFORMS)
+
+
+def test_make_spreads_the_tests_as_the_course_does():
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"(?m)^WORKERS := (.*)$", makefile)[1].split() == course.WORKERS
 
 
 def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
     parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
-    assert parts == ["site", "test", "test-shapes", "test-gpu ARGS=--cut VERSIONS=colab", "test-colab", "test-newest"]
+    assert parts == ["lint", "site", "test", "test-shapes", "test-gpu ARGS=--cut VERSIONS=colab", "test-colab", "test-newest"]
 
 
 def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():

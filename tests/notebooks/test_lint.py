@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import rules
+
 from tools.execute_notebooks import METADATA
 from tools.setup_cell import badge, setup_cell
 

@@ -6,13 +6,14 @@ import re
 import nbformat
 import pytest
 import rules
+
 from tools import ideas
 from tools.setup_cell import ROOT, TEXT, UNPUBLISHED
 from tools.slides import core
 
 NOTEBOOKS = {file.name[:2]: file for file in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 PAGE = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
-NUMBERS = {word: number for number, word in enumerate("no one two three four five six seven eight nine ten eleven twelve".split())}
+NUMBERS = {word: number for number, word in enumerate(["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"])}
 
 
 def plan(lesson):

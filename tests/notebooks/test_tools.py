@@ -347,9 +347,9 @@ def test_execution_is_repeatable_and_leaves_nothing_behind(lesson):
 
 
 def test_a_panel_is_kept_as_its_still(lesson):
-    file = lesson("import sys; sys.path.insert(0, %r)\nfrom helpers.panels import Panel, predict\nfrom helpers.panels.base import menu\n"
+    file = lesson(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" "from helpers.panels import Panel, predict\nfrom helpers.panels.base import menu\n"
                   "import io; from PIL import Image; buffer = io.BytesIO(); Image.new('RGB', (9, 9)).save(buffer, 'PNG')\n"
-                  "Panel({'n': menu('n', [1], 1)}, lambda n: buffer.getvalue(), lambda n: 'black')" % str(ROOT), "predict('a', 'b')")
+                  "Panel({'n': menu('n', [1], 1)}, lambda n: buffer.getvalue(), lambda n: 'black')", "predict('a', 'b')")
     assert execute_notebooks.main([str(file)]) == 0
     panel, question = (cell.outputs[0] for cell in nbformat.read(file, as_version=4).cells)
     assert set(panel.data) == {"text/plain", "image/png"} and panel.metadata["image/png"]["alt"].startswith("A still of a panel. black")

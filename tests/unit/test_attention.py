@@ -9,11 +9,20 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 from helpers import denoise
-from helpers.attention import (caught, centre_prior, each_layer, iou, look_at_cards, pointing_hit, record_attention,
-                               reweight_attention, score_maps, six_ways, word_maps)
-from helpers.conditioning import token_positions
+from helpers.attention import (
+    caught,
+    centre_prior,
+    each_layer,
+    iou,
+    look_at_cards,
+    pointing_hit,
+    record_attention,
+    score_maps,
+    six_ways,
+    word_maps,
+)
+from helpers.conditioning import encode_prompts, token_positions
 from helpers.postcards import Scene, Subject, sample_scene
-from helpers.conditioning import encode_prompts
 
 PROMPT = "a red boat on lake"
 

@@ -112,7 +112,7 @@ def test_processors_are_put_back(tiny_postcard):
     (None, [(1, 2, 3)], ValueError, "swap takes pairs"),
     ({77: 2}, (), ValueError, "between 0 and 76, not 77"),
     (None, (1, 77), ValueError, "a position in swap must lie between 0 and 76"),
-    ({i: 0 for i in range(77)}, (), ValueError, "All tokens are muted"),
+    (dict.fromkeys(range(77), 0), (), ValueError, "All tokens are muted"),
     ([{}, {}], (), ValueError, "2 sets of weights for 1 pictures"),
 ])
 def test_what_can_not_be(tiny_postcard, weights, swap, error, said):

@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bad_calls import TABLE, World
+from studios import draw
 
 import helpers
-from bad_calls import TABLE, World
 from helpers import attention, concepts, conditioning, denoise, diffusion, generate, latents, load_components, lora
 from helpers.panels.sampling import Studio
 from helpers.postcards.judge import load_judge
 from helpers.postcards.lessons import concept_cards
 from helpers.postcards.measures import load_measures
-from studios import draw
 
 HELPERS = str(Path(helpers.__file__).parent)
 KINDS = (TypeError, ValueError, FileNotFoundError, FloatingPointError)

@@ -7,10 +7,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers.figures import style
 
 from benchmarks import __main__ as bench
 from benchmarks import attention, classroom, draw, growth, measure, picture, startup
+from helpers.figures import style
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="only Linux tells memory")
 MODULES = sorted({words[0] for words in bench.SCRIPTS.values()})

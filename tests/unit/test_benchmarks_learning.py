@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from benchmarks import learning
 from benchmarks.lessons import NOTEBOOKS, Lesson, code_cells, source
 

@@ -4,16 +4,16 @@ asserted."""
 import json
 
 import pytest
+from PIL import Image
+
+from benchmarks import browser, panels, timing
+from benchmarks.lessons import NOTEBOOKS, Lesson, code_cells, pictured
 from helpers.panels import base
 from helpers.panels.concepts import ConceptStudio
 from helpers.panels.conditioning import explorer_panel, inspector_panel, walk_panel
 from helpers.panels.diffusion import noise_panel
 from helpers.panels.sampling import Studio
-from PIL import Image
-
-from benchmarks import browser, panels
-from benchmarks.lessons import NOTEBOOKS, Lesson, code_cells, pictured
-from makers import makers  # of the browser tests; benchmarks.lessons knows where
+from tools.browser.makers import makers
 
 SHOWN = [{"output_type": "execute_result", "data": {"text/plain": base.STILL}}]
 
@@ -62,11 +62,11 @@ def test_names_are_bound_by_the_statements_they_need_once(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("maker, kind", [(noise_panel, panels.AHEAD), (explorer_panel, panels.MOVED),
-                                         (inspector_panel, panels.MOVED), (Studio, panels.LIVE),
-                                         (ConceptStudio, panels.LIVE)])
+@pytest.mark.parametrize("maker, kind", [(noise_panel, timing.AHEAD), (explorer_panel, timing.MOVED),
+                                         (inspector_panel, timing.MOVED), (Studio, timing.LIVE),
+                                         (ConceptStudio, timing.LIVE)])
 def test_kinds_are_read_off_the_source(maker, kind):
-    assert panels.kind_of(maker) == kind
+    assert timing.kind_of(maker) == kind
 
 
 # Moving them
@@ -127,7 +127,7 @@ def test_the_whole_script_keeps_its_results_unless_it_is_a_try(tmp_path, capsys)
 
 
 def test_a_course_of_panels_fits_its_picture():
-    found = [panels.Timing(f"0{1 + i // 6}", "thermostat", kind, [seconds * (1 + k / 9) for k in range(9)], 1.5)
+    found = [timing.Timing(f"0{1 + i // 6}", "thermostat", kind, [seconds * (1 + k / 9) for k in range(9)], 1.5)
              for i in range(9) for kind, seconds in zip(panels.SAID, (0.0004, 0.04, 0.4))]
     title = panels.title_of(found, "in a browser")
     assert title.endswith("within 0.76 ms (ahead), 76 ms (when moved), 760 ms (live), in a browser")

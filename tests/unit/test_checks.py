@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from exercises import EXERCISES, LESSONS
-from helpers.checks.base import Sheet
 from made_up import made_up
+
+from helpers.checks.base import Sheet
 
 STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d: ..., 5: lambda a, b, c, d, e: ...,
          6: lambda a, b, c, d, e, f: None, 7: lambda a, b, c, d, e, f, g: ...}

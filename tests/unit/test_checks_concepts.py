@@ -7,6 +7,7 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
+
 from helpers.checks import concepts as checks
 
 # inversion_step(words, new_ids, optimizer, loss_of)

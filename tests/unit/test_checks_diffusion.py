@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from helpers import diffusion
 from helpers.checks import diffusion as checks
 

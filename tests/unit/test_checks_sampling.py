@@ -1,12 +1,14 @@
 """Every check of lesson 04 accepts right answers, however written; each mistake gets its own hint."""
 
+from helpers.runtime import seeded_noise
+
 import diffusers
 import pytest
 import torch
+from torch.nn.functional import silu
+
 from helpers.checks import sampling as checks
 from helpers.conditioning import encode_prompts
-from helpers.runtime import seeded_noise
-from torch.nn.functional import silu
 
 
 def jumps_of(grey):

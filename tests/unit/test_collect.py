@@ -5,6 +5,7 @@ import json
 import zipfile
 
 import pytest
+
 from helpers import my_course
 from tools import collect
 from tools.setup_cell import ROOT

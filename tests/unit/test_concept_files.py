@@ -4,12 +4,14 @@ import os
 import pickle
 import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
-from helpers.concepts import Concept, loaded, read_concept, save_concept
 from PIL import Image
 from safetensors.torch import load_file, save_file
+
+from helpers.concepts import Concept, loaded, read_concept, save_concept
 
 VECTOR = torch.linspace(-1, 1, 32)
 
@@ -342,7 +344,7 @@ def test_a_small_file_that_would_fill_the_memory_is_refused_before_it_does(tmp_p
 
 def peak():
     """The most memory this process has held so far, bytes."""
-    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) * 1024
 
 

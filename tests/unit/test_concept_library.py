@@ -3,10 +3,11 @@ import re
 from random import Random
 
 import pytest
+from PIL import Image
+
 from helpers import load_components
 from helpers.concepts import loaded, read_concept
 from helpers.lora import load_lora
-from PIL import Image
 from tools.make_concepts import LIBRARY, RECIPES, main
 
 LORA = "pytorch_lora_weights.safetensors"

@@ -3,12 +3,21 @@ import copy
 
 import pytest
 import torch
-from helpers import generate
-from helpers.concepts import (Concept, Progress, loaded, nearest_words, noise_loss, read_concept, save_concept,
-                              train_concept)
-from helpers.conditioning import encode_prompts, split_prompt, token_positions, too_long
 from PIL import Image
 from test_checks_concepts import put_back
+
+from helpers import generate
+from helpers.concepts import (
+    Concept,
+    Progress,
+    loaded,
+    nearest_words,
+    noise_loss,
+    read_concept,
+    save_concept,
+    train_concept,
+)
+from helpers.conditioning import encode_prompts, split_prompt, token_positions, too_long
 
 
 def vectors_like(c, n=1, seed=1):

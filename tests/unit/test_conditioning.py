@@ -11,7 +11,13 @@ from transformers import AddedToken
 
 from helpers import denoise, load_components
 from helpers.conditioning import (
-    encode_prompts, encode_weighted, load_towers, split_prompt, token_positions, weighted_parts)
+    encode_prompts,
+    encode_weighted,
+    load_towers,
+    split_prompt,
+    token_positions,
+    weighted_parts,
+)
 from helpers.postcards import Scene, Subject, full_caption, render
 
 SCENES = [Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]),

@@ -2,9 +2,10 @@
 import json
 
 import numpy as np
+from PIL import Image
+
 from helpers.figures.lora import pictures_in
 from helpers.panels.concepts import contests as read
-from PIL import Image
 from tools import contests
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+
 from tools import course
 
 ROOT = course.ROOT

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
+
 from helpers import diffusion
 from helpers.diffusion import Mixture, add_noise, ddim_path, make_alphas_cumprod, predict_x0, score
 

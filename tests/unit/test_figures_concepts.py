@@ -4,11 +4,12 @@ import io
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers.figures import concepts as figures
 from helpers.figures import lora
 from helpers.figures.concepts.life import apart
 from helpers.panels import concepts as panels
-from PIL import Image
 
 CARD = Image.new("RGB", (128, 128), (0, 128, 128))
 WORDS = ["blue", "green", "a lake", "boat", "red"]

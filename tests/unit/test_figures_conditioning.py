@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from helpers.attention import Layer, MapScore, each_layer
 from helpers.conditioning import split_prompt
 from helpers.figures import attention as maps

@@ -5,10 +5,11 @@ import base64
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import diffusion
 from helpers.figures import diffusion as figures
 from helpers.figures import picture_grid, style
-from PIL import Image
 
 ABAR = diffusion.make_alphas_cumprod()
 

@@ -1,5 +1,6 @@
 """The interval of a share is Wilson's, and what is no share is refused."""
 import pytest
+
 from helpers.figures.intervals import by_chance, counted, interval, only_one
 
 
@@ -20,7 +21,7 @@ def test_a_count_in_words():
 
 def test_pairs_that_agree_are_left_out():
     assert only_one([True, True, False, 1], [False, True, False, 0]) == (2, 0) and only_one([False], [True]) == (0, 1)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="shorter"):
         only_one([True], [])
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import latents as codec
 from helpers.figures import latents as figures
 from helpers.figures.style import Picture
-from PIL import Image
 
 
 def draw(*shape, seed=0):

@@ -4,13 +4,24 @@ import io
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import denoise, diffusion
 from helpers.conditioning import encode_prompts
 from helpers.figures import guidance, sampling
-from helpers.figures.sweeps import (convergence, curve_from, guidance_bill, in_points, mean_of, order, share_of, solver_frame, solver_path,
-                                    student)
+from helpers.figures.sweeps import (
+    convergence,
+    curve_from,
+    guidance_bill,
+    in_points,
+    mean_of,
+    order,
+    share_of,
+    solver_frame,
+    solver_path,
+    student,
+)
 from helpers.figures.unet import anatomy, ledger, per_cent
-from PIL import Image
 
 ABAR = diffusion.make_alphas_cumprod()
 BOTH, RIGHT = diffusion.Mixture(torch.tensor([[-1.0], [1.0]]), 0.15), diffusion.Mixture(torch.tensor([[1.0]]), 0.15)

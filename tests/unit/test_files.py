@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from helpers.concepts import Concept, read_concept, save_concept
-from helpers.files import HOST, filling, make_folder, write_atomic
 from safetensors.torch import load_file
+
+from helpers.concepts import read_concept
+from helpers.files import HOST, filling, make_folder, write_atomic
 
 
 def test_the_old_file_stays_when_writing_fails(tmp_path):
@@ -86,7 +86,7 @@ def test_a_full_disk_is_said_in_a_sentence_and_leaves_the_old_file(tmp_path, lib
         temporary.write_bytes(b"ne")
         raise disk_words()[library]
 
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="is full") as caught:
         write_atomic(path, half)
     assert str(caught.value) == (
         f"The disk is full, or your quota is used up: weights.bin was not saved, and what was there before is unchanged; make "

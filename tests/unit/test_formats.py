@@ -1,16 +1,18 @@
 """Files in the layouts that strangers' files have: read as diffusers reads them, or called what they are."""
 import json
+import re
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from helpers import load_components
 from helpers.concepts import loaded, read_concept
 from helpers.conditioning import encode_prompts
 from helpers.formats import what_is
+from helpers.library import brought_in, call_of, find_concepts, is_lora
 from helpers.lora import add_lora, load_lora, save_lora
 from helpers.lora.layers import TEXT, own_layers
-from helpers.panels.concepts import brought_in, call_of, find_concepts, is_lora
-from safetensors.torch import load_file, save_file
 
 peft = pytest.importorskip("peft")
 ATTENTION, MLP, CONV = ("to_q", "to_k", "to_v", "to_out.0"), ("ff.net.0.proj", "ff.net.2"), ("proj_in", "conv1", "conv2")
@@ -255,7 +257,7 @@ def test_each_of_the_worst_files_gets_one_true_sentence(ours, tmp_path, name):
     found = what_is(path)
     assert found.problem == said or found.width not in (None, 768) or name == "names of its own"
     if found.problem:  # the other loader and the studio say the same
-        with pytest.raises(ValueError) as other:
+        with pytest.raises(ValueError, match=re.escape(said)) as other:
             read_concept(path)
         assert str(other.value) == said
     assert list(find_concepts(ours, tmp_path)) == ([] if found.width not in (None, 768) else ["a"]), "what is for another model is not offered"

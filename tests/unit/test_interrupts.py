@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from studios import same, state_of
+
 from helpers import generate, interrupts, record_attention
 from helpers.attention import reweight_attention
 from helpers.components import copy_of
 from helpers.concepts import Concept, loaded, train_concept
 from helpers.conditioning import encode_prompts
 from helpers.lora import add_lora, load_lora, save_lora, train_lora
-from PIL import Image
-from studios import same, state_of
 
 HELPERS = str(Path(interrupts.__file__).parent)
 PROMPT = "a red boat on a lake"
@@ -113,7 +114,7 @@ def train(c, embeds):
             pass
 
 
-def read_a_file(c, embeds, folder=[]):
+def read_a_file(c, embeds, folder=[]):  # noqa: B006  filled by what follows
     with load_lora(c, folder[0]):
         pass
 

@@ -2,6 +2,7 @@
 import threading
 
 import pytest
+
 from helpers.panels.job import Job
 
 

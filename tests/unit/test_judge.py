@@ -8,8 +8,20 @@ import torch
 from PIL import Image
 
 from helpers.postcards import Scene, Subject, caption, read_caption, sample_scene
-from helpers.postcards.judge import (EACH_PLACE, PLACES, WHOLE, Judge, Reader, Score, compare, in_words, load_judge, only_gone,
-                                     tally, truth)
+from helpers.postcards.judge import (
+    EACH_PLACE,
+    PLACES,
+    WHOLE,
+    Judge,
+    Reader,
+    Score,
+    compare,
+    in_words,
+    load_judge,
+    only_gone,
+    tally,
+    truth,
+)
 from training.judge import accuracy, answers, roughen, save_judge
 
 

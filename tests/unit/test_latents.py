@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from helpers import latents as codec
 from PIL import Image, PngImagePlugin
+
+from helpers import latents as codec
 
 SIZE = 64
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from helpers import my_course, runtime
 from helpers.checks.base import Sheet
 from helpers.panels import predict
@@ -62,19 +63,16 @@ def test_it_lies_beside_the_course_in_the_home_folder_or_on_the_drive(monkeypatc
     assert my_course.folder() == tmp_path / "home" / "my_course", "a course for many, which none of them may write in"
 
 
-def test_a_taken_name_gets_a_number_and_the_latest_is_found(my_course_folder):
-    assert my_course.latest("concepts", "teal") is None
+def test_a_taken_name_gets_a_number(my_course_folder):
     for expected in ("teal", "teal-2", "teal-3"):
         path = my_course.place("concepts", "teal")
         assert path == my_course_folder / "concepts" / expected and my_course.shown(path) == f"my_course/concepts/{expected}"
         path.mkdir()
-        assert my_course.latest("concepts", "teal") == path
     (my_course_folder / "concepts" / "teal-2").rmdir()
-    assert my_course.place("concepts", "teal").name == "teal-2" and my_course.latest("concepts", "teal").name == "teal-3"
+    assert my_course.place("concepts", "teal").name == "teal-2"
     (my_course_folder / "pictures").mkdir()
     (my_course_folder / "pictures" / "a boat.png").write_bytes(b"")
     assert my_course.place("pictures", "a boat.png").name == "a boat-2.png"
-    assert my_course.latest("pictures", "a boat.png").name == "a boat.png" and my_course.latest("pictures", "a") is None
 
 
 # Answers
@@ -164,7 +162,7 @@ def test_a_kernel_killed_in_the_middle_leaves_all_that_was_made():
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
-    assert read_concept(my_course.latest("concepts", "mine")).vectors.shape == (2, 8)
+    assert read_concept(my_course.folder() / "concepts" / "mine").vectors.shape == (2, 8)
     assert my_course.prediction(["a", "b"]) == "b" and my_course.answer("05", 1)["right"]
     assert my_course.contents() == {"concepts": 1, "pictures": 0, "answers": 2}
 

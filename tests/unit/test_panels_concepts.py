@@ -4,14 +4,15 @@ import io
 
 import pytest
 import torch
+from PIL import Image
+from standin_hub import StandInHub
+from studios import begin_slowly, draw, flat, same, state_of
+
 from helpers import generate, load_components
 from helpers.concepts import Concept, loaded, save_concept
 from helpers.lora import add_lora, save_lora
 from helpers.panels import concepts as panels
 from helpers.panels.concepts import HUB_WIDTH, ConceptStudio
-from PIL import Image
-from standin_hub import StandInHub
-from studios import begin_slowly, draw, flat, same, state_of
 
 PROMPT = "a <teal> boat on a lake"
 

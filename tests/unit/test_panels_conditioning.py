@@ -6,13 +6,14 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import record_attention
 from helpers.conditioning import encode_prompts, split_prompt
 from helpers.figures import attention as maps
 from helpers.panels import conditioning as panels
 from helpers.panels.base import STILL
 from helpers.postcards import Scene, Subject, render
-from PIL import Image
 
 PROMPT = "a red boat on lake"
 CARD = render(Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]))

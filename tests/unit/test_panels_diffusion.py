@@ -11,12 +11,13 @@ import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import diffusion
 from helpers.figures import diffusion as figures
 from helpers.panels import Panel, Progress, match, predict
 from helpers.panels import diffusion as panels
 from helpers.panels.base import STILL, buttons, menu, slider
-from PIL import Image
 
 ABAR = diffusion.make_alphas_cumprod()
 

@@ -6,11 +6,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import latents as codec
 from helpers.figures import latents as figures
 from helpers.panels import latents as panels
 from helpers.panels.base import STILL, slider
-from PIL import Image
 
 
 def draw(*shape, seed=0):

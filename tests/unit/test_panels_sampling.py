@@ -7,12 +7,25 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from studios import begin_slowly, draw, flat, same
+
 from helpers import components, diffusion, generate
 from helpers.figures.guidance import arrows_at
 from helpers.panels import sampling
-from helpers.panels.sampling import BLANK, FAST, KEPT, QUICKLY, Drawing, LiveStudio, Studio, guidance_panel, parameters, png, solver_panel
-from PIL import Image
-from studios import begin_slowly, draw, flat, same
+from helpers.panels.sampling import (
+    BLANK,
+    FAST,
+    KEPT,
+    QUICKLY,
+    Drawing,
+    LiveStudio,
+    Studio,
+    guidance_panel,
+    parameters,
+    png,
+    solver_panel,
+)
 
 PROMPT = "a red boat on a lake"
 

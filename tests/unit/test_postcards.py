@@ -7,9 +7,9 @@ from random import Random
 import numpy as np
 import pytest
 
-from helpers.postcards import (BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KEPT_OUT, KINDS, LIGHTS, PLACES, SKIES, WEATHERS,
-                               Scene, Subject, caption, full_caption, phrases, read_caption, render, sample_scene)
+from helpers.postcards import Scene, Subject, caption, full_caption, phrases, read_caption, render, sample_scene
 from helpers.postcards.canvas import BLUES, LUMINANCE, coverage, ellipse
+from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KEPT_OUT, KINDS, PLACES, WHOLE
 from helpers.postcards.subjects import PAINTS
 
 SCENES = [sample_scene(Random(seed)) for seed in range(150)]
@@ -45,12 +45,12 @@ def test_heldout_scenes_lead_with_a_heldout_pair():
 
 
 def test_attributes_are_spread_evenly():
-    for values, pick in ((SKIES, lambda s: s.sky), (BACKDROPS, lambda s: s.backdrop), (KINDS, lambda s: s.subjects[0].kind),
+    for values, pick in ((WHOLE["sky"], lambda s: s.sky), (WHOLE["backdrop"], lambda s: s.backdrop), (KINDS, lambda s: s.subjects[0].kind),
                          (PLACES, lambda s: s.subjects[0].place)):
         share = np.array([sum(pick(s) == v for s in MANY) for v in values]) / len(MANY)
         assert np.abs(share - 1 / len(values)).max() < 4 * np.sqrt(1 / len(values) / len(MANY))
     assert 0.22 < sum(len(s.subjects) == 2 for s in MANY) / len(MANY) < 0.28
-    assert {s.light for s in MANY} == set(LIGHTS) and {s.weather for s in MANY} == set(WEATHERS) and {s.ground for s in MANY} == set(GROUNDS)
+    assert all({getattr(s, name) for s in MANY} == set(values) for name, values in WHOLE.items())
 
 
 def test_colour_and_kind_are_independent_of_the_rest():

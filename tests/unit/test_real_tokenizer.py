@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from models import build_model, openai_merges
 from PIL import Image
 
 from helpers import generate, load_components, record_attention
@@ -17,6 +16,7 @@ from helpers.figures import attention as maps
 from helpers.figures import conditioning as figures
 from helpers.figures import style
 from helpers.panels import conditioning as panels
+from tools.random_models import build_model, openai_merges
 
 ROCKET = "\N{ROCKET}"
 

@@ -23,7 +23,7 @@ def test_unknown_name_in_helpers_is_an_attribute_error():
     import helpers
 
     with pytest.raises(AttributeError, match="it offers load_components"):
-        helpers.nonsense
+        _ = helpers.nonsense
 
 
 def test_device_is_one_that_is_there():

@@ -7,6 +7,8 @@ test), so that agreement with the library is not the agreement of two grey squar
 import functools
 import warnings
 
+from helpers.runtime import seeded_noise
+
 import diffusers
 import numpy as np
 import pytest
@@ -16,8 +18,7 @@ from PIL import Image
 from helpers import denoise, generate
 from helpers.conditioning import encode_prompts
 from helpers.latents import decode_latents, encode_image
-from helpers.runtime import seeded_noise
-from helpers.sampling import ALIASES, SCHEDULERS, extend, make_scheduler, predict_x0
+from helpers.sampling import ALIASES, SCHEDULERS, extend, implied_x0, make_scheduler
 
 PROMPT = "a red boat on a lake at sunset"
 
@@ -219,12 +220,12 @@ def test_x0_undoes_the_noise(prediction_type):
     abar = torch.tensor(0.3)
     answer = {"epsilon": noise, "v_prediction": abar.sqrt() * noise - (1 - abar).sqrt() * x_0, "sample": x_0}
     x_t = abar.sqrt() * x_0 + (1 - abar).sqrt() * noise
-    torch.testing.assert_close(predict_x0(x_t, answer[prediction_type], abar, prediction_type), x_0)
+    torch.testing.assert_close(implied_x0(x_t, answer[prediction_type], abar, prediction_type), x_0)
 
 
 def test_x0_of_an_unknown_prediction_type():
     with pytest.raises(ValueError, match="prediction_type 'flow' is not one of"):
-        predict_x0(torch.zeros(1), torch.zeros(1), torch.tensor(0.5), "flow")
+        implied_x0(torch.zeros(1), torch.zeros(1), torch.tensor(0.5), "flow")
 
 
 @pytest.mark.parametrize("scheduler", sorted(set(SCHEDULERS) - {"ddpm", "euler_ancestral", "heun"}))

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 import torch
+from PIL import Image
+
 from helpers.concepts import Concept, read_concept, save_concept
 from helpers.files import write_atomic
 from helpers.lora import add_lora, save_lora
 from helpers.panels.sampling import Studio, png
-from PIL import Image
 from tools import execute_notebooks
 from training import common, curves, export
 
@@ -92,7 +93,7 @@ def test_a_bundle_that_could_not_be_moved_into_place_leaves_the_old_one(tmp_path
         replace(source, goal)
 
     monkeypatch.setattr("os.replace", refuse)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="^no$"):
         export.export(target, 3.0)
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "old"]
     monkeypatch.setattr("os.replace", replace)

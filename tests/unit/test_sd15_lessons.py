@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from benchmarks import sd15_lessons as bill
 from diffusers import UNet2DConditionModel
+
+from benchmarks import sd15_lessons as bill
 
 LARGEST = [  # rows at once, learning, what else is kept in GB: the largest calls of the lessons, counted in their cells
     (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance

@@ -5,6 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from test_attention import PROMPT, call, draw
+
+from benchmarks import sd15
 from helpers import generate, load_components
 from helpers import latents as codec
 from helpers.attention import record, record_attention
@@ -13,10 +17,6 @@ from helpers.conditioning import encode_prompts
 from helpers.figures import attention as figures
 from helpers.panels import conditioning as panels
 from helpers.postcards import render, sample_scene
-from PIL import Image
-from test_attention import PROMPT, call, draw
-
-from benchmarks import sd15
 
 
 @pytest.fixture

@@ -12,18 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from studios import begin_slowly, flat, same, state_of
+
 from helpers import denoise, generate
 from helpers.attention import record_attention, reweight_attention
 from helpers.components import copy_of
 from helpers.concepts import Concept, loaded, read_concept, save_concept, train_concept
 from helpers.conditioning import encode_prompts
+from helpers.library import brought_in
 from helpers.lora import add_lora, load_lora, save_lora, train_lora
 from helpers.lora.layers import unet_without
-from helpers.panels.concepts import ConceptStudio, brought_in
+from helpers.panels.concepts import ConceptStudio
 from helpers.panels.sampling import Studio
 from helpers.sampling import make_scheduler
-from PIL import Image
-from studios import begin_slowly, flat, same, state_of
 
 PROMPT = "a red boat on a lake"
 TRIES = pytest.mark.parametrize("tries", [2, pytest.param(50, marks=pytest.mark.hard)])
@@ -148,11 +150,7 @@ def test_two_plain_studios_at_once(c, shelf, tries):
     first, second = (studio_of(Studio, c, shelf, seed=seed) for seed in (3, 4))
     wanted = alone(first), alone(second)
     assert not same(*wanted)
-    for k in range(tries):
-        first.generate.click()
-        meanwhile(k)
-        second.generate.click()
-        assert same(ended(first), wanted[0]) and same(ended(second), wanted[1])
+    draw_at_once(first, second, wanted, tries)
 
 
 @some(1, 6)
@@ -168,6 +166,25 @@ def test_six_threads_draw_at_once(c, tries):
         assert all(same(found[seed], picture) for seed, picture in enumerate(wanted))
 
 
+def draw_at_once(first, second, wanted, tries):
+    """Two studios draw, the second while the first is at it, and each draws what it would alone."""
+    for k in range(tries):
+        first.generate.click()
+        meanwhile(k)
+        second.generate.click()
+        assert same(ended(first), wanted[0]) and same(ended(second), wanted[1])
+
+
+def beside_a_studio(c, shelf, work, alike, tries):
+    """`work` in a cell while a studio draws: both come out as they do alone."""
+    studio = studio_of(Studio, c, shelf, seed=3)
+    picture, result = alone(studio), work()
+    for k in range(tries):
+        studio.generate.click()
+        meanwhile(k)
+        assert alike(work(), result) and same(ended(studio), picture)
+
+
 def vectors_of(c):
     words = c.text_encoder.get_input_embeddings().weight[:1].detach()
     return Concept("<teal>", 2 * words + torch.randn(words.shape, generator=torch.Generator().manual_seed(0)))
@@ -180,11 +197,7 @@ def test_a_studio_with_a_vector_beside_a_plain_one(c, shelf, tries):
     first.preview = second.preview = flat
     wanted = alone(first), alone(second)
     assert not same(wanted[0].crop((0, 0, 128, 128)), wanted[1])  # the vector shows
-    for k in range(tries):
-        first.generate.click()
-        meanwhile(k)
-        second.generate.click()
-        assert same(ended(second), wanted[1]) and same(ended(first), wanted[0])
+    draw_at_once(first, second, wanted, tries)
 
 
 @some(1, 5)
@@ -194,12 +207,7 @@ def test_a_studio_beside_the_training_of_a_vector(c, shelf, tries):
         *_, last = train_concept(c, images, "<mine>", start="blue", prompts=["a <mine> boat"] * 2, steps=4, batch=2)
         return last.vector
 
-    studio = studio_of(Studio, c, shelf, seed=3)
-    picture, vector = alone(studio), learnt()
-    for k in range(tries):
-        studio.generate.click()
-        meanwhile(k)
-        assert torch.equal(learnt(), vector) and same(ended(studio), picture)
+    beside_a_studio(c, shelf, learnt, torch.equal, tries)
 
 
 # One studio, in a hurry
@@ -358,12 +366,7 @@ def test_recording_in_a_cell_while_a_studio_draws(c, shelf, tries):
             generate(c, PROMPT, steps=4, seed=5)
         return maps_of(attention)
 
-    studio = studio_of(Studio, c, shelf, seed=3)
-    picture, maps = alone(studio), recorded()
-    for k in range(tries):
-        studio.generate.click()
-        meanwhile(k)
-        assert np.array_equal(recorded(), maps) and same(ended(studio), picture)
+    beside_a_studio(c, shelf, recorded, np.array_equal, tries)
 
 
 def test_a_studio_started_inside_a_recording_is_not_recorded(c, shelf):

@@ -2,17 +2,19 @@
 
 import functools
 
+from helpers.runtime import seeded_noise
+
 import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from helpers import load_components
 from helpers.checks import symptoms
 from helpers.checks.symptoms import diagnose
 from helpers.conditioning import encode_prompts
-from helpers.runtime import seeded_noise
 from helpers.sampling import make_scheduler
-from PIL import Image
 
 PAIRS = [("a red boat on a lake at sunset", 0), ("a green house in a meadow", 7)]
 STEPS = 6

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.conditioning import Token
-from helpers.figures import attention, conditioning, latents, lora, sampling, style, sweeps
-from helpers.panels import base
 from matplotlib.text import Text
 from PIL import Image
+
+from helpers.conditioning import Token
+from helpers.figures import attention, conditioning, lora, sampling, style, sweeps
+from helpers.panels import base
 
 HELPERS = Path(style.__file__).parents[1]
 CARD = Image.new("RGB", (128, 128), (0, 114, 178))

@@ -1,6 +1,7 @@
 """What is left out with a model whose pictures the course cannot check, and how that is said."""
 
 import pytest
+
 from helpers import load_components
 from helpers.postcards import on_postcards, postcards_only
 

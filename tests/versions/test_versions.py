@@ -45,7 +45,7 @@ def test_the_kernel_has_colabs_python_or_says_why_not():
     why = (Path(python).parents[1] / "why.txt").read_text()
     assert (version == COLAB) == (why == "")
     if why:
-        warnings.warn(f"Colab's Python is {COLAB[0]}.{COLAB[1]}, and the notebooks ran on {version[0]}.{version[1]}: {why}.")
+        warnings.warn(f"Colab's Python is {COLAB[0]}.{COLAB[1]}, and the notebooks ran on {version[0]}.{version[1]}: {why}.", stacklevel=1)
 
 
 # --- how it is chosen

@@ -2,13 +2,14 @@
 
 import json
 
+from helpers.runtime import seeded_noise
+
 import numpy as np
 import pytest
 import torch
 
 from helpers.conditioning import encode_prompts
 from helpers.latents import preview_of
-from helpers.runtime import seeded_noise
 from tools.export_web import facts, fast_variant, library, lora_parts, loras
 
 PROMPTS = ["", "a red boat on the left on a lake at sunset", "a <teal> tent in the desert by night"]

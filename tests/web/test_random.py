@@ -1,9 +1,9 @@
 """web/random.mjs draws the noise of torch.randn."""
 
+from helpers.runtime import seeded_noise
+
 import numpy as np
 import torch
-
-from helpers.runtime import seeded_noise
 
 NOISE = """
 const { randn } = await import("./random.mjs");

@@ -5,7 +5,7 @@ import pytest
 from test_export import MODEL
 
 from helpers import generate
-from helpers.panels.concepts import brought_in
+from helpers.library import brought_in
 from helpers.sampling import denoise, make_scheduler
 from tools.setup_cell import ROOT
 

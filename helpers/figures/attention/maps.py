@@ -37,8 +37,9 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
         x, y = left + column * (size + gap), TITLE + 0.2 + row * (size + 0.26)
         show_picture(fig, blend(image, heat), x, y, size)
         write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
-    style.claim(fig, title, note or "Yellow: where the word was read more than the words of the prompt are on average. Each map has a scale of its own.")
-    return style.finish(fig, f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
+    return style.claimed(fig, title,
+                         note or "Yellow: where the word was read more than the words of the prompt are on average. Each map has a scale of its own.",
+                         f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
 
 
 def outline(ax, mask):
@@ -73,11 +74,11 @@ def pooled_ways(image, mask, ways, word):
         write(fig, x + size / 2, TITLE + 0.12, name, ha="center", fontsize=8)
         write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
               ha="center", fontsize=8, color=INK if hit else GUIDED)
-    style.claim(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
-                "Shown: the part of the card around it. White line: the true mask. Cross: the map's highest value. "
-                "IoU: of the mask and the map above 0.4.")
-    return style.finish(fig, f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
-                             "outline, its highest value and its overlap.", 256)
+    return style.claimed(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
+                         "Shown: the part of the card around it. White line: the true mask. Cross: the map's highest value. "
+                         "IoU: of the mask and the map above 0.4.",
+                         f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
+                         "outline, its highest value and its overlap.", 256)
 
 
 def explorer_frame(image, heat, place=None):

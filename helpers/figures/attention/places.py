@@ -82,11 +82,11 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     draw_budgets(fig, left, low, budgets)
     blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
     most = "; on average over all cells, most of it goes to start and first word" if blind > 0.5 else ""
-    style.claim(fig, title or f"Each cell's attention adds up to 1{most}",
-                f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level. "
-                "down 1.0: on the way down, block 1, layer 0.")
-    return style.finish(fig, "A postcard with numbered cells and, for each, dots as large as what it "
-                             "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
+    return style.claimed(fig, title or f"Each cell's attention adds up to 1{most}",
+                         f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level. "
+                         "down 1.0: on the way down, block 1, layer 0.",
+                         "A postcard with numbered cells and, for each, dots as large as what it "
+                         "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
 
 
 def keep_top(rows, share):
@@ -172,12 +172,12 @@ def attention_plan(places, channels, tokens, width, heads):
         write(fig, 6.75 + 0.055 * columns, y - 0.1, gives, fontsize=7.5, ha="center", color=theirs)
         write(fig, 7.7, y + 0.2, name, fontsize=7.5, fontweight="bold")
         write(fig, 7.7, y + 0.45, said, fontsize=7, color=FAINT)
-    style.claim(fig, "Attention: each cell asks, each token answers, a softmax weighs the answers",
-                "Blue: the picture. Green: the text. Stripes: heads, each with its own block of the channels. "
-                "Grey: masked, so read with weight 0.")
-    return style.finish(fig, f"A drawing of cross-attention: {places} cells become queries, {tokens} tokens keys and "
-                             "values, their softmax a map for each head; maps times values, side by side, go through W_o. Beside "
-                             "it who may read whom, the text encoder only looking back.", 128)
+    return style.claimed(fig, "Attention: each cell asks, each token answers, a softmax weighs the answers",
+                         "Blue: the picture. Green: the text. Stripes: heads, each with its own block of the channels. "
+                         "Grey: masked, so read with weight 0.",
+                         f"A drawing of cross-attention: {places} cells become queries, {tokens} tokens keys and "
+                         "values, their softmax a map for each head; maps times values, side by side, go through W_o. Beside "
+                         "it who may read whom, the text encoder only looking back.", 128)
 
 
 def matrix(fig, left, top, width, height, colour, name, said):
@@ -232,8 +232,8 @@ def four_stages(points, names, stages, shapes=("scores", "divided", "shares", "o
               color=GUIDED if k == 2 else FAINT)
     for i, name in enumerate(points):
         write(fig, left - 0.06, top + (i + 0.5) * high / len(points), name, ha="right", fontsize=8)
-    style.claim(fig, "One head at work: scores, the same divided, shares, output",
-                f"Rows: {len(points)} cells of the picture. Columns: the tokens without padding; in the last table the d numbers of the head. "
-                "Purple: above 0, orange: below. Shares: white is 0, dark blue is 1.")
-    return style.finish(fig, "Four tables in a row, for a few cells of the picture: scores against the tokens, the same "
-                             "divided and paler, their softmax, and the output.", 256)
+    return style.claimed(fig, "One head at work: scores, the same divided, shares, output",
+                         f"Rows: {len(points)} cells of the picture. Columns: the tokens without padding; in the last table the d numbers of the head. "
+                         "Purple: above 0, orange: below. Shares: white is 0, dark blue is 1.",
+                         "Four tables in a row, for a few cells of the picture: scores against the tokens, the same "
+                         "divided and paler, their softmax, and the output.", 256)

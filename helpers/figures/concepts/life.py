@@ -130,7 +130,7 @@ def directions(vectors):
 
 
 def apart(heights, least):
-    """Where to write labels so that neighbours are `least` apart, as near to their heights as that allows."""
+    """Heights for labels, at least `least` apart and as close to the wanted ones as that allows."""
     order = np.argsort(heights)
     groups = []                                         # runs of labels that touch: [sum, count]
     for height in np.array(heights, float)[order] - least * np.arange(len(order)):   # without their own room

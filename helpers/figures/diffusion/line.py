@@ -124,14 +124,12 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         write(fig, left + 0.54, top - 0.11, f"{gaps[n]:.1%} land in the gap", color=GUIDED, fontsize=8.5)
     write(fig, 0.1, top + 1.25, "value", rotation=90, ha="center")
     style.leftwards(fig, 0.2)
-    style.claim(fig, "One step lands on the mean of the data, where there are no data",
-                f"Blue: paths of {len(truth[0])} steps, and the true density. Vermilion: n steps from every fourth of these starts; all "
-                "ends as a histogram, scaled to its peak. Grey: |value| < 0.5.")
-    return style.finish(
-        fig,
-        "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
-        "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
-        "paths and end in two bunches on the peaks, narrower than these.", palette=64)
+    return style.claimed(fig, "One step lands on the mean of the data, where there are no data",
+                         f"Blue: paths of {len(truth[0])} steps, and the true density. Vermilion: n steps from every fourth of these starts; all "
+                         "ends as a histogram, scaled to its peak. Grey: |value| < 0.5.",
+                         "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
+                         "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
+                         "paths and end in two bunches on the peaks, narrower than these.", 64)
 
 
 def loss_floor(levels, floor, losses, training=None):
@@ -160,15 +158,12 @@ def loss_floor(levels, floor, losses, training=None):
         ax.text(0.99, 0.72, "black lines: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=9)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
-    style.claim(fig, "The loss has a floor, and the floor is not zero",
-                "Orange: the network before (dashed) and after its training, on the same new points as the oracle.")
-    return style.finish(
-        fig,
-        "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
-        "with t. Black lines of the memoriser on its own points lie far below the bar at t = 0, and at the bars' tops "
-        "from t = 100 on. Orange lines of the network, before and after its training: the last comes down to the "
-        "bars, but at t = 0 it stays above its bar.",
-        palette=64)
+    return style.claimed(fig, "The loss has a floor, and the floor is not zero",
+                         "Orange: the network before (dashed) and after its training, on the same new points as the oracle.",
+                         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
+                         "with t. Black lines of the memoriser on its own points lie far below the bar at t = 0, and at the bars' tops "
+                         "from t = 100 on. Orange lines of the network, before and after its training: the last comes down to the "
+                         "bars, but at t = 0 it stays above its bar.", 64)
 
 
 def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
@@ -183,7 +178,7 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
     fig = style.new_figure(top + 2.3 + 0.42 + (NOTE if note else 0.04))
     for left, lines, words in ((0.62, distances, "energy distance to true points"), (4.75, shares, "share of points off the shape")):
         ax = place(fig, left, top, 2.9, 2.3)
-        for (label, values), colour, look in zip(lines.items(), colours, ("-o", "-o", ":s")):
+        for values, colour, look in zip(lines.values(), colours, ("-o", "-o", ":s")):
             ax.plot(list(values), list(values.values()), look, color=colour, lw=1.5, ms=4)
         tidy(ax)
         ax.set(xscale="log", xlim=(0.9, 60))
@@ -205,5 +200,5 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
             ax.set_ylim(0, 1.03)
     for k, (label, colour) in enumerate(zip(distances, colours)):
         write(fig, 7.72, top + 0.2 + 0.42 * k, label, color=colour, fontsize=8)
-    style.claim(fig, title, note)
-    return style.finish(fig, alt, palette=64)
+    return style.claimed(fig, title, note,
+                         alt, 64)

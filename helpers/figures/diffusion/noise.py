@@ -4,8 +4,7 @@ import torch
 
 from ... import diffusion
 from .. import style
-from ..style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE
-from ..style import place, show_picture, tidy, write
+from ..style import ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, show_picture, tidy, write
 
 LOWEST, LEAST = 1e-4, -50                           # bottom of the spectrum axes, and of decibels over t
 
@@ -39,14 +38,12 @@ def noising_table(picture, noise, timesteps):
     ax.text(990, 1, "picture and noise equally strong", color=FAINT, fontsize=8, ha="right")
     tidy(ax, "t", "signal-to-noise ratio, dB", (0, 250, 500, 750, 999), (-40, -20, 0, 20, 40))
     ax.set(xlim=(0, 999), ylim=(LEAST, 42))
-    style.claim(fig, "The same t means different amounts of noise on different schedules",
-                "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
-                "scaled_linear.")
-    return style.finish(
-        fig,
-        "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
-        "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
-        "over t: at the last step scaled_linear keeps the most, and cosine the least.", palette=64)
+    return style.claimed(fig, "The same t means different amounts of noise on different schedules",
+                         "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
+                         "scaled_linear.",
+                         "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
+                         "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
+                         "over t: at the last step scaled_linear keeps the most, and cosine the least.", 64)
 
 
 def draw_spectrum(ax, frequencies, power, abar):
@@ -88,13 +85,10 @@ def rising_tide(picture, noise, timesteps, schedule="scaled_linear"):
     write(fig, 0.14, low + 0.67, "power", rotation=90, ha="center")
     write(fig, 4.6, low + 1.62, "cycles across the picture (left: large shapes, right: fine detail)",
           ha="center")
-    style.claim(fig, "Noise rises like a tide: fine detail drowns first, large shapes last",
-                f"{schedule} schedule. Both axes logarithmic; power averaged over colours and directions.")
-    return style.finish(
-        fig,
-        "Above, a postcard at five noise levels. Below, its power spectrum, falling from large shapes to "
-        "fine detail, and the flat noise level, which rises with t and covers the fine detail first.",
-        palette=256)
+    return style.claimed(fig, "Noise rises like a tide: fine detail drowns first, large shapes last",
+                         f"{schedule} schedule. Both axes logarithmic; power averaged over colours and directions.",
+                         "Above, a postcard at five noise levels. Below, its power spectrum, falling from large shapes to "
+                         "fine detail, and the flat noise level, which rises with t and covers the fine detail first.", 256)
 
 
 class Tide:
@@ -174,14 +168,11 @@ def brightness_plot(pictures, last, abar):
     tidy(ax, r"true mean brightness of $x_0$", r"read off $x_{999}$", math=True)
     low, high = float(true.min()) - 0.1, float(true.max()) + 0.15
     ax.set(xlim=(low, high), ylim=(min(low, float(found.min())) - 0.08, max(high, float(found.max())) + 0.1))
-    style.claim(fig, "At the last step the eye sees only noise, but the brightness is still there",
-                f"{len(true)} postcards, one noise each. Read off: the mean of all pixels, divided by the "
-                f"picture's weight there, {abar**0.5:.3f}.")
-    return style.finish(
-        fig,
-        "Left, the darkest and the brightest postcard, clean and at t = 999, where both look like the same noise. "
-        "Right, the brightness read off at t = 999 against the true brightness: the points follow the diagonal.",
-        palette=256)
+    return style.claimed(fig, "At the last step the eye sees only noise, but the brightness is still there",
+                         f"{len(true)} postcards, one noise each. Read off: the mean of all pixels, divided by the "
+                         f"picture's weight there, {abar**0.5:.3f}.",
+                         "Left, the darkest and the brightest postcard, clean and at t = 999, where both look like the same noise. "
+                         "Right, the brightness read off at t = 999 against the true brightness: the points follow the diagonal.", 256)
 
 
 def exam_paper(pictures, noises, timesteps, alphas_cumprod):
@@ -214,11 +205,8 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod):
               ha="right")
     style.box(fig, x_noise - 0.1, top - 0.1, size + 0.2, height + 0.04, ESTIMATE)
     style.box(fig, x_amount - 0.12, top - 0.1, x_given + size - x_amount + 0.24, height + 0.04, PROMPT)
-    style.claim(fig, "The exam paper: the answer key is the noise itself, and it costs nothing to make",
-                "Noise is shown clipped to the range of brightness, -1 to 1: a third of its values lie beyond.")
-    return style.finish(
-        fig,
-        "A table of four postcards: clean picture, noise, the amount of each, and the noisy mix. A green "
-        "box around amount and mix is what the network is given; an orange box around the noise is the "
-        "answer.",
-        palette=64)
+    return style.claimed(fig, "The exam paper: the answer key is the noise itself, and it costs nothing to make",
+                         "Noise is shown clipped to the range of brightness, -1 to 1: a third of its values lie beyond.",
+                         "A table of four postcards: clean picture, noise, the amount of each, and the noisy mix. A green "
+                         "box around amount and mix is what the network is given; an orange box around the noise is the "
+                         "answer.", 64)

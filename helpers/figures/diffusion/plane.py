@@ -103,15 +103,13 @@ class ScoreFields:
         bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1 +"])
         bar.outline.set_visible(False)
         bar.set_label("distance of the two noises", fontsize=8, labelpad=1)
-        style.claim(fig, "With much noise all arrows point at the middle, with little noise at the shape",
-                    "Blue, in both rows: true density of the noisy data. Arrows: length clipped. Third row: how far the learnt "
-                    "noise is from the true one. Dots: noisy data. Light grey: hardly any.")
-        return style.finish(
-            fig,
-            f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
-            "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
-            "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
-            "data as dots.", palette=96)
+        return style.claimed(fig, "With much noise all arrows point at the middle, with little noise at the shape",
+                             "Blue, in both rows: true density of the noisy data. Arrows: length clipped. Third row: how far the learnt "
+                             "noise is from the true one. Dots: noisy data. Light grey: hardly any.",
+                             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
+                             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
+                             "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
+                             "data as dots.", 96)
 
 
 def spread_paths(path, count, apart=0.6):
@@ -146,13 +144,11 @@ def flow(path, timesteps, show_at, paths=16, title="Along the arrows noise turns
         name_of = f"t = {levels[stop]}" if wanted else "clean"
         write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, name_of, ha="center")
     style.leftwards(fig, 0.2)
-    style.claim(fig, title,
-                f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
-                "of them, their starts spread over the cloud, and the paths they took.")
-    return style.finish(
-        fig,
-        f"Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
-        f"into {name}; lines show the paths of some points.", palette=64)
+    return style.claimed(fig, title,
+                         f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
+                         "of them, their starts spread over the cloud, and the paths they took.",
+                         f"Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
+                         f"into {name}; lines show the paths of some points.", 64)
 
 
 class Walk:
@@ -229,14 +225,12 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
         for end, colour in zip(x.tolist(), colours):
             ax.plot(*end, "o", color=colour, ms=7, mec="white", mew=0.8)
         ax.plot(*(start[:1] if eta else start).T.numpy(), "s", color=INK, ms=5)
-    style.claim(fig, "Without fresh noise each start leads to one end; with it, to many",
-                f"Exact score, {len(timesteps)} steps. Squares: starts. Dots: ends. Solid: steps towards the estimate. Dashed: random kicks. "
-                "Right: a colour for each walk, black before they part.")
-    return style.finish(
-        fig,
-        "Two squares with the shape in blue. Left, a smooth path from each start to the shape. Right, from "
-        "one of the starts, jagged walks in different colours, of steps and random kicks, that end in different "
-        "places.", palette=64)
+    return style.claimed(fig, "Without fresh noise each start leads to one end; with it, to many",
+                         f"Exact score, {len(timesteps)} steps. Squares: starts. Dots: ends. Solid: steps towards the estimate. Dashed: random kicks. "
+                         "Right: a colour for each walk, black before they part.",
+                         "Two squares with the shape in blue. Left, a smooth path from each start to the shape. Right, from "
+                         "one of the starts, jagged walks in different colours, of steps and random kicks, that end in different "
+                         "places.", 64)
 
 
 def clouds(sets, title, alt, note=None, shape=None):
@@ -258,8 +252,8 @@ def clouds(sets, title, alt, note=None, shape=None):
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - high, name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
-    style.claim(fig, title, note)
-    return style.finish(fig, alt, palette=64)
+    return style.claimed(fig, title, note,
+                         alt, 64)
 
 
 def paths_compared(sets, title, alt, note=None, shown=40):
@@ -283,5 +277,5 @@ def paths_compared(sets, title, alt, note=None, shown=40):
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - (0.28 if more else 0.12), name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
-    style.claim(fig, title, note)
-    return style.finish(fig, alt, palette=64)
+    return style.claimed(fig, title, note,
+                         alt, 64)

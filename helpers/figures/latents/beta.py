@@ -27,10 +27,10 @@ def clouds_priced(clouds):
         ax.set(xlim=(low, high), ylim=(0, 1.08 * highest))
         ax.spines["left"].set_visible(False)
         write(fig, left + wide / 2, top - 0.12, f"mean {mean:g}, sigma {sigma:g}: {nats:.1f} nats", ha="center", fontsize=8.5)
-    style.claim(fig, "A cloud like the prior costs nothing; one away from 0, or a narrow one, costs more",
-                "Grey: the prior N(0, 1). Vermilion: the cloud. Both are densities, each of area 1, on one scale.")
-    return style.finish(fig, "Clouds of one number, each drawn over the prior: the prior itself costs 0 nats; a cloud "
-                             "away from 0, a narrow one, and one that is both cost more.")
+    return style.claimed(fig, "A cloud like the prior costs nothing; one away from 0, or a narrow one, costs more",
+                         "Grey: the prior N(0, 1). Vermilion: the cloud. Both are densities, each of area 1, on one scale.",
+                         "Clouds of one number, each drawn over the prior: the prior itself costs 0 nats; a cloud "
+                         "away from 0, a narrow one, and one that is both cost more.")
 
 
 def beta_dial(columns, scale):
@@ -69,9 +69,9 @@ def beta_dial(columns, scale):
             ax.set_ylabel("KL, nats")
     for r, word in ((0, "unseen\npictures"), (1, "copies"), (2, "their\nerrors"), (3.5, "new, from\nnoise")):
         write(fig, 0.4, top + r * (size + 0.1) + size / 2, word, ha="center", fontsize=8.5)
-    style.claim(fig, "From beta 0.02 to 3 copies get worse and new pictures better; at 3000 both fail",
-                f"Only beta differs. Errors: yellow is an eighth of the range or more. Distance: energy distance of 400 samples; "
-                f"two true sets {scale:.1f}. In use: {DEAD:g} nats or more.")
-    return style.finish(fig, "Three columns for a small, a middle and a large beta. Small: the best copies, smeared new "
-                             "pictures, every number in use. Middle: softer copies, new pictures most of which show a sun "
-                             "over the sea, few numbers in use. Large: the same mean picture everywhere, no number in use.")
+    return style.claimed(fig, "From beta 0.02 to 3 copies get worse and new pictures better; at 3000 both fail",
+                         f"Only beta differs. Errors: yellow is an eighth of the range or more. Distance: energy distance of 400 samples; "
+                         f"two true sets {scale:.1f}. In use: {DEAD:g} nats or more.",
+                         "Three columns for a small, a middle and a large beta. Small: the best copies, smeared new "
+                         "pictures, every number in use. Middle: softer copies, new pictures most of which show a sun "
+                         "over the sea, few numbers in use. Large: the same mean picture everywhere, no number in use.")

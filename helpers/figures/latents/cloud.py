@@ -56,9 +56,9 @@ class Cloud:
             show_picture(fig, self.pictures[factor], x, low, size)
             write(fig, x + size / 2, low - 0.1, rf"mean + {factor:g} $\sigma\,\varepsilon$" if factor else "the mean",
                   ha="center", fontsize=8.5, **style.MATH)
-        style.claim(fig, "The cloud around a mean is hardly a cloud: sampling from it changes nothing you "
-                         "can see",
-                    "Raw latents. Above: one axis, all curves drawn to one height; all widths are standard deviations. Below: one noise, in units of each number's sigma.")
-        return style.finish(fig, "Above, for each channel a wide blue histogram of means, the narrower prior "
-                                 "and a thin spike, the cloud around one mean. Below, a postcard decoded from its mean plus 0, "
-                                 "1, 10 and 100 sigma of noise: the first two look the same, the last is spoiled.")
+        return style.claimed(fig, "The cloud around a mean is hardly a cloud: sampling from it changes nothing you "
+                                  "can see",
+                             "Raw latents. Above: one axis, all curves drawn to one height; all widths are standard deviations. Below: one noise, in units of each number's sigma.",
+                             "Above, for each channel a wide blue histogram of means, the narrower prior "
+                             "and a thin spike, the cloud around one mean. Below, a postcard decoded from its mean plus 0, "
+                             "1, 10 and 100 sigma of noise: the first two look the same, the last is spoiled.")

@@ -57,10 +57,10 @@ def round_trip(image, latents, decoded):
     fewer = f"{shape} = {channels.numel()} numbers"
     for x, text in ((0.08 + big / 2, numbers), (4.5, fewer), (9 - 0.08 - big / 2, numbers)):
         write(fig, x, top + big + 0.16, text, ha="center", fontsize=8.5)
-    style.claim(fig, "A picture goes through a bottleneck of few numbers, and comes back",
-                "Purple: above zero, white: zero, orange: below. One colour scale for all channels.")
-    return style.finish(fig, "Left a postcard, in the middle the channels of its latents as small coloured "
-                             "maps, right the postcard decoded from them, nearly the same.")
+    return style.claimed(fig, "A picture goes through a bottleneck of few numbers, and comes back",
+                         "Purple: above zero, white: zero, orange: below. One colour scale for all channels.",
+                         "Left a postcard, in the middle the channels of its latents as small coloured "
+                         "maps, right the postcard decoded from them, nearly the same.")
 
 
 def lost(images, decoded, names, title, note=None):
@@ -162,12 +162,12 @@ class Cell:
                     self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
                 else:
                     self.outline(ax, row, column, self.base.shape[-1])
-        style.claim(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
-                    f"Cell in row {row}, column {column}; cut out: {5 * step} of {self.base.shape[-1]} pixels. Percentages: of the change. "
-                    f"Yellow: a change by {MOVED / 2:.0%} of the range or more.")
-        return style.finish(fig, "One number of the latent is moved, once in every channel. Left the "
-                                 "decoded pictures, right maps of the change in the whole picture: bright on "
-                                 "the patch and along the edges around it.")
+        return style.claimed(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
+                             f"Cell in row {row}, column {column}; cut out: {5 * step} of {self.base.shape[-1]} pixels. Percentages: of the change. "
+                             f"Yellow: a change by {MOVED / 2:.0%} of the range or more.",
+                             "One number of the latent is moved, once in every channel. Left the "
+                             "decoded pictures, right maps of the change in the whole picture: bright on "
+                             "the patch and along the edges around it.")
 
     def frame(self, row, column, channel, delta):
         """PNG bytes for the panel: picture with its cell, the numbers of that cell, decoded, change."""

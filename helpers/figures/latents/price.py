@@ -54,10 +54,11 @@ def bytes_against_decibels(sides, title):
             x = left - 0.2 + k * (size + 0.08)
             show_picture(fig, picture, x, low, size)
             write(fig, x + size / 2, low - 0.1, caption, fontsize=8, ha="center")
-    style.claim(fig, title, "Lines and diamonds: means. Grey band and blue bars: from the 5th to the 95th percentile of the pictures.")
-    return style.finish(fig, "Two panels, postcards and a photograph: PSNR over bytes. Black lines show "
-                             "JPEG at rising quality, blue diamonds the VAE. Below each panel the "
-                             "original, the VAE's picture and JPEG's in no more bytes.")
+    return style.claimed(fig, title,
+                         "Lines and diamonds: means. Grey band and blue bars: from the 5th to the 95th percentile of the pictures.",
+                         "Two panels, postcards and a photograph: PSNR over bytes. Black lines show "
+                         "JPEG at rising quality, blue diamonds the VAE. Below each panel the "
+                         "original, the VAE's picture and JPEG's in no more bytes.")
 
 
 class Rates:
@@ -108,7 +109,7 @@ def bill(models):
     ax.minorticks_off()
     for k, label in enumerate(models):
         write(fig, 0.08, top + (2 * k + 1.05) * height, label, fontsize=8.5)
-    style.claim(fig, "On latents the U-Net has far less to do, in attention most of all",
-                "Ring: on latents. Disc: on pixels. Counted by PyTorch for one picture and one call. Each mark on the axis is 100 times the one before.")
-    return style.finish(fig, "The work of one U-Net call on a logarithmic axis: a ring for latents, a disc for pixels. On pixels "
-                             "each model needs far more, and attention grows most.")
+    return style.claimed(fig, "On latents the U-Net has far less to do, in attention most of all",
+                         "Ring: on latents. Disc: on pixels. Counted by PyTorch for one picture and one call. Each mark on the axis is 100 times the one before.",
+                         "The work of one U-Net call on a logarithmic axis: a ring for latents, a disc for pixels. On pixels "
+                         "each model needs far more, and attention grows most.")

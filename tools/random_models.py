@@ -1,7 +1,7 @@
 """Tiny models with random weights in the folder layout of diffusers: every code path of the real ones, in a
 second.
 
-    python tests/models.py FOLDER --shape sd15      writes one, to run a notebook on with COURSE_MODEL=FOLDER
+    python -m tools.random_models FOLDER --shape sd15      writes one, to run a notebook on with COURSE_MODEL=FOLDER
 
 Two shapes: "postcard" is the bundled model's; "sd15" is Stable Diffusion 1.5's (text width 768, four U-Net
 levels, the PNDM scheduler) with few channels and a latent size of its own. Their pictures mean nothing, but
@@ -25,9 +25,7 @@ SHAPES = {
     "sd15": {"latent": 24, "levels": (8, 16, 24, 24), "width": 768, "heads": 2, "text_heads": 12,
              "guidance": 7.5},
 }
-WORDS = """a red boat on lake below snowy mountains at sunset green hills the blue house in meadow with tent
-    and orange balloon over desert night moon lighthouse yellow tree white flag left right middle photograph
-    of""".split()
+WORDS = ["a", "red", "boat", "on", "lake", "below", "snowy", "mountains", "at", "sunset", "green", "hills", "the", "blue", "house", "in", "meadow", "with", "tent", "and", "orange", "balloon", "over", "desert", "night", "moon", "lighthouse", "yellow", "tree", "white", "flag", "left", "right", "middle", "photograph", "of"]
 
 
 def byte_characters():

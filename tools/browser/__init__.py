@@ -1,8 +1,9 @@
-"""Chromium for the browser tests: where it is on this machine, and how it gets here.
+"""The course in a browser: Chromium, where it is on this machine and how it gets here; the other files drive it.
 
     python -m tools.browser     finds it, installs it (on Debian, as root), or says in one sentence what to do
 
-`make test-browser` calls this file.
+`make test-browser` calls this file. `lab` starts a JupyterLab, `lesson` opens a notebook in it, `panel` moves what is shown,
+`makers` and `needed` read off the source which panels there are and which cells they need.
 """
 
 import os
@@ -46,7 +47,3 @@ def main() -> None:
     if found_browser() is None:
         print("There is no Chromium or Chrome here, so the browser tests cannot run: install one of them "
               "(on Debian: apt-get install chromium, on Ubuntu and elsewhere: Google Chrome).")
-
-
-if __name__ == "__main__":
-    main()

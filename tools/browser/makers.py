@@ -8,7 +8,8 @@ import pkgutil
 
 from helpers import panels
 from helpers.panels.base import Still
-from needed import shows_panel
+
+from .needed import shows_panel
 
 
 def makers():

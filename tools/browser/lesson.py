@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from needed import needed_cells, shows_panel
-from panel import Panel
+from .needed import needed_cells, shows_panel
+from .panel import Panel
 
 OPEN_SECONDS, RUN_SECONDS = 180, 600
 NOTHING = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'

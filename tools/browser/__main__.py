@@ -1,0 +1,3 @@
+from tools.browser import main
+
+main()
