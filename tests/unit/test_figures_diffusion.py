@@ -129,6 +129,8 @@ def test_every_figure_is_drawn_and_described():
         figures.loss_floor([0, 100, 200], [0.5, 0.3, 0.1], {"early": [1, 1, 1], "late": [0.6, 0.3, 0.2]}),
         figures.clouds({"one\n5% near": draw(30, 2), "two": draw(30, 2, seed=1)}, "A claim", "Clouds of points, " * 5,
                        "small print", shape=world),
+        figures.in_noise(draw(9, 2), ABAR), figures.copies_in_plane({"known": draw(9, 2), "drawn\n5% near": draw(30, 2, seed=1)}, draw(9, 2)),
+        figures.one_step_or_walk([[x_0, noise, x_0]] * 2, [300, 999]), figures.blur_and_mean([x_0, x_0, noise], 16),
         figures.paths_compared({"lines\n1.00 times": draw(2, 50, 2), "paths": draw(5, 50, 2)}, "A claim", "Paths, " * 12),
         figures.steps_race({"one": {1: 0.5, 50: 0.01}, "two": {1: 0.4, 50: 0.02}}, {"one": {1: 0.9, 50: 0.1},
                            "two": {1: 0.8, 50: 0.05}}, 0.005, "A claim", "Distance over steps, " * 5, "small print"),

@@ -92,6 +92,7 @@ class Steps:
     def _stage(self):
         fig = style.new_figure(2.95, dpi=style.PANEL_DPI)
         self.title = write(fig, 0.4, 0.14, "", fontsize=11)
+        style.leftwards(fig, 0.14)
         self.axes = draw_truth(fig, 0.4, 0.34, 6.5, 2.15, self.world, self.background, self.truth, bar=1.8, letters=10.5)
         return style.Stage(fig, [self.title])
 

@@ -89,14 +89,16 @@ class MemoryTable:
         show_picture(fig, self.new, 7.92, low)
         write(fig, 8.38, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
               fontsize=8, **style.MATH)
-        return style.claimed(fig, "The memoriser blends its memories, and with little noise answers with one",
-                             f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
-                             "postcard under the noise is not one of them. Memories at work: exp(entropy of the "
-                             "weights).",
-                             "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
-                             "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
-                             "at small t nearly all the weight on a single training postcard, which is not the postcard given. "
-                             "Below, the number of memories at work falls to one.")
+        style.claim(fig, "The memoriser blends its memories, and with little noise answers with one",
+                    f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
+                    "postcard under the noise is not one of them. Paler: smaller weight. "
+                    "Memories at work: exp(entropy of the weights).")
+        return style.finish(
+            fig,
+            "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
+            "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
+            "at small t nearly all the weight on a single training postcard, which is not the postcard given. "
+            "Below, the number of memories at work falls with t, from about a hundred to one, with a small hump between.")
 
     def frame(self, t):
         """PNG bytes for one timestep: one row, and the curve with a moving mark."""
@@ -123,8 +125,28 @@ def copies(samples, data, count=8):
     return style.picture_grid(
         [list(samples[picks]), [data[nearest[i]] for i in picks]],
         "Sampled to the end, the memoriser returns its training pictures",
-        "Above, pictures sampled with the memoriser; below, the training postcard nearest to each: "
-        "the same.",
+        f"Above, {len(picks)} different postcards sampled with the memoriser; below, the training postcard nearest to each. "
+        "In each pair both are the same.",
         row_labels=["sampled", "nearest in\ntraining set"],
         note=f"{len(picks)} of {len(samples)} samples, each from its own noise; {len(data)} training "
              "postcards.")
+
+
+def one_step_or_walk(columns, timesteps, steps=12):
+    """For each timestep three pictures: x_t, the estimate of one step, and what a sampler makes of it. Returns a Picture."""
+    return style.picture_grid(
+        [*zip(*columns)], f"From much noise, one step gives a blur and {steps} steps give a picture",
+        f"A column for each of t = {', '.join(map(str, timesteps))}. Above x_t, which soon looks like noise alone. In the middle "
+        f"the estimate of one step: sharp at small t, a pale blur at large t. Below the end of {steps} steps: sharp at every t, "
+        "but less and less like the postcard that was hidden.",
+        [f"t = {t}" for t in timesteps], ["$x_t$", "one step", f"{steps} steps"], size=1.5, gap=0.23, palette=160, math=True)
+
+
+def blur_and_mean(pictures, count):
+    """The estimate of one step, the mean of `count` samples, and some of the samples. Returns a Picture."""
+    return style.picture_grid(
+        [pictures], f"Sky, land and water of the one-step blur match the mean of {count}; the objects do not",
+        f"One step and the mean of {count} samples: two pale blurs with the same bands of sky, land and water, but different smudges "
+        "where things would be. The samples beside them are sharp, and differ in what they show.",
+        ["one step", f"mean of {count}", *["a sample"] * (len(pictures) - 2)], palette=256, gap=0.12,
+        note="Latents were averaged, not pixels: even from a mean, the decoder paints sharp streaks of rain.")

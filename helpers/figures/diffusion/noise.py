@@ -38,12 +38,15 @@ def noising_table(picture, noise, timesteps):
     ax.text(990, 1, "picture and noise equally strong", color=FAINT, fontsize=8, ha="right")
     tidy(ax, "t", "signal-to-noise ratio, dB", (0, 250, 500, 750, 999), (-40, -20, 0, 20, 40))
     ax.set(xlim=(0, 999), ylim=(LEAST, 42))
-    return style.claimed(fig, "The same t means different amounts of noise on different schedules",
-                         "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
-                         "scaled_linear.",
-                         "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
-                         "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
-                         "over t: at the last step scaled_linear keeps the most, and cosine the least.", 64)
+    ax.yaxis.labelpad = 6
+    style.claim(fig, "At the last step, Stable Diffusion's schedule keeps the most of the picture",
+                "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
+                "scaled_linear.")
+    return style.finish(
+        fig,
+        "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
+        "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
+        "over t: at the last step scaled_linear keeps the most, and cosine the least.", palette=64)
 
 
 def draw_spectrum(ax, frequencies, power, abar):
@@ -85,10 +88,14 @@ def rising_tide(picture, noise, timesteps, schedule="scaled_linear"):
     write(fig, 0.14, low + 0.67, "power", rotation=90, ha="center")
     write(fig, 4.6, low + 1.62, "cycles across the picture (left: large shapes, right: fine detail)",
           ha="center")
-    return style.claimed(fig, "Noise rises like a tide: fine detail drowns first, large shapes last",
-                         f"{schedule} schedule. Both axes logarithmic; power averaged over colours and directions.",
-                         "Above, a postcard at five noise levels. Below, its power spectrum, falling from large shapes to "
-                         "fine detail, and the flat noise level, which rises with t and covers the fine detail first.", 256)
+    style.claim(fig, "Noise rises like a tide: fine detail drowns first, large shapes last",
+                f"{schedule} schedule. Pictures clipped to the range of brightness. Both axes logarithmic; power averaged over colours "
+                "and directions.")
+    return style.finish(
+        fig,
+        "Above, a postcard at five noise levels. Below, its power spectrum, falling from large shapes to "
+        "fine detail, and the flat noise level, which rises with t and covers the fine detail first.",
+        palette=256)
 
 
 class Tide:
@@ -194,7 +201,7 @@ def exam_paper(pictures, noises, timesteps, alphas_cumprod):
         show_picture(fig, noise, x_noise, y, size)
         show_picture(fig, diffusion.add_noise(picture, noise, t, alphas_cumprod), x_given, y, size)
         for x, text, points in (((x_clean + x_noise + size) / 2, "+", 13),
-                                ((x_noise + size + x_amount) / 2, "with these\nweights", 7.5),
+                                ((x_noise + size + x_amount) / 2, "" if row else "with these\nweights", 7.5),
                                 ((x_amount + bar + x_given) / 2, "=", 13)):
             write(fig, x, y + size / 2, text, ha="center", fontsize=points)
         write(fig, x_amount, y + 0.19, f"t = {t}", fontsize=8.5)

@@ -9,6 +9,7 @@ from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, S
 
 SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
 EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
+PALE = 1.6                                     # densities under arrows are drawn as if at most 1 / PALE
 FINE = 64                                      # the error map is computed on FINE x FINE points
 WALKERS = GUIDED, PROMPT, LEARNT               # colours of walks that are told apart
 ASKED = 7                                      # it ends where the noisy data are exp(-ASKED) as dense as at most
@@ -80,7 +81,7 @@ class ScoreFields:
         true, learnt, error = self.fields(t)
         image = density_image(self.world, self.alphas_cumprod[t].item())
         for corner, score in zip(corners, (true, learnt)):
-            ax, _ = square(fig, *corner, size, image)
+            ax, _ = square(fig, *corner, size, image, vmax=PALE)
             ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy", scale_units="xy", scale=1,
                       width=0.006, headwidth=3.6, headlength=4, headaxislength=3.6)
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#D8D8D8")
@@ -103,13 +104,15 @@ class ScoreFields:
         bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1 +"])
         bar.outline.set_visible(False)
         bar.set_label("distance of the two noises", fontsize=8, labelpad=1)
-        return style.claimed(fig, "With much noise all arrows point at the middle, with little noise at the shape",
-                             "Blue, in both rows: true density of the noisy data. Arrows: length clipped. Third row: how far the learnt "
-                             "noise is from the true one. Dots: noisy data. Light grey: hardly any.",
-                             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
-                             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
-                             "how far they are apart, bright between the arms at t = 10, mostly dark at more noise, with the noisy "
-                             "data as dots.", 96)
+        style.claim(fig, "The learnt arrows match the true ones, except where hardly a noisy point lies",
+                    "Blue, in both rows: true density of the noisy data. Lengths of arrows are clipped. Dots: noisy data. Light grey: "
+                    "hardly any.")
+        return style.finish(
+            fig,
+            f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
+            "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
+            "how far they are apart, with the noisy data as dots: dark where the dots lie, bright between the arms at "
+            "t = 10 and along parts of the rim at t = 50 and 150, dark all over at t = 999.", palette=96)
 
 
 def spread_paths(path, count, apart=0.6):
@@ -124,7 +127,7 @@ def spread_paths(path, count, apart=0.6):
     return chosen
 
 
-def flow(path, timesteps, show_at, paths=16, title="Along the arrows noise turns into the shape", name="the shape"):
+def flow(path, timesteps, show_at, paths=16, title="Step by step, noise turns into the shape", name="the shape"):
     """Samples on their way from noise (right) to the shape (left). Returns a Picture.
 
     path: (steps + 1, n, 2), the stops of n points, of which the last is clean; drawn are those nearest to the
@@ -254,6 +257,53 @@ def clouds(sets, title, alt, note=None, shape=None):
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
     return style.claimed(fig, title, note,
                          alt, 64)
+
+
+def in_noise(points, alphas_cumprod, timesteps=(50, 150, 300, 999), seed=0):
+    """Clean points (n, 2), and the same points with one noise at a few timesteps. Returns a Picture."""
+    noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(seed))
+    sets = {"clean": points} | {f"t = {t}": diffusion.add_noise(points, noise, t, alphas_cumprod) for t in timesteps}
+    return clouds(sets, f"The shape to be learnt: {len(points)} points, clean and in noise",
+                  f"{len(points)} points along the shape, and the same points with more and more noise: "
+                  f"at t = {timesteps[-1]} they are a round cloud.")
+
+
+def copies_in_plane(sets, known):
+    """Up to five sets of points side by side, and below a part of each, enlarged, under the known points. Returns a Picture.
+
+    sets: {label: points (n, 2)}, a second line of a label is printed small; known: the training points (N, 2).
+    """
+    inputs.table(sets, "sets", "{label: points}")
+    gap, top = 0.1, TITLE + 0.4
+    size = min(1.68, (8.8 - gap * (len(sets) - 1)) / len(sets))
+    fig = style.new_figure(top + 2 * size + gap + 0.1 + NOTE)
+    low, up = known.amin(0), known.amax(0)
+    whole = ((low + up) / 2).tolist(), 0.64 * (up - low).max().item()
+    highest = known[:, 1].argmax()
+    near = (known - known[highest]).abs().amax(1) < 0.24 * whole[1]            # what lies around the topmost of them
+    part = known[near].mean(0).tolist(), 0.24 * whole[1]
+    for i, (label, points) in enumerate(sets.items()):
+        x, ours = 0.1 + i * (size + gap), points is known
+        name, _, more = label.partition("\n")
+        write(fig, x + size / 2, top - 0.28, name, ha="center", fontweight="bold")
+        write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
+        for y, ((right, above), half), dots in ((top, whole, 1.5), (top + size + gap, part, 3.0)):
+            ax, _ = square(fig, x, y, size, np.zeros((1, 1)))
+            colour = INK if ours else SIGNAL
+            ax.plot(*points.T.numpy(), "o", color=colour, ms=1.5 if ours else dots, mew=0, alpha=0.8 if ours else 0.45)
+            if y > top and not ours:
+                ax.plot(*known.T.numpy(), "o", color=INK, ms=1.5, mew=0)
+            else:
+                (a, b), r = part
+                ax.plot([a - r, a + r, a + r, a - r, a - r], [b - r, b - r, b + r, b + r, b - r], color=FAINT, lw=0.8)
+            ax.set(xlim=(right - half, right + half), ylim=(above - half, above + half))
+    style.claim(fig, f"The memoriser clings to its {len(known)} points; the network does not",
+                "Black: training points. Blue: samples. Below: the part in the grey square, enlarged.")
+    return style.finish(
+        fig,
+        "The training points, then samples of four denoisers. Enlarged, the memoriser's lie on the training points and on thin "
+        "threads between neighbours; those of the oracle, of the memoriser with jitter and of the network fill the arm. Some "
+        "of the network's lie off the shape.", palette=32)
 
 
 def paths_compared(sets, title, alt, note=None, shown=40):
