@@ -148,8 +148,8 @@ def explorer_panel(image, attention, c, prompt):
     def readout(word, layer, step, against):
         spent = attention.spent(layers[layer], None if step == "all" else step)[places[word]].sum()
         where = f"position {places[word][0]}" if len(places[word]) == 1 else f"{len(places[word])} positions"
-        return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read "
-                        f"{'most' if against == 'nothing' else 'more than the words are on average'}. A "
+        return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read most"
+                        f"{'' if against == 'nothing' else ', compared with the words on average'}. A "
                         f"cell of the picture spends {spent:.1%} of its attention on it, on average.")
 
     controls = {"word": buttons("", places, list(places)[min(3, len(places) - 1)]),

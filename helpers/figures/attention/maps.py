@@ -38,7 +38,7 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
         show_picture(fig, blend(image, heat), x, y, size)
         write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
     return style.claimed(fig, title,
-                         note or "Yellow: where the word was read more than the words of the prompt are on average. Each map has a scale of its own.",
+                         note or "The share of the word less the mean of all words; yellow where that is largest. Each map has a scale of its own.",
                          f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
 
 
