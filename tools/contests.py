@@ -1,4 +1,4 @@
-"""What lesson 05 shows of contests that are too long to be run in it: `python -m tools.contests`, some ten minutes on one core.
+"""What lesson 05 shows of contests that are too long to be run in it: `python -m tools.contests`, some seven minutes on one core.
 
     python -m tools.contests                        all of them
     python -m tools.contests "no ordinary cards"    only these; the others stay as they are
@@ -27,7 +27,7 @@ from tools.make_concepts import LIBRARY
 FILE, VECTOR, FORGOTTEN = LIBRARY / "contests.json", LIBRARY / "vector.png", LIBRARY / "forgotten.png"
 RANK, CARDS, KEPT = 8, 32, 96  # as the lesson
 TURNS, BATCH = 150, 6
-ORDINARY, ROW = 24, 6  # ordinary prompts; pictures in a row of FORGOTTEN
+ORDINARY, ROW = 48, 6  # ordinary prompts; pictures in a row of FORGOTTEN
 QUICK = {"steps": 12, "scheduler": "dpm++_2m"}
 ROWS = {4: "white flag lighthouse tree"}  # of a vector: where they begin
 VECTORS = [(4, TURNS)]  # rows, and as many steps as a LoRA

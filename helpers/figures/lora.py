@@ -69,7 +69,7 @@ def picture_rows(pictures, contexts, measured, title, note=None, few=None):
     picks = spread(every, few) if few and few < every else range(every)
     left, bars, gap, columns = 1.15, 2.3 if measured else 0.0, 0.05, len(picks)
     size = min(1.33 if measured else 1.9, (style.WIDTH - left - bars - 0.15) / columns - gap)
-    contexts = [in_lines(contexts[i], int(16 * size)).split("\n") for i in picks] if contexts else []
+    contexts = [in_lines(contexts[i], int(13 * size)).split("\n") for i in picks] if contexts else []
     above = max((len(lines) for lines in contexts), default=0)
     top, row = TITLE + (0.1 + LINE * above if above else 0), size + 0.09
     fig = style.new_figure(top + row * len(pictures) + (NOTE if note else 0.08))

@@ -13,15 +13,16 @@ from PIL import Image
 from helpers import inputs
 from helpers.components import Components
 from helpers.concepts import noise_loss
-from helpers.concepts.train import descend, loss_scaler
+from helpers.concepts.train import descend, encoded, loss_scaler
 from helpers.conditioning import encode_prompts
 from helpers.diffusion import add_noise
-from helpers.latents import encode_image, require_finite
+from helpers.latents import require_finite
 from helpers.pictures import check_mask_fits
 
 from .layers import Lora, unet_without
 
 WATCHED, EVERY = 24, 50  # rows of the fixed batch, and every how many steps its loss is measured
+AHEAD = 16  # pictures on which the teacher is asked in one call, for several steps: that takes two thirds of the time
 WARMUP = 10
 FOCUS = 8  # how much more an error in the mask counts
 KEEP = 8  # how much a change of what is to be kept counts, beside the error on what is new
@@ -104,12 +105,9 @@ class _Lesson:
             raise ValueError("There is no picture to learn from: give a list of images and one of prompts.")
         for image in images:
             check_mask_fits(image, masks)
-        latents = torch.cat([encode_image(c, image) for image in images + keep_images])
-        if latents.shape[1:] != c.latent_shape:
-            raise ValueError(f"The pictures must be {c.image_size} x {c.image_size} pixels: see "
-                             "prepare_picture in helpers.latents.")
+        latents = encoded(c, images + keep_images)
         self.c, self.levels, self.new, self.kept = c, levels, len(images), len(keep_images)
-        self.latents = latents.clone()  # clones of inference tensors can be trained on
+        self.latents = latents
         self.prompt_embeds = encode_prompts(c, prompts + keep_prompts + [""]).clone()
         self.weights = torch.ones(len(latents), 1, *c.latent_shape[1:], device=c.device)
         if masks is not None:
@@ -128,25 +126,26 @@ class _Lesson:
         return self.c, self.latents[rows], self.prompt_embeds[words], noise, timesteps, self.weights[rows]
 
 
-def joint_loss(teacher, new, kept):
+def joint_loss(new, kept, before):
     """The error on what is new, and KEEP times how far c.unet has moved on what is to be kept: a scalar tensor.
 
-    teacher: the U-Net as it was, see `unet_without`. new, kept: as `_Lesson.batch` gives them; both are asked in one batch,
-    which costs less than two.
+    new, kept: as `_Lesson.batch` gives them; both are asked in one batch, which costs less than two. before: what a teacher
+    answered on `kept`, see `answer_of`.
     """
     c, n, weights = new[0], len(new[1]), new[-1]
     latents, prompt_embeds, noise, timesteps = (torch.cat(both) for both in zip(new[1:5], kept[1:5]))
     noisy, timesteps = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod), timesteps.to(c.device)
     noise_pred = c.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample.float()
     error = (weights * (noise_pred[:n] - noise[:n].float()) ** 2).mean()
-    return error + KEEP * change_of(teacher, noisy[n:], timesteps[n:], prompt_embeds[n:], noise_pred[n:])
+    return error + KEEP * ((noise_pred[n:] - before.float()) ** 2).mean()
 
 
-def change_of(teacher, noisy, timesteps, prompt_embeds, noise_pred):
-    """How far an answer has moved from a teacher's: their mean squared difference, a scalar tensor."""
-    with torch.no_grad():
-        before = teacher(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
-    return ((noise_pred - before.float()) ** 2).mean()
+@torch.no_grad()
+def answer_of(teacher, some):
+    """What the U-Net as it was (`unet_without`) says to pictures, given as `_Lesson.batch` does: (B, C, h, w)."""
+    c, latents, prompt_embeds, noise, timesteps = some[:5]
+    noisy = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod)
+    return teacher(noisy, timesteps.to(c.device), encoder_hidden_states=prompt_embeds).sample
 
 
 def place_weights(c, masks, n):
@@ -165,24 +164,39 @@ def place_weights(c, masks, n):
 
 
 def _steps(lesson, lora, steps, batch, lr, generator):
-    optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0, fused=lesson.c.device.type == "cpu" or None)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    teacher = unet_without(lora) if lesson.kept else None
     scaler = loss_scaler(lesson.c)  # A and B are float32, whatever the model is
     same = torch.arange(WATCHED) % lesson.new
     watched = lesson.batch(same, same, seeded_generator(0))
     yield Progress(0, steps, _measure(watched))
-    for step in range(1, steps + 1):
-        new, kept = lesson.rows(batch, generator)
+    for step, (new, kept, before) in enumerate(_batches(lesson, lora, steps, batch, generator), 1):
         with torch.enable_grad():
-            if len(kept):
-                loss = joint_loss(teacher, lesson.batch(new, new, generator),
-                                  lesson.batch(kept, _words(kept, step), generator))
-            else:
-                loss = noise_loss(*lesson.batch(new, new, generator))
+            loss = noise_loss(*new) if kept is None else joint_loss(new, kept, before)
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
         descend(loss, optimizer, scaler, schedule)
         yield Progress(step, steps, _measure(watched) if step % EVERY == 0 or step == steps else math.nan)
+
+
+def _batches(lesson, lora, steps, batch, generator):
+    """What each step is about: (new, kept, the teacher's answer on what is kept); the last two None where nothing is."""
+    teacher = unet_without(lora) if lesson.kept else None
+    ahead = max(1, min(AHEAD, lesson.c.at_once) // max(1, batch * 3 // 8))  # steps
+    for first in range(1, steps + 1, ahead):
+        drawn = [_drawn(lesson, batch, step, generator) for step in range(first, min(first + ahead, steps + 1))]
+        if teacher is None:
+            yield from ((new, None, None) for new, _ in drawn)
+            continue
+        every = [torch.cat(parts) for parts in list(zip(*(kept for _, kept in drawn)))[1:]]
+        answers = answer_of(teacher, (lesson.c, *every)).chunk(len(drawn))
+        yield from ((*one, before) for one, before in zip(drawn, answers))
+
+
+def _drawn(lesson, batch, step, generator):
+    """The batch of new pictures of a step, and that of those to keep, or None."""
+    new, kept = lesson.rows(batch, generator)
+    return (lesson.batch(new, new, generator),
+            lesson.batch(kept, _words(kept, step), generator) if len(kept) else None)
 
 
 def _words(kept, step):

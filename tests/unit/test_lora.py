@@ -16,12 +16,11 @@ from safetensors.torch import load_file, save_file
 from helpers import generate, load_components, record_attention
 from helpers.concepts import noise_loss
 from helpers.conditioning import encode_prompts
-from helpers.diffusion import add_noise
 from helpers.latents import encode_image
 from helpers.lora import ATTENTION, EVERYWHERE, LoraLinear, add_lora, load_lora, save_lora, train_lora
 from helpers.lora.files import FILE
 from helpers.lora.layers import lora_layer, unet_without
-from helpers.lora.train import FOCUS, KEEP, change_of, joint_loss, place_weights
+from helpers.lora.train import FOCUS, KEEP, answer_of, joint_loss, place_weights
 
 PROMPT = "a red boat on a lake"
 
@@ -118,6 +117,36 @@ def test_a_convolution_is_changed_as_a_matrix(settings):
     assert torch.allclose(layer(x), changed, atol=1e-5)
     twice = lora_layer(layer, rank=1)
     assert torch.equal(twice(x), layer(x)) and twice.linear is conv
+
+
+@pytest.mark.parametrize("kind", ["linear", "convolution"])
+def test_one_product_with_the_changed_weight_says_what_three_thin_ones_say(kind, monkeypatch):
+    """Of two layers on one another, at strengths of their own, the lower one merged or not; to the parameters' gradients too."""
+    torch.manual_seed(0)
+    base, x = (torch.nn.Linear(5, 3), torch.randn(7, 5)) if kind == "linear" else (torch.nn.Conv2d(4, 6, 3, 2, 1), torch.randn(2, 4, 8, 8))
+    lower = lora_layer(base, rank=2, alpha=6)
+    upper = lora_layer(lower, rank=1)
+    lower.strength, upper.strength = 0.7, -2
+    for layer in (lower, upper):
+        layer.B.data.normal_()
+
+    def said():
+        upper.zero_grad()
+        upper(x).square().sum().backward()
+        return upper(x).detach(), lower.A.grad.clone(), upper.B.grad.clone()
+
+    answers = []
+    for at_once in (True, False):
+        monkeypatch.setattr(type(upper), "sooner_at_once", lambda self, at_once=at_once: at_once)
+        answers.append(said())
+    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-4) for one, other in zip(*answers))
+    base.weight.data += lower.strength * lower.change().view_as(base.weight)
+    lower.merged = True
+    for at_once in (True, False):
+        monkeypatch.setattr(type(upper), "sooner_at_once", lambda self, at_once=at_once: at_once)
+        assert torch.allclose(upper(x), answers[0][0], rtol=1e-4, atol=1e-4)
+    upper.strength = 0
+    assert not torch.allclose(upper(x), answers[0][0], atol=1e-2)  # so that it can fail
 
 
 # In a U-Net
@@ -405,13 +434,10 @@ def test_what_is_kept_is_answered_as_before(small):
     changes = []
     for keep in (None, ([old], ["a blue house"])):
         with add_lora(small.unet, rank=4) as lora:
-            noisy = add_noise(encode_image(small, old).clone(), noise, at, small.scheduler.alphas_cumprod)
-            asked = noisy, at, words.clone()
+            asked = small, encode_image(small, old).clone(), words.clone(), noise, at
 
             def change():
-                with torch.no_grad():
-                    now = small.unet(noisy, at, encoder_hidden_states=asked[-1]).sample
-                return change_of(unet_without(lora), *asked, now).item()
+                return (answer_of(small.unet, asked) - answer_of(unet_without(lora), asked)).square().mean().item()
 
             assert change() == 0
             for _ in train_lora(small, lora, [new], ["a red boat"], keep=keep, steps=12, batch=6, lr=5e-3):
@@ -437,6 +463,20 @@ def test_a_small_batch_keeps_more_than_the_empty_prompt(small, batch, own):
     assert [sum(torch.equal(row, words[1]) for row in one) for one in steps] == [max(batch * 3 // 8 - n, 0) for n in own]
 
 
+def test_asking_the_teacher_for_many_steps_at_once_trains_the_same_lora(small, monkeypatch):
+    (new, old), ends, calls = pictures(small), [], []
+    for ahead in (16, 1):
+        monkeypatch.setattr("helpers.lora.train.AHEAD", ahead)
+        asked = []
+        monkeypatch.setattr("helpers.lora.train.answer_of", lambda *some: asked.append(len(some[1][1])) or answer_of(*some))
+        with add_lora(small.unet, rank=2) as lora:
+            list(train_lora(small, lora, [new], ["a red boat"], ([old], ["a blue house"]), steps=10, batch=6))
+            ends.append([part.detach().clone() for part in lora.parameters()])
+        calls.append(asked)
+    assert calls == [[16, 4], [2] * 10]
+    assert all(torch.allclose(one, other, rtol=1e-2, atol=1e-3) for one, other in zip(*ends))
+
+
 def test_one_batch_of_both_costs_what_two_would(small):
     """The joint loss is the error on what is new, and KEEP times the change on what is kept."""
     images, embeds = torch.cat([encode_image(small, one) for one in pictures(small)]).clone(), encode_prompts(small, ["a boat", "a house"])
@@ -448,10 +488,9 @@ def test_one_batch_of_both_costs_what_two_would(small):
         for part in lora.parameters()[1::2]:
             part.normal_(std=0.02, generator=draw)
         teacher = unet_without(lora)
-        noisy = add_noise(kept[1], kept[3], kept[4], small.scheduler.alphas_cumprod)
-        answer = small.unet(noisy, kept[4], encoder_hidden_states=kept[2]).sample
-        apart = noise_loss(*new) + KEEP * change_of(teacher, noisy, kept[4], kept[2], answer)
-        joint, alone = joint_loss(teacher, new, kept), noise_loss(*new)
+        before = answer_of(teacher, kept)
+        apart = noise_loss(*new) + KEEP * (answer_of(small.unet, kept) - before).square().mean()
+        joint, alone = joint_loss(new, kept, before), noise_loss(*new)
     assert torch.allclose(joint, apart, rtol=1e-4) and joint > alone
 
 
