@@ -166,11 +166,12 @@ def place_weights(c, masks, n):
 def _steps(lesson, lora, steps, batch, lr, generator):
     optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0, fused=lesson.c.device.type == "cpu" or None)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    teacher = unet_without(lora) if lesson.kept else None
     scaler = loss_scaler(lesson.c)  # A and B are float32, whatever the model is
     same = torch.arange(WATCHED) % lesson.new
     watched = lesson.batch(same, same, seeded_generator(0))
     yield Progress(0, steps, _measure(watched))
-    for step, (new, kept, before) in enumerate(_batches(lesson, lora, steps, batch, generator), 1):
+    for step, (new, kept, before) in enumerate(_batches(lesson, teacher, steps, batch, generator), 1):
         with torch.enable_grad():
             loss = noise_loss(*new) if kept is None else joint_loss(new, kept, before)
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")
@@ -178,9 +179,8 @@ def _steps(lesson, lora, steps, batch, lr, generator):
         yield Progress(step, steps, _measure(watched) if step % EVERY == 0 or step == steps else math.nan)
 
 
-def _batches(lesson, lora, steps, batch, generator):
+def _batches(lesson, teacher, steps, batch, generator):
     """What each step is about: (new, kept, the teacher's answer on what is kept); the last two None where nothing is."""
-    teacher = unet_without(lora) if lesson.kept else None
     ahead = max(1, min(AHEAD, lesson.c.at_once) // max(1, batch * 3 // 8))  # steps
     for first in range(1, steps + 1, ahead):
         drawn = [_drawn(lesson, batch, step, generator) for step in range(first, min(first + ahead, steps + 1))]
