@@ -34,8 +34,7 @@ def noises(rows, shares, spectra):
     for name, colour, x in zip(spectra, (NOISE, GUIDED), (left, left + 1.1)):
         write(fig, x, top - 0.1, f"noise in {name}", fontsize=8.5, color=colour)
     return style.claimed(fig, "The same share of noise does coarser damage in latents: patches change, not single pixels",
-                         "The same abar in both rows; latents are scaled to a standard deviation of about 1. Right: the damage at abar = 0.9, "
-                         "mean power at each frequency; white noise has its variance at all of them.",
+                         "The same abar in both rows; latents are scaled. Right: the damage at abar = 0.9, mean power at each frequency (of white noise: its variance).",
                          "Two rows of one postcard with rising noise: grain in pixels above, blots of "
                          "wrong colour and shape from noisy latents below. Right, the spectrum of the "
                          "damage: flat for pixels, rising towards large shapes for latents.")
