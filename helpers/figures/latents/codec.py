@@ -74,8 +74,8 @@ def lost(images, decoded, names, title, note=None):
         "Three rows: original pictures, the same after encoding and decoding, and a map of the error, "
         "bright along edges and in fine texture.", names, ["original", "came back", "error"],
         [[""] * len(images), quality, [""] * len(images)], size=size, palette=256,
-        note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; yellow is an "
-                     "eighth of the brightness range or more.")
+        note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
+                     "is an eighth of the brightness range or more.")
 
 
 class Cell:

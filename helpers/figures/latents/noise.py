@@ -24,19 +24,17 @@ def noises(rows, shares, spectra):
     left = margin + len(shares) * (size + 0.06) + 0.85
     ax = place(fig, left, top + 0.05, 8.85 - left, 1.65)
     for (name, (frequencies, power)), colour in zip(spectra.items(), (NOISE, GUIDED)):
-        power = np.asarray(power) / np.asarray(power).sum()
-        ax.plot(frequencies, power, color=colour, lw=1.8)
+        ax.plot(frequencies, np.asarray(power), color=colour, lw=1.8)
     tidy(ax, "cycles across the picture (left: large shapes)", "power of the damage")
     ax.set(xscale="log", yscale="log")
     ticks = [v for v in (1, 4, 16, 64) if v <= frequencies[-1]]
     ax.set_xticks(ticks, [str(v) for v in ticks])
-    ax.set_yticks([0.1, 0.01, 0.001, 0.0001], ["10 %", "1 %", "0.1 %", "0.01 %"])
+    ax.set_yticks([0.1, 0.01, 0.001, 0.0001], ["0.1", "0.01", "0.001", "0.0001"])
     ax.minorticks_off()
     for name, colour, x in zip(spectra, (NOISE, GUIDED), (left, left + 1.1)):
         write(fig, x, top - 0.1, f"noise in {name}", fontsize=8.5, color=colour)
     return style.claimed(fig, "The same share of noise does coarser damage in latents: patches change, not single pixels",
-                         "The same abar in both rows; latents are scaled to a standard deviation of about 1. Right: the damage at abar = 0.9; "
-                         "its power adds up to 100 %.",
+                         "The same abar in both rows; latents are scaled. Right: the damage at abar = 0.9, mean power at each frequency (of white noise: its variance).",
                          "Two rows of one postcard with rising noise: grain in pixels above, blots of "
                          "wrong colour and shape from noisy latents below. Right, the spectrum of the "
                          "damage: flat for pixels, rising towards large shapes for latents.")

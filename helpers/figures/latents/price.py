@@ -100,13 +100,15 @@ def bill(models):
         ax.text((few * many) ** 0.5, i - 0.13, f"{many / few:.0f} times", ha="center", va="bottom", fontsize=8.5,
                 color=colour)
     lowest, highest = min(row[2] for row in rows), max(row[3] for row in rows)
-    tidy(ax, "work of one call in GFLOP (one is a thousand million operations)")
+    tidy(ax, "work of one call in GFLOP (1 GFLOP = 1 billion operations)")
     ax.set(xscale="log", xlim=(lowest / 3, highest * 3), ylim=(len(rows) - 0.5, -0.6))
     ax.set_yticks(range(len(rows)))
     ax.set_yticklabels([words[row[1]] for row in rows], fontsize=8.5, color=INK)
     decades = np.arange(np.ceil(np.log10(lowest / 3)), np.log10(highest * 3), 2)
     ax.set_xticks(10.0**decades, [f"{10.0**d:.0f}" if d >= 0 else f"{10.0**d:g}" for d in decades])
     ax.minorticks_off()
+    for x, word in zip(rows[0][2:], ("latents", "pixels")):
+        ax.text(x, -0.32, word, ha="center", va="bottom", fontsize=8, color=FAINT)
     for k, label in enumerate(models):
         write(fig, 0.08, top + (2 * k + 1.05) * height, label, fontsize=8.5)
     return style.claimed(fig, "On latents the U-Net has far less to do, in attention most of all",
