@@ -149,7 +149,7 @@ def test_straight_steps_end_beside_their_curve():
 
 def test_sizes_of_latents_stay_inside_their_axis():
     sizes = torch.tensor([1.0, 0.08, 0.2, 0.5])                             # what a forgotten scale_model_input leaves
-    ax = sampling.new_figure(1).add_axes([0, 0, 1, 1])
+    ax = sampling.style.new_figure(1).add_axes([0, 0, 1, 1])
     sampling._size_axis(ax, sizes)
     low, high = ax.get_ylim()
     assert low < sizes.min() and sizes.max() < high
