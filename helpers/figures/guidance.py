@@ -121,7 +121,7 @@ def implicit_classifier(everything, wanted, abar):
     right.plot(x[:, 0], slope, color=SIGNAL, lw=5, alpha=0.35)
     right.plot(x[:, 0], answers, color=GUIDED, lw=1.3)
     right.set_title("slope of its logarithm (blue), from two answers (vermilion)", fontsize=8.5, color=FAINT)
-    return style.claimed(fig, "The difference of the two answers is the slope of a classifier that nobody trained",
+    return style.claimed(fig, "The two answers differ by the slope of log p(class), up to a factor",
                          f"Exact, no network. Noise level: abar = {abar:.2f}.",
                          "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
                          "scaled difference of the two answers: one curve lies on the other.")

@@ -37,14 +37,14 @@ def film_strip(c, history, timesteps, title, count=8):
     picks = shown(count, len(history))
     both = [decode_latents(c, torch.cat([history[i][row] for i in picks])) for row in (0, 1)]
     labels = [f"t = {float(timesteps[i]):.0f}" for i in picks]
-    return style.picture_grid(both, title, f"{title} Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.", column_labels=labels,
+    return style.picture_grid(both, title, f"{title}. Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.", column_labels=labels,
                         row_labels=("$x_t$", "estimate of $x_0$"), math=True, note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE")
 
 
 def sweep(pictures, labels, title, note=None):
     """One row of pictures, each with what was changed above it."""
     size = min(1.6, (9 - 0.16) / len(pictures) - 0.06)
-    return style.picture_grid([pictures], title, f"{title} Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
+    return style.picture_grid([pictures], title, f"{title}. Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
 
 
 def bars(seconds, megabytes, title):
@@ -77,17 +77,20 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
         write(fig, x, y + above / 2, name, fontweight="bold")
         show_picture(fig, picture, x, y + above, size)
         write(fig, x, y + above + size + 0.08, textwrap.fill(symptom, 52), fontsize=7.5, color=FAINT, va="top")
-        ax = tidy(place(fig, x + size + 0.35, y + above + 0.08, column - size - 0.6, size - 0.3))
+        ax = tidy(place(fig, x + size + 0.35, y + above + 0.2, column - size - 0.6, size - 0.42))
         ax.plot(expected, color=NOISE, linewidth=3, alpha=0.6)
         ax.plot(measured, color=GUIDED, linewidth=1.6)
-        _size_axis(ax, measured)
+        _size_axis(ax, measured, any(symptoms))
     style.claim(fig, title, note)
     told = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, symptoms))
-    return style.finish(fig, f"{title} {told}.")
+    return style.finish(fig, f"{title}{'' if title[-1] in '.?' else '.'} {told}.")
 
 
-def _size_axis(ax, measured):
-    """Spread of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early."""
+def _size_axis(ax, measured, named=True):
+    """Spread of the latents over the steps: a log axis, close up where all lies near 1, a cross where they end early.
+
+    named: whether NaN is written beside the cross; not where the reader is to find that out.
+    """
     last, kept = len(measured) - 1, measured[measured.isfinite()]
     near = kept.min() > 0.6 and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
@@ -100,4 +103,4 @@ def _size_axis(ax, measured):
     kept = int(measured.isfinite().sum())
     if 0 < kept <= last:
         ax.plot(kept - 1, measured[kept - 1], "x", color=GUIDED, markersize=7)
-        ax.annotate("NaN", (kept - 1, measured[kept - 1]), (6, 6), textcoords="offset points", color=GUIDED)
+        ax.annotate("NaN" if named else "", (kept - 1, measured[kept - 1]), (6, 6), textcoords="offset points", color=GUIDED)

@@ -265,11 +265,12 @@ def leftwards(fig, top):
 
 
 def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
-                 gap=0.06, palette=0, math=False, beside=(), sampling=False):
+                 gap=0.06, palette=0, math=False, beside=(), sampling=False, below=()):
     """Rows of pictures (see to_rgb), all of one shape, `size` inches wide, with direct labels: the film strip.
 
     palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
     captions: small grey text under each picture, in the same rows. Row labels stand upright on the left.
+    below: a text for each column, wrapped, in small grey under the last row: the prompts.
     beside: a text for each row, wrapped, on the right of its pictures: what was asked for, in the prompt's green.
     math: $...$ in labels and captions is mathematics. sampling: an arrow says that it goes from right to left.
     """
@@ -280,7 +281,11 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
     top = TITLE + above
     high, wide = to_rgb(rows[0][0]).shape[:2]
     tall = size * high / wide
-    fig = new_figure(top + len(rows) * (tall + under) + (NOTE if note else 0.08))
+    foot = [textwrap.fill(text, int(size / 0.058)) for text in below]
+    base = top + len(rows) * (tall + under)
+    fig = new_figure(base + 0.13 * max([0, *(text.count("\n") + 1 for text in foot)]) + (NOTE if note else 0.08))
+    for i, text in enumerate(foot):
+        write(fig, margin + i * (size + gap) + size / 2, base, text, fontsize=7.5, ha="center", va="top", color=FAINT)
     for r, row in enumerate(rows):
         y = top + r * (tall + under)
         if row_labels:

@@ -73,20 +73,20 @@ def share_of(each):
 
 
 def in_points(each):
-    """A mean difference of shares, (n,), in words: "≈22 points, ± ≈9", with half of its 95 % interval.
+    """A mean difference of shares, (n,), in words: "≈22 ± ≈9 points", with half of its 95 % interval.
 
     Where no two differ, that is said instead: a spread of nothing is no certainty.
     """
     mean, half = mean_of(each)
     if not np.any(each):
         return f"no difference in {len(each)} pictures"
-    return f"≈{100 * mean:.0f} points, ± ≈{100 * half:.0f}"
+    return f"≈{100 * mean:.0f} ± ≈{100 * half:.0f} points"
 
 
 def convergence(panels, title, note, fitted, least=0):
     """How far solvers end from a fine solution. panels: {where: {solver: [(calls, distance), ...]}}, both axes logarithmic.
 
-    Where the lines are straight, in the panel `fitted` from `least` calls on, their slopes are written beside them. Returns a Picture.
+    Where the lines are straight, in the panel `fitted` from `least` calls on, their orders are written beside them. Returns a Picture.
     """
     fig = style.new_figure(TITLE + 2.35 + 0.45 + NOTE)
     said = []
@@ -96,7 +96,7 @@ def convergence(panels, title, note, fitted, least=0):
             calls, distance = np.array(line).T
             ax.plot(calls, distance, "o-", color=colour, ms=4, lw=1.5)
             long = [point for point in line if point[0] >= least]
-            label, told = (f"{name}\nslope {order(long):.1f}", f"slope ≈{order(long):.1f}") if where == fitted else (
+            label, told = (f"{name}\norder {-order(long):.1f}", f"order ≈{-order(long):.1f}") if where == fitted else (
                 name, ", ".join(f"≈{far:.3f} after {n} calls" for n, far in line))
             ax.annotate(label, (calls[-1], distance[-1]), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
             said.append(f"{where}, {name}: {told}")
@@ -111,7 +111,7 @@ def convergence(panels, title, note, fitted, least=0):
         ax.minorticks_off()
         ax.set_title(where, fontsize=9, color=FAINT)
     return style.claimed(fig, title, note,
-                         f"{title} " + "; ".join(said))
+                         f"{title}. " + "; ".join(said))
 
 
 def curve_from(slope, z, sigma, after, points=401):

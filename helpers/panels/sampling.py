@@ -78,7 +78,7 @@ def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
 
     def frame(calls, solver=first):
         steps = calls // solvers[solver][1]
-        return sweeps.solver_frame(curves, walks[solver, calls], f"{solver} in {steps} step{'s' * (steps > 1)}", low, high)
+        return sweeps.solver_frame(curves, walks[solver, calls], f"{solver} in {steps} step{'s' * (steps > 1)}: miss {miss(calls, solver):.3f}", low, high)
 
     def readout(calls, solver=first):
         return sentence(f"{solver}, {calls} call{'s' * (calls > 1)}: the end is {miss(calls, solver):.3f} away from the curve")

@@ -99,7 +99,7 @@ def test_no_interval_of_a_share_passes_its_ends_and_none_is_drawn_where_nothing_
     assert share_of([1.0, 0.5, 1.0])[2] == 1.0, "no share lies beyond 1"
     assert share_of([1.0] * 6) == pytest.approx((1, np.nan, np.nan), nan_ok=True)
     assert share_of([0.5] * 6) == pytest.approx((0.5, np.nan, np.nan), nan_ok=True)
-    assert in_points([0, 0, 0.5, 0.5]) == "≈25 points, ± ≈46"
+    assert in_points([0, 0, 0.5, 0.5]) == "≈25 ± ≈46 points"
     assert in_points([0] * 7) == "no difference in 7 pictures", "no spread is no certainty"
 
 
@@ -112,11 +112,11 @@ def test_the_slope_of_a_solver_is_fitted():
     assert order(line) == pytest.approx(-2)
     panels = {"a line": {"Heun": line}, "a net": {"Heun": line, "Euler": [(4, 0.5), (8, 0.25)]}}
     picture = convergence(panels, "Two orders", "note", fitted="a line")
-    assert is_figure(picture) and "a line, Heun: slope ≈-2.0" in picture.alt
+    assert is_figure(picture) and "a line, Heun: order ≈2.0" in picture.alt
     bent = {"a line": {"Heun": [(2, 9.0), *line]}}
-    assert "slope ≈-2.0" in convergence(bent, "One order", "note", fitted="a line", least=4).alt, "few calls bend the line"
-    assert "slope ≈-2.0" not in convergence(bent, "One order", "note", fitted="a line").alt
-    assert "a net, Euler: ≈0.500 after 4 calls, ≈0.250 after 8 calls" in picture.alt, "no slope where the lines bend"
+    assert "order ≈2.0" in convergence(bent, "One order", "note", fitted="a line", least=4).alt, "few calls bend the line"
+    assert "order ≈2.0" not in convergence(bent, "One order", "note", fitted="a line").alt
+    assert "a net, Euler: ≈0.500 after 4 calls, ≈0.250 after 8 calls" in picture.alt, "no order where the lines bend"
 
 
 def test_film_strip_and_grids(tiny):
@@ -149,7 +149,7 @@ def test_straight_steps_end_beside_their_curve():
 
 def test_sizes_of_latents_stay_inside_their_axis():
     sizes = torch.tensor([1.0, 0.08, 0.2, 0.5])                             # what a forgotten scale_model_input leaves
-    ax = sampling.new_figure(1).add_axes([0, 0, 1, 1])
+    ax = sampling.style.new_figure(1).add_axes([0, 0, 1, 1])
     sampling._size_axis(ax, sizes)
     low, high = ax.get_ylim()
     assert low < sizes.min() and sizes.max() < high
