@@ -40,29 +40,14 @@ class LoraLinear(nn.Module):
         self.scale, self.strength, self.merged = (alpha or rank) / rank, 1.0, False
 
     def forward(self, x):
+        y = self.base(x)
         if self.merged:
-            return self.base(x)
-        if x.dtype == self.weight.dtype == torch.float32 and self.sooner_at_once():
-            return self.answer(x, self.changed_weight())
-        y = self.base(x)  # in half precision W + B A would lose what is small in B A
+            return y
         return y + (self.strength * self.scale * self.low_rank(x.to(self.A.dtype))).to(y.dtype)
 
     def low_rank(self, x):
         """B A x: (..., in) -> (..., rank) -> (..., out)."""
         return F.linear(F.linear(x, self.A), self.B)
-
-    def changed_weight(self):
-        """W + strength * scale * B A, shaped as W; with what other layers below it add."""
-        weight = self.base.changed_weight() if isinstance(self.base, LoraLinear) else self.weight
-        return weight if self.merged else weight + self.strength * self.scale * (self.B @ self.A).view_as(weight)
-
-    def answer(self, x, weight):
-        """What the layer below says to x with other weights."""
-        return F.linear(x, weight, self.bias)
-
-    def sooner_at_once(self):
-        """Whether one product with W + B A takes less time than W x, A x and B (A x), which are thin and many."""
-        return True
 
     def change(self):
         """What is added to the weights at strength 1, (out, in)."""
@@ -87,14 +72,6 @@ class LoraConv(LoraLinear):
         kernels = self.A.view(-1, *conv.weight.shape[1:])  # (rank, in, k, k)
         low = F.conv2d(x, kernels, None, conv.stride, conv.padding, conv.dilation)
         return F.conv2d(low, self.B[:, :, None, None])
-
-    def answer(self, x, weight):
-        conv = self.linear
-        return F.conv2d(x, weight, self.bias, conv.stride, conv.padding, conv.dilation)
-
-    def sooner_at_once(self):
-        """Not while it is trained: the gradient of a whole kernel costs more than those of A and B."""
-        return not torch.is_grad_enabled()
 
 
 LAYERS = (nn.Linear, nn.Conv2d, LoraLinear)
