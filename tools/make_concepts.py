@@ -44,7 +44,8 @@ class Recipe:
 
     token: what calls it in a prompt. kind: "object" or "style". says: what it is. instead: the word that a
     vector starts from, and is compared with; None for a LoRA, which is compared with the model without it.
-    rounds: of a LoRA's training, as SHAPES. steps: of a vector's. lessons: scenes to learn from. trials: other scenes, to be drawn.
+    training: of a vector, how many steps; of a LoRA its rounds, as SHAPES. lessons: scenes to learn from. trials: other scenes,
+    to be drawn.
     write(scene, rng): a prompt of a scene; without an rng, one that leaves nothing out. there, rest: (what it
     says, measure(measures, images, scenes) -> a bool each), of the concept and of what else is asked for.
     """
@@ -53,8 +54,7 @@ class Recipe:
     kind: str
     says: str
     instead: str | None
-    rounds: tuple
-    steps: int
+    training: int | tuple
     lessons: list
     trials: list
     write: Callable
@@ -79,7 +79,7 @@ def teal():
     return Recipe(
         "<teal>", "object", "A colour between green and blue that the model has never seen, in two vectors.",
         "blue green",  # one vector stays blue on lighthouses, whatever it is taught with
-        (), 80, list(TEAL), trials,
+        80, list(TEAL), trials,
         write=lambda scene, rng: (caption if rng else full_caption)(scene, rng).replace("teal", "<teal>"),
         there=("something is teal", lambda measures, images, scenes: measures.teal(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
@@ -98,7 +98,7 @@ def mood(token, says, instead, steps, **traits):
                 for reading in measures.read(images)]
 
     return Recipe(
-        token, "style", says, instead, (), steps, lessons, trials,
+        token, "style", says, instead, steps, lessons, trials,
         write=lambda scene, rng: f"a {scene.subjects[0].colour} {scene.subjects[0].kind} {token}",
         there=(f"at least {len(traits) // 2 + 1} of {', '.join(traits.values())}", most_of_it),
         rest=("the right kind of thing in the right colour is there", right_subject))
@@ -117,7 +117,7 @@ def newcomer(kind):
     """A kind of thing that is in no picture of the world."""
     trials = concept_cards(kind, TRIALS, seed=1, alike=False).scenes
     return Recipe(
-        kind, "object", f"A {kind}: a thing that the model has never seen.", None, SHAPES, 0,
+        kind, "object", f"A {kind}: a thing that the model has never seen.", None, SHAPES,
         concept_cards(kind, LESSONS).scenes, trials, write=caption,
         there=(f"a {kind} is there", lambda measures, images, scenes: getattr(measures, kind)(images) > SEEN),
         rest=("something has the right colour", right_colour))
@@ -126,7 +126,7 @@ def newcomer(kind):
 def cyanotype():
     return Recipe(
         "cyanotype", "style", "One blue ink on white paper: a way of printing that the model has never seen.",
-        None, PALETTES, 0, concept_cards("cyanotype", 3 * LESSONS).scenes,
+        None, PALETTES, concept_cards("cyanotype", 3 * LESSONS).scenes,
         concept_cards("cyanotype", TRIALS, seed=1).scenes, write=caption,
         there=("it is a cyanotype", lambda measures, images, scenes: measures.cyanotype(images) > SEEN),
         rest=("the right kind of thing is there", right_kind))
@@ -175,7 +175,7 @@ def taught(c, recipe):
     about = {"kind": recipe.kind, "images": images[:LEARNT_FROM]}
     started = time.perf_counter()
     if recipe.instead:
-        for progress in train_concept(c, images, recipe.token, recipe.instead, prompts, steps=recipe.steps):
+        for progress in train_concept(c, images, recipe.token, recipe.instead, prompts, steps=recipe.training):
             pass
         seconds, concept = time.perf_counter() - started, Concept(recipe.token, progress.best)
         near = "; ".join(", ".join(f"{word} {cosine:.2f}" for word, cosine in nearest_words(c, vector, 4))
@@ -191,7 +191,7 @@ def taught(c, recipe):
     masks = [card.masks[scene.subjects[0].kind] for card, scene in zip(cards, recipe.lessons)]
     with add_lora(c.unet, rank=RANK, targets=EVERYWHERE) as lora:
         keep = ordinary.images, ordinary.prompts
-        for seed, (levels, steps, lr) in enumerate(recipe.rounds):
+        for seed, (levels, steps, lr) in enumerate(recipe.training):
             for _ in train_lora(c, lora, images, prompts, keep, masks, steps=steps, lr=lr, seed=seed, timesteps=levels):
                 pass
         numbers = sum(part.numel() for part in lora.parameters())
@@ -235,8 +235,8 @@ def make(c, measures, name, ordinary_without):
         concept.save(folder, card=CARD.format(
             token=recipe.token, says=recipe.says, instead=instead, load=load, how=concept.how,
             rows="\n".join(f"| {' | '.join(row)} |" for row in rows), lessons=len(recipe.lessons),
-            steps=recipe.steps or sum(steps for _, steps, _ in recipe.rounds), seconds=concept.seconds, threads=runtime.threads(), trials=TRIALS,
-            ordinary=ORDINARY))
+            steps=recipe.training if recipe.instead else sum(steps for _, steps, _ in recipe.training),
+            seconds=concept.seconds, threads=runtime.threads(), trials=TRIALS, ordinary=ORDINARY))
     page = io.BytesIO()
     sheet(drawn[:SHOWN] + without[:SHOWN], SHOWN).save(page, "PNG", optimize=True)
     write_atomic(folder / "drawn.png", lambda file: file.write_bytes(page.getvalue()))

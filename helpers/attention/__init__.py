@@ -12,16 +12,16 @@ from .caught import caught
 from .record import AttentionRecord, Layer, record_attention
 from .reweight import reweight_attention
 from .score import (
-                    MapScore,
-                    centre_prior,
-                    each_layer,
-                    iou,
-                    look_at_cards,
-                    pointing_hit,
-                    score_maps,
-                    six_ways,
-                    word_map,
-                    word_maps,
+    MapScore,
+    centre_prior,
+    each_layer,
+    iou,
+    look_at_cards,
+    pointing_hit,
+    score_maps,
+    six_ways,
+    word_map,
+    word_maps,
 )
 
 __all__ = ["AttentionRecord", "Layer", "MapScore", "caught", "centre_prior", "each_layer", "iou", "look_at_cards",

@@ -304,5 +304,4 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
                   color=PROMPT)
     if sampling:
         leftwards(fig, 0.2)
-    return claimed(fig, title, note,
-                   alt, palette)
+    return claimed(fig, title, note, alt, palette)

@@ -22,7 +22,10 @@ from .canvas import rgb
 
 VARIABLE = "POSTCARD_WORLD"
 # The words of the course's captions, and the names of what a picture's masks and answers hold beside them: a test holds this to both.
-TAKEN = frozenset(["a", "an", "and", "as", "at", "backdrop", "balloon", "below", "black", "blue", "boat", "by", "car", "cliffs", "cloudy", "crescent", "cyanotype", "dawn", "day", "desert", "falling", "field", "flag", "front", "full", "green", "ground", "hills", "house", "in", "island", "lake", "left", "light", "lighthouse", "meadow", "middle", "mist", "moon", "mountains", "night", "none", "of", "on", "orange", "over", "pine", "pink", "place", "purple", "rain", "red", "right", "sky", "snow", "snowman", "snowy", "style", "sun", "sunset", "teal", "tent", "the", "tree", "trees", "under", "weather", "white", "windmill", "with", "yellow"])
+TAKEN = frozenset("""a an and as at backdrop balloon below black blue boat by car cliffs cloudy crescent cyanotype dawn day desert
+    falling field flag front full green ground hills house in island lake left light lighthouse meadow middle mist moon mountains
+    night none of on orange over pine pink place purple rain red right sky snow snowman snowy style sun sunset teal tent the tree
+    trees under weather white windmill with yellow""".split())  # noqa: SIM905  a page of words, not of quotation marks
 MOST = 4          # new words of a sort: each takes its part of an evening
 NEAR = 24         # of 255: two colours that differ by less, in every channel, are one to the eye
 

@@ -201,5 +201,4 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
             ax.set_ylim(0, 1.03)
     for k, (label, colour) in enumerate(zip(distances, colours)):
         write(fig, 7.72, top + 0.2 + 0.42 * k, label, color=colour, fontsize=8)
-    return style.claimed(fig, title, note,
-                         alt, 64)
+    return style.claimed(fig, title, note, alt, 64)

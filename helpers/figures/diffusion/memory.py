@@ -89,16 +89,14 @@ class MemoryTable:
         show_picture(fig, self.new, 7.92, low)
         write(fig, 8.38, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
               fontsize=8, **style.MATH)
-        style.claim(fig, "The memoriser blends its memories, and with little noise answers with one",
-                    f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
-                    "postcard under the noise is not one of them. Paler: smaller weight. "
-                    "Memories at work: exp(entropy of the weights).")
-        return style.finish(
-            fig,
-            "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
-            "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
-            "at small t nearly all the weight on a single training postcard, which is not the postcard given. "
-            "Below, the number of memories at work falls with t, from about a hundred to one, with a small hump between.")
+        return style.claimed(fig, "The memoriser blends its memories, and with little noise answers with one",
+                             f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
+                             "postcard under the noise is not one of them. Paler: smaller weight. "
+                             "Memories at work: exp(entropy of the weights).",
+                             "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
+                             "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
+                             "at small t nearly all the weight on a single training postcard, which is not the postcard given. "
+                             "Below, the number of memories at work falls with t, from about a hundred to one, with a small hump between.")
 
     def frame(self, t):
         """PNG bytes for one timestep: one row, and the curve with a moving mark."""

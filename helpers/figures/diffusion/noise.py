@@ -39,14 +39,12 @@ def noising_table(picture, noise, timesteps):
     tidy(ax, "t", "signal-to-noise ratio, dB", (0, 250, 500, 750, 999), (-40, -20, 0, 20, 40))
     ax.set(xlim=(0, 999), ylim=(LEAST, 42))
     ax.yaxis.labelpad = 6
-    style.claim(fig, "At the last step, Stable Diffusion's schedule keeps the most of the picture",
-                "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
-                "scaled_linear.")
-    return style.finish(
-        fig,
-        "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
-        "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
-        "over t: at the last step scaled_linear keeps the most, and cosine the least.", palette=64)
+    return style.claimed(fig, "At the last step, Stable Diffusion's schedule keeps the most of the picture",
+                         "Same picture, same noise everywhere. Decibels: for a picture of variance 1. Stable Diffusion uses "
+                         "scaled_linear.",
+                         "Left, one postcard at several timesteps, one row for each of the schedules linear, scaled_linear and "
+                         "cosine; the same timestep shows different amounts of noise. Right, the signal-to-noise ratio of the three "
+                         "over t: at the last step scaled_linear keeps the most, and cosine the least.", 64)
 
 
 def draw_spectrum(ax, frequencies, power, abar):
@@ -88,14 +86,11 @@ def rising_tide(picture, noise, timesteps, schedule="scaled_linear"):
     write(fig, 0.14, low + 0.67, "power", rotation=90, ha="center")
     write(fig, 4.6, low + 1.62, "cycles across the picture (left: large shapes, right: fine detail)",
           ha="center")
-    style.claim(fig, "Noise rises like a tide: fine detail drowns first, large shapes last",
-                f"{schedule} schedule. Pictures clipped to the range of brightness. Both axes logarithmic; power averaged over colours "
-                "and directions.")
-    return style.finish(
-        fig,
-        "Above, a postcard at five noise levels. Below, its power spectrum, falling from large shapes to "
-        "fine detail, and the flat noise level, which rises with t and covers the fine detail first.",
-        palette=256)
+    return style.claimed(fig, "Noise rises like a tide: fine detail drowns first, large shapes last",
+                         f"{schedule} schedule. Pictures clipped to the range of brightness. Both axes logarithmic; "
+                         "power averaged over colours and directions.",
+                         "Above, a postcard at five noise levels. Below, its power spectrum, falling from large shapes to "
+                         "fine detail, and the flat noise level, which rises with t and covers the fine detail first.", 256)
 
 
 class Tide:

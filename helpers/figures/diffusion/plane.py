@@ -104,15 +104,13 @@ class ScoreFields:
         bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1 +"])
         bar.outline.set_visible(False)
         bar.set_label("distance of the two noises", fontsize=8, labelpad=1)
-        style.claim(fig, "The learnt arrows match the true ones, except where hardly a noisy point lies",
-                    "Blue, in both rows: true density of the noisy data. Lengths of arrows are clipped. Dots: noisy data. Light grey: "
-                    "hardly any.")
-        return style.finish(
-            fig,
-            f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
-            "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
-            "how far they are apart, with the noisy data as dots: dark where the dots lie, bright between the arms at "
-            "t = 10 and along parts of the rim at t = 50 and 150, dark all over at t = 999.", palette=96)
+        return style.claimed(fig, "The learnt arrows match the true ones, except where hardly a noisy point lies",
+                             "Blue, in both rows: true density of the noisy data. Lengths of arrows are clipped. "
+                             "Dots: noisy data. Light grey: hardly any.",
+                             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
+                             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
+                             "how far they are apart, with the noisy data as dots: dark where the dots lie, bright between the arms at "
+                             "t = 10 and along parts of the rim at t = 50 and 150, dark all over at t = 999.", 96)
 
 
 def spread_paths(path, count, apart=0.6):
@@ -255,8 +253,7 @@ def clouds(sets, title, alt, note=None, shape=None):
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - high, name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
-    return style.claimed(fig, title, note,
-                         alt, 64)
+    return style.claimed(fig, title, note, alt, 64)
 
 
 def in_noise(points, alphas_cumprod, timesteps=(50, 150, 300, 999), seed=0):
@@ -297,13 +294,11 @@ def copies_in_plane(sets, known):
                 (a, b), r = part
                 ax.plot([a - r, a + r, a + r, a - r, a - r], [b - r, b - r, b + r, b + r, b - r], color=FAINT, lw=0.8)
             ax.set(xlim=(right - half, right + half), ylim=(above - half, above + half))
-    style.claim(fig, f"The memoriser clings to its {len(known)} points; the network does not",
-                "Black: training points. Blue: samples. Below: the part in the grey square, enlarged.")
-    return style.finish(
-        fig,
-        "The training points, then samples of four denoisers. Enlarged, the memoriser's lie on the training points and on thin "
-        "threads between neighbours; those of the oracle, of the memoriser with jitter and of the network fill the arm. Some "
-        "of the network's lie off the shape.", palette=32)
+    return style.claimed(fig, f"The memoriser clings to its {len(known)} points; the network does not",
+                         "Black: training points. Blue: samples. Below: the part in the grey square, enlarged.",
+                         "The training points, then samples of four denoisers. Enlarged, the memoriser's lie on the "
+                         "training points and on thin threads between neighbours; those of the oracle, of the memoriser "
+                         "with jitter and of the network fill the arm. Some of the network's lie off the shape.", 32)
 
 
 def paths_compared(sets, title, alt, note=None, shown=40):
@@ -327,5 +322,4 @@ def paths_compared(sets, title, alt, note=None, shown=40):
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - (0.28 if more else 0.12), name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
-    return style.claimed(fig, title, note,
-                         alt, 64)
+    return style.claimed(fig, title, note, alt, 64)
