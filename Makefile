@@ -65,7 +65,7 @@ $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.tx
 	@touch $@
 
 test-hard: $(READY)  ## the trials of bad input, hostile files, faults and threads at their full counts, some minutes
-	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) -m hard tests/unit tests/faults $(ARGS)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest $(WORKERS) -m hard tests/notebooks tests/unit tests/faults $(ARGS)
 
 test-browser: $(VENV)/.web  ## move every panel, draw on the page, read the site, in a real browser; installs Chromium where it can
 	@$(PY) -m tools.browser

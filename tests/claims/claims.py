@@ -11,8 +11,8 @@ statement that holds the `assert` runs once more in that copy, and has to fail. 
 writes on no tensor; a function of the lesson goes on seeing the lesson's names. A loop that asserts at every turn has
 failed when one turn does.
 
-This file is also a plugin of pytest: with `-p tests.claims.claims`, wherever nbval has run a cell that claims
-something, its rivals are tried in the same kernel. So the lessons run once for both. `make test-colab` does that, on the
+This file is also a plugin of pytest: with `-p tests.claims.claims`, wherever nbval (or tests/notebooks/strict.py) has run a
+cell that claims something, its rivals are tried in the same kernel. So the lessons run once for both. `make test-colab` does that, on the
 versions with which the course is read; `make test` only holds claims and rivals together.
 """
 
@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from jupyter_core.utils import ensure_async, run_sync
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = {file.stem[:2]: file for file in sorted((HERE.parents[1] / "notebooks").glob("*.ipynb"))}
@@ -50,24 +51,26 @@ def code_of(lesson):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    """Try the rivals of a cell that nbval has run and found right."""
+    """Try the rivals of a cell that nbval, or tests/notebooks/strict.py, has run and found right."""
     result = yield
     lesson = LESSONS.get(item.path.stem[:2]) if item.path.suffix == ".ipynb" else None
     if lesson:
         claims = claims_of(item.cell.source)
         complaints = [f"assert {condition}: {line}" for condition, statement in claims.items()
                       for line in in_kernel(item.parent.kernel.kc, statement, lesson.get(condition, {}))]
-        assert not complaints, "\n".join(complaints)
+        if complaints:
+            pytest.fail("\n".join(complaints), pytrace=False)
     return result
 
 
 def in_kernel(client, statement, rivals):
-    """`rivals.tried`, in the kernel behind a client of jupyter_client."""
+    """`rivals.tried`, in the kernel behind a client of jupyter_client, one that waits (nbval's) or one that is awaited (nbclient's)."""
     source = (HERE / "rivals.py").read_text(encoding="utf-8")
     code = (f"_trial = {{}}\nexec({source!r}, _trial)\n"
             f"_complaints = _trial['tried']({statement!r}, {rivals!r}, globals())")
-    reply = client.execute_interactive(code, silent=True, allow_stdin=False, timeout=SECONDS, output_hook=lambda _: None,
-                                       user_expressions={"complaints": "_complaints"})["content"]
+    asked = client.execute_interactive(code, silent=True, allow_stdin=False, timeout=SECONDS, output_hook=lambda _: None,
+                                       user_expressions={"complaints": "_complaints"})
+    reply = run_sync(ensure_async)(asked)["content"]
     if reply["status"] != "ok":
         return [f"the rivals could not be tried: {reply.get('ename')}: {reply.get('evalue')}"]
     return ast.literal_eval(reply["user_expressions"]["complaints"]["data"]["text/plain"])
