@@ -22,7 +22,7 @@ PLATFORMS = {
     "test-colab": "Python and versions of a Google Colab runtime",
     "test-newest": "the newest versions that `environment.yml` admits",
     "test-hard": "the pinned versions, every trial at its full count",
-    "test-browser": "every panel moved in JupyterLab, in a real browser",
+    "test-browser": "in a real browser: every panel moved in JupyterLab, the page that draws, the site to read",
 }
 SHOWN = "torch", "diffusers", "transformers", "ipywidgets"
 ASK = ("import importlib.metadata, json, platform, sys; print(json.dumps([platform.python_version(), "

@@ -164,6 +164,29 @@ def test_nobody_else_touches_environment_and_collector():
                                  ("formats.py", "simplefilter")}, where  # the last: while a file is read
 
 
+HASHES = """
+import hashlib
+from helpers import generate, load_components
+def hashes(c):
+    return [hashlib.sha256(generate(c, "a red boat", steps=4, seed=seed).tobytes()).hexdigest() for seed in range(3)]
+"""
+
+
+def test_two_pythons_that_draw_at_once_draw_the_same_bits():
+    """Another, and this one for as long as that one draws: they share the model's files and nothing else."""
+    exec(HASHES, own := {})
+    c = own["load_components"]("postcard", device="cpu")
+    draw = HASHES + "c = load_components('postcard', device='cpu')\nprint('begun', flush=True); print(*hashes(c))"
+    other = subprocess.Popen([sys.executable, "-c", draw], cwd=ROOT, env=HANDED_ON, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "begun\n"
+        drawn = own["hashes"](c)
+        theirs = other.communicate(timeout=120)[0].split()
+    finally:
+        other.kill()
+    assert len(set(drawn)) == 3 and theirs == drawn
+
+
 # --- in a real kernel
 
 MADE = """
