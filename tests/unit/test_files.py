@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -189,19 +190,27 @@ save = lambda: save_lora(lora, folder)
 def kill_while_saving(folder, kind, tries):
     """Kill a process that saves, again and again; then let one save and end. Returns how many kills left something."""
     script, whole = SAVES[kind]
-    head = "import sys\nfrom pathlib import Path\nfolder = sys.argv[1]\n"
-    ever = head + script + "print('ready', flush=True)\nwhile True:\n    save()\n"
+    head = "import os, sys\nfrom pathlib import Path\nfolder = sys.argv[1]\n" + script
+    ever = head + ("for line in sys.stdin:\n"  # for each, a child of this process, which has the libraries, saves until it is killed
+                   "    child = os.fork()\n"
+                   "    if not child:\n"
+                   "        print(os.getpid(), flush=True)\n"
+                   "        while True:\n"
+                   "            save()\n"
+                   "    print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)\n")
     draw, dirty, folder = random.Random(0), 0, folder / "saved"
     folder.mkdir()
-    for _ in range(tries):
-        with subprocess.Popen([sys.executable, "-c", ever, folder], stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout.readline() == "ready\n"
+    with subprocess.Popen([sys.executable, "-c", ever, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        for _ in range(tries):
+            print(file=parent.stdin, flush=True)
+            child = int(parent.stdout.readline())
             time.sleep(draw.uniform(0, 0.2))
-            child.kill()
-        dirty += any(path.suffix == ".tmp" for path in folder.rglob("*"))
-        if any(path.suffix in (".ipynb", ".safetensors") for path in folder.iterdir()):
-            assert whole(folder)
-    subprocess.run([sys.executable, "-c", head + script + "save()", folder], check=True)
+            os.kill(child, signal.SIGKILL)
+            assert int(parent.stdout.readline()) == signal.SIGKILL, "it ended by itself"
+            dirty += any(path.suffix == ".tmp" for path in folder.rglob("*"))
+            if any(path.suffix in (".ipynb", ".safetensors") for path in folder.iterdir()):
+                assert whole(folder)
+    subprocess.run([sys.executable, "-c", head + "save()", folder], check=True)
     assert not [path for path in folder.rglob("*") if path.suffix == ".tmp"] and whole(folder)
     return dirty
 
