@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import re
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -302,9 +303,35 @@ def _check_safetensors(path):
                          or f"The weight file {path} is damaged ({inputs.first_line(error)}). Fetch it again.") from None
 
 
+class SharedTokenizer(CLIPTokenizer):
+    """A CLIPTokenizer that a studio and a cell may ask at once.
+
+    The library's writes padding and truncation of a call into itself before it reads the text, and meanwhile another thread's
+    call, with other ones, comes out by these: 8 numbers in place of 77, and another picture, in silence.
+    """
+
+    _one_at_a_time = threading.RLock()
+
+    def __call__(self, *arguments, **options):
+        with self._one_at_a_time:
+            return super().__call__(*arguments, **options)
+
+    def encode(self, *arguments, **options):
+        with self._one_at_a_time:
+            return super().encode(*arguments, **options)
+
+    def tokenize(self, *arguments, **options):
+        with self._one_at_a_time:
+            return super().tokenize(*arguments, **options)
+
+
+# Its files are those of any CLIPTokenizer, and a pipeline that is saved with it is to be read where this course is not.
+SharedTokenizer.__name__, SharedTokenizer.__module__ = CLIPTokenizer.__name__, CLIPTokenizer.__module__
+
+
 def _load_tokenizer(folder):
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        return SharedTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         raise _unreadable(folder, error) from None
 

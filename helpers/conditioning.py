@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from transformers import CLIPModel, CLIPTokenizer
 
 from helpers import inputs
-from helpers.components import MODELS, Components
+from helpers.components import MODELS, Components, SharedTokenizer
 from helpers.latents import to_pixels
 from helpers.pictures import upright
 
@@ -275,7 +275,7 @@ def load_towers(c: Components) -> Towers:
               "model's two towers, so what is measured holds for them and for postcards.")
     try:
         clip = CLIPModel.from_pretrained(folder / "clip", local_files_only=True).float().eval()
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        tokenizer = SharedTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
     except Exception as problem:  # whatever a library makes of a damaged file
         raise ValueError(f"The towers in {folder / 'clip'} are damaged: {inputs.first_line(problem, 200)}") from None
     return Towers(clip.requires_grad_(False), tokenizer, name, world)

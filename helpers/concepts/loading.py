@@ -7,10 +7,10 @@ from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import torch
-from transformers import AddedToken, CLIPTokenizer
+from transformers import AddedToken
 
 from helpers import inputs
-from helpers.components import Components
+from helpers.components import Components, SharedTokenizer
 from helpers.formats import made_for
 
 from .concept import Concept
@@ -81,8 +81,8 @@ def _taught(tokenizer, concepts, names):
     return taught
 
 
-class ConceptTokenizer(CLIPTokenizer):
-    """A CLIPTokenizer that reads the token of a concept of several vectors as all of them, one after another.
+class ConceptTokenizer(SharedTokenizer):
+    """A tokenizer that reads the token of a concept of several vectors as all of them, one after another.
 
     several: {"<house>": "<house> <house>_1", ...}.
     """

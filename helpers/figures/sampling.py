@@ -83,7 +83,7 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
         _size_axis(ax, measured, any(symptoms))
     style.claim(fig, title, note)
     told = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, symptoms))
-    return style.finish(fig, f"{title}{'' if title[-1] in '.?' else '.'} {told}.")
+    return style.finish(fig, f"{title}{'' if title.endswith(('.', '?')) else '.'} {told}.")
 
 
 def _size_axis(ax, measured, named=True):

@@ -4,9 +4,13 @@ Work is an iterator, such as `denoise` returns: it is asked for one step after t
 nothing asks for the next one. So it stops within one step, and what it holds is never half-written.
 The kernel stays free, since the thread only sets traits of widgets.
 """
+import atexit
 import threading
 import time
+import weakref
 from contextlib import contextmanager
+
+LAST_STEP = 5  # seconds that the end of Python waits for threads in the middle of a step
 
 
 class Job:
@@ -36,6 +40,7 @@ class Job:
                 before.stop("superseded")
             self.run.thread = threading.Thread(target=self.work, args=(self.run, before), daemon=True)
             self.run.thread.start()
+            _begun.add(self.run)
 
     def cancel(self):
         """Ask the running work to stop after its step. Nothing happens where nothing runs."""
@@ -89,3 +94,16 @@ class Run:
     def stop(self, why):
         if not self.stopped:
             self.stopped = why
+
+
+_begun = weakref.WeakSet()
+
+
+@atexit.register
+def end_all():
+    """Ask whatever is at work to stop, and wait for its step: a thread that Python's end meets inside torch would abort the process."""
+    runs, end = list(_begun), time.monotonic() + LAST_STEP
+    for run in runs:
+        run.stop("superseded")
+    for run in runs:
+        run.thread.join(max(end - time.monotonic(), 0))

@@ -1,15 +1,20 @@
 """helpers.conditioning: the places of a prompt, where a word stands among them, and the two towers."""
 
 import copy
+import importlib
+import json
 import shutil
+import threading
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AddedToken
+from transformers import AddedToken, CLIPTokenizer
 
 from helpers import denoise, load_components
+from helpers.concepts import Concept
+from helpers.concepts.loading import with_concepts
 from helpers.conditioning import (
     encode_prompts,
     encode_weighted,
@@ -215,3 +220,36 @@ def test_drawing_reads_weights_where_asked_and_letters_elsewhere(tiny):
     weighted = first("a (red:1.5) boat", weights=True)
     assert torch.equal(first("a red boat", weights=True), plain)
     assert not torch.equal(weighted, plain) and not torch.equal(weighted, letters)
+
+
+@pytest.mark.parametrize("kind", ["plain", "with a concept", "of the towers"])
+def test_several_threads_ask_a_tokenizer_at_once_each_in_its_own_way(tiny_postcard, kind):
+    """Rows of 77 numbers, cut or filled, beside a prompt's own pieces, by each of three calls. The library's own gets this wrong."""
+    tokenizer = tiny_postcard.tokenizer
+    if kind == "with a concept":
+        tokenizer = with_concepts(tiny_postcard, Concept("<cat>", torch.ones(2, tiny_postcard.text_encoder.config.hidden_size))).tokenizer
+    elif kind == "of the towers":
+        tokenizer = load_towers(tiny_postcard).tokenizer
+    long = "a red boat " * 40
+    calls = [lambda: [len(row) for row in tokenizer([long, "a boat"], padding="max_length", max_length=77, truncation=True).input_ids],
+             lambda: len(tokenizer(long, verbose=False).input_ids), lambda: len(tokenizer.encode("a boat")), lambda: len(tokenizer.tokenize(long))]
+    alone, wrong = [call() for call in calls], []
+    assert alone[0] == [77, 77] and alone[1] > 77 and alone[2] < 10
+
+    def ask(call, wanted):
+        wrong.extend(found for found in (call() for _ in range(150)) if found != wanted)
+
+    threads = [threading.Thread(target=ask, args=(call, wanted)) for call, wanted in zip(calls, alone)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+
+
+def test_a_pipeline_saved_with_a_models_tokenizer_is_read_without_the_course(tiny_postcard, tmp_path):
+    tiny_postcard.tokenizer.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "CLIPTokenizer"
+    kind = type(tiny_postcard.tokenizer)
+    assert getattr(importlib.import_module(kind.__module__.split(".")[0]), kind.__name__) is kind.__base__
+    assert CLIPTokenizer.from_pretrained(tmp_path)("a red boat").input_ids == tiny_postcard.tokenizer("a red boat").input_ids

@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from helpers.panels.job import Job
+from helpers.panels import job
+from helpers.panels.job import Job, end_all
 
 
 class Log:
@@ -126,3 +127,22 @@ def test_what_the_steps_hold_open_is_closed_before_anything_is_told(end):
     job = Job(on_step, lambda step: told.append("done"), lambda problem: told.append("error"), lambda done: told.append("cancelled"))
     job.start(work, 2)
     assert job.wait(10) and told == ["closed", end]
+
+
+def test_the_end_of_python_waits_for_the_step_and_for_no_second_one(log):
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+    log.job.start(gated("a", 100, gate, entered), 100)
+    assert entered.acquire(timeout=10)
+    threading.Timer(0.2, gate.release).start()
+    end_all()
+    assert not log.job.running and log.told == []
+
+
+def test_the_end_of_python_does_not_wait_for_a_step_that_does_not_end(log, monkeypatch):
+    monkeypatch.setattr(job, "LAST_STEP", 0.05)
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+    log.job.start(gated("a", 100, gate, entered), 100)
+    assert entered.acquire(timeout=10)
+    end_all()
+    assert log.job.running
+    gate.release()

@@ -66,7 +66,7 @@ def assert_drawn(figure, text, drawn):
     assert letters in said, (text, drawn)
 
 
-@pytest.mark.parametrize("text", ["$$", WORST], ids=["dollars", "worst"])
+@pytest.mark.parametrize("text", ["$$", WORST, ""], ids=["dollars", "worst", "nothing"])
 @pytest.mark.parametrize("figure", FIGURES)
 def test_figures_draw_what_a_reader_wrote(figure, text, drawn):
     assert_drawn(figure, text, drawn)
