@@ -7,42 +7,18 @@ import torch.nn.functional as F
 
 from .base import Sheet, close, mistaken_for, random
 
-sheet = Sheet("03")
+sheet = Sheet("03", core=2)
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
 
 
-@sheet.exercise(1, float, "the mean over the batch")
-def contrastive_loss(answer):
-    """contrastive_loss(image_emb, text_emb, scale): (N, E), (N, E), a number -> one number."""
-    images, texts, eye = random(6, 16), random(6, 16, seed=1), torch.eye(4)
-    value = answer(images, texts, 10.0)
-    if not close(answer(3 * images, texts / 2, 10.0), value, 1e-4):
-        return "longer vectors changed the loss: divide each by its length first"
-    same = answer(torch.ones(5, 8), torch.ones(5, 8), 10.0)
-    if not close(same, math.log(5), 1e-4):
-        return (f"all pictures and captions equal: the loss must be log N = {math.log(5):.2f}, yours is "
-                f"{same:.2f}")
-    if not close(answer(texts, images, 10.0), value, 1e-4):
-        return "swapping pictures and captions changed it: average both directions, rows and columns"
-    perfect, expected = answer(eye, eye, 10.0), math.log(1 + 3 * math.exp(-10))
-    if close(perfect, math.log(1 + 3 * math.exp(-0.1)), 1e-3):
-        return "perfect pairs at scale 10 must be easy: multiply the cosines by scale, do not divide"
-    if not close(perfect, expected, 1e-4):
-        return f"four perfect pairs at scale 10 must cost {expected:.5f}, yours is {perfect:.5f}"
-    logits = 10 * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
-    right = (F.cross_entropy(logits, torch.arange(6)) + F.cross_entropy(logits.T, torch.arange(6))) / 2
-    if not close(value, right, 1e-4):
-        return "right on simple inputs, but random vectors come out differently"
-
-
 def reference(x, text, w_q, w_k, w_v, heads):
-    """The answer to exercise 2: (1, n, C), (1, T, d) -> out (1, n, C), maps (1, heads, n, T)."""
+    """The answer to exercise 1: (1, n, C), (1, T, d) -> out (1, n, C), maps (1, heads, n, T)."""
     q, k, v = (y.unflatten(-1, (heads, -1)).transpose(1, 2) for y in (x @ w_q.T, text @ w_k.T, text @ w_v.T))
     maps = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
     return (maps @ v).transpose(1, 2).flatten(2), maps
 
 
-@sheet.exercise(2, lambda x, text, Wq, Wk, Wv, heads: {
+@sheet.exercise(1, lambda x, text, Wq, Wk, Wv, heads: {
     "output": (*x.shape[:2], len(Wv)), "maps": (len(x), heads, x.shape[1], text.shape[1])})
 def cross_attention(answer):
     """cross_attention(x, text, Wq, Wk, Wv, heads): (B, n, C), (B, T, D) -> out, maps (B, heads, n, T)."""
@@ -82,7 +58,7 @@ def _split(y, heads):
     return y.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-@sheet.exercise(3, float, "the mean over all pairs")
+@sheet.exercise(2, float, "the mean over all pairs")
 def chance_level(answer):
     """chance_level(maps, masks): (N, S, S) numbers, (N, S, S) bools -> the share of hits on the masks of other maps."""
     maps, masks = torch.zeros(4, 16, 16), torch.zeros(4, 16, 16, dtype=torch.bool)
@@ -110,6 +86,30 @@ def chance_level(answer):
         if close(value, 1.0 * masks.double().mean(), 1e-4):
             return "this is the area of the masks, which a map of pure noise would hit: ask where these maps point"
         return "right on simple maps, but random maps and masks come out differently: only the highest value of a map counts"
+
+
+@sheet.exercise(3, float, "the mean over the batch")
+def contrastive_loss(answer):
+    """contrastive_loss(image_emb, text_emb, scale): (N, E), (N, E), a number -> one number."""
+    images, texts, eye = random(6, 16), random(6, 16, seed=1), torch.eye(4)
+    value = answer(images, texts, 10.0)
+    if not close(answer(3 * images, texts / 2, 10.0), value, 1e-4):
+        return "longer vectors changed the loss: divide each by its length first"
+    same = answer(torch.ones(5, 8), torch.ones(5, 8), 10.0)
+    if not close(same, math.log(5), 1e-4):
+        return (f"all pictures and captions equal: the loss must be log N = {math.log(5):.2f}, yours is "
+                f"{same:.2f}")
+    if not close(answer(texts, images, 10.0), value, 1e-4):
+        return "swapping pictures and captions changed it: average both directions, rows and columns"
+    perfect, expected = answer(eye, eye, 10.0), math.log(1 + 3 * math.exp(-10))
+    if close(perfect, math.log(1 + 3 * math.exp(-0.1)), 1e-3):
+        return "perfect pairs at scale 10 must be easy: multiply the cosines by scale, do not divide"
+    if not close(perfect, expected, 1e-4):
+        return f"four perfect pairs at scale 10 must cost {expected:.5f}, yours is {perfect:.5f}"
+    logits = 10 * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+    right = (F.cross_entropy(logits, torch.arange(6)) + F.cross_entropy(logits.T, torch.arange(6))) / 2
+    if not close(value, right, 1e-4):
+        return "right on simple inputs, but random vectors come out differently"
 
 
 @sheet.exercise(4, lambda shares, i, words: (math.isqrt(shares.shape[1]),) * 2)

@@ -56,8 +56,9 @@ def ruler(tokens, embeds, empty, dpi=style.DPI):
     style.claim(fig, f"A prompt fills {count} positions, whatever its length",
                 f"{sum(one.kind == 'piece' for one in read)} pieces are read, {len(cut)} are cut. Vermilion: the same cosine for "
                 "the empty prompt. Bottom row: position by position.")
-    said = f"A row of {count} positions: start, pieces, end, padding. Below, the cosine of each vector with the last one, and " \
-           "with the empty prompt's vector at the same position."
+    with_empty = rows["cosine with the\nempty prompt's\nvector there"][0]
+    said = f"A row of {count} positions: start, pieces, end, padding. Below, the cosine of each vector with the last one; and " \
+           f"with the empty prompt's vector at the same position: ≈{with_empty[0]:.2f} at the start, ≈{with_empty[1]:.2f} at position 1, ≈{with_empty[2:].max():.2f} at most after it."
     return style.finish(fig, said, palette=64)
 
 
@@ -101,8 +102,8 @@ def thermostat(images, captions, cosines, scale, learnt, brackets=(), dpi=style.
         write(fig, x + 0.25 + tile, y + tile / 2, textwrap.fill(captions[i], 40), fontsize=8.5, color=PROMPT)
     for k, (name, values, texts, cmap, low) in enumerate((
             ("cosines, times 100", cosines, cosine_texts(cosines, brackets), style.SIGNED, -1),
-            ("each picture chooses: row = 100 %", rows, percents(rows), style.BLUES, 0),
-            ("each caption chooses: column = 100 %", columns, percents(columns), style.BLUES, 0))):
+            ("pictures choose: row = 100 %", rows, percents(rows), style.BLUES, 0),
+            ("captions choose: column = 100 %", columns, percents(columns), style.BLUES, 0))):
         x, high = left + k * (n * cell + gap), 1
         ax = place(fig, x, top, n * cell, n * cell)
         draw_matrix(ax, values, texts, cmap, low, high)
@@ -196,8 +197,8 @@ def subtraction(rows, note=None, dpi=style.DPI):
     if len(rows) == 1:
         title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
     return style.claimed(fig, title, note,
-                         "Rows of two postcards that differ in one attribute, their difference, and the "
-                         "words nearest to the difference of their vectors, the changed word green.", 256)
+                         "Rows of two postcards that differ in one attribute, their difference, and the words nearest to the difference of their "
+                         f"vectors. {title}.", 256)
 
 
 def tallies(found, of, columns, title, note=None, dpi=style.DPI):
@@ -238,8 +239,8 @@ def tallies(found, of, columns, title, note=None, dpi=style.DPI):
         ax.grid(axis="x", color="#E5E5E5", lw=0.8)
         ax.set_axisbelow(True)
     return style.claimed(fig, title, note,
-                         f"{title}. Of {of} pictures: " + "; ".join(
-    f"{case}: " + ", ".join(f"{what} ≈{count}" + ("" if chance is None else f" (by chance ≈{chance:.1f})")
+                         f"{title}. Of {of} pictures, the judge counts " + "; ".join(
+    f"{case}: " + ", ".join(f"{what} {count}" + ("" if chance is None else f" (by chance {chance:.1f})")
                             for what, (count, chance) in ((what, marks[what]) for what in columns))
     for case, marks in found.items()) + ".", 128)
 
@@ -266,8 +267,9 @@ def walk_strip(straight, spherical, shares, lengths, dpi=style.DPI):
     tidy(ax, "share of the second prompt", None, xticks=(0, 0.5, 1), yticks=(0, round(highest, -1 if highest > 20 else 0)))
     ax.set(xlim=(0, 1), ylim=(0, highest * 1.08))
     write(fig, 0.08, low + 0.35, "norm of the\nvectors")
-    return style.claimed(fig, "From one prompt to another, straight and along the arc",
+    shortest = [min(values) for values in lengths.values()]
+    return style.claimed(fig, "Half-way, the vectors of the straight path are shorter, those of the arc are not",
                          "Same seed everywhere. Straight: a weighted mean of the two matrices. Spherical: along the "
                          "arc, which keeps the norm.",
-                         "Two rows of pictures that go from one prompt to another, along a straight line "
-                         "and along an arc; below, the norm dips on the straight path.", 256)
+                         "Two rows of pictures that go from one prompt to another, along a straight line and along an arc; below, the mean norm "
+                         f"of their vectors, at least ≈{shortest[0]:.1f} on the straight path and ≈{shortest[1]:.1f} on the arc.", 256)

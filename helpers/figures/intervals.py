@@ -16,9 +16,9 @@ def interval(hits, of):
 
 
 def counted(hits, of):
-    """A count in words, "≈10 of 12 (95 %: ≈55 to ≈95 %)", from `hits` among `of` readings; see `interval`."""
+    """A count in words, "10 of 12 (95 %: 55 to 95 %)", from `hits` among `of` readings; see `interval`."""
     low, high = interval(hits, of)
-    return f"≈{hits:.0f} of {of} (95 %: ≈{100 * low:.0f} to ≈{100 * high:.0f} %)"
+    return f"{hits:.0f} of {of} (95 %: {100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def only_one(some, others):

@@ -158,17 +158,18 @@ def tally(readings, scenes) -> dict[str, tuple[int, float | None]]:
 
     readings: of `Judge.read`, one for each of two or more Scenes. What: "object", the kind of the scene's first subject is there;
     "another object", some object is, but none of that kind (by chance None: whatever stands there is another); "colour", something has that subject's colour; "sky and ground", both are as
-    in the scene. By chance: each reading held against all the other scenes, their mean.
+    in the scene; "unasked weather", there is rain, snow or mist that the scene has not (by chance None). By chance: each reading held against
+    all the other scenes, their mean.
     """
     scenes = inputs.list_of(scenes, "scenes", "Scenes", Scene, least=2)
     readings = inputs.list_of(readings, "readings", "readings of the judge", dict, least=2)
     if len(readings) != len(scenes):
         raise ValueError(f"{len(readings)} readings and {len(scenes)} scenes: give one scene for each reading")
     n, marks = len(scenes), {}
-    for what in ("object", "another object", "colour", "sky and ground"):
+    for what in ("object", "another object", "colour", "sky and ground", "unasked weather"):
         table = np.array([[_shows(reading, scene)[what] for scene in scenes] for reading in readings])  # (n, n) bool
         own = int(table.trace())
-        marks[what] = own, None if what == "another object" else float(table.sum() - own) / (n - 1)
+        marks[what] = own, None if what in ("another object", "unasked weather") else float(table.sum() - own) / (n - 1)
     return marks
 
 
@@ -177,7 +178,8 @@ def _shows(reading, scene):
     first, seen = scene.subjects[0], reading["subjects"].values()
     there = first.kind in [kind for _, kind in seen]
     return {"object": there, "another object": bool(seen) and not there, "colour": first.colour in [colour for colour, _ in seen],
-            "sky and ground": (reading["sky"], reading["ground"]) == (scene.sky, scene.ground)}
+            "sky and ground": (reading["sky"], reading["ground"]) == (scene.sky, scene.ground),
+            "unasked weather": reading["weather"] not in ("none", scene.weather)}
 
 
 def only_gone(reading, scene, kind) -> bool:

@@ -51,9 +51,9 @@ def test_subtraction_and_walk():
 def test_tallies_say_in_words_what_was_counted_and_what_chance_gives():
     found = {"all": {"object": (12, 1.25), "colour": (12, 2.0)}, "none": {"object": (0, 1.0), "colour": (3, 2.0)}}
     alt = good(figures.tallies(found, 12, ["object"], "It is there")).alt
-    assert alt == "It is there. Of 12 pictures: all: object ≈12 (by chance ≈1.2); none: object ≈0 (by chance ≈1.0)."
+    assert alt == "It is there. Of 12 pictures, the judge counts all: object 12 (by chance 1.2); none: object 0 (by chance 1.0)."
     found["none"]["object"] = 0, None                                           # no level by chance: none is drawn, none is said
-    assert figures.tallies(found, 12, ["object"], "t").alt.endswith("none: object ≈0.")
+    assert figures.tallies(found, 12, ["object"], "t").alt.endswith("none: object 0.")
     assert figures.tallies(found, 12, ["object", "colour"], "t").png != figures.tallies(found, 12, ["object"], "t").png
 
 
@@ -68,7 +68,9 @@ def test_a_map_is_drawn_where_its_object_and_its_peaks_are():
 
 def test_maps_of_words():
     heat = np.random.default_rng(0).random((32, 32))
-    assert "boat" in good(maps.word_sheet(CARD.image, {"boat": heat, "red": heat})).alt
+    corner_of = np.eye(32)[31:].T * np.eye(32)[0]               # 1 in the last row, first column
+    alt = good(maps.word_sheet(CARD.image, {"boat": corner_of, "red": np.eye(1, 9, 4) * np.eye(9)[4][:, None]})).alt
+    assert alt.endswith("Highest: boat at the lower left, red in the middle.")
     big = np.kron(heat, np.ones((4, 4)))
     ways = {"a": (big, True, 0.5), "b": (big, False, 0.1)}
     good(maps.pooled_ways(CARD.image, CARD.masks["boat"], ways, "boat"))
@@ -90,8 +92,9 @@ def test_places(tiny_postcard):
     assert maps.read_at(points, 128, grid).shape == (len(points), 77)
     tokens = split_prompt(tiny_postcard.tokenizer, "a red boat")
     good(maps.dot_grid(CARD.image, points, grid, tokens, {"up 0": (0.5, 0.2, 0.1, 0.2)}, "a note", 0.9))
-    stages = {name: np.random.default_rng(1).normal(size=(len(points), 5)) for name in "abcd"}
-    good(maps.four_stages(points, ["start", "a", "red", "boat", "end"], stages))
+    stages = {name: np.random.default_rng(1).dirichlet([1] * 5, len(points)) for name in "abc"}
+    assert f"≈{100 * np.sort(stages['b'])[:, -2:].sum(1).min():.0f} % at least" in good(
+        maps.three_stages(points, ["start", "a", "red", "boat", "end"], stages)).alt
 
 
 def test_the_drawing_of_attention_names_the_shapes_of_a_layer():

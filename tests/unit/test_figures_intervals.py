@@ -16,7 +16,7 @@ def test_interval_refuses_what_is_no_share(hits, of):
 
 
 def test_a_count_in_words():
-    assert counted(10, 12) == "≈10 of 12 (95 %: ≈55 to ≈95 %)" and counted(0, 4).startswith("≈0 of 4 (95 %: ≈0 to")
+    assert counted(10, 12) == "10 of 12 (95 %: 55 to 95 %)" and counted(0, 4).startswith("0 of 4 (95 %: 0 to")
 
 
 def test_pairs_that_agree_are_left_out():

@@ -1,5 +1,6 @@
 """The judge's arithmetic, on made-up readings, and how its files are read."""
 import math
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -153,10 +154,15 @@ def scene(kind, colour, sky="day", ground="lake"):
 def test_a_tally_counts_what_was_asked_for_and_what_chance_finds():
     scenes = [scene("boat", "red"), scene("house", "blue", "night"), scene("tree", "green", "day", "desert")]
     readings = [truth(one) for one in scenes]
-    assert tally(readings, scenes) == {"object": (3, 0.0), "another object": (0, None), "colour": (3, 0.0), "sky and ground": (3, 0.0)}
+    assert tally(readings, scenes) == {"object": (3, 0.0), "another object": (0, None), "colour": (3, 0.0),
+                                       "sky and ground": (3, 0.0), "unasked weather": (0, None)}
     readings[0] = truth(scene("tent", "red"))                                    # replaced, colour and scenery kept
     readings[1] = truth(scenes[1]) | {"subjects": {}, "sky": "day"}             # nothing there, under the first one's sky
-    assert tally(readings, scenes) == {"object": (1, 0.0), "another object": (1, None), "colour": (2, 0.0), "sky and ground": (2, 0.5)}
+    readings[2] = readings[2] | {"weather": "rain"}
+    assert tally(readings, scenes) == {"object": (1, 0.0), "another object": (1, None), "colour": (2, 0.0),
+                                       "sky and ground": (2, 0.5), "unasked weather": (1, None)}
+    scenes[2] = replace(scenes[2], weather="rain")                               # asked for
+    assert tally(readings, scenes)["unasked weather"] == (0, None)
     with pytest.raises(ValueError, match="give one scene for each reading"):
         tally(readings, scenes[:2])
 

@@ -31,7 +31,7 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
     rows, size, gap, large = max(2, -(-len(maps) // columns)), 1.58 if columns == 3 else 1.2, 0.1, 3.42
     left = large + 0.32
     fig = style.new_figure(TITLE + 0.1 + max(large, rows * (size + 0.26)) + NOTE)
-    show_picture(fig, image, 0.12, TITLE + 0.12, large)
+    show_picture(fig, image, 0.12, TITLE + 0.2, large)
     for k, (name, heat) in enumerate(maps.items()):
         row, column = divmod(k, columns)
         x, y = left + column * (size + gap), TITLE + 0.2 + row * (size + 0.26)
@@ -39,7 +39,17 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
         write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
     return style.claimed(fig, title,
                          note or "The share of the word less the mean of all words; yellow where that is largest. Each map has a scale of its own.",
-                         f"A picture and the attention maps of {', '.join(maps)} over it.", 256)
+                         "A picture, and over it the attention maps of its words. Highest: "
+                         f"{', '.join(f'{name} {whereabouts(heat)}' for name, heat in maps.items())}.", 256)
+
+
+def whereabouts(heat):
+    """Where a map (H, W) is highest, in words: "at the lower right", "in the middle"."""
+    row, column = np.unravel_index(np.argmax(np.asarray(heat)), np.shape(heat))
+    height, width = np.shape(heat)
+    words = ("upper", "", "lower")[3 * row // height], ("left", "", "right")[3 * column // width]
+    alone = {"": "in the middle", "upper": "at the top", "lower": "at the bottom"}
+    return "at the " + " ".join(words).strip() if words[1] else alone[words[0]]
 
 
 def outline(ax, mask):
@@ -74,11 +84,13 @@ def pooled_ways(image, mask, ways, word):
         write(fig, x + size / 2, TITLE + 0.12, name, ha="center", fontsize=8)
         write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
               ha="center", fontsize=8, color=INK if hit else GUIDED)
-    return style.claimed(fig, f"One word, one picture, {len(ways)} maps: which is the map of \"{word}\"?",
+    overlaps, hits = [overlap for _, _, overlap in ways.values()], sum(hit for _, hit, _ in ways.values())
+    title = f"{len(ways)} maps of \"{word}\": {hits} hit it, with an IoU of {min(overlaps):.2f} to {max(overlaps):.2f}"
+    scored = "; ".join(f"{name}: {'hit' if hit else 'miss'}, IoU ≈{overlap:.2f}" for name, (_, hit, overlap) in ways.items())
+    return style.claimed(fig, title,
                          "Shown: the part of the card around it. White line: the true mask. Cross: the map's highest value. "
                          "IoU: of the mask and the map above 0.4.",
-                         f"Maps of the word {word} pooled in {len(ways)} ways, each with the true "
-                         "outline, its highest value and its overlap.", 256)
+                         f"Maps of the word {word}, each with the true outline and its highest value: {scored}.", 256)
 
 
 def explorer_frame(image, heat, place=None):

@@ -81,12 +81,15 @@ def dot_grid(image, points, maps, tokens, budgets, title_of="", top_share=1.0, d
     write(fig, left + wide * len(names) + 0.06, top - 0.12, "sum", fontsize=8, color=FAINT)
     draw_budgets(fig, left, low, budgets)
     blind = np.mean([shares[0] + shares[1] for shares in budgets.values()])
+    padded = shown[:, -1]
+    also = f"Of these cells, {list(points)[padded.argmax()]} gives most to the padding, ≈{padded.max():.0%}; below" if padded.max() > 0.1 else "Below"
     most = "; on average over all cells, most of it goes to start and first word" if blind > 0.5 else ""
     return style.claimed(fig, title or f"Each cell's attention adds up to 1{most}",
-                         f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level. "
-                         "down 1.0: on the way down, block 1, layer 0.",
-                         "A postcard with numbered cells and, for each, dots as large as what it "
-                         "reads of each token; below, the share of start, first word, other words and padding in each layer.", 128)
+                         f"Dots: the cells marked in the picture; {title_of}. Bars: mean over cells and heads, same noise level."
+                         + ("" if title else " down 1.0: on the way down, block 1, layer 0."),
+                         "A postcard with numbered cells and, for each, dots as large as what it reads of each token. "
+                         f"{also}, what each layer gives to start, first word, other words, end and padding, on average "
+                         + ", ".join(f"≈{share:.0%}" for share in np.mean(list(budgets.values()), 0)) + ".", 128)
 
 
 def keep_top(rows, share):
@@ -155,7 +158,7 @@ def attention_plan(places, channels, tokens, width, heads):
     write(fig, 4.6, top + 0.22, "maps times V,\nside by side", fontsize=7.5, color=FAINT)
     style.arrow(fig, (5.32, top + 0.95), (5.75, top + 0.95), SIGNAL)
     write(fig, 5.53, top + 0.8, "$W_o$", ha="center", color=SIGNAL, fontsize=11, **style.MATH)
-    matrix(fig, 5.8, top + 0.4, 0.6, 1.1, SIGNAL, "out", f"{places} cells,\nheads mixed")
+    matrix(fig, 5.8, top + 0.4, 0.6, 1.1, SIGNAL, "out", f"{places} cells,\nheads\nmixed")
     write(fig, 6.75, top - 0.02, "who may read whom", fontweight="bold")
     for k, (name, said, mine, theirs, rows, columns) in enumerate((
             ("cross-attention", "cells read tokens", SIGNAL, PROMPT, 8, 5),
@@ -184,7 +187,8 @@ def matrix(fig, left, top, width, height, colour, name, said):
     """A filled box with its name in it and its shape below."""
     style.block(fig, left, top, width, height, colour)
     write(fig, left + width / 2, top + height / 2, name, ha="center", fontweight="bold", color="white")
-    write(fig, left, top + height + 0.2, said, fontsize=7.5, color=FAINT)
+    below = 0.04 + 0.08 * len(said.splitlines())                                # of the middle of what is said
+    write(fig, left, top + height + below, said, fontsize=7.5, color=FAINT)
 
 
 def maps_of(fig, left, top, width, height):
@@ -206,34 +210,34 @@ def stripes(fig, left, top, width, height, colour, count):
         bar.set_alpha(1 - 0.55 * (k % 2))
 
 
-def four_stages(points, names, stages, shapes=("scores", "divided", "shares", "output: d numbers")):
+def three_stages(points, names, stages, shapes=("scores, divided by the root of d", "shares", "output of the head")):
     """F15: what attention computes on the way, for a few cells and one head. A Picture.
 
-    points: {name: (row, column)}. names: of the first tokens. stages: {code: (places, columns)}: scores, the same
-    divided, their softmax, the output. shapes: a text for each panel.
+    points: {name: (row, column)}. names: of the first tokens. stages: {code: (places, columns)}: scores, divided; their softmax;
+    the output. shapes: a text for each of the three tables.
     """
-    wide, high, gap, left, top = 1.85, 1.6, 0.2, 0.78, TITLE + 0.45
+    wide, high, gap, left, top = 2.5, 1.6, 0.28, 0.78, TITLE + 0.35
     fig = style.new_figure(top + high + 1.05 + NOTE)
-    reach = max(np.abs(values).max() for values in list(stages.values())[:2])   # of both tables of scores
     for k, (code, values) in enumerate(stages.items()):
-        x, signed = left + k * (wide + gap), k != 2
+        x, signed = left + k * (wide + gap), k != 1
         ax = place(fig, x, top, wide, high)
-        most = reach if k < 2 else np.abs(values).max()
+        most = np.abs(values).max()
         ax.imshow(values, aspect="auto", cmap=style.SIGNED if signed else style.BLUES,
                   vmin=-most if signed else 0, vmax=most if signed else 1, interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         write(fig, x + wide / 2, top - 0.13, shapes[k], ha="center", fontsize=8.5, color=FAINT)
         write(fig, x + wide / 2, top + high + 0.72, code, ha="center", fontsize=7.5, family="monospace")
-        for j, name in enumerate(names if k < 3 else ()):
-            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, name, fontsize=7, rotation=90, ha="center",
-                  va="top", color=START if j == 0 else INK if j == len(names) - 1 else PROMPT)
-        said = "all 77 of a row sum to 1" if k == 2 else f"from {values.min():.1f} to {values.max():.1f}"
+        for j, name in enumerate(names if k < 2 else range(1, values.shape[1] + 1)):
+            write(fig, x + (j + 0.5) * wide / values.shape[1], top + high + 0.04, str(name), fontsize=7, rotation=90 if k < 2 else 0,
+                  ha="center", va="top", color=FAINT if k == 2 else START if j == 0 else INK if j == len(names) - 1 else PROMPT)
+        said = "all 77 of a row sum to 1" if k == 1 else f"from {values.min():.1f} to {values.max():.1f}"
         write(fig, x + wide / 2, top + high + 0.9, said, ha="center", fontsize=7.5,
-              color=GUIDED if k == 2 else FAINT)
+              color=GUIDED if k == 1 else FAINT)
     for i, name in enumerate(points):
         write(fig, left - 0.06, top + (i + 0.5) * high / len(points), name, ha="right", fontsize=8)
-    return style.claimed(fig, "One head at work: scores, the same divided, shares, output",
-                         f"Rows: {len(points)} cells of the picture. Columns: the tokens without padding; in the last table the d numbers of the head. "
-                         "Purple: above 0, orange: below. Shares: white is 0, dark blue is 1.",
-                         "Four tables in a row, for a few cells of the picture: scores against the tokens, the same "
-                         "divided and paler, their softmax, and the output.", 256)
+    two = float(np.sort(list(stages.values())[1])[:, -2:].sum(1).min())
+    return style.claimed(fig, f"One head at work: two tokens get {100 * two:.0f} % of each cell's attention or more",
+                         f"Rows: {len(points)} cells of the picture. Columns: tokens, then the head's numbers. Purple: above 0, orange: below. "
+                         "Shares: dark blue is 1.",
+                         "Three tables, for a few cells of the picture: scores against the tokens, their softmax, and the output. Of the shares of "
+                         f"a cell, the two largest add up to ≈{100 * two:.0f} % at least.", 256)

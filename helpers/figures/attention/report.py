@@ -44,12 +44,13 @@ def report_card(scores, layers, timesteps):
     draw_dots(fig, 4.75, top, 3.15, high, scores)
     write(fig, 4.1, top - 0.4, "layers and noise levels pooled: hits in %", fontweight="bold", fontsize=9)
     hits = subjects["default"].pointing
+    told = [f"{name} " + ", ".join(f"≈{value:.0%}" for value in row) for name, row in zip(layers, table)]
     return style.claimed(fig, f"Pooled maps of subjects hit {100 * hits:.0f} % of the time, one layer at one noise level {100 * worst:.0f} to "
                               f"{100 * best:.0f} %",
                          f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. Blue: from the "
                          "lowest of these shares, pale, to the highest.",
-                         "A table of pointing accuracy by layer and noise level; beside it, for each group of words, "
-                         "a dot with its interval and the marks of two controls.", 128)
+                         f"A table of hits by layer and noise level: {'; '.join(told)}. Beside it, for each group of words, pooled maps "
+                         "against two controls.", 128)
 
 
 def draw_dots(fig, left, top, wide, high, scores):
