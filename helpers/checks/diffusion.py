@@ -219,7 +219,10 @@ def ideal_denoiser(answer):
 
 @sheet.exercise(4, float, "the loss")
 def flow_step(answer):
-    """flow_step(net, optimizer, x_0) -> loss: one training step of flow matching on clean points x_0 (n, 2)."""
+    """flow_step(net, optimizer, x_0, eps=None) -> loss: one training step of flow matching on clean points x_0 (n, 2).
+
+    eps: the noise of each point, (n, 2); None: drawn.
+    """
     def levels(t):
         if not t.is_floating_point():
             return "t is any number from 0 to 1 here: torch.rand draws them"
@@ -228,7 +231,20 @@ def flow_step(answer):
         t = t.double()[:, None].clamp(min=1e-6)
         return 1 - t, t
 
-    return next(filter(None, _two_steps(answer, [((), levels)] * 2, lambda x_0, eps: eps - x_0)), None)
+    def velocity(x_0, eps):
+        return eps - x_0
+
+    return next(filter(None, _two_steps(answer, [((), levels)] * 2, velocity)), None) or _pairs_hint(answer, levels, velocity)
+
+
+def _pairs_hint(answer, levels, target):
+    """What is wrong with a step of flow matching that is given the noise of each point, or None."""
+    net, x_0, given = Examined(), 2 + 0.5 * random(4096, 2), random(4096, 2, seed=1)
+    hint, eps, _ = _step_hint(answer, net, x_0, (Plain(net.parameters(), lr=0.1), x_0, given), 3, levels, target)
+    if hint:
+        return f"right where it draws the noise, wrong where eps is given: {hint}"
+    if (eps - given).abs().median() > 1e-3:
+        return "eps is given, and other noise is used: draw noise only if eps is None"
 
 
 # ---- four samplers to be diagnosed --------------------------------------------------------

@@ -32,7 +32,9 @@ def follow_panel(walk):
         return sentence(f"The estimates lie {estimates:.2f} from their middle (root mean square), the points of the shape "
                         f"{shape:.2f}.")
 
-    return Panel({"t": slider("t", stops, stops[-3]), "point": menu("point", points, 1)}, walk.frame, readout)
+    panel = Panel({"t": slider("t", stops, stops[-3]), "point": menu("point", points, 1)}, walk.frame, readout)
+    panel.speaks = True         # on paper, too, a number for what the question is about
+    return panel
 
 
 def steps_panel(steps):
@@ -42,7 +44,9 @@ def steps_panel(steps):
         width = f"The bunch above it has standard deviation {spread:.3f}, the peak {steps.world.std:.3f}."
         return sentence(f"{gap:.1%} of the ends lie in the gap.", width if gap < 0.05 else "")
 
-    return Panel({"n": slider("steps", STEPS, 5)}, steps.frame, readout)
+    panel = Panel({"n": slider("steps", STEPS, 20)}, steps.frame, readout)
+    panel.speaks = True
+    return panel
 
 
 def memory_panel(table):

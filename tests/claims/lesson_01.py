@@ -29,13 +29,14 @@ RIVALS = {
             "right = noise_pred; noise_pred = lambda x, t: right(x.flip(0), t)",
     },
     # The sampler
-    "max(off) < 0.2 and np.mean(of_samples) < np.mean(of_noise)": {
-        "the noise they came from": "off, of_samples = measured('noise', starts)",
-        "an untrained network": "off, of_samples = measured('untrained', drawn_by(at_first))",
-        "one step": "off, of_samples = measured('one step', [sample(noise_pred, start, [999], alphas_cumprod)[-1]])",
+    "off < 0.2 and missed < 0.2": {
+        "the noise they came from": "off, missed = measured('noise', starts)",
+        "an untrained network": "off, missed = measured('untrained', drawn_by(at_first))",
+        "one step": "off, missed = measured('one step', [sample(noise_pred, start, [999], alphas_cumprod)[-1]])",
         "one Gaussian of the same mean and spread":
-            "off, of_samples = measured('Gaussian', [clean.mean(0) + clean.std(0) * torch.randn(2000, 2, generator=draw)])",
-        "one training point, again and again": "off, of_samples = measured('one point', [clean[:1].repeat(2000, 1)])",
+            "off, missed = measured('Gaussian', [clean.mean(0) + clean.std(0) * torch.randn(2000, 2, generator=draw)])",
+        "one training point, again and again": "off, missed = measured('one point', [clean[:1].repeat(2000, 1)])",
+        "half of the shape": "off, missed = measured('half', [x[x[:, 0] > 0] for x in drawn_by(oracle)])",
     },
     # Why so many steps?
     "gaps[1] > 0.9 > 0.02 > gaps[20]": {
@@ -46,7 +47,7 @@ RIVALS = {
     },
     # Memoriser and oracle
     "copied > 60": {
-        "64 new postcards": "copied = by_chance",
+        "64 new postcards": "copied = int((nearest(new_cards, small) < 0.3).sum())",
         "postcards with a little noise":
             "copied = int((nearest(small[:64] + 0.1 * noises, small) < 0.3).sum())",
     },
@@ -136,5 +137,17 @@ RIVALS = {
     "min(flow_own[1], score_own[1], score_flow[1]) > 2 * noise_apart": {
         "fifty steps": "flow_own = {1: flow_own[50]}",
         "two true sets": "score_own = {1: scale}",
+    },
+    "distance < 0.5 * flow_own[1]": {
+        "without the errors": "distance = diffusion.energy_distance(flow_end, aim)",
+        "the flow network's own errors": "distance = diffusion.energy_distance(flow_end + (flow_end - exact_end).roll(1, 0), aim)",
+        "the oracle": "distance = diffusion.energy_distance(exact_end, aim)",
+    },
+    'bent["second network"] < 1.1 and stray["second network"][1] < 0.2': {
+        "the first network": "bent = {'second network': bent['first network']}; stray = {'second network': stray['first network']}",
+        "straight paths of an untrained network":
+            "torch.manual_seed(1); ends = euler(functools.partial(velocity, flow=Denoiser(flow_weights)), begin, 1)[-1]; "
+            "stray = {'second network': {1: off_shape(ends).float().mean().item()}}",
+        "the noise itself": "stray = {'second network': {1: off_shape(begin).float().mean().item()}}",
     },
 }

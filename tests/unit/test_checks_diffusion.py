@@ -115,17 +115,23 @@ def by_index(noise_pred, x, timesteps, alphas_cumprod):
     return path
 
 
-def flow(draw_t=lambda n: torch.rand(n), target=lambda x_0, eps: eps - x_0, mix=lambda t: (1 - t, t), learn=learn):
+def given_or_drawn(x_0, eps):
+    return torch.randn_like(x_0) if eps is None else eps
+
+
+def flow(draw_t=lambda n: torch.rand(n), target=lambda x_0, eps: eps - x_0, mix=lambda t: (1 - t, t), learn=learn, given=given_or_drawn):
     """A training step of flow matching with one part of it exchanged."""
-    def flow_step(net, optimizer, x_0):
-        t, eps = draw_t(len(x_0)), torch.randn_like(x_0)
+    def flow_step(net, optimizer, x_0, eps=None):
+        t, eps = draw_t(len(x_0)), given(x_0, eps)
         signal, rest = mix(t[:, None])
         return learn(optimizer, ((net(signal * x_0 + rest * eps, t) - target(x_0, eps)) ** 2).mean())
     return flow_step
 
 
-def flow_with_lerp(net, optimizer, x_0):
-    eps, t = torch.randn(x_0.shape), torch.rand(x_0.shape[:1])
+def flow_with_lerp(net, optimizer, x_0, eps=None):
+    if eps is None:
+        eps = torch.randn(x_0.shape)
+    t = torch.rand(x_0.shape[:1])
     loss = torch.nn.functional.mse_loss(net(torch.lerp(x_0, eps, t[:, None]), t), eps - x_0)
     optimizer.zero_grad()
     loss.backward()
@@ -206,6 +212,9 @@ WRONG = {
         (flow(draw_t=lambda n: 0.5 * torch.rand(n)), "evenly from 0 to 1"),
         (flow(learn=no_step), "the same afterwards"),
         (flow(learn=no_clearing), "zero_grad()"),
+        (flow(given=lambda x_0, eps: torch.randn_like(x_0)), "draw noise only if eps is None"),
+        (flow(given=lambda x_0, eps: torch.randn_like(x_0) if eps is None else eps[:1].expand_as(x_0)), "wrong where eps is given"),
+        (flow(given=lambda x_0, eps: torch.randn_like(x_0) + (0 if eps is None else eps)), "wrong where eps is given"),
     ],
 }
 

@@ -130,7 +130,7 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
                          "ends as a histogram, scaled to its peak. Grey: |value| < 0.5.",
                          "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
                          "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
-                         "paths and end in two bunches on the peaks, narrower than these.", 64)
+                         "paths and end in two bunches on the peaks.", 64)
 
 
 def loss_floor(levels, floor, losses, training=None):
@@ -159,12 +159,12 @@ def loss_floor(levels, floor, losses, training=None):
         ax.text(0.99, 0.72, "black lines: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=9)
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
-    return style.claimed(fig, "The loss has a floor, and the floor is not zero",
+    return style.claimed(fig, "The floor of the loss is not 0; on its own points, the memoriser goes below it at t = 0",
                          "Orange: the network before (dashed) and after its training, on the same new points as the oracle.",
                          "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
                          "with t. Black lines of the memoriser on its own points lie far below the bar at t = 0, and at the bars' tops "
                          "from t = 100 on. Orange lines of the network, before and after its training: the last comes down to the "
-                         "bars, but at t = 0 it stays above its bar.", 64)
+                         "bars, but at t = 0 it stays above its bar.", 48)
 
 
 def steps_race(distances, shares, scale, title, alt, note=None, noise=None):

@@ -90,9 +90,8 @@ class MemoryTable:
         write(fig, 8.38, low + 1.06, "what $x_t$ really hides:\na new postcard", ha="center", va="top",
               fontsize=8, **style.MATH)
         return style.claimed(fig, "The memoriser blends its memories, and with little noise answers with one",
-                             f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. The "
-                             "postcard under the noise is not one of them. Paler: smaller weight. "
-                             "Memories at work: exp(entropy of the weights).",
+                             f"{len(self.data)} training postcards, {self.new.shape[-1]} x {self.new.shape[-1]}. Paler: "
+                             "smaller weight. At work: as many postcards of equal weight would be as mixed (exp of the entropy).",
                              "Four rows for falling noise. Left the noisy new postcard; in the middle six training "
                              "postcards with weights; right their weighted mean. At t = 999 many small weights and a blur, "
                              "at small t nearly all the weight on a single training postcard, which is not the postcard given. "
@@ -106,6 +105,8 @@ class MemoryTable:
             row = self._draw_row(fig, 0.35)
             dot, = self._memories(fig, 1.69, 1.05).plot([0], [1], "o", color=GUIDED, ms=6)
             said = write(fig, LEFT + 5.5, 1.83, "", ha="right")
+            show_picture(fig, self.new, 7.92, 1.69)
+            write(fig, 8.42, 2.78, "what $x_t$ really hides", ha="center", fontsize=8, **style.MATH)
             self.stage = style.Stage(fig, [*row, dot, said])
         *row, dot, said = self.stage.moving
         self._fill_row(self.stage.fig, row, t)

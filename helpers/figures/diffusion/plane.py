@@ -9,7 +9,7 @@ from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, S
 
 SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
 EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
-PALE = 1.6                                     # densities under arrows are drawn as if at most 1 / PALE
+PALE = 2.0                                     # densities under arrows are drawn as if at most 1 / PALE
 FINE = 64                                      # the error map is computed on FINE x FINE points
 WALKERS = GUIDED, PROMPT, LEARNT               # colours of walks that are told apart
 ASKED = 7                                      # it ends where the noisy data are exp(-ASKED) as dense as at most
@@ -39,9 +39,9 @@ def square(fig, left, top, size, image, cmap=BLUES, vmax=1.15):
 
 
 def arrow_parts(score, n):
-    """Arrows for scores (n * n, 2), two rows: direction kept, length between a third of a cell and a whole one."""
+    """Arrows for scores (n * n, 2), two rows: direction kept, length between half a cell and a whole one."""
     length = score.norm(dim=1).clamp(min=1e-6)
-    shown = (2 * SIDE / n) * 0.95 * (length / 2.5).clamp(min=0.33, max=1)
+    shown = (2 * SIDE / n) * 0.95 * (length / 2.5).clamp(min=0.55, max=1)
     return (score / length[:, None] * shown[:, None]).T.numpy()
 
 
@@ -109,8 +109,9 @@ class ScoreFields:
                              "Dots: noisy data. Light grey: hardly any.",
                              f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
                              "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
-                             "how far they are apart, with the noisy data as dots: dark where the dots lie, bright between the arms at "
-                             "t = 10 and along parts of the rim at t = 50 and 150, dark all over at t = 999.", 96)
+                             "how far they are apart, with the noisy data as dots: dark where most dots lie, bright between the arms at "
+                             "t = 10, in the middle of the spiral and at its open end at t = 50, paler along parts of the rim at "
+                             "t = 150, dark all over at t = 999.", 96)
 
 
 def spread_paths(path, count, apart=0.6):
@@ -234,11 +235,11 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
                          "places.", 64)
 
 
-def clouds(sets, title, alt, note=None, shape=None):
+def clouds(sets, title, alt, note=None, shape=None, dots=1.5, palette=64):
     """Up to five sets of points side by side. Returns a Picture.
 
     sets: {label: points (n, 2)}; a second line of a label is printed small.
-    shape: a Mixture whose density is drawn behind each set.
+    shape: a Mixture whose density is drawn behind each set. dots: the size of a point. palette: as in `style.encode`.
     """
     inputs.table(sets, "sets", "{label: points}")
     gap, top = 0.1, TITLE + 0.4
@@ -249,20 +250,22 @@ def clouds(sets, title, alt, note=None, shape=None):
     for i, (label, points) in enumerate(sets.items()):
         x = 0.1 + i * (size + gap)
         ax, _ = square(fig, x, top, size, behind)
-        ax.plot(*points.T.numpy(), "o", color=SIGNAL, ms=1.5, mew=0, alpha=0.55)
+        ax.plot(*points.T.numpy(), "o", color=SIGNAL, ms=dots, mew=0, alpha=0.55)
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - high, name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
-    return style.claimed(fig, title, note, alt, 64)
+    return style.claimed(fig, title, note, alt, palette)
 
 
-def in_noise(points, alphas_cumprod, timesteps=(50, 150, 300, 999), seed=0):
+def in_noise(points, alphas_cumprod, timesteps=(10, 50, 150, 999), seed=0):
     """Clean points (n, 2), and the same points with one noise at a few timesteps. Returns a Picture."""
     noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(seed))
     sets = {"clean": points} | {f"t = {t}": diffusion.add_noise(points, noise, t, alphas_cumprod) for t in timesteps}
-    return clouds(sets, f"The shape to be learnt: {len(points)} points, clean and in noise",
-                  f"{len(points)} points along the shape, and the same points with more and more noise: "
-                  f"at t = {timesteps[-1]} they are a round cloud.")
+    first, then, *_, last = timesteps
+    return clouds(sets, f"The shape dissolves: blurred at t = {first}, run together at t = {then}, a cloud at t = {last}",
+                  f"{len(points)} points along the shape, and the same points with more and more noise: at t = {first} the shape is "
+                  f"blurred, at t = {then} its parts run together, at t = {last} the points are a round cloud.", dots=2.6,
+                  palette=24)
 
 
 def copies_in_plane(sets, known):
@@ -284,12 +287,12 @@ def copies_in_plane(sets, known):
         name, _, more = label.partition("\n")
         write(fig, x + size / 2, top - 0.28, name, ha="center", fontweight="bold")
         write(fig, x + size / 2, top - 0.11, more, ha="center", fontsize=8, color=FAINT)
-        for y, ((right, above), half), dots in ((top, whole, 1.5), (top + size + gap, part, 3.0)):
+        for y, ((right, above), half), dots in ((top, whole, 1.5), (top + size + gap, part, 2.8)):
             ax, _ = square(fig, x, y, size, np.zeros((1, 1)))
             colour = INK if ours else SIGNAL
-            ax.plot(*points.T.numpy(), "o", color=colour, ms=1.5 if ours else dots, mew=0, alpha=0.8 if ours else 0.45)
-            if y > top and not ours:
-                ax.plot(*known.T.numpy(), "o", color=INK, ms=1.5, mew=0)
+            ax.plot(*points.T.numpy(), "o", color=colour, ms=dots, mew=0, alpha=0.8 if ours else 0.45)
+            if y > top:
+                ax.plot(*known.T.numpy(), "o", color=INK, ms=3.4, mew=0)
             else:
                 (a, b), r = part
                 ax.plot([a - r, a + r, a + r, a - r, a - r], [b - r, b - r, b + r, b + r, b - r], color=FAINT, lw=0.8)
@@ -298,7 +301,7 @@ def copies_in_plane(sets, known):
                          "Black: training points. Blue: samples. Below: the part in the grey square, enlarged.",
                          "The training points, then samples of four denoisers. Enlarged, the memoriser's lie on the "
                          "training points and on thin threads between neighbours; those of the oracle, of the memoriser "
-                         "with jitter and of the network fill the arm. Some of the network's lie off the shape.", 32)
+                         "with jitter and of the network fill the arm. Some of the network's lie off the shape.", 24)
 
 
 def paths_compared(sets, title, alt, note=None, shown=40):
