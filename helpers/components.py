@@ -144,7 +144,7 @@ class Components:
 
 
 def load_components(name: str | Path | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None,
-                    variant: str | None = None) -> Components:
+                    variant: str | None = None, sharing: Components | None = None) -> Components:
     """Load a model: its tokenizer, text encoder, VAE, U-Net and scheduler, as `Components`.
 
     name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about
@@ -155,11 +155,15 @@ def load_components(name: str | Path | None = None, device: str | torch.device |
     device: "cuda", "mps" or "cpu"; None: the best this machine has.
     dtype: a torch.dtype; None: float16 on cuda, else float32, which is all that mps and cpu are given.
     variant: the name of other weights of its networks, as in diffusers, which course.json in the folder has to list.
+    sharing: a model already loaded from the same folder, with the same device and dtype. Its text encoder and its VAE are copied
+        without more memory (`copy_of`), where their weights are still what the files hold. The U-Nets stay apart, weights and all.
 
     Raises ValueError (unknown name, device or dtype; damaged file), FileNotFoundError (no such folder, part
     or Hub model), PermissionError (the Hub wants a login), ConnectionError (the Hub is not reached) or
     MemoryError (GPU too full), each one sentence that says what to do.
     """
+    if sharing is not None and not isinstance(sharing, Components):
+        raise TypeError(f"sharing must be a model from load_components, or None, not {inputs.shown(sharing)}.")
     if name is not None:
         inputs.path(name, "name", 'a model\'s name, a folder or an id such as "owner/name"')
     name = _course_model() if name in (None, "postcard") else os.fspath(name)
@@ -169,7 +173,8 @@ def load_components(name: str | Path | None = None, device: str | torch.device |
     folder = _folder(name)
     card = _card(folder / "course.json", variant)
     _check_settings(folder)
-    networks = {part: _load_network(folder / part, kind, dtype, variant) for part, kind in NETWORKS.items()}
+    networks = {part: _shared(sharing, part, folder, device, dtype, variant) or _load_network(folder / part, kind, dtype, variant)
+                for part, kind in NETWORKS.items()}
     c = Components(
         name=name, path=folder, tokenizer=_load_tokenizer(folder / "tokenizer"),
         scheduler=_load_scheduler(folder / "scheduler"), **networks,
@@ -291,6 +296,38 @@ def _load_network(folder, kind, dtype, variant=None):
                          f"such as {missing[0]}. Fetch it again.")
     assert network.dtype == dtype, f"{folder.name} came as {network.dtype}, not as {dtype}"
     return network
+
+
+def _shared(sharing, part, folder, device, dtype, variant):
+    """The text encoder or VAE of a model already loaded, over the same memory; None where it is not what the folder's file holds.
+
+    The copy has layers of its own: a LoRA in it, or its move to another device or dtype, does not reach the first. Hooks stay behind.
+    """
+    if sharing is None or part == "unet" or sharing.path != folder:
+        return None
+    network, path = getattr(sharing, part), _weights(folder / part, variant)
+    alike = type(network) is NETWORKS[part] and (network.dtype, network.device.type) == (dtype, device.type)
+    if not alike or any(weight.requires_grad for weight in network.parameters()) or not _holds(path, network):
+        return None
+    network = copy_of(network)
+    for module in network.modules():
+        for table in vars(module).values():
+            if isinstance(table, dict) and table and all(isinstance(key, int) for key in table):
+                table.clear()  # the copy's own: copy_of leaves the first one's as they are
+    return network
+
+
+def _holds(path, network):
+    """Whether a weight file holds exactly the weights that this network has now."""
+    _check_safetensors(path)
+    with safe_open(path, "pt") as file:
+        stored_names = file.keys()
+        names = {name.removeprefix("text_model."): name for name in stored_names}  # transformers 5.6 took the prefix off
+        for name, weight in network.named_parameters():
+            stored = names.get(name.removeprefix("text_model."))
+            if stored is None or not torch.equal(file.get_tensor(stored).to(weight), weight):
+                return False
+    return True
 
 
 def _check_safetensors(path):

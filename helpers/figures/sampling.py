@@ -63,12 +63,13 @@ def bars(seconds, megabytes, title):
                    f"{title}: " + ", ".join(seconds))
 
 
-def museum(pictures, names, symptoms, sizes, expected, title, note=None):
+def museum(pictures, names, symptoms, sizes, expected, title, note=None, told=()):
     """Broken loops side by side: what each drew, the spread of its latents on the way, its name and symptom.
 
     pictures: PIL. names, symptoms: strings, shown above and below; "" for none. sizes: for each picture the
     standard deviation of its latents (S + 1,), from the first step to the last, NaN where there is none.
-    expected: (S + 1,), what the noise schedule makes of them. Three pictures a row.
+    expected: (S + 1,), what the noise schedule makes of them. told: what each shows, for who cannot see it, where its symptom is
+    not yet said. Three pictures a row.
     """
     column, size, above, under = (style.WIDTH - 0.16) / 3, 1.45, 0.26, 0.48 if any(symptoms) else 0.28
     fig = style.new_figure(TITLE + -(-len(pictures) // 3) * (above + size + under) + (NOTE if note else 0))
@@ -82,8 +83,8 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None):
         ax.plot(measured, color=GUIDED, linewidth=1.6)
         _size_axis(ax, measured, any(symptoms))
     style.claim(fig, title, note)
-    told = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, symptoms))
-    return style.finish(fig, f"{title}{'' if title.endswith(('.', '?')) else '.'} {told}.")
+    words = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, told or symptoms))
+    return style.finish(fig, f"{title}{'' if title.endswith(('.', '?')) else '.'} {words}.")
 
 
 def _size_axis(ax, measured, named=True):

@@ -1,4 +1,6 @@
-"""What guidance buys, with its interval; solvers beside the curve that they follow, and how fast they converge."""
+"""What guidance buys, with its interval; solvers beside the curve that they follow, and how fast they converge; walks on the line."""
+import textwrap
+
 import numpy as np
 import torch
 from matplotlib import ticker
@@ -8,37 +10,46 @@ from .style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture,
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#B8860B", "#CC79A7", "#3C9BD6", "#222222", "#8C8C8C", "#7A4FA3"]
+SOLVERS = {"Euler": INK, "Heun": GUIDED}        # in every figure; what they follow is blue
 
 
-def guidance_bill(found, pictures, show, title, note):
+def guidance_bill(found, pictures, show, title, note, below=()):
     """What each scale of guidance buys. found: {model: {scale: fidelity of each of n prompts, (n,), 0..1}}.
 
-    pictures: {model: {scale: PIL pictures}}; of each the one numbered `show` is drawn, a row for each model. A model need not
-    have every scale. Points: the mean over the prompts; bars: 95 % intervals of it, see
-    `share_of`. Returns a Picture.
+    pictures: {model: {scale: PIL pictures}}; of each those numbered in `show` are drawn, a row for each model, card by card. A
+    model need not have every scale. below: a text under each card, its prompt. Points: the mean over the prompts; bars: 95 %
+    intervals of it, see `share_of`. Returns a Picture.
     """
     means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
-    size = min(1.45, 4.3 / len(scales) - 0.06)
-    top, high, first = TITLE + 0.3, max(1.3, len(means) * (size + 0.06)), style.WIDTH - 0.02 - len(scales) * (size + 0.06)
-    fig = style.new_figure(top + high + 0.42 + NOTE)
-    ax = place(fig, 0.7, top, first - 1.75, high - 0.06)
+    gap, apart = 0.06, 0.16                                     # between pictures, between cards
+    size = min(1.45, (style.WIDTH - 3.15 - apart * (len(show) - 1)) / (len(show) * len(scales)) - gap)
+    card = len(scales) * (size + gap) - gap
+    top, high, first = TITLE + 0.3, max(1.3, len(means) * (size + gap)), style.WIDTH - 0.04 - len(show) * (card + apart) + apart
+    foot = [textwrap.fill(text, int(card / 0.058)) for text in below]
+    under = max(0.42, 0.06 + 0.13 * max([0, *(text.count("\n") + 1 for text in foot)]))
+    fig = style.new_figure(top + high + under + NOTE)
+    ax = place(fig, 0.7, top, first - 1.7, high - gap)
     for k, (colour, (name, line)) in enumerate(zip((SIGNAL, GUIDED), means.items())):
         values, low, high_end = np.array(list(line.values())).T
-        where = np.array([scales.index(scale) for scale in line]) + 0.06 * (k - 0.5)         # bars side by side
+        where = np.array([scales.index(scale) for scale in line]) + 0.12 * (k - 0.5)         # bars side by side
         ax.errorbar(where, values, (values - low, high_end - values), fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
     tidy(ax, "guidance", "fidelity", ())
     ax.set(xlim=(-0.5, len(scales) - 0.5), ylim=(0, 1.03), yticks=(0, 0.5, 1))
     ax.set_xticks(range(len(scales)), [f"{scale:g}" for scale in scales])
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     for r, (name, row) in enumerate(pictures.items()):
-        y = top + r * (size + 0.06)
+        y = top + r * (size + gap)
         write(fig, first - 0.1, y + size / 2, name.replace(" ", "\n"), ha="right", fontsize=8.5, color=(SIGNAL, GUIDED)[r])
-        for i, scale in enumerate(scales):
-            if r == 0:
-                write(fig, first + i * (size + 0.06) + size / 2, top - 0.12, f"guidance {scale:g}", ha="center", fontsize=8.5)
-            if scale in row:
-                show_picture(fig, row[scale][show], first + i * (size + 0.06), y, size)
+        for k, number in enumerate(show):
+            for i, scale in enumerate(scales):
+                x = first + k * (card + apart) + i * (size + gap)
+                if r == 0:
+                    write(fig, x + size / 2, top - 0.12, f"guidance {scale:g}", ha="center", fontsize=8.5)
+                if scale in row:
+                    show_picture(fig, row[scale][number], x, y, size)
+    for k, text in enumerate(foot):
+        write(fig, first + k * (card + apart) + card / 2, top + high, text, fontsize=7.5, ha="center", va="top", color=FAINT)
     return style.claimed(fig, title, note,
                          f"{title}. " + " ".join(f"{name}: " + ", ".join(
     f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
@@ -93,6 +104,7 @@ def convergence(panels, title, note, fitted, least=0):
     for k, (where, found) in enumerate(panels.items()):
         ax = place(fig, 0.75 + k * 4.5, TITLE + 0.32, 2.75, 2.0)
         for colour, (name, line) in zip(LINES, found.items()):
+            colour = SOLVERS.get(name, colour)
             calls, distance = np.array(line).T
             ax.plot(calls, distance, "o-", color=colour, ms=4, lw=1.5)
             long = [point for point in line if point[0] >= least]
@@ -134,24 +146,26 @@ def solver_path(slope, solver, z, sigma, after, steps):
     return stops, torch.stack(path)[:, 0, 0]
 
 
-def solver_frame(curves, walked, title, low, high):
-    """PNG bytes: a solver's straight steps beside the curve that it follows.
+def solver_frame(curves, walks, title, low, high):
+    """PNG bytes: the straight steps of one solver or two beside the curve that they follow.
 
     curves: (sigmas, paths (points, n)) of `curve_from`; the first path is the one to follow, the others lie faintly behind it.
-    walked: (sigmas, stops) of `solver_path`. low, high: what z is drawn between.
+    walks: {solver: (sigmas, stops) of `solver_path`}. low, high: what z is drawn between.
     """
-    (stops, paths), (steps, at) = curves, walked
+    stops, paths = curves
     fig = style.new_figure(TITLE + 2.3 + 0.5 + NOTE, dpi=style.PANEL_DPI)
     ax = tidy(place(fig, 0.6, TITLE + 0.1, 6.7, 2.3), "noise level $\\sigma$", "$z$", math=True)
     for path in paths.T[1:]:
         ax.plot(stops, path, color=FAINT, lw=0.7, alpha=0.45)
     ax.plot(stops, paths[:, 0], color=SIGNAL, lw=2.2)
-    ax.plot(steps, at, "o-", color=GUIDED, lw=2, ms=4, clip_on=False)
-    end, right = at[-1].item(), paths[-1, 0].item()
-    ax.plot([stops[-1]] * 2, [end, right], color=INK, lw=1.2, ls=":")
-    apart = 0.11 * (high - low)                                 # or the two names would lie on each other
-    nudge = 0 if abs(end - right) > apart else (apart - abs(end - right)) / 2 * (1 if end > right else -1)
-    for height, words, colour in ((end + nudge, "here the steps end", GUIDED), (right - nudge, "here the curve ends", SIGNAL)):
+    right = paths[-1, 0].item()
+    named = [[right, "here the curve ends", SIGNAL]]
+    for colour, (name, (steps, at)) in zip((GUIDED, INK), walks.items()):
+        colour = SOLVERS.get(name, colour)
+        ax.plot(steps, at, "o-", color=colour, lw=2, ms=4, clip_on=False)
+        ax.plot([stops[-1]] * 2, [at[-1].item(), right], color=INK, lw=1.2, ls=":")
+        named.append([at[-1].item(), "here the steps end" if len(walks) == 1 else f"{name} ends here", colour])
+    for height, words, colour in set_apart(named, 0.11 * (high - low)):
         ax.annotate(words, (stops[-1].item(), height), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=10,
                     annotation_clip=False)
     ax.set(xlim=(stops[0].item(), stops[-1].item()), ylim=(low, high))
@@ -159,6 +173,39 @@ def solver_frame(curves, walked, title, low, high):
     write(fig, 0.08, fig.get_size_inches()[1] - 0.14, "Exact, no network: two classes, at -1 and +1. Grey: curves from other starts. "
           "Sampling goes from left to right.", fontsize=9, color=FAINT)
     return style.finish(fig, "").png
+
+
+def set_apart(named, apart):
+    """Lists [height, ...] with those heights moved that lie nearer than `apart` to their neighbour, or names would lie on each other."""
+    named = sorted(named)
+    for _ in range(50):
+        for one, other in zip(named, named[1:]):
+            short = max(0.0, apart - (other[0] - one[0])) / 2
+            one[0], other[0] = one[0] - short, other[0] + short
+    return named
+
+
+def walks_on_the_line(panels, title, alt, note=None):
+    """Walks from noise to data, side by side in several ways.
+
+    panels: {heading: (name of the axis across, where each stop lies on it (S,), name of the axis up, walks (S, n))}. Sampling goes
+    from left to right, and a walk has the colour of the side of 0 on which it ends. A dot is a stop, where there are few. Axes of one
+    name have one scale. Headings and names may hold $...$.
+    """
+    wide, far = (style.WIDTH - 0.1) / len(panels), {}
+    for _, _, up, walks in panels.values():
+        far[up] = max(far.get(up, 0), 1.1 * walks.abs().max().item())
+    fig = style.new_figure(TITLE + 0.3 + 1.9 + 0.42 + (NOTE if note else 0))
+    for k, (heading, (across, stops, up, walks)) in enumerate(panels.items()):
+        ax = tidy(place(fig, 0.5 + k * wide, TITLE + 0.3, wide - 0.65, 1.9), across, up, math=True)
+        for walk in walks.T:
+            colour = SIGNAL if walk[-1] > 0 else GUIDED
+            ax.plot(stops, walk, ".-", color=colour, lw=0.9, ms=0 if len(stops) > 20 else 4, clip_on=False)
+            ax.plot(stops[-1], walk[-1], "o", color=colour, ms=3.5, clip_on=False)
+        ax.plot([stops[0]] * len(walks.T), walks[0], "o", color=INK, ms=3.5, clip_on=False)
+        ax.set(xlim=(float(stops[0]), float(stops[-1])), ylim=(-far[up], far[up]))
+        ax.set_title(heading, fontsize=9, color=FAINT, **style.MATH)
+    return style.claimed(fig, title, note, alt, palette=32)
 
 
 def order(line):

@@ -58,7 +58,7 @@ def guidance_panel(everything, wanted, abar):
 
 
 def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
-    """Straight steps beside the curve that they follow, with a slider over the calls of `slope`, and a menu if there are two solvers.
+    """Straight steps beside the curve that they follow, with a slider over the calls of `slope`. Two solvers are shown at once.
 
     slope: takes z (n, 1) and sigma, a scalar tensor. solvers: {name: (function of slope, z and sigmas, calls a step)}. The way goes
     from the number z, at noise level `sigma`, to `after`, in equal steps.
@@ -71,22 +71,23 @@ def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
              for name, (solver, each) in solvers.items() for n in calls}
     ends = [at for _, at in walks.values()] + [curves[1][:, 0]]
     low, high = min(at.min().item() for at in ends) - 0.4, max(at.max().item() for at in ends) + 0.4
-    first = next(iter(solvers))
 
     def miss(calls, solver):
         return abs(walks[solver, calls][1][-1] - curves[1][-1, 0]).item()
 
-    def frame(calls, solver=first):
-        steps = calls // solvers[solver][1]
-        return sweeps.solver_frame(curves, walks[solver, calls], f"{solver} in {steps} step{'s' * (steps > 1)}: miss {miss(calls, solver):.3f}", low, high)
+    def frame(calls):
+        said = []
+        for name, (_, each) in solvers.items():
+            steps = calls // each
+            said.append(f"{name} in {steps} step{'s' * (steps > 1)}: miss {miss(calls, name):.3f}")
+        return sweeps.solver_frame(curves, {name: walks[name, calls] for name in solvers}, "; ".join(said), low, high)
 
-    def readout(calls, solver=first):
-        return sentence(f"{solver}, {calls} call{'s' * (calls > 1)}: the end is {miss(calls, solver):.3f} away from the curve")
+    def readout(calls):
+        first, *others = solvers
+        return sentence(f"{first}, {calls} call{'s' * (calls > 1)}: the end is {miss(calls, first):.3f} away from the curve"
+                        + "".join(f"; {name}: {miss(calls, name):.3f} away" for name in others))
 
-    controls = {"calls": slider("calls", calls, calls[0])}
-    if len(solvers) > 1:
-        controls["solver"] = menu("solver", list(solvers), first)
-    panel = Panel(controls, frame, readout, ahead=False)
+    panel = Panel({"calls": slider("calls", calls, calls[0])}, frame, readout, ahead=False)
     panel.paper_width = 864
     return panel
 
@@ -307,7 +308,7 @@ def fast_variant(c):
     if c.name != "postcard" or FAST not in components.MODELS:
         return c
     try:
-        return components.load_components(FAST, c.device, c.dtype)
+        return components.load_components(FAST, c.device, c.dtype, sharing=c)
     except (ValueError, FileNotFoundError):         # its name is known, and its weights have not been released
         return c
 

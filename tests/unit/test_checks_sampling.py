@@ -104,8 +104,9 @@ RIGHT = {
              loop(guide=lambda u, c, s: (1 - s) * u + s * c)],
     "heun": [walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(straight(f, z, s, e), e))), written_out,
              walk(lambda f, z, s, e: (straight(f, z, s, e) + z + (e - s) * f(straight(f, z, s, e), e)) / 2)],
-    "seam": [near_less(right_of), one_by_one,
-             lambda g, e, w: g[:, :, e - w:e + w + 1].diff(dim=2).abs().mean((1, 2)) - g[:, :, e + w:].diff(dim=2).abs().mean((1, 2))],
+    "seam": [near_less(right_of), one_by_one, near_less(lambda found, e, w: found.mean(1)),
+             lambda g, e, w: jumps_of(g)[:, e - w:e + w].amax(1) / jumps_of(g).mean(1),
+             lambda g, e, w: jumps_of(g)[:, e - w:e + w].amax(1) - jumps_of(g)[:, e + w:].median(1).values],
 }
 
 WRONG = {
@@ -154,20 +155,18 @@ WRONG = {
         (lambda f, z, sigmas: written_out(f, z, sigmas).float().flatten(), "has shape"),
     ],
     "seam": [
-        (near_less(lambda found, e, w: 0), "still to be taken away"),
-        (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1)), "cancel"),
+        (near_less(lambda found, e, w: 0), "rain all over the picture"),
+        (lambda g, e, w: jumps_of(g)[:, e - w:e + w].amax(1), "rain all over the picture"),
+        (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1)), "absolute values"),
         (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1).abs()), "cancel"),
-        (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).square().mean(1)), "yours is squared"),
-        (lambda g, e, w: -near_less(right_of)(g, e, w), "the wrong way round"),
-        (near_less(lambda found, e, w: found.mean(1)), "not the whole picture"),
-        (near_less(lambda found, e, w: found[:, :e - w].mean(1)), "not the one to the left"),
-        (lambda g, e, w: jumps_of(g)[:, e - 1] - right_of(jumps_of(g), e, w), "the jump at the edge alone"),
-        (lambda g, e, w: jumps_of(g)[:, e:e + w].mean(1) - right_of(jumps_of(g), e, w), "on the left of the edge"),
-        (near_less(right_of, first=1), "not the mean jump near the edge"),
-        (lambda g, e, w: near_less(right_of)(g, e, w) + 1, "a flat picture has no seam"),
-        (lambda g, e, w: g[:, :, e - w:e + w].mean((1, 2)) - g[:, :, e + w:].mean((1, 2)) + 7, "a flat picture has no seam"),
+        (lambda g, e, w: -near_less(right_of)(g, e, w), "no more than one of them whole"),
+        (lambda g, e, w: jumps_of(g)[:, e - 1] - right_of(jumps_of(g), e, w), "a few columns beside the edge"),
+        (lambda g, e, w: jumps_of(g)[:, e:e + w].mean(1) - right_of(jumps_of(g), e, w), "mind that jump k lies between"),
+        (lambda g, e, w: jumps_of(g).amax(1), "look near the edge"),
+        (lambda g, e, w: torch.zeros(len(g)), "two lands sewn together"),
+        (lambda g, e, w: near_less(right_of)(g, e, w) - near_less(right_of)(g, e, w).mean(), "two lands sewn together"),
+        (lambda g, e, w: near_less(right_of)(g, e, w) - near_less(right_of)(g, e, w).mean() * (len(g) > 1), "each picture has its own number"),
         (lambda g, e, w: near_less(right_of)(g, e, w).mean(), "has shape ()"),
-        (lambda g, e, w: near_less(right_of, jumps=lambda grey: grey.diff(dim=1).abs().mean(1))(g, e, w), "not the mean jump near the edge"),
     ],
 }
 

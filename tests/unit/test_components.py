@@ -63,6 +63,64 @@ def test_a_variant_brings_its_own_weights_and_card_and_shares_the_rest(fast_fold
     assert fast.trained is plain.trained is False and fast.path == fast_folder
 
 
+def shared(one, other):
+    """For each weight of a network whether it lies in the memory of the other's."""
+    return [a.data_ptr() == b.data_ptr() for a, b in zip(one.parameters(), other.parameters(), strict=True)]
+
+
+def test_a_model_takes_the_memory_of_one_already_loaded_where_asked_and_its_unet_stays_apart(fast_folder):
+    plain, alone = load_components(fast_folder, device="cpu"), load_components(fast_folder, device="cpu", variant="fast")
+    fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
+    for part in ("text_encoder", "vae"):
+        assert all(shared(getattr(fast, part), getattr(plain, part))) and not any(shared(getattr(alone, part), getattr(plain, part)))
+        assert getattr(fast, part) is not getattr(plain, part)
+    twice = load_components(fast_folder, device="cpu", sharing=plain)
+    assert not any(shared(fast.unet, plain.unet)) and not any(shared(twice.unet, plain.unet)), "every model owns its U-Net"
+
+
+def test_what_happens_to_one_of_two_models_that_share_does_not_reach_the_other(fast_folder):
+    plain = load_components(fast_folder, device="cpu")
+    words, latents = torch.tensor([[1, 2, 3]]), torch.ones(1, *plain.latent_shape)
+    with torch.inference_mode():
+        before = [plain.text_encoder(words).last_hidden_state, plain.vae.decode(latents).sample]
+    fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
+    fast.vae.to(torch.float16), fast.text_encoder.to(torch.float64)
+    fast.vae.decoder.conv_in.register_forward_hook(lambda *given: torch.zeros_like(given[-1]))
+    layers = fast.text_layers.encoder.layers[0]
+    layers.mlp.fc1 = torch.nn.Identity()                        # as a LoRA does, which puts a layer of its own there
+    assert plain.vae.dtype == plain.text_encoder.dtype == torch.float32
+    with torch.inference_mode():
+        after = [plain.text_encoder(words).last_hidden_state, plain.vae.decode(latents).sample]
+    assert all(torch.equal(one, other) for one, other in zip(before, after))
+
+
+def test_only_a_network_that_is_frozen_and_still_what_its_file_holds_is_shared(fast_folder, model_folders):
+    plain = load_components(fast_folder, device="cpu")
+    plain.vae.decoder.conv_in.weight.data += 1                  # no longer what its file holds
+    fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
+    fresh = load_components(fast_folder, device="cpu", variant="fast")
+    assert not any(shared(fast.vae, plain.vae)) and all(shared(fast.text_encoder, plain.text_encoder))
+    assert all(torch.equal(a, b) for a, b in zip(fast.vae.parameters(), fresh.vae.parameters())), "as in its file"
+    plain.text_layers.final_layer_norm.weight.requires_grad_(True)          # about to change
+    fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
+    assert not any(shared(fast.text_encoder, plain.text_encoder))
+    elsewhere = load_components(model_folders["postcard"], device="cpu", sharing=fresh)
+    assert not any(shared(elsewhere.vae, fresh.vae)), "another folder, with settings of its own"
+    with pytest.raises(TypeError, match="sharing must be a model from load_components, or None, not 'postcard'"):
+        load_components(fast_folder, device="cpu", sharing="postcard")
+
+
+def test_hooks_of_the_first_model_stay_behind(fast_folder):
+    plain, seen = load_components(fast_folder, device="cpu"), []
+    plain.text_encoder.register_forward_hook(lambda *given: seen.append(given))
+    fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
+    assert all(shared(fast.text_encoder, plain.text_encoder))
+    fast.text_encoder(torch.tensor([[1, 2, 3]]))
+    assert seen == []
+    plain.text_encoder(torch.tensor([[1, 2, 3]]))
+    assert len(seen) == 1
+
+
 def test_the_library_loads_the_variant_by_itself(fast_folder, tiny_fast):
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(fast_folder, variant="fast")
     assert all(torch.equal(a, b.cpu()) for a, b in zip(pipe.unet.parameters(), tiny_fast.unet.parameters()))

@@ -16,10 +16,12 @@ from helpers.figures.sweeps import (
     in_points,
     mean_of,
     order,
+    set_apart,
     share_of,
     solver_frame,
     solver_path,
     student,
+    walks_on_the_line,
 )
 from helpers.figures.unet import anatomy, ledger, per_cent
 
@@ -78,8 +80,10 @@ def test_guidance_figures():
 def test_bills():
     found = {"whole": {1: [0.9, 1.0], 7.5: [1.0, 1.0]}, "half": {1: [0.2, 0.4], 3: [0.5, 0.5], 7.5: [0.5, 0.9]}}
     cards = {name: dict.fromkeys(line, [CARD] * 2) for name, line in found.items()}
-    first = guidance_bill(found, cards, 1, "A top", "note")
+    first = guidance_bill(found, cards, [1], "A top", "note")
     assert is_figure(first) and "whole: fidelity ≈95% at guidance 1, " in first.alt and "fidelity ≈70% at guidance 7.5." in first.alt
+    both = guidance_bill(found, cards, [0, 1], "A top", "note", ["a boat", "a house " * 20])
+    assert is_figure(both) and both.alt == first.alt and both.image().height > first.image().height - 128
     assert is_figure(sampling.bars({"U-Net": 1.0, "VAE": 0.1}, [8.0, 5.0], "The bill of a picture"))
 
 
@@ -143,8 +147,22 @@ def test_straight_steps_end_beside_their_curve():
     assert curves[1][-1].tolist() == pytest.approx([np.exp(-1), 1.2 * np.exp(-1)], abs=1e-4)
     walked = [solver_path(lambda z, sigma: z, euler, 1.0, 2.0, 1.0, steps) for steps in (1, 2)]
     assert [at[-1].item() for _, at in walked] == pytest.approx([0, 0.25])
-    frames = [Image.open(io.BytesIO(solver_frame(curves, one, "Steps", -0.5, 1.5))) for one in walked]
+    frames = [Image.open(io.BytesIO(solver_frame(curves, {"Euler": one}, "Steps", -0.5, 1.5))) for one in walked]
     assert frames[0].size == frames[1].size == (864, frames[0].height) and frames[0].tobytes() != frames[1].tobytes()
+
+
+def test_names_at_the_ends_of_curves_do_not_lie_on_each_other():
+    heights = [one[0] for one in set_apart([[0.5, "b"], [0.45, "a"], [3.0, "c"]], 0.2)]
+    assert heights == pytest.approx([0.375, 0.575, 3.0]), "the last one has room"
+    three = [one[0] for one in set_apart([[1.0, "a"], [1.0, "b"], [1.0, "c"]], 0.2)]
+    assert np.diff(three) == pytest.approx([0.2, 0.2], abs=1e-3) and np.mean(three) == pytest.approx(1)
+
+
+def test_walks_stand_side_by_side():
+    walks = torch.tensor([[0.3, 0.3], [0.1, 0.6], [-1.0, 1.0]])
+    panels = {"eta 0": ("$t$", [9, 5, 0], "$x$", walks), "eta 1": ("$t$", [9, 5, 0], "$x$", walks)}
+    picture = walks_on_the_line(panels, "Two walks", "Two walks, and the same two again.", "note")
+    assert is_figure(picture)
 
 
 def test_sizes_of_latents_stay_inside_their_axis():

@@ -171,5 +171,6 @@ def test_the_museum_is_a_picture():
     names = ["healthy", "NaN", "small", "healthy"]
     shown = museum(pictures, names, ["", "not finite", "", ""], sizes, torch.ones(5), "Four loops.")
     assert shown.alt == "Four loops. healthy; NaN: not finite; small; healthy."
-    hidden = museum(pictures, names, [""] * 4, sizes, torch.ones(5), "Four loops.")
+    hidden = museum(pictures, names, [""] * 4, sizes, torch.ones(5), "Four loops.", told=["red", "black", "grey", "blue"])
+    assert hidden.alt == "Four loops. healthy: red; NaN: black; small: grey; healthy: blue."
     assert shown.image().width == 1152 and shown.image().height > hidden.image().height

@@ -25,11 +25,12 @@ HEAT = np.eye(16)
 FIGURES = {
     "prompt_grid": lambda text: sampling.prompt_grid([CARD], [text], text, note=text),
     "sweep": lambda text: sampling.sweep([CARD, CARD], [text, text], text, text),
-    "solver_frame": lambda text: sweeps.solver_frame(*[(torch.tensor([2.0, 1.0]), torch.ones(2, *more)) for more in ((1,), ())], text, 0, 2),
+    "solver_frame": lambda text: sweeps.solver_frame(
+        (torch.tensor([2.0, 1.0]), torch.ones(2, 1)), {name: (torch.tensor([2.0, 1.0]), torch.ones(2)) for name in (text, "b")}, text, 0, 2),
     "bars": lambda text: sampling.bars({text: 1.0, "b": 2.0}, [1, 2], text),
     "museum": lambda text: sampling.museum([CARD], [text], [text], [torch.ones(4)], torch.ones(4), text, text),
     "guidance_bill": lambda text: sweeps.guidance_bill({text: {1: [0.5, 0.6], 3: [0.9, 1]}},
-                                                       {text: {1: [CARD] * 2, 3: [CARD] * 2}}, 1, text, text),
+                                                       {text: {1: [CARD] * 2, 3: [CARD] * 2}}, [1], text, text, [text]),
     "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text, text),
     "word_sheet": lambda text: attention.word_sheet(CARD, {text: HEAT}, text, text),
     "pooled_ways": lambda text: attention.pooled_ways(CARD, HEAT > 0, {text: (HEAT, True, 0.5)}, text),
