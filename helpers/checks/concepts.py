@@ -105,37 +105,38 @@ def _rows_hint(moved, before, grad, new, old):
         return "the new word goes uphill: a step goes against the gradient"
 
 
-# How often chance is as uneven
+# Pairs in which one side alone is a yes
 
 
-@sheet.exercise(2, float, "a chance")
-def by_chance(answer):
-    """by_chance(lost, gained) -> 0..1: how often so many tosses of a fair coin fall at least as unevenly, to either side."""
-    alike = answer(6, 0)
-    if close(alike, 1 / 64, 1e-6):
-        return "six tosses all fall to one side once in 64, and all to the other as often: count both sides"
-    if close(alike, 0, 1e-9) or alike > 1:
-        return f"of six tosses that fall alike you say {alike:.3g}: a chance is a share of all 2 ** 6 outcomes"
-    if not close(alike, 1 / 32, 1e-6):
-        return f"six tosses fall alike in 2 of 64 outcomes, 0.03125; you return {alike:.3g}"
-    if not close(answer(0, 6), 1 / 32, 1e-6):
-        return "0 and 6 are as uneven as 6 and 0: whichever side has more"
-    uneven = answer(5, 1)
-    if close(uneven, 12 / 64, 1e-6):
-        return "that is how often 5 fall against 1; at least as uneven is 6 against 0 too"
-    if not close(uneven, 14 / 64, 1e-6):
-        return f"5 against 1, 6 against 0, and both the other way round are 14 of 64 outcomes, 0.21875; you return {uneven:.3g}"
-    even = answer(3, 3)
-    if even > 1:
-        return f"of 3 against 3 you say {even:.3g}, and no chance is above 1: the outcome in the middle lies on both sides, count it once"
-    if not close(even, 1, 1e-6):
-        return f"every outcome is at least as uneven as 3 against 3, so that the chance is 1; you return {even:.3g}"
-    if not close(answer(0, 0), 1, 1e-6):
-        return "without a toss nothing is told: of 0 and 0 the chance is 1"
-    for lost, gained in ((2, 5), (9, 4), (1, 0), (7, 8)):
-        chance, said = intervals.by_chance(lost, gained), answer(lost, gained)
-        if not close(said, chance, 1e-6):
-            return f"of {lost} against {gained} the chance is {chance:.4f}; you return {said:.4f}"
+@sheet.exercise(2, list, "how many pairs")
+def only_one(answer):
+    """only_one(some, others) -> two counts: of pairs of yes or no, in how many only the first is a yes, in how many only the second."""
+    some = [True, True, False, True, True, False, True]
+    others = [True, False, True, False, True, False, False]
+    said = answer(some, others)
+    if len(said) != 2:
+        return f"return two counts: only the first is true, and only the second; yours are {len(said)}"
+    if said == [1, 3]:
+        return "the other way round: first the pairs in which only the first is true"
+    if said == [5, 3]:
+        return "5 and 3 are the totals: where both of a pair are true, it counts on neither side"
+    if said in ([2, 0], [0, 2]):
+        return "that is the difference of the totals, 5 and 3: in one pair only the second is true, and in three only the first"
+    if said == [4, 4]:
+        return "4 pairs differ: count those in which only the first is true, and apart from them those in which only the second is"
+    if said == [2, 1]:
+        return "in two pairs both are true, and in one neither: count the pairs that differ"
+    if said != [3, 1]:
+        return f"of {yes_or_no(some)} and {yes_or_no(others)} three have only the first true and one only the second; you return {said}"
+    for some, others in (([0, 0, 1], [1, 1, 1]), ([1, 1], [0, 0]), ([0, 1, 0], [0, 1, 0]), ([False] * 9 + [True], [True] * 9 + [False])):
+        wanted, said = [*intervals.only_one(some, others)], answer(some, others)
+        if said != wanted:
+            return f"of {yes_or_no(some)} and {yes_or_no(others)} the counts are {wanted[0]} and {wanted[1]}; you return {said}"
+
+
+def yes_or_no(some):
+    """Readings as they are spoken of: "yes no no"."""
+    return " ".join("yes" if one else "no" for one in some)
 
 
 # A layer with a change of low rank beside it

@@ -36,3 +36,8 @@ def by_chance(one, other):
         raise ValueError(f"{one} and {other} pairs: counts are at least 0.")
     thrown = one + other
     return min(1.0, 2 * sum(comb(thrown, k) for k in range(min(one, other) + 1)) / 2**thrown)
+
+
+def in_percent(share):
+    """A share 0..1 as it is said: "50 %", "1.56 %", "under 0.1 %"."""
+    return f"{100 * share:.3g} %" if share >= 0.001 else "under 0.1 %"

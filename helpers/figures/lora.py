@@ -15,9 +15,9 @@ LINE = 0.15                             # from one line of a header to the next,
 def beside_weight(weight, rank, title):
     """F24: a frozen weight W (out, in), and beside it the thin B and A, which multiply to B A, as large as W. To one scale. A Picture."""
     out, into = weight.shape
-    scale, gap = 1.5 / max(out, into), 0.1
+    scale, gap = 1.7 / max(out, into), 0.1
     high, wide, thin = out * scale, into * scale, max(rank * scale, 2 / style.DPI)
-    top, at_b = TITLE + 0.12 + thin + gap, 0.1 + wide + 1.5
+    top, at_b = TITLE + 0.12 + thin + gap, 0.1 + wide + 1.05
     product, end = at_b + thin + gap, at_b + thin + gap + wide
     fig = style.new_figure(top + high + 0.1)
     limit = 3 * float(weight.detach().float().std())
@@ -35,7 +35,7 @@ def beside_weight(weight, rank, title):
     write(fig, at_b + thin / 2, top - 0.13, "$B$", ha="center", **letters)
     write(fig, end + 0.1, top - gap - thin / 2, "$A$", **letters)
     write(fig, product + wide / 2, top + high / 2, "$BA$", ha="center", fontsize=11, **style.MATH)
-    write(fig, 0.1 + wide + 0.55, top + high / 2, r"$+\ \ \frac{\alpha}{r}\ \ \cdot$", ha="center", fontsize=16, **style.MATH)
+    write(fig, 0.1 + wide + 0.5, top + high / 2, r"$+\ \ \frac{\alpha}{r}$", ha="center", fontsize=16, **style.MATH)
     told = ((0, f"W, {out} by {into}, stays frozen: {out * into} numbers", INK, "normal"),
             (1, f"B, {out} by {rank}, and A, {rank} by {into}, learn: {rank * (out + into)}", LEARNT, "bold"),
             (2, "A row of B times a column of A is one number of B A,", INK, "normal"),
@@ -57,18 +57,18 @@ def pictures_in(file, size=128):
         return [[sheet.convert("RGB").crop((x, y, x + size, y + size)) for x, y in row] for row in corners]
 
 
-def picture_rows(pictures, contexts, measured, title, note=None, few=None):
+def picture_rows(pictures, contexts, measured, title, note=None, few=None, seen=None):
     """F25: one row a name, one column a context, and on the right what was measured. Returns a Picture.
 
     pictures: {name: PIL pictures, one a context}. contexts: short texts, or none: then nothing stands above the columns.
     few: of more contexts, so many are shown, evenly spread over all. A row's pictures beyond the contexts are not.
     measured: {name: {what was measured: (hits, of how many)}}, drawn as bars with their 95 % intervals; None where nothing
-    was: then the pictures take all of the width.
+    was: then the pictures take all of the width. seen: what there is to see, a sentence for those who do not see it.
     """
     every = len(contexts) or len(next(iter(pictures.values())))
     picks = spread(every, few) if few and few < every else range(every)
     left, bars, gap, columns = 1.15, 2.3 if measured else 0.0, 0.05, len(picks)
-    size = min(1.33 if measured else 1.9, (style.WIDTH - left - bars - 0.15) / columns - gap)
+    size = min(1.9, (style.WIDTH - left - bars - 0.15) / columns - gap)
     contexts = [in_lines(contexts[i], int(13 * size)).split("\n") for i in picks] if contexts else []
     above = max((len(lines) for lines in contexts), default=0)
     top, row = TITLE + (0.1 + LINE * above if above else 0), size + 0.09
@@ -86,10 +86,11 @@ def picture_rows(pictures, contexts, measured, title, note=None, few=None):
         if measured:
             draw_measured(fig, measured[name], begin, y, style.WIDTH - begin - 0.1, size)
     style.claim(fig, title, note)
-    shares = {name: ", ".join(f"{what} ≈{hits / of:.0%}" for what, (hits, of) in found.items())
-              for name, found in (measured or {}).items()}
-    said = "; ".join(f"{name}: {found}" for name, found in shares.items())
-    return style.finish(fig, f"{title} {said or 'Rows: ' + ', '.join(pictures)}", 256)
+    counts = "; ".join(f"for {name}: " + ", ".join(f"{what} {hits} of {of}" for what, (hits, of) in found.items())
+                       for name, found in (measured or {}).items())
+    rows = f"Rows: {', '.join(pictures)}." if not counts else f"In the bars the judge counts {counts}."
+    told = f"{title}{'' if title[-1] in '.?' else '.'} {seen + ' ' if seen else ''}{rows}"
+    return style.finish(fig, told, 256)
 
 
 def spread(every, few):

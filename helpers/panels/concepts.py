@@ -6,13 +6,14 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from .. import inputs
-from ..concepts import Concept
+from ..concepts import Concept, loaded
 from ..figures import style
+from ..figures.concepts import life_of
 from ..figures.lora import picture_rows
 from ..library import LIBRARY, all_concepts, brought_in, call_of, find_concepts, is_lora, remarks, without  # noqa: F401  lessons ask for find_concepts here
 from ..postcards.measures import load_measures
 from ..postcards.world import postcards_only
-from ..sampling import denoise
+from ..sampling import denoise, generate
 from .base import Panel, menu, named, sentence, slider, text
 from .sampling import Studio, beside, number
 
@@ -33,6 +34,18 @@ def life_panel(life, title):
     return Panel({"step": slider("training step", stops, stops[-1])}, frame, readout)
 
 
+def watch(c, path, prompt, word, title, **settings):
+    """`life_panel` of a training, its pictures drawn from one noise.
+
+    path, word: as `life_of` takes them. prompt: with {} for the word that is learnt. settings: of `generate`.
+    """
+    def draw(concepts):
+        with loaded(c, *concepts) as model:
+            return generate(model, [prompt.format(one.token) for one in concepts], seed=[0] * len(concepts), **settings)
+
+    return life_panel(life_of(c, path, draw, word), title)
+
+
 # What was measured beforehand
 
 
@@ -41,17 +54,20 @@ def contests():
     return json.loads((LIBRARY / "contests.json").read_text(encoding="utf-8"))
 
 
-def side_by_side(c, drawn, prompts, word, title):
-    """Show four pictures of each row, and what the measures found in all of them.
+def side_by_side(c, drawn, prompts, word, title, few=4, seen=None):
+    """Show a few pictures of each row, and what the measures found in all of them.
 
-    drawn: {row: PIL pictures, one a prompt}. word: "teal" or "windmill", which every prompt holds. Returns {row: {what
-    was found: (in how many, of how many)}}, empty for a model of another world, of which the measures know nothing.
+    drawn: {row: PIL pictures, one a prompt; or of some prompts, those shown among them, {which: picture}}. word: "teal" or "windmill", which every prompt holds. few, seen: as in
+    `picture_rows`. Returns {row: {what was found: (in how many, of how many)}}, empty for a model of another world, of
+    which the measures know nothing.
     """
     found = {}
     if postcards_only(c, "the counts, as the measures read postcards"):
         measures = load_measures()
-        found = {row: measures.found(pictures, prompts, word) for row, pictures in drawn.items()}
-    display(picture_rows(drawn, [prompt.replace(word, "…") for prompt in prompts], found, title, few=4))
+        for row, pictures in drawn.items():
+            some = list(pictures) if isinstance(pictures, dict) else range(len(pictures))
+            found[row] = measures.found([pictures[i] for i in some], [prompts[i] for i in some], word)
+    display(picture_rows(drawn, [prompt.replace(word, "…") for prompt in prompts], found, title, few=few, seen=seen))
     return found
 
 

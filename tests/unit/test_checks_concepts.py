@@ -1,7 +1,5 @@
 """Every check of lesson 05 accepts right answers, however written; each mistake gets its own hint."""
 
-import itertools
-import math
 
 import peft
 import pytest
@@ -78,25 +76,19 @@ def new_parameter(words, ids, optimizer, loss_of):
     return loss
 
 
-# by_chance(lost, gained)
+# only_one(some, others)
 
 
-def every_outcome(lost, gained):
-    heads = [sum(sides) for sides in itertools.product((0, 1), repeat=lost + gained)]
-    return sum(abs(2 * k - lost - gained) >= abs(lost - gained) for k in heads) / len(heads)
+def in_pairs(some, others):
+    pairs = [(bool(one), bool(other)) for one, other in zip(some, others)]
+    return pairs.count((True, False)), pairs.count((False, True))
 
 
-def by_tails(lost, gained):
-    n, k = lost + gained, min(lost, gained)
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
-
-
-def one_side(lost, gained):
-    return by_tails(lost, gained) / 2
-
-
-def exactly(lost, gained):
-    return 2 * math.comb(lost + gained, lost) / 2**(lost + gained)
+def one_by_one(some, others):
+    first = second = 0
+    for one, other in zip(some, others):
+        first, second = first + (one and not other), second + (other and not one)
+    return [int(first), int(second)]
 
 
 # LoraLinear(linear, rank, alpha)
@@ -161,7 +153,7 @@ def merged(W, loras):
 
 RIGHT = {
     "inversion_step": [put_back, rows_kept, chosen_by_where],
-    "by_chance": [by_tails, every_outcome],
+    "only_one": [in_pairs, one_by_one, lambda some, others: (sum(a > b for a, b in zip(some, others)), sum(b > a for a, b in zip(some, others)))],
     "lora_layer": [lambda linear, rank, alpha: AsPublished(linear, rank, alpha), lambda linear, rank, alpha: Merging(linear, rank, alpha)],
     "merge": [
         merged,
@@ -199,18 +191,16 @@ WRONG = {
         (step(loss=0.0), "return loss.item()"),
         (new_parameter, "another tensor now"),
     ],
-    "by_chance": [
-        (one_side, "count both sides"),
-        (exactly, "6 against 0 too"),
-        (lambda lost, gained: 2 * sum(math.comb(lost + gained, k) for k in range(min(lost, gained) + 1)) / 2**(lost + gained),
-         "count it once"),
-        (lambda lost, gained: by_tails(lost, gained) if lost >= gained else 1.0, "whichever side has more"),
-        (lambda lost, gained: 2.0 * sum(math.comb(lost + gained, k) for k in range(min(lost, gained) + 1)), "a share of all"),
-        (lambda lost, gained: 0.05, "in 2 of 64 outcomes"),
-        (lambda lost, gained: 1 / 32 if min(lost, gained) == 0 else 0.5, "14 of 64"),
-        (lambda lost, gained: by_tails(lost, gained) * (lost != gained), "so that the chance is 1"),
-        (lambda lost, gained: by_tails(lost, gained) if lost + gained else 0.0, "without a toss"),
-        (lambda lost, gained: by_tails(lost, gained) if lost + gained < 7 else 0.2, "of 2 against 5"),
+    "only_one": [
+        (lambda some, others: in_pairs(others, some), "the other way round"),
+        (lambda some, others: (sum(some), sum(others)), "are the totals"),
+        (lambda some, others: (max(sum(some) - sum(others), 0), max(sum(others) - sum(some), 0)), "difference of the totals"),
+        (lambda some, others: [sum(in_pairs(some, others))] * 2, "4 pairs differ"),
+        (lambda some, others: (sum(a and b for a, b in zip(some, others)), sum(not (a or b) for a, b in zip(some, others))), "both are true"),
+        (lambda some, others: [sum(in_pairs(some, others))], "return two counts"),
+        (lambda some, others: (3, 2), "three have only the first true"),
+        (lambda some, others: (3, 1), "the counts are 0 and 2"),
+        (lambda some, others: (in_pairs(some, others)[0], min(1, in_pairs(some, others)[1])), "the counts are 0 and 2"),
     ],
     "lora_layer": [
         (layer(lambda self, x, y, change: change), "at the start you return zeros"),
@@ -263,7 +253,7 @@ def forgets_return(W, loras):
 
 @pytest.mark.parametrize("name, answer, kind", [
     ("inversion_step", lambda words, ids, optimizer, loss_of: words.weight[20], "IndexError"),
-    ("by_chance", lambda lost, gained: lost / 0, "ZeroDivisionError"),
+    ("only_one", lambda some, others: some[0] / 0, "ZeroDivisionError"),
     ("lora_layer", lambda linear, rank, alpha: linear.weight[20], "IndexError"),
     ("merge", lambda W, loras: W + (loras or [(W[:2], 0)])[0][0], "RuntimeError"),
 ])

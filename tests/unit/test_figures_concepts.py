@@ -47,7 +47,8 @@ def test_life_measures_cosines_and_names_the_nearest(life):
 
 
 def test_life_is_drawn(life):
-    assert is_figure(life.figure("A claim", note="note")) and "steps 0, 20, 40, 60, 80, 100" in life.figure("A claim").alt
+    assert is_figure(life.figure("A claim", note="note")) and "steps 0, 20, 30, 50, 70, 80, 100" in life.figure("A claim").alt
+    assert life.best == 0 and "lowest at step 0;" in life.figure("A claim").alt
     assert "in the end blue 0.83, green 0.55" in life.figure("A claim").alt
 
 
@@ -78,7 +79,7 @@ def test_life_is_that_of_one_vector():
 
 def test_the_life_of_a_training(tiny_postcard):
     c = tiny_postcard
-    path = [(step, draw(2, c.text_encoder.config.hidden_size, seed=step), 1.0 if step % 10 == 0 else float("nan")) for step in range(21)]
+    path = [(step, draw(2, c.text_encoder.config.hidden_size, seed=step), 30.0 - step if step % 10 == 0 else float("nan")) for step in range(21)]
     asked = []
 
     def pictures(concepts):
@@ -86,8 +87,8 @@ def test_the_life_of_a_training(tiny_postcard):
         return [CARD] * len(concepts)
 
     found = figures.life_of(c, path, pictures, "blue")
-    assert [one.token for one in asked] == [f"<at{step}>" for step in (0, 4, 8, 12, 16, 20)]
-    assert torch.equal(asked[1].vectors, path[4][1]) and list(found.pictures) == [0, 4, 8, 12, 16, 20]
+    assert [one.token for one in asked] == ["<at0>", "<at10>", "<at20>"]    # where the loss was measured
+    assert torch.equal(asked[1].vectors, path[10][1]) and list(found.pictures) == [0, 10, 20] and found.best == 20
     assert found.words[0] == "blue" and len(set(found.words)) == len(found.words) == 4
     assert found.cosines.shape == (21, 4) and is_figure(found.figure("A claim"))
 
@@ -114,9 +115,10 @@ def test_rows_of_pictures():
     pictures = {name: [CARD] * 5 for name in names}
     measured = {name: {"it is teal": (5 * k, 15), "subject right": (15 - k, 15), "ordinary prompts": (70, 80)} for k, name in enumerate(names)}
     picture = lora.picture_rows(pictures, contexts, measured, "A claim", "note")
-    assert is_figure(picture) and "both: it is teal ≈100%, subject right ≈80%, ordinary prompts ≈88%" in picture.alt
+    assert is_figure(picture) and "; for both: it is teal 15 of 15, subject right 12 of 15, ordinary prompts 70 of 80." in picture.alt
     without = lora.picture_rows(pictures, contexts, {}, "A claim")
-    assert is_figure(without) and "≈" not in without.alt
+    assert is_figure(without) and without.alt == "A claim. Rows: plain word, textual inversion, LoRA, both."
+    assert "A claim. All are teal. Rows" in lora.picture_rows(pictures, contexts, {}, "A claim", seen="All are teal.").alt
     fewer = lora.picture_rows({name: [CARD] * 20 for name in names}, contexts * 4, measured, "A claim", "note", few=4)
     assert is_figure(fewer) and fewer.image().height >= picture.image().height
     beyond = lora.picture_rows({name: [CARD] * 24 for name in names}, contexts[:4], None, "A claim", few=4)

@@ -1,7 +1,7 @@
 """The interval of a share is Wilson's, and what is no share is refused."""
 import pytest
 
-from helpers.figures.intervals import by_chance, counted, interval, only_one
+from helpers.figures.intervals import by_chance, counted, in_percent, interval, only_one
 
 
 @pytest.mark.parametrize("hits, of, low, high", [(0, 20, 0, 0.161), (20, 20, 0.839, 1), (10, 20, 0.299, 0.701)])
@@ -30,3 +30,7 @@ def test_pairs_that_fall_to_one_side_are_rarer_the_more_there_are():
     assert by_chance(0, 0) == by_chance(5, 5) == 1 and by_chance(2, 9) == by_chance(9, 2) == pytest.approx(134 / 2048)
     with pytest.raises(ValueError, match="at least 0"):
         by_chance(-1, 2)
+
+
+def test_a_share_is_said_plainly():
+    assert [in_percent(share) for share in (1, 0.5, 2 / 128, 2 / 8192, 0)] == ["100 %", "50 %", "1.56 %", "under 0.1 %", "under 0.1 %"]

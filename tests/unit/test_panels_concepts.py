@@ -83,6 +83,16 @@ def test_rows_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard
     assert ("Left out with this model" in capsys.readouterr().out) != known
     for row in found.values():
         assert list(row) == ["teal", "the thing"] and all(of == 8 for _, of in row.values())
+    few = panels.side_by_side(tiny_postcard, drawn | {"few": dict(zip((0, 3, 6, 7), drawn["one"]))}, prompts, "teal", "A claim", 3, "All teal.")
+    assert not known or {of for _, of in few["few"].values()} == {4} and few["one"] == found["one"]
+    assert "A claim. All teal. " in shown[1].alt
+
+
+def test_the_life_of_a_word_is_drawn_from_one_noise(tiny_postcard):
+    c = tiny_postcard
+    rows = c.text_encoder.get_input_embeddings().weight.detach()[5:7]
+    panel = panels.watch(c, [(0, rows, 2.0), (1, rows, float("nan")), (2, rows, 1.0)], "a {} boat", "blue", "A claim", steps=2)
+    assert list(panel.frames) == [(0,), (2,)] and panel.state == {"step": 2}     # where the loss was measured
 
 
 def halves(studio, i=0):

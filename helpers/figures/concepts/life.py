@@ -10,6 +10,7 @@ from .. import style
 from ..sampling import shown
 from ..style import FAINT, GUIDED, INK, NOTE, TITLE, place, show_picture, tidy, write
 
+MOMENTS = 7                     # pictures of a training
 QUIET = "#B9B9B9"               # what is there to be compared with
 
 
@@ -37,6 +38,8 @@ class Life:
             raise ValueError(f"The vectors have {path.shape[1]} numbers and the words {points.shape[1]}: of "
                              "a concept of several vectors, give one.")
         self.cosines = path @ points.T
+        there = np.isfinite(self.losses)
+        self.best = self.steps[int(np.nanargmin(self.losses))] if there.any() else None     # where the loss is lowest
 
     def draw_cosines(self, fig, left, top, width, height):
         """(a) One line a word, its name at the end."""
@@ -66,33 +69,38 @@ class Life:
         there = np.isfinite(self.losses)
         ax.plot(np.array(self.steps)[there], self.losses[there], "o-", color=INK, lw=1.3, ms=2.5,
                 clip_on=False)
+        if self.best is not None:
+            ax.plot(self.best, np.nanmin(self.losses), "o", mfc="none", mec=INK, ms=9, clip_on=False, zorder=4)
         legible(tidy(ax, "training step", "loss", stops))
         ax.set(xlim=(0, self.steps[-1]))
         ax.yaxis.set_major_locator(ticker.MaxNLocator(3))
         return ax
 
     def figure(self, title, at=None, note=None, dpi=style.DPI):
-        """Cosines, loss, the picture of one step, and below at most six of the pictures. Returns a Picture.
+        """Cosines, loss, the picture of one step, and below at most seven of the pictures. Returns a Picture.
 
-        at: the step that is marked and shown large, one of `pictures`; None: the last.
+        at: the step that is marked and shown large, one of `pictures`; None: the last. A ring is where the loss is lowest.
         """
         picks = list(self.pictures)
-        at, picks = picks[-1] if at is None else at, [picks[i] for i in shown(6, len(picks))]
-        size, gap, left = 1.43, 0.06, 0.08
+        at, picks = picks[-1] if at is None else at, [picks[i] for i in shown(MOMENTS, len(picks))]
+        gap, left = 0.06, 0.08
+        size = min(1.43, (style.WIDTH - 2 * left) / len(picks) - gap)
         top, wide, side = TITLE + 0.1, 3.85, 2.6
         strip = top + side + 0.85
         fig = style.new_figure(strip + size + (NOTE if note else 0.08), dpi=dpi)
         for ax in (self.draw_cosines(fig, 0.75, top, wide, 1.65), self.draw_loss(fig, 0.75, top + 1.85, wide, side - 1.85, picks)):
             ax.axvline(at, color=GUIDED, lw=1.2, zorder=2)
         show_picture(fig, self.pictures[at], style.WIDTH - side - 0.1, top, side)
-        write(fig, style.WIDTH - side / 2 - 0.1, top + side + 0.14, f"drawn with the vector of step {at}", ha="center", fontsize=10)
+        under = f"drawn at step {at}{', the lowest loss' if at == self.best else ''}"
+        write(fig, style.WIDTH - side / 2 - 0.1, top + side + 0.14, under, ha="center", fontsize=10)
         for k, step in enumerate(picks):
             x = left + k * (size + gap)
             write(fig, x + size / 2, strip - 0.12, f"step {step}", ha="center", fontsize=10)
             show_picture(fig, self.pictures[step], x, strip, size, frame=GUIDED if step == at else None)
         style.claim(fig, title, note)
         near = ", ".join(f"{word} {cosine:.2f}" for cosine, word in self.nearest(self.steps[-1], 3))
-        said = (f"{title} The cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, in the end {near}; the loss; "
+        lowest = "" if self.best is None else f", lowest at step {self.best}"
+        said = (f"{title} The cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, in the end {near}; the loss{lowest}; "
                 f"and pictures at steps {', '.join(map(str, picks))}.")
         return style.finish(fig, said, 256)
 
@@ -102,13 +110,14 @@ class Life:
 
 
 def life_of(c, path, draw, word):
-    """The life of the first row of a training: `Life`, at six moments of it.
+    """The life of the first row of a training: `Life`, at seven moments of it, or fewer: those at which the loss was measured.
 
     path: [(step, vectors (n, d), loss), ...], as `train_concept` goes. draw(concepts): one picture of each. word: where the
     row began, shown beside the three words that are nearest in the end.
     """
     table = c.text_encoder.get_input_embeddings().weight.detach()
-    stops = [path[i] for i in shown(6, len(path))]
+    measured = [one for one in path if one[2] == one[2]]
+    stops = [measured[i] for i in shown(MOMENTS, len(measured))]
     pictures = draw([Concept(f"<at{step}>", vectors) for step, vectors, _ in stops])
     near = [one for one, _ in nearest_words(c, path[-1][1][0], 4) if one != word][:3]
     rows = {one: table[c.tokenizer.convert_tokens_to_ids(f"{one}</w>")] for one in [word, *near]}
