@@ -29,7 +29,7 @@ def cell_panel(cell, row, column):
     controls = {"row": slider("row", range(size), row, live=False, width="260px"),
                 "column": slider("column", range(size), column, live=False, width="260px"),
                 "channel": menu("channel", range(channels), 0),
-                "delta": slider("move", moves, 4.0, live=False)}
+                "delta": slider("move", moves, 1.5, live=False)}
     return _speaking(Panel(controls, cell.frame, readout, ahead=False))
 
 

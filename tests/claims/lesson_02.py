@@ -13,20 +13,23 @@ RIVALS = {
         "a tenth of the pixels chosen at random":
             "share = {**share, 'own': share_on(torch.rand(wrong.shape, generator=torch.Generator().manual_seed(0)))}",
         "an error that is the same everywhere, noise":
-            "even, share = torch.randn(5, 3, H * H, generator=torch.Generator().manual_seed(1)).square().mean(1), {}\n"
+            "even, share = torch.randn(16, 3, H * H, generator=torch.Generator().manual_seed(1)).square().mean(1), {}\n"
             "for name, rank in (('own', steep), ('another', steep.roll(1, 0))):\n"
             "    share[name] = (even.gather(1, rank.topk(H * H // 10).indices).sum(1) / even.sum(1)).mean().item()",
         "one error map for all the cards": "share = {**share, 'own': share['another']}",
     },
-    'on_postcards(c, min(reach) > cell.thumbnail())': {
+    'on_postcards(c, min(reach[1.5] + reach[4]) > cell.thumbnail())': {
         "a small picture, in which a number is the colour of its own patch":
             "from helpers.latents import preview_of\n"
             "small = preview_of(c)\n"
-            "moved = latents.clone()\n"
-            "moved[0, 0, row, column] += 4\n"
-            "change = (small.rgb(moved) - small.rgb(latents)).abs().mean(1)[0]\n"
-            "reach = [1 - (change[row, column] / change.sum()).item()]",
-        "a thumbnail, enlarged smoothly": "reach = [cell.thumbnail()] * 16",
+            "reach = {}\n"
+            "for move in (1.5, 4):\n"
+            "    moved = latents.clone()\n"
+            "    moved[0, 0, row, column] += move\n"
+            "    change = (small.rgb(moved) - small.rgb(latents)).abs().mean(1)[0]\n"
+            "    reach[move] = [1 - (change[row, column] / change.sum()).item()]",
+        "a thumbnail, enlarged smoothly": "reach = {move: [cell.thumbnail()] * 16 for move in (1.5, 4)}",
+        "a reach that only a move beyond all latents has": "reach = {**reach, 1.5: [cell.thumbnail()] * 16}",
     },
     'on_postcards(c, mirrored and not shifted)': {
         "small pictures, which can be mirrored":
@@ -59,7 +62,7 @@ RIVALS = {
         "clouds as wide as the prior": "big = means.std().item()",
         "untrained networks":
             "fresh, logs = TinyVAE().encoder(unseen).detach().chunk(2, 1)\n"
-            "low = high = in_widths(fresh, (logs / 2).exp())",
+            "low = high = (fresh.std() / (logs / 2).exp().median()).item()",
     },
     "few == 16 and many == 0 and 3 <= middle <= 7": {
         "the network with the tiny beta in the middle": "middle = few",
@@ -91,6 +94,13 @@ RIVALS = {
             "strong = {**strong, 'copies': edges(sixteen.mean(0, keepdim=True)) / edges(sixteen)}",
         "the originals themselves": "strong = {**strong, 'copies': edges(sixteen) / edges(sixteen)}",
     },
+    'on_postcards(c, small["copies"] + 0.1 < shapes["copies"] < 0.9)': {
+        "copies of less contrast, of which nothing is soft or missing":
+            "_, *both = (edges(one) / edges(true) for one, true in zip(parts(0.9 * sixteen), originals))\n"
+            "shapes, small = ({'copies': one} for one in both)",
+        "large shapes as sharp as the originals'": "shapes = {'copies': edges(originals[1]) / edges(originals[1])}",
+        "large shapes and small things exchanged": "shapes, small = small, shapes",
+    },
     "of_mean < 0.9 * of_best": {
         "the smallest sun in the place of the mean": "of_mean, of_best = contest(suns[:1], squared_error)",
         "the middle sun": "of_mean, of_best = contest(suns[10:11], squared_error)",
@@ -105,6 +115,13 @@ RIVALS = {
     "after > 0.8 > before + 0.15": {
         "an untrained critic": "after = before",
         "a critic to whom everything is real": "after = 0.5",
+    },
+    "true_ones > max(copied.values()) + 0.4": {
+        "true pictures in the place of the copies": "copied = {**copied, 3.0: called_real(others)}",
+        "an untrained critic":
+            "fresh = nn.Sequential(nn.Conv2d(3, 16, 4, 2, 1), nn.SiLU(), nn.Flatten(), nn.Linear(4096, 1)).requires_grad_(False)\n"
+            "true_ones = (fresh(unseen) > 0).float().mean().item()\n"
+            "copied = {beta: (fresh(columns[beta]['rebuilt']) > 0).float().mean().item() for beta in nets}",
     },
     'on_postcards(c, r2 > 0.5)': {
         "a matrix fitted to the colours of the wrong cards": "r2 = r2_wrong",

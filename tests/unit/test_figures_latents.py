@@ -69,7 +69,8 @@ def test_a_change_is_split_into_inside_and_outside(tiny, cell):
 def test_reach_is_what_falls_outside_of_sixteen_patches(cell, monkeypatch):
     asked = []
     monkeypatch.setattr(cell, "change", lambda *state: asked.append(state) or (None, None, len(asked) % 2))
-    assert sum(cell.reach()) == 8 and len(set(asked)) == 16 and {state[3] for state in asked} == {4.0}
+    assert sum(cell.reach(1.5)) == 8 and len(set(asked)) == 16 and {state[3] for state in asked} == {1.5}
+    assert sum(cell.reach(4)) == 8 and len(set(asked)) == 32           # moved farther: measured anew
 
 
 def test_a_thumbnail_enlarged_smoothly_spills_too(tiny, cell):
@@ -94,10 +95,16 @@ def test_cloud(tiny, image):
     assert np.abs(np.asarray(plain, int) - np.asarray(cloud.pictures[0], int)).max() <= 1
 
 
-def test_beta_dial():
+def test_beta_dial_and_one_more_beta():
     column = {"inputs": draw(6, 3, 16, 16), "rebuilt": draw(6, 3, 16, 16), "samples": draw(6, 3, 16, 16), "psnr": 20.0,
               "apart": 0.4, "kl": torch.tensor([0.5, 0.0, 3.0, 0.009])}
-    assert is_drawn(figures.beta_dial({0.1: column, 1.0: column, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}, 0.1))
+    columns = {0.1: column, 1.0: {**column, "psnr": 25.0}, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}
+    assert is_drawn(figures.beta_dial(columns, 0.1))
+    tried = {0.3: {**column, "psnr": 23.0, "apart": 2.0}}
+    mine = figures.another_beta(columns, 0.3, tried, 0.1)
+    assert is_drawn(mine) and "that of beta 0.3" in mine.alt and "rings" not in mine.alt
+    more = figures.another_beta(columns, 30.0, {**tried, 30.0: {**column, "psnr": 18.0, "apart": 3.0}}, 0.1)
+    assert is_drawn(more) and "that of beta 30" in more.alt and "rings" in more.alt
 
 
 def test_clouds_priced():

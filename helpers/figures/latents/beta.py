@@ -39,7 +39,7 @@ def beta_dial(columns, scale):
     shown; "psnr": dB; "apart": the samples' distance to true pictures; "kl": the KL of each number in nats, (d,)}}, as
     many as fit beside each other (three). scale: the distance between two sets of true pictures.
     """
-    size, gap, left, apart = 0.75, 0.05, 0.78, 0.4
+    size, gap, left, apart = 0.75, 0.05, 0.78, 0.5
     wide, top = 3 * size + 2 * gap, TITLE + 0.5
     bars = top + 6 * (size + 0.08) + 0.6
     fig = style.new_figure(bars + 0.95 + 0.36 + NOTE)
@@ -72,3 +72,42 @@ def beta_dial(columns, scale):
                          "Three columns for a small, a middle and a large beta. Small: the best copies, smeared new "
                          "pictures, every number in use. Middle: softer copies, new pictures most of which show a sun "
                          "over the sea, few numbers in use. Large: the same mean picture everywhere, no number in use.")
+
+
+def another_beta(columns, beta, tried, truth):
+    """One more beta among those that were trained: its copies over its new pictures, and some of both. Returns a Picture.
+
+    columns, tried: as in beta_dial, of several betas, and of one's own: this one and those tried before, which stay as rings.
+    truth: the distance between two sets of true pictures.
+    """
+    own, earlier = tried[beta], {one: column for one, column in tried.items() if one != beta}
+    top, tall, size, gap = TITLE + 0.2, 2.62, 0.6, 0.05
+    fig = style.new_figure(top + tall + 0.42 + NOTE)
+    ax = place(fig, 0.62, top, 3.75, tall)
+    points = [*((b, column, SIGNAL) for b, column in columns.items()), *((b, column, GUIDED) for b, column in tried.items())]
+    for one, column, colour in points:
+        ring = colour == GUIDED and one in earlier
+        ax.plot(column["psnr"], column["apart"], "o", ms=8, color=colour, fillstyle="none" if ring else "full")
+        offset, ha, va = ((9, 0), "left", "center") if colour == GUIDED else ((0, 8), "center", "bottom")
+        ax.annotate(f"beta {one:g}", (column["psnr"], column["apart"]), offset, textcoords="offset points", ha=ha, va=va,
+                    fontsize=8.5, color=colour)
+    ax.axhline(truth, color=FAINT, lw=1.0, ls=(0, (3, 2)))
+    everything = [*columns.values(), *tried.values()]
+    low, high = min(one["psnr"] for one in everything), max(one["psnr"] for one in everything)
+    ax.set(yscale="log", xlim=(low - 1.5, high + 2), ylim=(truth / 1.6, 2 * max(one["apart"] for one in everything)))
+    ax.text(low - 1.3, truth * 1.06, "two true sets", fontsize=8, color=FAINT, va="bottom")
+    tidy(ax, "copies, dB (right: better)", "new pictures, distance (down: better)")
+    ax.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
+    ax.minorticks_off()
+    left, words = 8.84 + gap - 6 * (size + gap), (("unseen", own["inputs"][:6]), ("copies", own["rebuilt"][:6]), ("new", own["samples"][:6]),
+                                                  ("", own["samples"][6:12]))
+    for r, (word, row) in enumerate(words):
+        y = top + r * (size + gap) + 0.07 * (r > 1)
+        write(fig, left - 0.1, y + (size / 2 if r < 2 else size), word, ha="right", fontsize=8.5)
+        for k, picture in enumerate(row):
+            show_picture(fig, picture, left + k * (size + gap), y, size)
+    return style.claimed(fig, f"At beta {beta:g} copies reach {own['psnr']:.1f} dB, and new pictures lie {own['apart']:.1f} from true ones",
+                         f"Each network was trained once, for the same number of steps. Distance: energy distance of {len(own['samples'])} samples, on a logarithmic axis.",
+                         f"Left, a plane: copies in decibels to the right, distance of new pictures to true ones upwards; the networks of "
+                         f"{len(columns)} betas in blue and that of beta {beta:g} in vermilion{', as rings those tried before' if earlier else ''}. "
+                         "Right, some of its copies and of its new pictures.")

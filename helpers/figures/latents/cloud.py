@@ -40,7 +40,7 @@ class Cloud:
     def figure(self, shown):
         """A histogram for each channel above, the picture at a few of the factors below."""
         channels, top = len(self.spread), TITLE + 0.25
-        wide, low, size = 8.6 / channels - 0.2, TITLE + 0.25 + 1.35 + 0.72, 1.6
+        wide, low, size = 8.6 / channels - 0.2, TITLE + 0.25 + 1.35 + 0.72, min(2.05, 8.8 / len(shown) - 0.12)
         fig = style.new_figure(low + size + 0.15 + NOTE)
         for k in range(channels):
             x = 0.2 + k * (wide + 0.2)

@@ -9,7 +9,7 @@ from .. import style
 from ..style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 WRONG = 0.25        # this mean error of a pixel (of a range of 2) is the brightest colour of an error map
-MOVED = 0.1         # and this mean change, where one number of a latent is moved: what is faint counts, since there is much of it
+MOVED = 0.2         # and this mean change, where one number of a latent is moved: about what the patch changes by if it moves as far as cells differ
 
 
 def signed(values, limit):
@@ -63,19 +63,49 @@ def round_trip(image, latents, decoded):
                          "maps, right the postcard decoded from them, nearly the same.")
 
 
-def lost(images, decoded, names, title, note=None):
-    """Originals (PIL), what came back (B, 3, H, W), a map of the error; names above. Returns a Picture."""
+def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344)):
+    """Originals (PIL), what came back (B, 3, H, W), a map of the error; names above. Right, a piece of the first, enlarged. Returns a Picture.
+
+    cut: where that piece lies: its top, its left and its side, as shares of the picture's side.
+    """
     before, after = codec.to_pixels(images), decoded                                        # (B, 3, H, W)
     wrong = [unsigned(one, WRONG) for one in coarse((before - after).abs().mean(1), WRONG)]     # few colours: pictures need theirs
-    size = min(1.36, 8.45 / len(images) - 0.06)
     quality = [f"{value:.0f} dB" for value in codec.psnr(before, after)]
-    return style.picture_grid(
-        [images, list(decoded), wrong], title,
-        "Three rows: original pictures, the same after encoding and decoding, and a map of the error, "
-        "bright along edges and in fine texture.", names, ["original", "came back", "error"],
-        [[""] * len(images), quality, [""] * len(images)], size=size, palette=256,
-        note=note or "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
-                     "is an eighth of the brightness range or more.")
+    margin, gap, top, said = 0.45, 0.06, TITLE + 0.25, 0.2
+    size = (8.26 - gap * len(images)) / (len(images) + 1.5)                                 # all of it is 8.84 inches wide
+    tall = 3 * size + gap + said
+    big = (tall - 0.26) / 2
+    fig, pixels = style.new_figure(top + tall + 0.1 + NOTE), before.shape[-1]
+    y0, x0, side = (round(share * pixels) for share in cut)
+    for r, (word, row) in enumerate((("original", images), ("came back", decoded), ("error", wrong))):
+        y = top + r * (size + gap) + (said - gap) * (r == 2)
+        write(fig, margin - 0.14, y + size / 2, word, rotation=90, ha="center")
+        for i, picture in enumerate(row):
+            x = margin + i * (size + gap)
+            ax = show_picture(fig, picture, x, y, size)
+            if i == 0 and r < 2:
+                framed(ax, x0, y0, side)
+            if r == 0:
+                write(fig, x + size / 2, top - 0.1, names[i], ha="center")
+            if r == 1:
+                write(fig, x + size / 2, y + size + 0.02, quality[i], fontsize=7.5, ha="center", va="top", color=FAINT)
+    for k, (word, picture) in enumerate((("original, enlarged", before[0]), ("came back, enlarged", decoded[0]))):
+        y = top + k * (big + 0.26)
+        write(fig, 8.84 - big / 2, y - 0.1, word, ha="center")
+        show_picture(fig, picture[:, y0:y0 + side, x0:x0 + side], 8.84 - big, y, big)
+    return style.claimed(fig, title,
+                         "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
+                         "is an eighth of the brightness range or more.",
+                         "Three rows: original pictures, the same after encoding and decoding, and a map of the error, which on the postcards is "
+                         "bright along edges, and on the photograph in all of the fur. Enlarged, a boat comes back with softer edges, and the "
+                         "reflections of the trees do not come back.", palette=256)
+
+
+def framed(ax, x, y, side):
+    """A black frame with a white rim, `side` pixels wide, on axes that show a picture. Returns the artist."""
+    patch = matplotlib.patches.Rectangle((x - 0.5, y - 0.5), side, side, fill=False, edgecolor="black", linewidth=1.1)
+    patch.set_path_effects([matplotlib.patheffects.withStroke(linewidth=2.6, foreground="white")])
+    return ax.add_patch(patch)
 
 
 class Cell:
@@ -121,53 +151,46 @@ class Cell:
         patch = slice(middle * step, (middle + 1) * step)
         return float(1 - spilled[patch, patch].sum() / spilled.sum())
 
-    def outline(self, ax, row, column, picture_size, cells=None):
-        """Frame a cell on axes of picture_size pixels that show `cells` cells a row (None: all)."""
-        step = picture_size / (cells or self.latents.shape[-1])
-        patch = matplotlib.patches.Rectangle((column * step - 0.5, row * step - 0.5), step, step, fill=False,
-                                             edgecolor="black", linewidth=1.1)
-        patch.set_path_effects([matplotlib.patheffects.withStroke(linewidth=2.6, foreground="white")])
-        return ax.add_patch(patch)
+    def outline(self, ax, row, column):
+        """Frame a cell on axes that show the whole picture."""
+        step = self.c.vae_scale_factor
+        return framed(ax, column * step, row * step, step)
 
-    def figure(self, row, column, deltas=(-4, 4)):
-        """The static twin: every channel at one place, moved by each delta; cut out of the pictures left, the changes in the whole right."""
+    def figure(self, row, column, near=-1.5, far=-4):
+        """The static twin: the number of every channel at one place, moved a little and a lot; cut out of the pictures, the small move's changes below."""
         channels, step = self.latents.shape[1], self.c.vae_scale_factor
-        size = min(0.92, 8.3 / (2 * channels + 1) - 0.06)
-        top, margin = TITLE + 0.42, 0.32
-        middle = margin + size + 0.18
-        right = middle + channels * (size + 0.06) + 0.14
-        y0, x0 = (min(max(v - 2, 0), self.latents.shape[-1] - 5) * step for v in (row, column))
-        cut = np.s_[..., y0:y0 + 5 * step, x0:x0 + 5 * step]            # the cell and two on every side
-        fig = style.new_figure(top + len(deltas) * (size + 0.2) + NOTE)
-        for x, count, word in ((margin, 1, "unmoved"), (middle, channels, "decoded after the move, cut out"),
-                               (right, channels, "where it changed, whole picture")):
-            write(fig, x + (count * (size + 0.06) - 0.06) / 2, top - 0.28, word, ha="center",
-                  fontweight="bold")
-        for r, delta in enumerate(deltas):
-            y = top + r * (size + 0.2)
-            write(fig, margin - 0.14, y + size / 2, f"{delta:+g}", ha="center")
-            shown = [(margin, self.base[cut], True)]
-            for k in range(channels):
-                picture, change, outside = self.change(row, column, k, delta)
-                shown += [(middle + k * (size + 0.06), picture[cut], True),
-                          (right + k * (size + 0.06), unsigned(coarse(change, MOVED, 8), MOVED), False)]
-                if r == 0:
-                    for x, *_ in shown[-2:]:
-                        write(fig, x + size / 2, top - 0.09, f"channel {k}", ha="center", fontsize=8)
-                write(fig, shown[-1][0] + size / 2, y + size + 0.09, f"{outside:.0%} outside", fontsize=7.5,
-                      ha="center", color=FAINT)
-            for x, picture, is_cut in shown:
-                ax = show_picture(fig, picture, x, y, size)
-                if is_cut:
-                    self.outline(ax, row - y0 // step, column - x0 // step, 5 * step, cells=5)
-                else:
-                    self.outline(ax, row, column, self.base.shape[-1])
-        return style.claimed(fig, "One number moves colour and shape at once, and reaches beyond its own patch",
-                             f"Cell in row {row}, column {column}; cut out: {5 * step} of {self.base.shape[-1]} pixels. Percentages: of the change. "
-                             f"Yellow: a change by {MOVED / 2:.0%} of the range or more.",
-                             "One number of the latent is moved, once in every channel. Left the "
-                             "decoded pictures, right maps of the change in the whole picture: bright on "
-                             "the patch and along the edges around it.")
+        left, gap, top, under = 0.38, 0.06, TITLE + 0.25, 0.24
+        size = (8.84 + gap - left) / (channels + 1) - gap
+        close, around = (self._cut(row, column, reach) for reach in (2, 4))
+        little, lots = ([self.change(row, column, k, delta) for k in range(channels)] for delta in (near, far))
+        fig = style.new_figure(top + 3 * size + 2 * gap + under + NOTE)
+        for r, word in enumerate((f"moved by {near:g}", f"moved by {far:g}", f"changed by {near:g}")):
+            write(fig, left - 0.13, top + r * (size + gap) + size / 2, word, rotation=90, ha="center")
+        for k, word in enumerate(["unmoved", *(f"channel {k}" for k in range(channels))]):
+            x = left + k * (size + gap)
+            below = torch.from_numpy(unsigned(coarse(little[k - 1][1], MOVED), MOVED)).movedim(-1, 0) / 127.5 - 1 if k else self.base
+            shown = [little[k - 1][0], lots[k - 1][0], below] if k else [self.base] * 3
+            write(fig, x + size / 2, top - 0.1, word, ha="center")
+            for r, (one, (y0, x0, side)) in enumerate(zip(shown, (close, close, around))):
+                ax = show_picture(fig, one[:, y0:y0 + side, x0:x0 + side], x, top + r * (size + gap), size)
+                framed(ax, column * step - x0, row * step - y0, step)
+            said = f"outside {little[k - 1][2]:.0%}; at {far:g}: {lots[k - 1][2]:.0%}" if k else "as it was"
+            write(fig, x + size / 2, top + 3 * size + 2 * gap + 0.1, said, fontsize=7.5, ha="center", color=FAINT)
+        whole = self.base.shape[-1]
+        return style.claimed(fig, "One number changes more than the colour of its own patch, moved a little or a lot",
+                             f"Row {row}, column {column}. Above {close[2]}, below {around[2]} of {whole} pixels a side; outside: the share of the change in the "
+                             f"whole picture. Yellow: {MOVED / 2:.0%} of the range or more.",
+                             "One number of the latent is moved, once in every channel. Above, enlarged, the sail that the decoder paints after a "
+                             "small move: darker at its foot, or crimson, or paler. Below it, after a large one: dark at its foot, or dark purple and "
+                             "bulging, or notched, or nearly white. Last, maps of what the small move changed: strongest in the patch, weaker all over "
+                             "the boat and along its edges; most of it lies outside of the patch.", palette=256)
+
+    def _cut(self, row, column, reach):
+        """The square of a cell and so many on every side, inside the picture: its top, left and side in pixels."""
+        size, step = self.latents.shape[-1], self.c.vae_scale_factor
+        side = min(2 * reach + 1, size)
+        y0, x0 = (min(max(v - reach, 0), size - side) for v in (row, column))
+        return y0 * step, x0 * step, side * step
 
     def frame(self, row, column, channel, delta):
         """PNG bytes for the panel: picture with its cell, the numbers of that cell, decoded, change."""
@@ -179,7 +202,7 @@ class Cell:
         for patch in (mark, marked, marked_too):
             patch.set_xy((column * step - 0.5, row * step - 0.5))
         decoded.set_data(style.to_rgb(picture))
-        changed.set_data(unsigned(coarse(change, MOVED, 8), MOVED))
+        changed.set_data(unsigned(coarse(change, MOVED), MOVED))
         values = self.latents[0, :, row, column].float().cpu()
         for bar, value in zip(bars, values):
             bar.set_width(float(value))
@@ -198,14 +221,14 @@ class Cell:
         pictures = [show_picture(fig, one, x, top, size) for one, x in zip(
             (self.image, self.base, unsigned(torch.zeros_like(self.base[0]), 1)),
             (lefts[0], lefts[2], lefts[3]))]
-        marks = [self.outline(ax, 0, 0, self.base.shape[-1]) for ax in pictures]
+        marks = [self.outline(ax, 0, 0) for ax in pictures]
         ax = tidy(place(fig, lefts[1], top, 1.6, size - 0.3))
         bars = ax.barh(range(channels), [1.0] * channels, color=SIGNAL, height=0.5)
         moved, = ax.plot([0, 1], [0, 0], "-o", color=GUIDED, lw=1.8, ms=4, markevery=[1])
         ax.axvline(0, color=FAINT, lw=0.8)
         limit = spread_limit(self.latents) + 4
         ax.set(xlim=(-limit, limit), ylim=(channels - 0.5, -0.5), yticks=range(channels))
-        write(fig, lefts[1] + 0.8, top + size + 0.12, "blue: as encoded, vermilion: the move", fontsize=7.5,
+        write(fig, lefts[1] + 0.8, top + size + 0.12, "blue: encoded, vermilion: moved", fontsize=8.5,
               ha="center", color=FAINT)
         decoded, changed = (ax.images[0] for ax in pictures[1:])
         mark, marked, marked_too = marks

@@ -11,7 +11,8 @@ def noises(rows, shares, spectra):
     rows: {"pixels": pictures, "latents": pictures}, one for each of `shares` (of the signal's variance).
     spectra: {"pixels", "latents": (frequencies, power)} of the damage at one of the shares.
     """
-    size, top, margin = 1.0, TITLE + 0.26, 0.4
+    top, margin = TITLE + 0.26, 0.4
+    size = min(1.5, 3.6 / len(shares))
     fig = style.new_figure(top + 2 * (size + 0.06) + 0.12 + NOTE)
     for r, (name, pictures) in enumerate(rows.items()):
         y = top + r * (size + 0.06)
@@ -22,14 +23,16 @@ def noises(rows, shares, spectra):
             if r == 0:
                 write(fig, x + size / 2, top - 0.1, f"abar = {shares[i]:g}", ha="center", fontsize=8.5)
     left = margin + len(shares) * (size + 0.06) + 0.85
-    ax = place(fig, left, top + 0.05, 8.85 - left, 1.65)
+    ax = place(fig, left, top + 0.05, 8.85 - left, 2 * size - 0.35)
     for (name, (frequencies, power)), colour in zip(spectra.items(), (NOISE, GUIDED)):
         ax.plot(frequencies, np.asarray(power), color=colour, lw=1.8)
     tidy(ax, "cycles across the picture (left: large shapes)", "power of the damage")
     ax.set(xscale="log", yscale="log")
     ticks = [v for v in (1, 4, 16, 64) if v <= frequencies[-1]]
     ax.set_xticks(ticks, [str(v) for v in ticks])
-    ax.set_yticks([0.1, 0.01, 0.001, 0.0001], ["0.1", "0.01", "0.001", "0.0001"])
+    lowest = min(float(np.asarray(power).min()) for _, power in spectra.values())
+    heights = [v for v in (0.1, 0.01, 0.001, 0.0001) if v > lowest / 3]
+    ax.set_yticks(heights, [f"{v:g}" for v in heights])
     ax.minorticks_off()
     for name, colour, x in zip(spectra, (NOISE, GUIDED), (left, left + 1.1)):
         write(fig, x, top - 0.1, f"noise in {name}", fontsize=8.5, color=colour)
@@ -45,4 +48,4 @@ def previews(originals, decoded, small, title, note=None):
     return style.picture_grid([originals, decoded, small], title,
                               "Three rows: postcards, the same decoded by the VAE, and a coarse preview that has about "
                               "the colours of the postcard and none of its edges.",
-                              (), ["original", "VAE", "matrix"], note=note)
+                              (), ["original", "VAE", "matrix"], note=note, palette=256)

@@ -91,7 +91,7 @@ def bill(models):
     top, height, words = TITLE + 0.25, 0.38, {"attention": "attention", "other": "all the rest"}
     rows = [(label, kind, *(parts[kind] / 1e9 for parts in pair)) for label, pair in models.items() for kind in words]
     fig = style.new_figure(top + len(rows) * height + 0.55 + NOTE)
-    ax = place(fig, 3.1, top, 5.6, len(rows) * height)
+    ax = place(fig, 2.75, top, 6.05, len(rows) * height)
     for i, (_, kind, few, many) in enumerate(rows):
         colour = {"attention": GUIDED, "other": SIGNAL}[kind]
         ax.plot([few, many], [i, i], color=colour, lw=1.6, alpha=0.6, zorder=1)
