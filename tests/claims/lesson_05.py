@@ -32,10 +32,10 @@ RIVALS = {
         "in neither": "with_cards = without_cards",
         "three lost": "with_cards, without_cards = [1] * 24, [0] * 3 + [1] * 21",
         "as many gained as lost": "with_cards, without_cards = [0] * 6 + [1] * 18, [1] * 18 + [0] * 6"},
-    "min(on_mine) > MINE > max(on_others)": {
-        "a measure that says the same of every picture": "on_mine = on_others = [0.5]",
-        "the other cards": "on_mine = on_others"},
-    "abs(sizes[16] / sizes[4] - 4) < 0.1": {"a layer that does not use alpha": "sizes = dict.fromkeys(sizes, sizes[8])"},
+    "min(on_mine) > MINE > max(on_plain + on_teal)": {
+        "a measure that says the same of every picture": "on_mine = on_plain = [0.9]",
+        "the plain cards": "on_mine = on_plain",
+        "the teal cards": "on_mine = on_teal"},
     "far(one_file) < max(1e-3, 20 * torch.finfo(c.dtype).eps)": {
         "the strengths swapped": "one_file = swapped", "neither of the two": "one_file = c.unet"},
     "pixels_off(given, with_lora) < (0.5 if c.dtype == torch.float32 else 2)": {"without the LoRA": "given = without_it"},
