@@ -139,7 +139,7 @@ RIVALS = {
         "two true sets": "score_own = {1: scale}",
     },
     "distance < 0.5 * flow_own[1]": {
-        "without the errors": "distance = diffusion.energy_distance(flow_end, aim)",
+        "without the scatter": "distance = diffusion.energy_distance(flow_end, aim)",
         "the flow network's own errors": "distance = diffusion.energy_distance(flow_end + (flow_end - exact_end).roll(1, 0), aim)",
         "the oracle": "distance = diffusion.energy_distance(exact_end, aim)",
     },
