@@ -89,7 +89,7 @@ def picture_rows(pictures, contexts, measured, title, note=None, few=None, seen=
     counts = "; ".join(f"for {name}: " + ", ".join(f"{what} {hits} of {of}" for what, (hits, of) in found.items())
                        for name, found in (measured or {}).items())
     rows = f"Rows: {', '.join(pictures)}." if not counts else f"In the bars the judge counts {counts}."
-    told = f"{title}{'' if title.endswith(('.', '?')) else '.'} {seen + ' ' if seen else ''}{rows}"
+    told = f"{style.ended(title)} {seen + ' ' if seen else ''}{rows}"
     return style.finish(fig, told, 256)
 
 

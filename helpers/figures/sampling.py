@@ -84,7 +84,7 @@ def museum(pictures, names, symptoms, sizes, expected, title, note=None, told=()
         _size_axis(ax, measured, any(symptoms))
     style.claim(fig, title, note)
     words = "; ".join(f"{name}: {symptom}" if symptom else name for name, symptom in zip(names, told or symptoms))
-    return style.finish(fig, f"{title}{'' if title.endswith(('.', '?')) else '.'} {words}.")
+    return style.finish(fig, f"{style.ended(title)} {words}.")
 
 
 def _size_axis(ax, measured, named=True):

@@ -205,6 +205,11 @@ def claim(fig, title, note=None):
         write(fig, 0.08, height - 0.14, note, fontsize=7.5, color=FAINT)
 
 
+def ended(text):
+    """A text as a sentence: with a full stop, unless it ends like one."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def encode(array, palette=0, compress_level=3, refine=32):
     """PNG bytes of an array (H, W, 3 or 4). palette: only so many colours, up to 256; 0: all of them.
 
