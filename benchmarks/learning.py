@@ -24,6 +24,7 @@ from helpers.figures import style
 from helpers.postcards.measures import SEEN
 
 QUICK = 0.02  # of every training, in a try
+TINY_VAE = "train(beta) for beta in BETAS"  # what lesson 02 says
 
 
 class Training(NamedTuple):
@@ -45,40 +46,37 @@ class Enough(Exception):
 
 
 class Stopwatch:
-    """In the place of a lesson's progress bar: measures quality at some steps, and the seconds of training so far.
+    """In the place of a lesson's progress bars: measures quality at some steps, and the seconds of training so far.
 
-    quality(): {label: number}. shares: of the way, where it is measured, besides both ends. runs: how many
-    trainings of one length the bar counts through. most: the share of the way after which it raises Enough.
-    curves: one a run, [(step, seconds, what quality() said), ...].
+    quality(): {label: number}. shares: of the way, where it is measured, besides both ends. most: the share of
+    the way after which it raises Enough. curves: one a bar, [(step, seconds, what quality() said), ...].
     """
 
-    def __init__(self, quality, shares, runs=1, most=1):
-        self.quality, self.shares, self.runs, self.most = quality, shares, runs, most
-        self.curves = [[] for _ in range(runs)]
+    def __init__(self, quality, shares, most=1):
+        self.quality, self.shares, self.most = quality, shares, most
+        self.curves = []
 
     def __call__(self, total):
-        """Begin, as Progress(total) does."""
-        self.length = total // self.runs
-        self.stops = {0, self.length, *(round(share * self.length) for share in self.shares)}
+        """Begin, as Progress(total) does: one training after the other."""
+        self.length = total
+        self.stops = {0, total, *(round(share * total) for share in self.shares)}
+        self.curves.append([])
         self.spent, self.begun = 0.0, time.perf_counter()
         return self
 
-    def update(self, done, text=""):
+    def update(self, step, text=""):
         """Called by the lesson after each step."""
-        run = max(done - 1, 0) // self.length
-        step, enough = done - run * self.length, self.most * self.length
+        enough = self.most * self.length
         if step in self.stops or step >= enough:
             self.spent += time.perf_counter() - self.begun
-            self.curves[run].append((step, self.spent, self.quality()))
+            self.curves[-1].append((step, self.spent, self.quality()))
             if step >= enough and self.most < 1:
                 raise Enough
-            if step == self.length:
-                self.spent = 0.0  # the next run counts from here
             self.begun = time.perf_counter()
 
-    def by_label(self, run=0):
-        """{label: [(step, seconds, quality), ...]} of one run."""
-        curve = self.curves[run]
+    def by_label(self, bar=0):
+        """{label: [(step, seconds, quality), ...]} of one training."""
+        curve = self.curves[bar]
         return {label: [(step, seconds, said[label]) for step, seconds, said in curve] for label in curve[0][2]}
 
 
@@ -130,15 +128,20 @@ def denoiser(lesson, most=1):
 
 
 def tiny_vae(lesson, most=1):
-    look_at, betas = lesson.bind("look_at", "BETAS")
+    look_at, betas, network = lesson.bind("look_at", "BETAS", "TinyVAE")
+    made = []  # the networks, as the lesson makes one for each beta
+
+    def remembered():
+        made.append(network())
+        return made[-1]
 
     def decibels():
-        return {f"beta {lesson.names['beta']:g}": look_at(lesson.names["net"])["psnr"]}
+        return {f"beta {betas[len(made) - 1]:g}": look_at(made[-1])["psnr"]}
 
-    watch = Stopwatch(decibels, (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7), len(betas), most)
-    train(lesson, "enumerate(BETAS)", watch)
-    curves = {label: curve for run in range(len(betas)) if watch.curves[run]
-              for label, curve in watch.by_label(run).items()}
+    lesson.names["TinyVAE"] = remembered
+    watch = Stopwatch(decibels, (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7), most)
+    train(lesson, TINY_VAE, watch)
+    curves = {label: curve for bar in range(len(made)) for label, curve in watch.by_label(bar).items()}
     return Training("Lesson 02: a tiny VAE, at three betas", "PSNR of unseen, dB", curves)
 
 
@@ -159,8 +162,7 @@ def teal(lesson, most=1):
 
 
 def windmill(lesson, most=1):
-    c, prompts, measures, quick = lesson.bind("c", "fresh", "measures", "quick")
-    asked = [one.format("windmill") for one in prompts]
+    c, asked, measures, quick = lesson.bind("c", "asked_mill", "measures", "quick")
 
     def right():
         drawn = generate(c, asked, seed=50, **quick)
@@ -184,7 +186,7 @@ def rows(one):
 
 
 def seconds_of(one):
-    """Of the whole training: of all its runs, where it has several."""
+    """Of the whole training: of all that it trains, where that is several."""
     ends = {curve[-1][1] for curve in one.curves.values()}  # two measures of one run end at one second
     return sum(ends)
 

@@ -1,6 +1,9 @@
 """The benchmark of learning: its stopwatch, that it trains what the lessons train. No time is asserted."""
 
+import ast
+import inspect
 import json
+import re
 
 import pytest
 
@@ -12,11 +15,12 @@ now = [0.0]
 def work(step):
     now[0] += 2.0
     return step"""
-RUN = """progress, done = Progress(8), []
+RUN = """done = []
 for turn in ("first", "second"):
+    progress = Progress(4)
     for step in range(1, 5):
         done.append(work(step))
-        progress.update(4 * (turn == "second") + step, "some words")"""
+        progress.update(step, "some words")"""
 
 
 @pytest.fixture
@@ -35,16 +39,16 @@ def test_the_watch_takes_the_bar_s_place_and_stands_still_while_quality_is_measu
         lesson.names["now"][0] += 50.0
         return {lesson.names["turn"]: len(lesson.names["done"])}
 
-    watch = learning.Stopwatch(quality, (0.25,), runs=2)
+    watch = learning.Stopwatch(quality, (0.25,))
     learning.train(lesson, "progress.update(", watch)
     assert watch.by_label(0) == {"first": [(1, 2.0, 1), (4, 8.0, 4)]}
-    assert watch.by_label(1) == {"second": [(1, 2.0, 5), (4, 8.0, 8)]}  # each run counts from its own start
+    assert watch.by_label(1) == {"second": [(1, 2.0, 5), (4, 8.0, 8)]}  # each training counts from its own start
 
 
 def test_a_try_ends_early(lesson):
-    watch = learning.Stopwatch(lambda: {"done": len(lesson.names["done"])}, (), runs=2, most=0.5)
+    watch = learning.Stopwatch(lambda: {"done": len(lesson.names["done"])}, (), most=0.5)
     learning.train(lesson, "progress.update(", watch)
-    assert watch.by_label() == {"done": [(2, 4.0, 2)]} and watch.curves[1] == []
+    assert watch.by_label() == {"done": [(2, 4.0, 2)]} and len(watch.curves) == 1
 
 
 def test_a_training_that_is_not_there_is_named(lesson):
@@ -52,11 +56,22 @@ def test_a_training_that_is_not_there_is_named(lesson):
         learning.train(lesson, "windmill", learning.Stopwatch(dict, ()))
 
 
-@pytest.mark.parametrize("number, text", [("01", "progress.update("), ("02", "enumerate(BETAS)"),
+@pytest.mark.parametrize("number, text", [("01", "progress.update("), ("02", learning.TINY_VAE),
                                           ("05", "looking for <mine>"), ("05", "a LoRA for windmills")])
 def test_the_lessons_train_where_the_benchmark_looks(number, text):
     cells = [source(cell) for file in NOTEBOOKS if file.name.startswith(number) for cell in code_cells(file)]
     assert any(text in cell for cell in cells)
+
+
+@pytest.mark.parametrize("number, training", [("01", learning.denoiser), ("02", learning.tiny_vae), ("05", learning.teal),
+                                              ("05", learning.windmill)])
+def test_the_lessons_have_the_names_that_the_benchmark_asks_for(number, training):
+    lesson, = (Lesson(file) for file in NOTEBOOKS if file.name.startswith(number))
+    nodes = [node for line in lesson.lines for node in ast.walk(ast.parse(line["source"]))]
+    bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    bound |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.alias))}
+    asked = re.findall(r'"(\w+)"', "".join(re.findall(r"lesson\.bind\(.*\)", inspect.getsource(training))))
+    assert asked and set(asked) <= bound, set(asked) - bound
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from made_up import made_up
 
 from helpers.checks.base import Sheet
 
-STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d: ..., 5: lambda a, b, c, d, e: ...,
+STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d=None: ..., 5: lambda a, b, c, d, e: ...,
          6: lambda a, b, c, d, e, f: None, 7: lambda a, b, c, d, e, f, g: ...}
 KINDS = list(made_up(lambda: 0))
 TRIALS = [(name, kind) for name in EXERCISES for kind in KINDS]
