@@ -63,10 +63,10 @@ def round_trip(image, latents, decoded):
                          "maps, right the postcard decoded from them, nearly the same.")
 
 
-def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344)):
+def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344), seen=None):
     """Originals (PIL), what came back (B, 3, H, W), a map of the error; names above. Right, a piece of the first, enlarged. Returns a Picture.
 
-    cut: where that piece lies: its top, its left and its side, as shares of the picture's side.
+    cut: where that piece lies: its top, its left and its side, as shares of the picture's side. seen: what is seen, for readers who cannot.
     """
     before, after = codec.to_pixels(images), decoded                                        # (B, 3, H, W)
     wrong = [unsigned(one, WRONG) for one in coarse((before - after).abs().mean(1), WRONG)]     # few colours: pictures need theirs
@@ -96,9 +96,8 @@ def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344)):
     return style.claimed(fig, title,
                          "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
                          "is an eighth of the brightness range or more.",
-                         "Three rows: original pictures, the same after encoding and decoding, and a map of the error, which on the postcards is "
-                         "bright along edges, and on the photograph in all of the fur. Enlarged, a boat comes back with softer edges, and the "
-                         "reflections of the trees do not come back.", palette=256)
+                         "Three rows: original pictures, the same after encoding and decoding, and a map of the error. Right, a piece of the first, enlarged, "
+                         "and how it came back." + (f" {seen}" if seen else ""), palette=256)
 
 
 def framed(ax, x, y, side):
@@ -156,8 +155,11 @@ class Cell:
         step = self.c.vae_scale_factor
         return framed(ax, column * step, row * step, step)
 
-    def figure(self, row, column, near=-1.5, far=-4):
-        """The static twin: the number of every channel at one place, moved a little and a lot; cut out of the pictures, the small move's changes below."""
+    def figure(self, row, column, near=-1.5, far=-4, seen=None):
+        """The static twin: the number of every channel at one place, moved a little and a lot; cut out of the pictures, the small move's changes below.
+
+        seen: what is seen, for readers who cannot.
+        """
         channels, step = self.latents.shape[1], self.c.vae_scale_factor
         left, gap, top, under = 0.38, 0.06, TITLE + 0.25, 0.24
         size = (8.84 + gap - left) / (channels + 1) - gap
@@ -180,10 +182,8 @@ class Cell:
         return style.claimed(fig, "One number changes more than the colour of its own patch, moved a little or a lot",
                              f"Row {row}, column {column}. Above {close[2]}, below {around[2]} of {whole} pixels a side; outside: the share of the change in the "
                              f"whole picture. Yellow: {MOVED / 2:.0%} of the range or more.",
-                             "One number of the latent is moved, once in every channel. Above, enlarged, the sail that the decoder paints after a "
-                             "small move: darker at its foot, or crimson, or paler. Below it, after a large one: dark at its foot, or dark purple and "
-                             "bulging, or notched, or nearly white. Last, maps of what the small move changed: strongest in the patch, weaker all over "
-                             "the boat and along its edges; most of it lies outside of the patch.", palette=256)
+                             "One number of the latent is moved, once in every channel. Above, enlarged, what the decoder paints after a small move; below it, "
+                             "after a large one. Last, maps of what the small move changed." + (f" {seen}" if seen else ""), palette=256)
 
     def _cut(self, row, column, reach):
         """The square of a cell and so many on every side, inside the picture: its top, left and side in pixels."""
