@@ -32,10 +32,10 @@ from helpers.lora import ATTENTION, add_lora
 RESULT, PAGE = measure.ROOT / "benchmarks" / "results" / "sd15_lessons.json", measure.ROOT / "docs" / "sd15.md"
 T4 = 65e12 / 6  # operations a second: a sixth of what the card's data sheet promises in float16, as others report
 PYTHON = 0.9e9  # bytes of a kernel in which the libraries are loaded, as benchmarks/results/startup.md has it
-STEPS_KEPT = {"03": 28}  # whose maps of all heads lesson 03 keeps: 25 of the first picture, three of a postcard
+STEPS_KEPT = {"03": (25, 3)}  # whose maps lesson 03 keeps: of the first picture, a mean of the heads; of a postcard, all heads
 KEPT = {"05": 1.8e9}  # bytes: three more text encoders, one of them in float32, and the attention's weights four times
 BESIDE = 0.9e9 + 2 * 2.2e9  # bytes of RAM where there is a card: Python, and the weights twice while they are fetched
-COPIES = {("05", "one_file, exchanged, neither = "): 2, ("05", "unet=copy.deepcopy(c.unet)"): 1}  # further U-Nets
+COPIES = {("05", "one_file, swapped = "): 2, ("05", "unet=copy.deepcopy(c.unet)"): 1}  # further U-Nets that a cell with this text makes
 
 
 # The calls of a notebook
@@ -128,7 +128,7 @@ class Prices:
                       for name, part in networks(SD15, "meta", tokenizer).items()}
         self.all = [one for part in self.parts.values() for one in part.parameters()]
         self.weights = {name: sum(one.numel() * 2 for one in part.parameters()) for name, part in self.parts.items()}
-        self.maps = record_bytes(self.parts["unet"], 64, 64, heads=True)
+        self.maps = [record_bytes(self.parts["unet"], 64, 64, heads=heads) for heads in (False, True)]
         self.known = {}
 
     def call(self, part, rows, height, width, learns):
@@ -172,7 +172,8 @@ def rows_of(lessons, prices):
         for place, cell in enumerate(cells, 3):
             if not cell["calls"]:
                 continue
-            kept, work, most = STEPS_KEPT.get(number, 0) * prices.maps + KEPT.get(number, 0), 0, 0
+            maps = sum(steps * size for steps, size in zip(STEPS_KEPT.get(number, (0, 0)), prices.maps))
+            kept, work, most = maps + KEPT.get(number, 0), 0, 0
             for part, rows_, height, width, learns, count in cell["calls"]:
                 one = prices.call(part, rows_, height, width, learns)
                 waiting = prices.call(part, cell["held"], height, width, learns)[1] if learns and part == "unet" else 0
@@ -205,7 +206,7 @@ def page(rows, prices):
          "card, GB": f"{row['card'] / 1e9:.1f}", "RAM without a card, GB": f"{row['ram'] / 1e9:.1f}",
          "TFLOP": f"{row['work'] / 1e12:.1f}", "seconds on a T4": f"{row['seconds']:.0f}"} for row in rows])
     weights = ", ".join(f"{name.replace('_', ' ')} {size / 1e9:.2f}" for name, size in prices.weights.items())
-    return HEAD.format(totals=totals, table=table, weights=weights, maps=prices.maps / 1e6, calls="65 / 6",
+    return HEAD.format(totals=totals, table=table, weights=weights, mean=prices.maps[0] / 1e6, maps=prices.maps[1] / 1e6, calls="65 / 6",
                        beside=BESIDE / 1e9)
 
 
@@ -219,8 +220,8 @@ What `MODEL = "sd15"` costs, cell by cell. Written by `python -m benchmarks.sd15
 same layout; and, for each kind of call at full size in float16, its operations and the most bytes of tensors that are alive
 at once, on tensors that have shapes and no numbers.
 
-**Arithmetic**: the memory of a card is the weights ({weights} GB), what the lesson keeps (lesson 03: maps of all heads,
-{maps:.0f} MB a step; lesson 05: 1.8 GB, and a second U-Net in some cells), and the largest call of the cell. A library's workspace and
+**Arithmetic**: the memory of a card is the weights ({weights} GB), what the lesson keeps (lesson 03: maps,
+{mean:.0f} MB a step, with all heads {maps:.0f} MB; lesson 05: 1.8 GB, and a second U-Net in some cells), and the largest call of the cell. A library's workspace and
 fragmented memory come on top. Beside a card the notebook takes about {beside:.1f} GB of RAM. RAM without a card is the same in float32, twice as large, and 0.9 GB of Python; while it is
 loaded, 6.5 GB (measured once, with random weights of this size). Where that column passes 10 a cell trains: skip it there. Seconds are
 operations at {calls} TFLOP/s, a sixth of the data sheet's figure, which is what others report a T4 to reach in this work. They

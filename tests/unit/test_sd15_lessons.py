@@ -5,12 +5,18 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from benchmarks import sd15_lessons as bill
+from benchmarks.lessons import NOTEBOOKS, code_cells, source
 
 LARGEST = [  # rows at once, learning, what else is kept in GB: the largest calls of the lessons, counted in their cells
     (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance
-    (32, False, 0.93),  # 03: sixteen prompts with guidance, beside the maps of 28 steps
+    (32, False, 0.2),  # 03: sixteen prompts with guidance, beside the maps of 28 steps
     (24, False, 1.8),  # 05: the fixed batch on which a LoRA's loss is watched
     (5, True, 1.8)]  # 05: the loss of five postcards and its backward
+
+
+def test_the_cells_that_copy_a_unet_are_there():
+    for lesson, text in bill.COPIES:
+        assert any(text in source(cell) for file in NOTEBOOKS if file.name[:2] == lesson for cell in code_cells(file)), text
 
 
 @pytest.fixture(scope="module")
