@@ -15,6 +15,8 @@ STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d=None
          6: lambda a, b, c, d, e, f: None, 7: lambda a, b, c, d, e, f, g: ...}
 KINDS = list(made_up(lambda: 0))
 TRIALS = [(name, kind) for name in EXERCISES for kind in KINDS]
+COMPARES = {"seam"}      # any measure is right that gives one picture more than another, so what keeps their order is right, too
+ORDER_STAYS = {f"right, {what}" for what in ("1.001 times", "0.999 times", "0.01 more", "twice", "huge", "rounded", "positive")}
 ONE_IN = 7              # of all trials so many in `make test`: every kind is tried on two or three checks
 
 
@@ -122,7 +124,8 @@ def tried(name, kind, capsys):
     assert err == "" and line.isprintable() and len(line) < 400
     number, verdict = re.fullmatch(rf"Exercise (\d+) \({name}\): (.+)", line).groups()
     assert verdict == "right." or verdict.startswith(("not yet: ", "not answered yet."))
-    assert exercise.sheet.right[int(number)] == (verdict == "right.") == (not answer.wrong), (kind, verdict)
+    wrong = answer.wrong and not (name in COMPARES and kind in ORDER_STAYS)
+    assert exercise.sheet.right[int(number)] == (verdict == "right.") == (not wrong), (kind, verdict)
     return verdict
 
 
