@@ -21,7 +21,7 @@ from helpers.pictures import check_mask_fits
 
 from .layers import Lora, unet_without
 
-WATCHED, EVERY = 24, 50  # rows of the fixed batch, and every how many steps its loss is measured
+WATCHED, EVERY = 10, 50  # rows of the fixed batch, and every how many steps its loss is measured
 AHEAD = 16  # pictures on which the teacher is asked in one call, for several steps: that takes two thirds of the time
 WARMUP = 10
 FOCUS = 8  # how much more an error in the mask counts

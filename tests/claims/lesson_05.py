@@ -11,7 +11,7 @@ RIVALS = {
                               "trace = type('Seen', (), {'exists': lambda self: left})()"},
     'cosine < 0.9 or c.world != "postcards"': {
         "a row that never moved": "cosine = nearest_words(c, path[0][1][0], 1)[0][1]"},
-    "hits > len(new) / 2 and hits - max(others) >= 0.2 * len(new)": {
+    "hits > 0.5 and hits - max(others) >= 0.2": {
         "the words that it began from": "teal = teal | {'<mine>': teal['blue green']}",
         "a measure that takes green for teal": "teal = teal | {'green': teal['<mine>']}",
         "ordinary pictures": "teal = teal | {'<mine>': {**teal['<mine>'], 'teal': (0, len(new))}}"},
@@ -30,8 +30,8 @@ RIVALS = {
     "by_chance(*only_one(with_cards, without_cards)) < 1 / 20": {
         "ordinary cards in both": "without_cards = with_cards",
         "in neither": "with_cards = without_cards",
-        "three lost": "with_cards, without_cards = [1] * 24, [0] * 3 + [1] * 21",
-        "as many gained as lost": "with_cards, without_cards = [0] * 6 + [1] * 18, [1] * 18 + [0] * 6"},
+        "three harmed": "with_cards, without_cards = [0] * 48, [1] * 3 + [0] * 45",
+        "as many in either": "with_cards, without_cards = [0] * 42 + [1] * 6, [1] * 6 + [0] * 42"},
     "min(on_mine) > MINE > max(on_plain + on_teal)": {
         "a measure that says the same of every picture": "on_mine = on_plain = [0.9]",
         "the plain cards": "on_mine = on_plain",
