@@ -55,12 +55,17 @@ def bars(seconds, megabytes, title):
         for i, value in enumerate(values):
             top = TITLE + 0.2 + 0.36 * i
             style.block(fig, left, top + 0.06, 2.6 * value / max(values), 0.22, colour)
-            write(fig, left + 2.6 * value / max(values) + 0.06, top + 0.17, f"{value:.3g} {unit}", fontsize=8)
+            write(fig, left + 2.6 * value / max(values) + 0.06, top + 0.17, f"{_two_digits(value)} {unit}", fontsize=8)
     for i, name in enumerate(seconds):
         write(fig, 1.4, TITLE + 0.37 + 0.36 * i, name, ha="right")
     return style.claimed(fig, title,
                    "On the machine that ran this notebook.",
                    f"{title}: " + ", ".join(seconds))
+
+
+def _two_digits(value):
+    """0.035, 1.2 or 123: two digits, and all of those before the point."""
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def museum(pictures, names, symptoms, sizes, expected, title, note=None, told=()):

@@ -84,14 +84,14 @@ def share_of(each):
 
 
 def in_points(each):
-    """A mean difference of shares, (n,), in words: "≈22 ± ≈9 points", with half of its 95 % interval.
+    """A mean difference of shares, (n,), in words: "≈22 ± 9 points", with half of its 95 % interval.
 
     Where no two differ, that is said instead: a spread of nothing is no certainty.
     """
     mean, half = mean_of(each)
     if not np.any(each):
         return f"no difference in {len(each)} pictures"
-    return f"≈{100 * mean:.0f} ± ≈{100 * half:.0f} points"
+    return f"≈{100 * mean:.0f} ± {100 * half:.0f} points"
 
 
 def convergence(panels, title, note, fitted, least=0):

@@ -33,10 +33,6 @@ RIVALS = {
         "the class itself": "ends = ends | {15: wanted.sample(4000)[:, 0]}",
         "guidance 1 again": "ends = ends | {15: ends[1]}",
     },
-    "off(answers_mixed, whole) < 10 * near": {
-        "mixed embeddings": "answers_mixed = words_mixed",
-        "mixed answers at scale 1": "answers_mixed = draw(mixed, noise, empty, words, 1, short, short_abars)",
-    },
     "gain > error and fully[1].mean() > 0.9": {
         "the prompt fully heard": "gain, error = mean_of(fully[7.5] - fully[1])",
         "guidance 1 against itself": "gain, error = mean_of(faint[1] - faint[1])",
@@ -100,13 +96,15 @@ RIVALS = {
         "eight calls of both": "at_two = mean_of(less['8 calls, 2M minus DDIM'])",
         "pictures of other prompts": "at_two = mean_of(judge.shares(gallery['2M', 2], scenes[1:] + scenes[:1]) - gained['DDIM', 2])",
     },
+    "to_guided < 0.5 * to_plain": {
+        "without guidance both times": "to_guided = to_plain",
+        "the other way round": "to_guided, to_plain = to_plain, to_guided",
+        "guided pictures of the prompts beside them": "to_guided = far_apart(gallery['distilled', 8], gallery['DDIM', '2 x 8'][1:] + gallery['DDIM', '2 x 8'][:1])",
+    },
     # Further: a flow's clock
     "same_stops < 10 * near": {
         "another clock's stops": "same_stops = off(flow(noise, timesteps[::5], torch.cat([abars[:-1:5], abars[-1:]])), plain)",
         "no velocity": "same_stops = off(noise, plain)",
-    },
-    'out["picture"].shape == tokens["picture"].shape and words_move > 0.01': {
-        "words that read only words": "words_move = off(joint_attention({'text': turned['text']}, layers_of)['text'], alone['text'])",
     },
     # Further: from your own drawing
     'moved[0] < 0.7 * moved[-1] or c.world != "postcards"': {
@@ -140,7 +138,7 @@ RIVALS = {
         "an instrument that cannot read them": "exact_read = exact_read | {'right': all_coloured([np.roll(np.asarray(one), 1, 2) "
                                                "for one in exact_cards['right']], texts)}",
     },
-    'max(bill, key=bill.get) == "U-Net, 25 calls" or c.world != "postcards"': {
-        "the text encoder's seconds": "bill = bill | {'U-Net, 25 calls': bill['text encoder']}",
+    'max(bill, key=bill.get) == "U-Net, 50 answers" or c.world != "postcards"': {
+        "the text encoder's seconds": "bill = bill | {'U-Net, 50 answers': bill['text encoder']}",
     },
 }
