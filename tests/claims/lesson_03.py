@@ -39,14 +39,14 @@ RIVALS = {
     'to_red < to_first / 4 or c.world != "postcards"': {
         "all tokens read alike": "to_first = to_red = 1 / 77",
         "the article left in": "to_red = to_first"},
-    'min(unheard) > 8 > 6 > max(falls["start muted"], falls["first word muted"])': {
+    'min(unheard) > 4 > 2 > max(falls["start muted"], falls["first word muted"])': {
         "nothing muted": "tests = tests | {'start, value 0': muted['nothing']}",
-        "both muted in the place of one": "tests = tests | {'first word muted': muted['start + first word']}",
-        "the value of the first word alone": "tests = tests | {'start, value 0': draw_silent([[1]] * 16)}"},
-    'still["start + first word, values 0"] > 13': {
+        "both muted in the place of one": "tests = tests | {'first word muted': muted['start + first word'][:8]}",
+        "the value of the first word alone": "tests = tests | {'start, value 0': draw_silent([[1]] * 8)}"},
+    'still["start + first word, values 0"] > 6': {
         "the pictures of other prompts": "tests = tests | {'start + first word, values 0': tests['start + first word, values 0'][1:] + "
                                          "tests['start + first word, values 0'][:1]}",
-        "the noun and the words after it in their place": "tests = tests | {'start + first word, values 0': tests['noun + words after, values 0']}"},
+        "the noun and the words after it in their place": "tests = tests | {'start + first word, values 0': tests['noun + words after, values 0'][:8]}"},
     'still["noun + words after, values 0"] < 12': {
         "left as they are": "tests = tests | {'noun + words after, values 0': muted['nothing']}"},
     'off < 1e-3 or c.world != "postcards"': {
