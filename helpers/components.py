@@ -5,11 +5,12 @@ A model is a folder in the layout of diffusers: tokenizer, text_encoder, vae, un
 module and `runtime` are the only ones that know which version of a library is installed.
 """
 
+import collections
 import copy
 import json
 import os
 import re
-import threading
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -344,23 +345,36 @@ class SharedTokenizer(CLIPTokenizer):
     """A CLIPTokenizer that a studio and a cell may ask at once.
 
     The library's writes padding and truncation of a call into itself before it reads the text, and meanwhile another thread's
-    call, with other ones, comes out by these: 8 numbers in place of 77, and another picture, in silence.
+    call, with other ones, comes out by these: 8 numbers in place of 77, and another picture, in silence. So every call is
+    answered by a copy that nobody else has in hand. (Not by a lock: one that Ctrl-C leaves closed would stop all studios.)
     """
 
-    _one_at_a_time = threading.RLock()
-
     def __call__(self, *arguments, **options):
-        with self._one_at_a_time:
-            return super().__call__(*arguments, **options)
+        return self._by_a_copy(CLIPTokenizer.__call__, arguments, options)
 
     def encode(self, *arguments, **options):
-        with self._one_at_a_time:
-            return super().encode(*arguments, **options)
+        return self._by_a_copy(CLIPTokenizer.encode, arguments, options)
 
     def tokenize(self, *arguments, **options):
-        with self._one_at_a_time:
-            return super().tokenize(*arguments, **options)
+        return self._by_a_copy(CLIPTokenizer.tokenize, arguments, options)
 
+    def _by_a_copy(self, method, arguments, options):
+        """What a method of the library's says. The copy is laid by for the next call; one that is lost on the way is made anew."""
+        spare = _spare.setdefault(self, collections.deque())
+        state = len(self), self.padding_side, self.truncation_side, self.model_max_length
+        try:
+            known, one = spare.pop()
+        except IndexError:
+            known = None
+        if known != state:
+            one = copy.deepcopy(self)
+            one.__class__ = CLIPTokenizer  # what it asks of itself is answered at once
+        answer = method(one, *arguments, **options)
+        spare.append((state, one))
+        return answer
+
+
+_spare = weakref.WeakKeyDictionary()  # {tokenizer: its copies that nobody has in hand}
 
 # Its files are those of any CLIPTokenizer, and a pipeline that is saved with it is to be read where this course is not.
 SharedTokenizer.__name__, SharedTokenizer.__module__ = CLIPTokenizer.__name__, CLIPTokenizer.__module__

@@ -177,6 +177,18 @@ def test_ctrl_c_at_a_random_moment_leaves_nothing_behind(operation, model, tries
     assert same(generate(c, PROMPT, steps=1), picture)
 
 
+def test_ctrl_c_while_a_tokenizer_reads_keeps_no_other_thread_waiting(model):
+    tokenizer = model[0].tokenizer
+    for method in (tokenizer, tokenizer.encode, tokenizer.tokenize):
+        lines, _ = lines_of(lambda: method(PROMPT))
+        for at in range(1, lines + 1):
+            assert lines_of(lambda: method(PROMPT), at)[1]
+            studio = threading.Thread(target=method, args=(PROMPT,), daemon=True)
+            studio.start()
+            studio.join(10)
+            assert not studio.is_alive(), f"{method} holds back another thread after Ctrl-C at line {at} of {lines}"
+
+
 # The one mechanism
 
 
