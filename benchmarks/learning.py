@@ -90,8 +90,7 @@ def train(lesson, text, watch):
 def main(arguments=None):
     options = measure.options(__doc__).parse_args(arguments)
     files = {file.name[:2]: file for file in NOTEBOOKS}
-    done = [learn(Lesson(files[number]), QUICK if options.quick else 1) for number, learn in
-            (("01", denoiser), ("02", tiny_vae), ("05", teal), ("05", windmill))]
+    done = [learn(Lesson(files[number]), QUICK if options.quick else 1) for number, learn in TRAININGS]
     took = [seconds_of(one) for one in done]
     title = f"What a class trains live takes {min(took):.0f} to {max(took):.0f} seconds"
     measure.report("learning", title, [row for one in done for row in rows(one)],
@@ -174,6 +173,8 @@ def windmill(lesson, most=1):
     return Training("Lesson 05: a LoRA for windmills", f"share of {len(asked)} pictures", watch.by_label(),
                     asked="a start within 90 s")
 
+
+TRAININGS = ("01", denoiser), ("02", tiny_vae), ("05", teal), ("05", windmill)  # by lessons
 
 # What is reported
 

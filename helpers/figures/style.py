@@ -238,10 +238,10 @@ def finish(fig, alt, palette=0):
     return Picture(png, alt, int(fig.get_size_inches()[0] * 100))
 
 
-def claimed(fig, title, note, alt, palette=0):
-    """The finished figure with its `claim`; alt, palette: as in `finish`."""
+def claimed(fig, title, note, alt, palette=0, seen=None):
+    """The finished figure with its `claim`; alt, palette: as in `finish`. seen: what is seen in these pictures, said after alt."""
     claim(fig, title, note)
-    return finish(fig, alt, palette)
+    return finish(fig, f"{alt} {seen}" if seen else alt, palette)
 
 
 class Stage:

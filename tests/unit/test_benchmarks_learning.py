@@ -63,8 +63,7 @@ def test_the_lessons_train_where_the_benchmark_looks(number, text):
     assert any(text in cell for cell in cells)
 
 
-@pytest.mark.parametrize("number, training", [("01", learning.denoiser), ("02", learning.tiny_vae), ("05", learning.teal),
-                                              ("05", learning.windmill)])
+@pytest.mark.parametrize("number, training", learning.TRAININGS)
 def test_the_lessons_have_the_names_that_the_benchmark_asks_for(number, training):
     lesson, = (Lesson(file) for file in NOTEBOOKS if file.name.startswith(number))
     nodes = [node for line in lesson.lines for node in ast.walk(ast.parse(line["source"]))]

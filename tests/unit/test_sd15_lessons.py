@@ -10,7 +10,7 @@ from benchmarks.lessons import NOTEBOOKS, code_cells, source
 LARGEST = [  # rows at once, learning, what else is kept in GB: the largest calls of the lessons, counted in their cells
     (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance
     (32, False, 0.2),  # 03: sixteen prompts with guidance, beside the maps of 28 steps
-    (24, False, 1.8),  # 05: the fixed batch on which a LoRA's loss is watched
+    (24, False, 1.8),  # 05: more rows than any of its calls without a gradient
     (5, True, 1.8)]  # 05: the loss of five postcards and its backward
 
 

@@ -97,7 +97,7 @@ def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344), seen=None):
                          "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
                          "is an eighth of the brightness range or more.",
                          "Three rows: original pictures, the same after encoding and decoding, and a map of the error. Right, a piece of the first, enlarged, "
-                         "and how it came back." + (f" {seen}" if seen else ""), palette=256)
+                         "and how it came back.", palette=256, seen=seen)
 
 
 def framed(ax, x, y, side):
@@ -183,7 +183,7 @@ class Cell:
                              f"Row {row}, column {column}. Above {close[2]}, below {around[2]} of {whole} pixels a side; outside: the share of the change in the "
                              f"whole picture. Yellow: {MOVED / 2:.0%} of the range or more.",
                              "One number of the latent is moved, once in every channel. Above, enlarged, what the decoder paints after a small move; below it, "
-                             "after a large one. Last, maps of what the small move changed." + (f" {seen}" if seen else ""), palette=256)
+                             "after a large one. Last, maps of what the small move changed.", palette=256, seen=seen)
 
     def _cut(self, row, column, reach):
         """The square of a cell and so many on every side, inside the picture: its top, left and side in pixels."""
