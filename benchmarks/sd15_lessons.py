@@ -223,7 +223,7 @@ at once, on tensors that have shapes and no numbers.
 **Arithmetic**: the memory of a card is the weights ({weights} GB), what the lesson keeps (lesson 03: maps,
 {mean:.0f} MB a step, with all heads {maps:.0f} MB; lesson 05: 1.8 GB, and a second U-Net in some cells), and the largest call of the cell. A library's workspace and
 fragmented memory come on top. Beside a card the notebook takes about {beside:.1f} GB of RAM. RAM without a card is the same in float32, twice as large, and 0.9 GB of Python; while it is
-loaded, 6.5 GB (measured once, with random weights of this size). Where that column passes 10 a cell trains: skip it there. Seconds are
+loaded, 6.5 GB (measured once, with random weights of this size). Where that column passes 10 a cell trains or copies the U-Net: skip it there. Seconds are
 operations at {calls} TFLOP/s, a sixth of the data sheet's figure, which is what others report a T4 to reach in this work. They
 leave out what is no network: figures, postcards drawn at 512 x 512, singular values; count half a minute to two minutes a lesson.
 
