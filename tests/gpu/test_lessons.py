@@ -2,7 +2,7 @@
 
 With --cut the live trainings of helpers/ end after STEPS steps, so that the pretend card, four times slower than the
 CPU and with no speed to show, is done in minutes. What a lesson asserts of a finished training is then not asserted:
-NOT_ASSERTED names each of them. All else is, and every cell has to run to its end.
+NOT_ASSERTED (tests/cut.py) names each of them. All else is, and every cell has to run to its end.
 
 With VERSIONS=colab the lessons run with Colab's packages: float16 is drawn and rounded otherwise by other versions of torch.
 """
@@ -12,17 +12,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from cut import NOT_ASSERTED, leave_out
 from nbclient import NotebookClient
 
 STEPS = 3
 KERNEL = "course" if os.environ.get("COURSE_VERSIONS") else "python3"  # tests/versions/environment.py
 TESTS = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((TESTS.parent / "notebooks").glob("*.ipynb"))
-NOT_ASSERTED = {  # lesson: what it asserts, line for line, after trainings that --cut breaks off
-    "05": ['assert cosine < 0.9 or c.world != "postcards"',
-           '    assert hits > len(new) / 2 and hits - max(others) >= 0.2 * len(new)',
-           '    assert mill["your LoRA"]["windmill"][0] > mill["the vector"]["windmill"][0]'],
-}
 
 
 @pytest.fixture
@@ -55,27 +51,6 @@ def run(file, dtype, cut, change=""):
             for output in cell.outputs if output.output_type == "error"]
 
 
-def leave_out(lesson, asserted):
-    """Turn assertions into nothing. ValueError for one that the lesson does not make, exactly once."""
-    for line in asserted:
-        cells = [cell for cell in lesson.cells if cell.cell_type == "code" and line in cell.source.splitlines()]
-        if len(cells) != 1 or not line.lstrip().startswith("assert "):
-            raise ValueError(f"{len(cells)} cells hold the line {line!r}, not one: NOT_ASSERTED is out of date.")
-        indent = line[:len(line) - len(line.lstrip())]
-        cells[0].source = "\n".join(f"{indent}pass" if one == line else one for one in cells[0].source.splitlines())
-
-
 def plain(error):
     """An error of a kernel without colours, its last lines only."""
     return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)[-1500:])
-
-
-def test_what_is_not_asserted_is_what_a_lesson_asserts():
-    for number, asserted in NOT_ASSERTED.items():
-        (file,) = (file for file in NOTEBOOKS if file.stem.startswith(number))
-        leave_out(nbformat.read(file, as_version=4), asserted)
-    lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("if True:\n    assert 1 == 2\nx = 3")])
-    leave_out(lesson, ["    assert 1 == 2"])
-    assert lesson.cells[0].source == "if True:\n    pass\nx = 3"
-    with pytest.raises(ValueError, match="out of date"):
-        leave_out(lesson, ["assert 1 == 2"])
