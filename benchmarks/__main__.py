@@ -20,7 +20,7 @@ from helpers.kernel import prepare_kernel
 SCRIPTS = {  # in the order in which they run and are told of; name -> what python -m benchmarks. is given
     "picture": ["picture"], "attention": ["attention"], "panels": ["panels"],
     "panels_browser": ["panels", "--browser"], "learning": ["learning"], "startup": ["startup"],
-    "clone": ["startup", "--clone"], "classroom": ["classroom"], "growth": ["growth"], "page": ["page"], "gpu": ["gpu"],
+    "clone": ["startup", "--clone"], "whole": ["whole"], "classroom": ["classroom"], "growth": ["growth"], "page": ["page"], "gpu": ["gpu"],
 }
 ONLY_IF_NAMED = {"clone"}  # installs gigabytes
 PAGE, README = measure.ROOT / "benchmarks" / "README.md", measure.ROOT / "README.md"

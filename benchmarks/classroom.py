@@ -15,6 +15,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -37,8 +38,16 @@ def code_cells(notebook, count):
 
 
 def student(cells, folder, threads, processes):
-    """Run the cells in a kernel of its own; its process is added to `processes` while it lives. Seconds."""
-    env = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    """Run the cells in a kernel of its own; its process is added to `processes` while it lives. Seconds.
+
+    What they save as a reader's own lies in a folder that is gone afterwards.
+    """
+    with tempfile.TemporaryDirectory() as own:
+        env = {**os.environ, "MY_COURSE": own, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+        return _timed(cells, folder, env, processes)
+
+
+def _timed(cells, folder, env, processes):
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=env,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     pid = manager.provisioner.pid

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import attention, classroom, draw, growth, measure, picture, startup
+from benchmarks import attention, classroom, draw, growth, measure, picture, startup, whole
 from helpers.figures import style
 
 LINUX = pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="only Linux tells memory")
@@ -336,7 +336,8 @@ def test_startup_times_each_stage_in_a_new_python(monkeypatch):
 
 
 def test_a_class_of_two_is_weighed_and_timed(tmp_path):
-    cells = ["block = b'x' * 60_000_000", "import time; time.sleep(1.2)"]
+    cells = ["block = b'x' * 60_000_000", "import time; time.sleep(1.2)",
+             "import os, pathlib; assert not any(pathlib.Path(os.environ['MY_COURSE']).iterdir())"]
     found = classroom.class_of(2, cells, tmp_path, threads=1)
     assert len(found["seconds"]) == 2 and min(found["seconds"]) > 1.2
     if os.path.exists("/proc/self/smaps_rollup"):
@@ -354,6 +355,26 @@ def test_students_on_a_machine_follow_the_line():
     offset, slope, peak, students = classroom.capacity([1, 2, 4], [0.6e9, 1.0e9, 1.8e9], whole=0.6e9)
     assert (offset, slope, peak) == pytest.approx((0.2e9, 0.4e9, 0.4e9)) and students == 34
     assert classroom.capacity([1, 2, 4], [0.6e9, 1.0e9, 1.8e9], whole=0.9e9)[2:] == (pytest.approx(0.7e9), 19)
+
+
+def test_a_lesson_whole_is_told_by_its_slowest_round(monkeypatch, capsys):
+    asked, took = [], iter([81.2, 139.0, 70.0, 151.4])
+
+    def pretend(count, cells, folder, threads):
+        asked.append((count, len(cells), folder.name, threads))
+        return {"seconds": [next(took)], "shares": 4e8, "alone": 6.9e8}
+
+    monkeypatch.setattr(whole, "class_of", pretend)
+    found = {"03": [], "04": []}
+    monkeypatch.setattr(measure, "report", lambda *told: found.update(rows=told[2], claims=told[3], data=told[7]))
+    whole.main(["--rounds", "2", "--lessons", "3,4"])
+    assert [one[0] for one in asked] == [1] * 4 and {one[2:] for one in asked} == {("notebooks", 0)}
+    assert asked[0][1] > 20 and asked[0][1] == asked[2][1] != asked[1][1]
+    assert [one["measured"] for one in found["claims"]] == ["81 s, 690 MB", "151 s, 690 MB"]
+    assert [one["asked"] for one in found["claims"]] == ["≤ 90 s", "≤ 150 s, ≤ 700 MB"]
+    assert found["rows"][0]["least"] == "70 s" and found["rows"][0]["rounds"] == 2
+    with pytest.raises(SystemExit, match="no lesson 07"):
+        whole.main(["--lessons", "7"])
 
 
 @pytest.mark.parametrize("known", [True, False])

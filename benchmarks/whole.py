@@ -1,0 +1,66 @@
+"""Every lesson whole, in a kernel of its own: seconds by the clock, and the memory of the kernel.
+
+    python -m benchmarks.whole [--rounds 3] [--lessons 1,2,3,4,5] [--threads 0] [--quick]
+
+In each round every lesson is run once, from its first cell to its last, as *Restart Kernel and Run All Cells* does it; the
+start of the kernel is not counted, and nobody moves a panel meanwhile. --threads: OMP_NUM_THREADS of the kernel, 0: as it
+is, a thread a core. A kernel's memory is its RSS, read twice a second (Linux); it counts what others share.
+"""
+
+import sys
+
+from benchmarks import draw, measure
+from benchmarks.classroom import class_of, code_cells
+from benchmarks.lessons import NOTEBOOKS
+
+SECONDS = {"01": 90, "02": 90, "03": 90, "04": 150, "05": 240}  # asked of two cores
+BYTES = {"04": 700e6}
+
+
+def main(arguments=None):
+    parser = measure.options(__doc__, rounds=3, lessons="1,2,3,4,5", threads=0)
+    options = parser.parse_args(arguments)
+    rounds, count = (1, 2) if options.quick else (options.rounds, 0)
+    wanted = {f"{int(number):02}" for number in options.lessons.split(",")}
+    files = {file.name[:2]: file for file in NOTEBOOKS if file.name[:2] in wanted}
+    if set(files) != wanted:
+        raise SystemExit(f"There is no lesson {', '.join(sorted(wanted - set(files)))}: --lessons 1,3 runs the first and third.")
+    found = {number: [] for number in files}
+    for turn in range(rounds):
+        for number, file in files.items():
+            found[number].append(class_of(1, code_cells(file, count), file.parent, options.threads))
+            print(f"round {turn + 1}, lesson {number}: {measure.in_seconds(found[number][-1]['seconds'][0])}, "
+                  f"{measure.in_bytes(found[number][-1]['alone'] or None)}", file=sys.stderr, flush=True)
+    rows, claims, longest = results(found)
+    title = "Every lesson whole, in a kernel of its own"
+    measure.report("whole", title, rows, claims, figure(title, longest),
+                   {"rounds": rounds, "OMP_NUM_THREADS of the kernel": options.threads or "as it is"},
+                   "Seconds by the clock, from the first cell's start to the last one's end; memory: RSS.",
+                   {"lessons": found}, None if options.quick else options.results)
+
+
+def results(found):
+    """(rows, claims, {lesson: most seconds}) of {number: [what `class_of` returned, one a round]}.
+
+    A claim tells the most of all rounds: a floor is met if no round is above it.
+    """
+    rows, claims, longest = [], [], {}
+    for number, each in found.items():
+        times = sorted(one["seconds"][0] for one in each)
+        memory = max(one["alone"] for one in each) or None
+        longest[f"lesson {number}"] = times[-1]
+        asked = f"≤ {SECONDS[number]} s" + (f", ≤ {measure.in_bytes(BYTES[number])}" if number in BYTES else "")
+        rows.append({"lesson": number, "least": f"{times[0]:.0f} s", "most": f"{times[-1]:.0f} s", "rounds": len(times),
+                     "memory at most": measure.in_bytes(memory), "asked": asked})
+        claims.append(measure.claim(f"lesson {number} whole, the slowest of {len(times)}", f"{times[-1]:.0f} s, "
+                                    f"{measure.in_bytes(memory)}", asked))
+    return rows, claims, longest
+
+
+def figure(title, longest):
+    words = {name: f"{value:.0f} s" for name, value in longest.items()}
+    return lambda machine: draw.bars(title, "Bars of seconds", longest, words, f"The slowest round. {machine}")
+
+
+if __name__ == "__main__":
+    main()
