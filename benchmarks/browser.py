@@ -14,21 +14,28 @@ import time
 from pathlib import Path
 
 from benchmarks.lessons import code_cells, pictured
-from benchmarks.timing import CLICKS, LIVE, LONGEST, TYPED, Timing, kind_of, name_of
+from benchmarks.timing import CLICKS, FINISHED, LIVE, LONGEST, TEXTS, TYPED, TYPING, Timing, kind_of, name_of
+from helpers.panels.sampling import PAUSE, LiveStudio
 from tools.browser import found_browser
 from tools.browser.lab import running_lab
 
 CLOCK = """root => {
-    const clock = window.clock = { start: null, took: null, stopped: () => {} }
+    const clock = window.clock = { least: 0, start: null, took: null, latest: null, stopped: () => {} }
     const begin = event => { clock.start ??= event.timeStamp }
     for (const kind of ['keydown', 'click', 'change']) root.addEventListener(kind, begin, true)
     root.addEventListener('load', event => {
-        if (!event.target.matches('img.widget-image') || clock.start === null || clock.took !== null) return
-        clock.took = performance.now() - clock.start
+        if (!event.target.matches('img.widget-image') || clock.start === null) return
+        if (performance.now() - clock.start < clock.least) return
+        clock.latest = performance.now() - clock.start
+        if (clock.took !== null) return
+        clock.took = clock.latest
         clock.stopped()
     }, true)
 }"""
-ARM = "() => { window.clock.start = window.clock.took = null }"
+ARM = "() => { window.clock.start = window.clock.took = window.clock.latest = null }"
+KEY = 60  # ms between two keys
+AFTER = "least => { window.clock.least = least }"  # what comes sooner belongs to something before: milliseconds
+LATEST = "() => window.clock.latest"
 TOOK = """most => new Promise(answer => {
     window.clock.stopped = () => answer(window.clock.took)
     setTimeout(() => answer(null), most)
@@ -79,6 +86,9 @@ def timings_of(browser, file, address, moves):
         panel.root.evaluate(CLOCK)
         times = clicked(panel, min(moves, CLICKS)) if kind_of(maker) == LIVE else moved(panel, moves)
         yield Timing(file.name[:2], name_of(maker), kind_of(maker), times)
+        if maker is LiveStudio:
+            for kind, times in zip((TYPING, FINISHED), typed(panel, min(moves, TEXTS))):
+                yield Timing(file.name[:2], name_of(maker), kind, times)
     lesson.close()
 
 
@@ -134,3 +144,22 @@ def clicked(panel, clicks):
         panel.button("Cancel").click()
         panel.settled()
     return times
+
+
+def typed(panel, texts):
+    """(seconds to the first live picture, seconds to the finished one), a list each, of a studio that draws as the reader
+    types: after the last key of each of so many texts, less the pause that it waits for."""
+    page, first, finished = panel.root.page, [], []
+    line = next(one for one in panel.controls() if one.name == "prompt").box.locator("input")
+    panel.root.get_by_label("draw as I type").check()
+    panel.settled()
+    page.evaluate(AFTER, 1000 * PAUSE)
+    for i in range(texts):
+        line.press("Control+a")
+        line.press_sequentially(TYPED[i % len(TYPED)], delay=KEY)
+        page.evaluate(ARM)
+        line.press("s" if i % 2 else "t")  # another text each time
+        first.append(page.evaluate(TOOK, NO_PICTURE) / 1000 - PAUSE)
+        panel.settled()
+        finished.append(page.evaluate(LATEST) / 1000 - PAUSE)
+    return first, finished

@@ -28,14 +28,15 @@ from benchmarks.sd15 import SD15, networks
 from helpers.attention.record import record_bytes
 from helpers.components import MODELS
 from helpers.lora import ATTENTION, add_lora
+from helpers.lora.layers import layers_of
 
 RESULT, PAGE = measure.ROOT / "benchmarks" / "results" / "sd15_lessons.json", measure.ROOT / "docs" / "sd15.md"
 T4 = 65e12 / 6  # operations a second: a sixth of what the card's data sheet promises in float16, as others report
 PYTHON = 0.9e9  # bytes of a kernel in which the libraries are loaded, as benchmarks/results/startup.md has it
 STEPS_KEPT = {"03": (25, 3)}  # whose maps lesson 03 keeps: of the first picture, a mean of the heads; of a postcard, all heads
-KEPT = {"05": 1.8e9}  # bytes: three more text encoders, one of them in float32, and the attention's weights four times
+KEPT = {"05": 1.6e9}  # bytes: two more text encoders, one of them in float32, a table of words, the attention's weights four times
 BESIDE = 0.9e9 + 2 * 2.2e9  # bytes of RAM where there is a card: Python, and the weights twice while they are fetched
-COPIES = {("05", "one_file, swapped = "): 2, ("05", "unet=copy.deepcopy(c.unet)"): 1}  # further U-Nets that a cell with this text makes
+COPIES = {("05", "one_file, swapped = "): 2}  # U-Nets that a cell with this text makes, with the attention's weights of their own
 
 
 # The calls of a notebook
@@ -128,6 +129,7 @@ class Prices:
                       for name, part in networks(SD15, "meta", tokenizer).items()}
         self.all = [one for part in self.parts.values() for one in part.parameters()]
         self.weights = {name: sum(one.numel() * 2 for one in part.parameters()) for name, part in self.parts.items()}
+        self.attention = sum(2 * layer.weight.numel() for layer in layers_of(self.parts["unet"], ATTENTION).values())
         self.maps = [record_bytes(self.parts["unet"], 64, 64, heads=heads) for heads in (False, True)]
         self.known = {}
 
@@ -179,7 +181,7 @@ def rows_of(lessons, prices):
                 waiting = prices.call(part, cell["held"], height, width, learns)[1] if learns and part == "unet" else 0
                 work, most = work + count * one[0], max(most, one[1], waiting)
             copies = sum(count for (lesson, text), count in COPIES.items() if lesson == number and text in cell["source"])
-            copies = copies * prices.weights["unet"]
+            copies = copies * prices.attention
             learns = any(call[4] for call in cell["calls"])
             card, ram = whole + kept + copies + most, PYTHON + 2 * (whole + kept + copies + most)
             rows.append({"lesson": number, "id": cell["id"], "cell": place, "does": first_line(cell["source"]),
@@ -207,7 +209,7 @@ def page(rows, prices):
          "TFLOP": f"{row['work'] / 1e12:.1f}", "seconds on a T4": f"{row['seconds']:.0f}"} for row in rows])
     weights = ", ".join(f"{name.replace('_', ' ')} {size / 1e9:.2f}" for name, size in prices.weights.items())
     return HEAD.format(totals=totals, table=table, weights=weights, mean=prices.maps[0] / 1e6, maps=prices.maps[1] / 1e6, calls="65 / 6",
-                       beside=BESIDE / 1e9)
+                       beside=BESIDE / 1e9, kept=KEPT["05"] / 1e9)
 
 
 HEAD = """# The lessons with Stable Diffusion 1.5
@@ -221,9 +223,9 @@ same layout; and, for each kind of call at full size in float16, its operations 
 at once, on tensors that have shapes and no numbers.
 
 **Arithmetic**: the memory of a card is the weights ({weights} GB), what the lesson keeps (lesson 03: maps,
-{mean:.0f} MB a step, with all heads {maps:.0f} MB; lesson 05: 1.8 GB, and a second U-Net in some cells), and the largest call of the cell. A library's workspace and
+{mean:.0f} MB a step, with all heads {maps:.0f} MB; lesson 05: {kept:.1f} GB), and the largest call of the cell. A library's workspace and
 fragmented memory come on top. Beside a card the notebook takes about {beside:.1f} GB of RAM. RAM without a card is the same in float32, twice as large, and 0.9 GB of Python; while it is
-loaded, 6.5 GB (measured once, with random weights of this size). Where that column passes 10 a cell trains or copies the U-Net: skip it there. Seconds are
+loaded, 6.5 GB (measured once, with random weights of this size). Where that column passes 10 a cell trains: skip it there. Seconds are
 operations at {calls} TFLOP/s, a sixth of the data sheet's figure, which is what others report a T4 to reach in this work. They
 leave out what is no network: figures, postcards drawn at 512 x 512, singular values; count half a minute to two minutes a lesson.
 

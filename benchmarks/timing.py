@@ -10,12 +10,13 @@ from benchmarks import measure
 
 CLICKS = 8  # on Generate
 LONGEST = 5.0  # seconds for the moves of one panel, if a third of them is done
-AHEAD, MOVED, LIVE = "ahead", "when moved", "live"
+AHEAD, MOVED, LIVE, TYPING, FINISHED = "ahead", "when moved", "live", "as typed", "typed, finished"
+TEXTS = 20  # typed into a studio that draws as they are typed
 TYPED = ("a green house and a tree", "a red boat on a lake", "two white tents below snowy mountains at night")
 
 
 class Timing(NamedTuple):
-    """What one panel cost. kind: AHEAD, MOVED or LIVE. times: seconds, one a move.
+    """What one panel cost. kind: AHEAD, MOVED, LIVE, TYPING or FINISHED. times: seconds, one a move.
 
     build: seconds to make it, None: not measured. frames: how many wait ready. size: median bytes of a
     picture, or None.

@@ -193,6 +193,9 @@ def load_components(name: str | Path | None = None, device: str | torch.device |
         network.eval().requires_grad_(False)  # a lesson that trains says what it trains
     if c.image_size > LARGE:
         c.vae.enable_slicing()  # pictures of a batch are encoded and decoded one after the other
+        if device.type == "cpu":
+            print(f"On this processor a picture of {c.image_size} x {c.image_size} takes minutes, a lesson hours, and training "
+                  'up to 19 GB of memory: docs/sd15.md tells what each cell takes. load_components("postcard") draws in seconds.')
     if device.type == "cuda" and name == "postcard" and torch.cuda.mem_get_info(device)[0] > SD15_BYTES:
         print('This GPU has room for Stable Diffusion 1.5 too: load_components("sd15").')
     return c

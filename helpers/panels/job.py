@@ -8,7 +8,7 @@ import atexit
 import threading
 import time
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LAST_STEP = 5  # seconds that the end of Python waits for threads in the middle of a step
 
@@ -24,38 +24,47 @@ class Job:
 
     def __init__(self, on_step, on_done, on_error, on_cancel):
         self.on_step, self.on_done, self.on_error, self.on_cancel = on_step, on_done, on_error, on_cancel
-        self.lock, self.run = threading.Lock(), None
+        self.runs = []  # in the order of their starts. No lock: Ctrl-C could leave one closed, and appending is one step
 
     @property
     def running(self):
         """Whether a thread is at work, or still in the step in which it was cancelled."""
-        run = self.run
-        return run is not None and run.thread.is_alive()
+        return any(run.thread.is_alive() for run in list(self.runs))
 
     def start(self, work, total):
         """Begin, in place of what is running. total: how many steps are expected (int)."""
-        with self.lock:
-            before, self.run = self.run, Run(work, total)
-            if before is not None:
-                before.stop("superseded")
-            self.run.thread = threading.Thread(target=self.work, args=(self.run, before), daemon=True)
-            self.run.thread.start()
-            _begun.add(self.run)
+        run = Run(work, total)
+        run.thread = threading.Thread(target=self.work, args=(run,), daemon=True)
+        self.runs.append(run)
+        _begun.add(run)
+        run.thread.start()
+        self.stop_earlier(run)
 
     def cancel(self):
         """Ask the running work to stop after its step. Nothing happens where nothing runs."""
-        if self.run is not None:
-            self.run.stop("cancelled")
+        for run in list(self.runs):
+            run.stop("cancelled")
 
     def wait(self, seconds=None):
         """Wait until the work has ended, at most `seconds`. Returns whether it has."""
-        if self.run is not None:
-            self.run.thread.join(seconds)
+        end = None if seconds is None else time.monotonic() + seconds
+        for run in list(self.runs):
+            run.join(None if end is None else max(end - time.monotonic(), 0))
         return not self.running
 
-    def work(self, run, before):
-        if before is not None:
-            before.thread.join()        # two works never share the model
+    def stop_earlier(self, run):
+        """Ask the runs that were started before this one to stop; returns them."""
+        runs = list(self.runs)
+        earlier = runs[:runs.index(run)] if run in runs else []     # a later one has taken it out
+        for one in earlier:
+            one.stop("superseded")
+        return earlier
+
+    def work(self, run):
+        for one in self.stop_earlier(run):
+            one.join()                  # two works never share the model
+            with suppress(ValueError):  # another start did it
+                self.runs.remove(one)
         done, step, started = 0, None, time.monotonic()
         make, run.make = run.make, None  # when the thread ends, so does the life of what the work was made of
         try:
@@ -95,6 +104,11 @@ class Run:
         if not self.stopped:
             self.stopped = why
 
+    def join(self, seconds=None):
+        """Wait for its thread, if it has begun: Ctrl-C may have come before. If it begins yet, it finds itself stopped."""
+        if self.thread.ident is not None:
+            self.thread.join(seconds)
+
 
 _begun = weakref.WeakSet()
 
@@ -106,4 +120,4 @@ def end_all():
     for run in runs:
         run.stop("superseded")
     for run in runs:
-        run.thread.join(max(end - time.monotonic(), 0))
+        run.join(max(end - time.monotonic(), 0))

@@ -210,15 +210,16 @@ class Studio(Still):
 
     def keep(self, picture, settings):
         """Show a finished picture and put it first into the strip, which holds the last few."""
-        self.history = [(picture, settings), *self.history][:KEPT]
+        entry = picture, settings
+        self.history = [entry, *self.history][:KEPT]
         self.show_kept(0)
-        self.strip.children = [self.card(i) for i in range(len(self.history))]
+        self.strip.children = [self.card(entry), *self.strip.children][:KEPT]
 
-    def card(self, i):
-        """One picture of the strip, with a button that loads it back."""
-        picture, settings = self.history[i]
+    def card(self, entry):
+        """One picture of the strip, with a button that loads it back, wherever it stands by then."""
+        picture, settings = entry
         back = widgets.Button(description=f"seed {settings['seed']}", layout=widgets.Layout(width="96px"))
-        back.on_click(lambda button: self.load(i))
+        back.on_click(lambda button: self.load(next(i for i, one in enumerate(self.history) if one is entry)))
         return widgets.VBox([picture_of(picture, 96), back])
 
     def load(self, i):

@@ -24,6 +24,7 @@ from helpers.components import copy_of
 from helpers.concepts import Concept, loaded, train_concept
 from helpers.conditioning import encode_prompts
 from helpers.lora import add_lora, load_lora, save_lora, train_lora
+from helpers.panels.job import Job
 
 HELPERS = str(Path(interrupts.__file__).parent)
 PROMPT = "a red boat on a lake"
@@ -291,3 +292,32 @@ def test_errors_pass_and_a_function_keeps_its_name():
     assert (change.__name__, change.__doc__) == ("change", "It says what it does.")
     with pytest.raises(ValueError, match="no"):
         change()
+
+
+def test_ctrl_c_at_any_line_of_a_start_leaves_a_worker_that_works():
+    """Whatever was begun ends, two never run at once, and the next request is answered."""
+    def trial(at):
+        inside, most, done = [], [0], []
+
+        def work(name, steps):
+            def make():
+                inside.append(name)
+                most[0] = max(most[0], len(inside))
+                try:
+                    for i in range(steps):
+                        time.sleep(0.005)
+                        yield name
+                finally:
+                    inside.remove(name)
+            return make
+
+        job = Job(lambda step, number, left: None, done.append, lambda problem: done.append(problem), lambda number: None)
+        job.start(work("first", 3), 3)
+        lines, interrupted = lines_of(lambda: job.start(work("second", 3), 3), at)
+        job.start(work("third", 2), 2)
+        assert job.wait(10) and not job.running and not inside and most == [1] and done[-1] == "third", (at, done)
+        return lines, interrupted
+
+    lines, _ = trial(None)
+    heard = [trial(at)[1] for at in range(1, lines + 1)]
+    assert lines >= 10 and sum(heard) >= lines - 2

@@ -171,7 +171,7 @@ def until(true, seconds=30):
 def test_nothing_is_drawn_while_it_is_off(live):
     live.controls["prompt"].value = "a boat"
     time.sleep(0.2)
-    assert live.job.run is None and not live.controls["prompt"].continuous_update
+    assert not live.job.runs and not live.controls["prompt"].continuous_update
 
 
 def test_a_pause_draws_a_picture_in_few_calls(live, tiny_postcard):

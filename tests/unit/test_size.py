@@ -9,7 +9,7 @@ from PIL import Image
 from test_attention import PROMPT, call, draw
 
 from benchmarks import sd15
-from helpers import generate, load_components
+from helpers import components, generate, load_components
 from helpers import latents as codec
 from helpers.attention import record, record_attention
 from helpers.attention.record import AttentionRecord, record_bytes
@@ -33,6 +33,13 @@ def rows(large):
 def test_how_many_at_once(large, tiny):
     assert (large.image_size, large.at_once) == (512, 4)
     assert load_components("postcard", device="cpu").at_once == 64 and tiny.at_once > 20
+
+
+def test_without_a_card_a_large_model_says_what_it_takes(tiny, monkeypatch, capsys):
+    assert tiny and capsys.readouterr().out == ""
+    monkeypatch.setattr(components, "LARGE", 0)
+    load_components(tiny.path, device="cpu")
+    assert "takes minutes, a lesson hours" in capsys.readouterr().out
 
 
 def test_pictures_are_decoded_and_encoded_one_after_the_other(large, rows):
