@@ -5,6 +5,8 @@ reproducibility guides of PyTorch and diffusers (noise from a generator on the C
 """
 
 import contextlib
+import functools
+import inspect
 import os
 import platform
 import sys
@@ -98,6 +100,36 @@ def seeded_noise(shape: tuple[int, ...], seed: int | torch.Generator | list[int]
 def threads():
     """How many CPU threads torch computes with."""
     return torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_thread(work):
+    """A decorator: torch computes this function, or this generator from step to step, on one CPU thread.
+
+    For nets of some thousand weights. Their threads meet after every layer, and each wait for the last one is longer than
+    what they compute: with another program on one of two cores, a training takes three times as long on two threads as
+    on one. docs/kernel.md has the numbers. Between two steps of a generator the caller's own work has one thread, too.
+    """
+    @functools.wraps(work)
+    def steps(*args, **kwargs):
+        with _one_thread():
+            yield from work(*args, **kwargs)
+
+    @functools.wraps(work)
+    def whole(*args, **kwargs):
+        with _one_thread():
+            return work(*args, **kwargs)
+
+    return steps if inspect.isgeneratorfunction(work) else whole
 
 
 def processor():

@@ -76,6 +76,7 @@ def place(fig, left, top, width, height, bare=False):
         ax = fig.add_axes([left / total_w, 1 - (top + height) / total_h, width / total_w, height / total_h])
     if bare:
         ax.set_axis_off()
+        ax.set(xticks=[], yticks=[])            # else every look through the figure's texts makes the ticks that are not drawn
     return ax
 
 

@@ -47,7 +47,7 @@ RIVALS = {
     },
     # Memoriser and oracle
     "copied > 60": {
-        "64 new postcards": "copied = int((nearest(new_cards, small) < 0.3).sum())",
+        "64 new postcards": "copied = int((nearest(shrink(torch.stack(others), 2), small) < 0.3).sum())",
         "postcards with a little noise":
             "copied = int((nearest(small[:64] + 0.1 * noises, small) < 0.3).sum())",
     },

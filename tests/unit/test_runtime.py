@@ -119,3 +119,33 @@ def test_a_processor_has_a_name_on_every_system(monkeypatch):
     monkeypatch.setattr(runtime.Path, "read_text", missing)                     # not Linux
     monkeypatch.setattr(runtime.platform, "processor", lambda: "")
     assert runtime.processor() == runtime.platform.machine() != ""
+
+
+def test_one_thread_lasts_as_long_as_the_work():
+    two = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        @runtime.one_thread
+        def whole(a, b=0):
+            if a == "bad":
+                raise ValueError(a)
+            return torch.get_num_threads(), a, b
+
+        @runtime.one_thread
+        def steps(n):
+            for _ in range(n):
+                yield torch.get_num_threads()
+
+        assert whole(3, b=4) == (1, 3, 4) and torch.get_num_threads() == 2
+        with pytest.raises(ValueError, match="bad"):
+            whole("bad")
+        assert torch.get_num_threads() == 2, "after an error"
+        assert [*steps(3)] == [1, 1, 1] and torch.get_num_threads() == 2
+        dropped = steps(3)
+        assert torch.get_num_threads() == 2, "before its first step"
+        assert next(dropped) == 1 == torch.get_num_threads()
+        dropped.close()
+        assert torch.get_num_threads() == 2, "after it was dropped half-way"
+        assert whole.__name__ == "whole" and steps.__name__ == "steps"
+    finally:
+        torch.set_num_threads(two)
