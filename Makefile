@@ -20,7 +20,7 @@ OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env lab lint test test-fast test-shapes test-gpu test-colab test-newest test-hard test-browser web verify notebooks links handout slides collect site bench train concepts clean
+.PHONY: help env lab lint format test test-fast test-shapes test-gpu test-colab test-newest test-hard test-browser web verify notebooks links handout slides collect site bench train concepts clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +33,13 @@ $(READY): pyproject.toml constraints.txt
 lab: $(READY)  ## open the course in JupyterLab; ARGS=--no-browser for servers
 	$(PY) -m tools.lab $(ARGS)
 
-lint: $(READY)  ## the rules of pyproject.toml over code and notebooks, in a second; ARGS=--fix: mend what can be
-	@$(PY) -m ruff check $(ARGS)
+lint: $(READY)  ## the rules of pyproject.toml over code and notebooks, and the layout of code, in a second
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+
+format: $(READY)  ## lay code out as `make lint` asks for it, and mend what can be mended of its rules
+	@$(PY) -m ruff check --fix
+	@$(PY) -m ruff format
 
 test: $(READY)  ## run all tests: units, faults, the notebooks' form, the notebooks themselves (strict nbval)
 	$(PY) -m tools.course --venv $(VENV) test $(ARGS)

@@ -18,15 +18,28 @@ from helpers.files import write_atomic
 from helpers.kernel import prepare_kernel
 
 SCRIPTS = {  # in the order in which they run and are told of; name -> what python -m benchmarks. is given
-    "picture": ["picture"], "attention": ["attention"], "panels": ["panels"],
-    "panels_browser": ["panels", "--browser"], "learning": ["learning"], "startup": ["startup"],
-    "clone": ["startup", "--clone"], "whole": ["whole"], "classroom": ["classroom"], "growth": ["growth"], "page": ["page"], "gpu": ["gpu"],
+    "picture": ["picture"],
+    "attention": ["attention"],
+    "panels": ["panels"],
+    "panels_browser": ["panels", "--browser"],
+    "learning": ["learning"],
+    "startup": ["startup"],
+    "clone": ["startup", "--clone"],
+    "whole": ["whole"],
+    "classroom": ["classroom"],
+    "growth": ["growth"],
+    "page": ["page"],
+    "gpu": ["gpu"],
 }
 ONLY_IF_NAMED = {"clone"}  # installs gigabytes
 PAGE, README = measure.ROOT / "benchmarks" / "README.md", measure.ROOT / "README.md"
-FRONT = ("one picture, 25 steps with guidance", "`generate` against StableDiffusionPipeline.from_pretrained, time",
-         "recording attention against not, time", "git clone, make env, first picture, with a warm package cache",
-         "students on a machine of 16 GB, extrapolated")  # what the README tells
+FRONT = (
+    "one picture, 25 steps with guidance",
+    "`generate` against StableDiffusionPipeline.from_pretrained, time",
+    "recording attention against not, time",
+    "git clone, make env, first picture, with a warm package cache",
+    "students on a machine of 16 GB, extrapolated",
+)  # what the README tells
 BEGIN, END = "<!-- make bench writes from here -->\n", "<!-- make bench wrote to here -->"
 
 
@@ -43,9 +56,17 @@ def section(results, claims=None, folder="results"):
         group = [result for result in group if any(claims is None or one["what"] in claims for one in result["claims"])]
         if not group:
             continue
-        rows = [{"measured": one["what"], "result": one["measured"], "asked": one["asked"],
-                 "more": f"[{result['name']}]({folder}/{result['name']}.md)"}
-                for result in group for one in result["claims"] if claims is None or one["what"] in claims]
+        rows = [
+            {
+                "measured": one["what"],
+                "result": one["measured"],
+                "asked": one["asked"],
+                "more": f"[{result['name']}]({folder}/{result['name']}.md)",
+            }
+            for result in group
+            for one in result["claims"]
+            if claims is None or one["what"] in claims
+        ]
         days = sorted({result["measured"] for result in group})
         machine = measure.machine_in_words(group[0]["machine"] | {"others": None})
         text += f"{measure.table(rows)}\n\nMeasured {' and '.join(days)} on: {machine}.\n\n"
@@ -74,15 +95,17 @@ def run(names):
     prepare_kernel(fresh=False)  # its environment reaches the scripts, which then run as a lesson does
     for name in names:
         print(f"\n{'=' * 20} {name} {'=' * 20}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{SCRIPTS[name][0]}", *SCRIPTS[name][1:]],
-                          cwd=measure.ROOT).returncode:
+        if subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{SCRIPTS[name][0]}", *SCRIPTS[name][1:]], cwd=measure.ROOT
+        ).returncode:
             failed.append(name)
     return failed
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="name", help=f"of: {', '.join(SCRIPTS)}")
     parser.add_argument("--readme", action="store_true", help="measure nothing, only write the two pages")
     options = parser.parse_args(arguments)

@@ -34,7 +34,7 @@ class LoopingProcessor:
         key = attn.head_to_batch_dim(attn.to_k(encoder_hidden_states))
         value = attn.head_to_batch_dim(attn.to_v(encoder_hidden_states))
         probabilities = attn.get_attention_scores(query, key, attention_mask)  # (B * heads, n, T)
-        conditional = probabilities[len(probabilities) // 2:].unflatten(0, (-1, attn.heads))
+        conditional = probabilities[len(probabilities) // 2 :].unflatten(0, (-1, attn.heads))
         for head in range(attn.heads):
             for token in range(conditional.shape[-1]):
                 self.maps[self.name, head, token] += conditional[:, head, :, token]
@@ -45,16 +45,23 @@ class LoopingProcessor:
 @contextmanager
 def loop_over_heads_and_tokens(unet):
     before, maps = unet.attn_processors, defaultdict(float)
-    unet.set_attn_processor({name: LoopingProcessor(name, maps) if name.endswith("attn2.processor") else one
-                             for name, one in before.items()})
+    unet.set_attn_processor(
+        {
+            name: LoopingProcessor(name, maps) if name.endswith("attn2.processor") else one
+            for name, one in before.items()
+        }
+    )
     try:
         yield maps
     finally:
         unet.set_attn_processor(dict(before))
 
 
-RECORDERS = {"not recording": lambda unet: nullcontext(), "recording": record_attention,
-             "DAAM-style": loop_over_heads_and_tokens}
+RECORDERS = {
+    "not recording": lambda unet: nullcontext(),
+    "recording": record_attention,
+    "DAAM-style": loop_over_heads_and_tokens,
+}
 
 
 def latents(c, recorder, steps):
@@ -85,37 +92,69 @@ def main(arguments=None):
         options.steps, options.rounds = 2, 2
     steps, plain = options.steps, latents(c, "not recording", options.steps)
     moved = {one: (latents(c, one, steps) - plain).abs().max().item() for one in RECORDERS}
-    times = measure.take_turns({one: lambda one=one: latents(c, one, steps) for one in RECORDERS},
-                               options.rounds)
+    times = measure.take_turns({one: lambda one=one: latents(c, one, steps) for one in RECORDERS}, options.rounds)
     ratios = {one: measure.ratio(times, one, to="not recording") for one in RECORDERS}
-    peaks = {one: measure.in_new_process("benchmarks.attention", "--model", options.model, "--steps", steps,
-                                         "--memory-of", one) for one in RECORDERS}
+    peaks = {
+        one: measure.in_new_process(
+            "benchmarks.attention", "--model", options.model, "--steps", steps, "--memory-of", one
+        )
+        for one in RECORDERS
+    }
     each = {one: statistics.median(times[one]) / steps for one in RECORDERS}
 
     def spread(name):
         return f"{ratios[name]['low']:.2f} to {ratios[name]['high']:.2f}"
 
     def shown(machine):
-        words = {one: f"{measure.in_seconds(each[one])} ({ratios[one]['median']:.2f} x), "
-                      f"memory +{measure.in_bytes(peaks[one])}" for one in RECORDERS}
-        return draw.bars(f"Recording attention takes {ratios['recording']['median']:.2f} times as long",
-                         "Bars of the time of one step", each, words,
-                         f"One step with guidance; memory: what drawing adds at its peak. {machine}", COLOURS)
+        words = {
+            one: f"{measure.in_seconds(each[one])} ({ratios[one]['median']:.2f} x), "
+            f"memory +{measure.in_bytes(peaks[one])}"
+            for one in RECORDERS
+        }
+        return draw.bars(
+            f"Recording attention takes {ratios['recording']['median']:.2f} times as long",
+            "Bars of the time of one step",
+            each,
+            words,
+            f"One step with guidance; memory: what drawing adds at its peak. {machine}",
+            COLOURS,
+        )
 
     measure.report(
-        "attention", "What recording attention costs",
-        [{"": one, "a step": measure.in_seconds(each[one]), "ratio": f"{ratios[one]['median']:.2f}",
-          "in one round": spread(one), "memory at peak": "+" + measure.in_bytes(peaks[one]),
-          "latents moved by": f"{moved[one]:.0e}"} for one in RECORDERS],
-        [measure.claim("recording attention against not, time",
-                       f"{ratios['recording']['median']:.2f} (rounds: {spread('recording')})", "≤ 1.10"),
-         measure.claim("DAAM-style recording against not, time",
-                       f"{ratios['DAAM-style']['median']:.2f} (rounds: {spread('DAAM-style')})"),
-         measure.claim("memory at peak: not recording, recording, DAAM-style",
-                       ", ".join("+" + measure.in_bytes(peaks[one]) for one in RECORDERS))],
-        shown, {"model": options.model, "steps": steps, "guidance": c.guidance, "rounds": options.rounds},
+        "attention",
+        "What recording attention costs",
+        [
+            {
+                "": one,
+                "a step": measure.in_seconds(each[one]),
+                "ratio": f"{ratios[one]['median']:.2f}",
+                "in one round": spread(one),
+                "memory at peak": "+" + measure.in_bytes(peaks[one]),
+                "latents moved by": f"{moved[one]:.0e}",
+            }
+            for one in RECORDERS
+        ],
+        [
+            measure.claim(
+                "recording attention against not, time",
+                f"{ratios['recording']['median']:.2f} (rounds: {spread('recording')})",
+                "≤ 1.10",
+            ),
+            measure.claim(
+                "DAAM-style recording against not, time",
+                f"{ratios['DAAM-style']['median']:.2f} (rounds: {spread('DAAM-style')})",
+            ),
+            measure.claim(
+                "memory at peak: not recording, recording, DAAM-style",
+                ", ".join("+" + measure.in_bytes(peaks[one]) for one in RECORDERS),
+            ),
+        ],
+        shown,
+        {"model": options.model, "steps": steps, "guidance": c.guidance, "rounds": options.rounds},
         "Ratios are those of the medians. Memory is what drawing adds to that in use before.",
-        {"seconds": times, "memory": peaks}, None if options.quick else options.results)
+        {"seconds": times, "memory": peaks},
+        None if options.quick else options.results,
+    )
 
 
 if __name__ == "__main__":

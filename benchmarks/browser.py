@@ -47,9 +47,11 @@ BETWEEN = 60  # ms of rest after a move
 
 def missing():
     """A sentence that says what is not there, or ""."""
-    there = {"Chromium or Chrome": found_browser(),
-             "the package playwright": importlib.util.find_spec("playwright"),
-             "the package jupyterlab": importlib.util.find_spec("jupyterlab")}
+    there = {
+        "Chromium or Chrome": found_browser(),
+        "the package playwright": importlib.util.find_spec("playwright"),
+        "the package jupyterlab": importlib.util.find_spec("jupyterlab"),
+    }
     lack = " and ".join(what for what, found in there.items() if not found)
     return f"Panels in a browser are not measured: this needs {lack} (`make test-browser`)." if lack else ""
 
@@ -63,8 +65,9 @@ def timings(files, moves):
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=found_browser(),
-                                             args=["--disable-dev-shm-usage", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=found_browser(), args=["--disable-dev-shm-usage", "--disable-gpu"]
+        )
         stack.callback(browser.close)
         address = stack.enter_context(running_lab(folder))
         for file in files:

@@ -46,8 +46,12 @@ def watch(file):
     seen, shell = Watch(file), get_ipython()  # noqa: F821  there is one where this runs
     components.Components.at_once, components.LARGE = property(lambda c: 4), 0
     latents.PREVIEW_SIZE = 192 // 4
-    for kind, part, side in ((diffusers.UNet2DConditionModel, "unet", 24), (Decoder, "decoder", 24),
-                             (Encoder, "encoder", 192), (CLIPTextModel, "text", None)):
+    for kind, part, side in (
+        (diffusers.UNet2DConditionModel, "unet", 24),
+        (Decoder, "decoder", 24),
+        (Encoder, "encoder", 192),
+        (CLIPTextModel, "text", None),
+    ):
         kind.forward = noted(kind.forward, part, side, seen)
     backward = torch.Tensor.backward
 
@@ -62,12 +66,15 @@ def watch(file):
 
 def noted(forward, part, side, seen):
     """A network's forward that notes each call. Networks that a lesson builds itself, in training mode, are not noted."""
+
     def call(self, *given, **options):
         x = given[0] if given else options.get("sample", options.get("input_ids"))
         if not self.training and x.device.type != "meta":
             words = options.get("encoder_hidden_states", given[2] if len(given) > 2 else None)
-            learns = torch.is_grad_enabled() and (any(one.requires_grad for one in self.parameters())
-                                                  or words is not None and words.requires_grad)
+            learns = torch.is_grad_enabled() and (
+                any(one.requires_grad for one in self.parameters()) or words is not None and words.requires_grad
+            )
             seen.note(part, len(x), *((x.shape[-2] / side, x.shape[-1] / side) if side else (1, 1)), bool(learns))
         return forward(self, *given, **options)
+
     return call

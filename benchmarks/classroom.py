@@ -34,7 +34,7 @@ CELL_SECONDS = 600
 
 def code_cells(notebook, count):
     cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-    return cells[:count or None]
+    return cells[: count or None]
 
 
 def student(cells, folder, threads, processes):
@@ -48,15 +48,17 @@ def student(cells, folder, threads, processes):
 
 
 def _timed(cells, folder, env, processes):
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder), env=env,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    manager, client = start_new_kernel(
+        kernel_name="python3", cwd=str(folder), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     pid = manager.provisioner.pid
     processes.add(pid)
     try:
         start = time.perf_counter()
         for number, source in enumerate(cells):
-            reply = client.execute_interactive(source, allow_stdin=False, timeout=CELL_SECONDS,
-                                               output_hook=lambda message: None)["content"]
+            reply = client.execute_interactive(
+                source, allow_stdin=False, timeout=CELL_SECONDS, output_hook=lambda message: None
+            )["content"]
             if reply["status"] != "ok":
                 raise RuntimeError(f"Code cell {number} failed: {reply['ename']}: {reply['evalue']}")
         return time.perf_counter() - start
@@ -126,11 +128,19 @@ def figure(found, limits, what):
         if limits:
             offset, slope, _, students = limits
             ax = style.place(fig, 0.75, style.TITLE + 0.08, 3.5, 2.2)
-            ax.plot([0, counts[-1]], [offset / 1e9, (offset + slope * counts[-1]) / 1e9], color=style.SIGNAL,
-                    linewidth=1)
+            ax.plot(
+                [0, counts[-1]], [offset / 1e9, (offset + slope * counts[-1]) / 1e9], color=style.SIGNAL, linewidth=1
+            )
             ax.plot(counts, [one["shares"] / 1e9 for one in found.values()], "o", color=style.SIGNAL)
-            ax.text(0.97, 0.2, f"+{measure.in_bytes(slope)} a student", transform=ax.transAxes, ha="right",
-                    fontsize=8, color=style.SIGNAL)
+            ax.text(
+                0.97,
+                0.2,
+                f"+{measure.in_bytes(slope)} a student",
+                transform=ax.transAxes,
+                ha="right",
+                fontsize=8,
+                color=style.SIGNAL,
+            )
             ax.set(xlim=(0, None), ylim=(0, None))
             style.tidy(ax, "kernels at once", "memory of all at its peak, GB", xticks=counts)
         ax = style.place(fig, 5.25, style.TITLE + 0.08, 3.5, 2.2)
@@ -138,16 +148,21 @@ def figure(found, limits, what):
         ax.plot(counts, times, "o-", color=style.GUIDED, linewidth=1)
         ax.set(xlim=(0, None), ylim=(0, None))
         style.tidy(ax, "kernels at once", "seconds for the cells, median", xticks=counts)
-        title = (f"A machine of {MACHINE / 1e9:.0f} GB holds about {students} students, extrapolated" if limits
-                 else "The more kernels, the longer each takes")
+        title = (
+            f"A machine of {MACHINE / 1e9:.0f} GB holds about {students} students, extrapolated"
+            if limits
+            else "The more kernels, the longer each takes"
+        )
         style.claim(fig, title, f"{what}. {machine}")
         return style.finish(fig, f"Memory and seconds against the number of kernels. {title}", palette=64)
+
     return picture
 
 
 def main(arguments=None):
-    parser = measure.options(__doc__, kernels="1,2,4,8", notebook="notebooks/04_unet_sampling.ipynb", cells=22,
-                             threads=1)
+    parser = measure.options(
+        __doc__, kernels="1,2,4,8", notebook="notebooks/04_unet_sampling.ipynb", cells=22, threads=1
+    )
     options = parser.parse_args(arguments)
     counts = [1, 2] if options.quick else sorted({int(one) for one in options.kernels.split(",")})
     notebook, threads = measure.ROOT / options.notebook, options.threads
@@ -162,11 +177,20 @@ def main(arguments=None):
 
     rows, claims, limits, note = results(found, crowd, whole, notebook.stem, len(cells))
     measure.report(
-        "classroom", "A class on one machine: kernels that run a lesson at once", rows, claims,
+        "classroom",
+        "A class on one machine: kernels that run a lesson at once",
+        rows,
+        claims,
         figure(found, limits, f"{notebook.stem}, first {len(cells)} code cells"),
-        {"notebook": Path(options.notebook).name, "code cells": len(cells),
-         "OMP_NUM_THREADS of the kernels": threads or "as it is"},
-        note, {"kernels": found, "whole": whole, "crowd": crowd}, None if options.quick else options.results)
+        {
+            "notebook": Path(options.notebook).name,
+            "code cells": len(cells),
+            "OMP_NUM_THREADS of the kernels": threads or "as it is",
+        },
+        note,
+        {"kernels": found, "whole": whole, "crowd": crowd},
+        None if options.quick else options.results,
+    )
 
 
 def results(found, crowd, whole, lesson, cells):
@@ -176,30 +200,48 @@ def results(found, crowd, whole, lesson, cells):
 
     def row(name, count, each):
         took = statistics.median(each["seconds"])
-        return {"kernels at once": name, "time": measure.in_seconds(took), "against one": f"{took / first:.1f}",
-                "memory of all": measure.in_bytes(each["shares"] or None),
-                "a student (PSS)": measure.in_bytes(each["shares"] / count or None),
-                "a student (RSS)": measure.in_bytes(each["alone"] / count or None)}
+        return {
+            "kernels at once": name,
+            "time": measure.in_seconds(took),
+            "against one": f"{took / first:.1f}",
+            "memory of all": measure.in_bytes(each["shares"] or None),
+            "a student (PSS)": measure.in_bytes(each["shares"] / count or None),
+            "a student (RSS)": measure.in_bytes(each["alone"] / count or None),
+        }
 
     rows = [row(str(count), count, each) for count, each in found.items()]
-    claims = [measure.claim(f"{lesson} whole, one kernel alone, measured", words(whole)),
-              measure.claim(f"{most} kernels at once, first {cells} code cells, measured",
-                            f"{rows[-1]['memory of all']} in all, {rows[-1]['against one']} times as long as one")]
+    claims = [
+        measure.claim(f"{lesson} whole, one kernel alone, measured", words(whole)),
+        measure.claim(
+            f"{most} kernels at once, first {cells} code cells, measured",
+            f"{rows[-1]['memory of all']} in all, {rows[-1]['against one']} times as long as one",
+        ),
+    ]
     if crowd:
         rows.append(row("2, a thread a core each", 2, crowd))
-        claims.append(measure.claim("2 kernels with a thread a core each",
-                                    f"{statistics.median(crowd['seconds']) / times[2]:.1f} times as long"))
+        claims.append(
+            measure.claim(
+                "2 kernels with a thread a core each",
+                f"{statistics.median(crowd['seconds']) / times[2]:.1f} times as long",
+            )
+        )
     shares = [each["shares"] for each in found.values()]
     if not all(shares) or len(shares) < 2:
         unknown = "What other processes hold in memory is not told on this system."
         return rows, claims, None, "" if all(shares) else unknown
     limits = offset, slope, peak, students = capacity(list(found), shares, whole["shares"])
     claims.append(measure.claim(f"students on a machine of {MACHINE / 1e9:.0f} GB, extrapolated", str(students)))
-    return rows, claims, limits, (
-        f"Times are medians. One kernel alone took {words(whole)} for the whole lesson. Extrapolated, not measured: "
-        f"by the line through these sums one more student costs {measure.in_bytes(slope)}, at the peak of the whole "
-        f"lesson {measure.in_bytes(peak)}; {MACHINE / 1e9:.0f} GB, less {SYSTEM / 1e9:.0f} GB for system and "
-        f"server, hold {students} at that peak all at once. RSS counts in every kernel what all of them share.")
+    return (
+        rows,
+        claims,
+        limits,
+        (
+            f"Times are medians. One kernel alone took {words(whole)} for the whole lesson. Extrapolated, not measured: "
+            f"by the line through these sums one more student costs {measure.in_bytes(slope)}, at the peak of the whole "
+            f"lesson {measure.in_bytes(peak)}; {MACHINE / 1e9:.0f} GB, less {SYSTEM / 1e9:.0f} GB for system and "
+            f"server, hold {students} at that peak all at once. RSS counts in every kernel what all of them share."
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def growth(title, alt, panels, note):
         colour = style.ESTIMATE if ylabel.startswith("memory") else style.SIGNAL
         exponent, factor = fit_power(sizes, costs)
         ends = np.array([min(sizes), max(sizes)], float)
-        ax.plot(ends, factor * ends ** exponent, color=colour, linewidth=1)
+        ax.plot(ends, factor * ends**exponent, color=colour, linewidth=1)
         ax.plot(sizes, costs, "o", color=colour, markersize=4)
         ax.text(0.06, 0.9, f"power {exponent:.2f}", transform=ax.transAxes, fontsize=8, color=colour)
         style.tidy(ax, xlabel, ylabel, xticks=sizes, yticks=round_numbers(*ax.get_ylim()))
@@ -61,6 +61,6 @@ def growth(title, alt, panels, note):
 def round_numbers(low, high):
     """1, 2, 5, 10, 20, ... as far as they lie between low and high; 1, 10, 100, ... where that is too many."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    found = [digit * 10.0 ** power for power in powers for digit in (1, 2, 5)]
+    found = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     found = [one for one in found if low <= one <= high]
     return found if len(found) <= 5 else [one for one in found if np.isclose(np.log10(one) % 1, 0)]

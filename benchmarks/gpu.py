@@ -42,8 +42,10 @@ def main(arguments=None):
     device, on_gpu = torch.device(options.device), options.device.startswith("cuda")
     steps, rounds = (3, 1) if options.quick else (options.steps, options.rounds)
     c = build(TINY if options.tiny else SD15, device, torch.float16 if on_gpu else torch.float32)
-    memory = {name: peak_memory(c, steps, recorder) for name, recorder in
-              (("without recording", None), ("recording attention", record_attention))}
+    memory = {
+        name: peak_memory(c, steps, recorder)
+        for name, recorder in (("without recording", None), ("recording attention", record_attention))
+    }
     a_step, a_picture = operations(c, steps)
     limit = a_picture / matmul_rate(device, c.dtype)
 
@@ -51,22 +53,41 @@ def main(arguments=None):
     moved = check(ways, c.dtype)
     pictures = measure.take_turns({name: way.picture for name, way in ways.items()}, rounds)
     loops = measure.take_turns({name: way.latents for name, way in ways.items()}, rounds)
-    rows = [{"way": name, "s a picture": statistics.median(pictures[name]),
-             "ms a step": 1000 * statistics.median(loops[name]) / steps,
-             "of the limit": f"{limit / statistics.median(pictures[name]):.0%}",
-             "latents moved by": moved[name]} for name in ways]
+    rows = [
+        {
+            "way": name,
+            "s a picture": statistics.median(pictures[name]),
+            "ms a step": 1000 * statistics.median(loops[name]) / steps,
+            "of the limit": f"{limit / statistics.median(pictures[name]):.0%}",
+            "latents moved by": moved[name],
+        }
+        for name in ways
+    ]
     keep = options.results if on_gpu and not (options.quick or options.tiny) else None
-    title = (f"Stable Diffusion 1.5's size: a {c.image_size}x{c.image_size} picture in {steps} steps takes "
-             f"{measure.in_seconds(min(row['s a picture'] for row in rows))}")
+    title = (
+        f"Stable Diffusion 1.5's size: a {c.image_size}x{c.image_size} picture in {steps} steps takes "
+        f"{measure.in_seconds(min(row['s a picture'] for row in rows))}"
+    )
     measure.report(
-        "gpu", title, rows, claims(rows, limit, memory), lambda machine: figure(title, rows, limit, machine),
+        "gpu",
+        title,
+        rows,
+        claims(rows, limit, memory),
+        lambda machine: figure(title, rows, limit, machine),
         {"steps": steps, "rounds": rounds, "number format": str(c.dtype).removeprefix("torch.")},
         f"Random weights. A picture is {a_picture / 1e12:.3g} TFLOP, a step with guidance "
         f"{a_step / 1e12:.3g}; large matrices are multiplied at {a_picture / limit / 1e12:.3g} TFLOP/s. A step "
         "is the loop with the prompt's encoding, without decoding, by the number of steps. Moved by: the "
         f"larger of two prompts, relative to the latents; at most {TOLERANCE[c.dtype]:g} is let through.",
-        {"seconds a picture": pictures, "seconds a loop": loops, "FLOP a picture": a_picture,
-         "FLOP a step": a_step, "bytes at peak": memory}, keep=keep)
+        {
+            "seconds a picture": pictures,
+            "seconds a loop": loops,
+            "FLOP a picture": a_picture,
+            "FLOP a step": a_step,
+            "bytes at peak": memory,
+        },
+        keep=keep,
+    )
 
 
 # Checking
@@ -84,8 +105,10 @@ def check(ways, dtype):
     plain = [first.latents(*one) for one in asked]
     if distance(first.latents(PROMPT, 1), plain[1]) < 2 * TOLERANCE[dtype]:
         raise ArithmeticError("The latents hardly depend on the prompt, so that nothing can be compared.")
-    moved = {name: max(distance(way.latents(*one), latents) for one, latents in zip(asked, plain))
-             for name, way in ways.items()}
+    moved = {
+        name: max(distance(way.latents(*one), latents) for one, latents in zip(asked, plain))
+        for name, way in ways.items()
+    }
     wrong = [f"{name} by {far:.2g}" for name, far in moved.items() if not far <= TOLERANCE[dtype]]
     if wrong:
         raise ArithmeticError(f"Latents moved by more than {TOLERANCE[dtype]:g}: {', '.join(wrong)}.")
@@ -103,6 +126,7 @@ def distance(a, b):
 def operations(c, steps):
     """Floating point operations of a step, and of a picture in so many steps; attention written out, to be
     counted."""
+
     def counted(n):
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             generate(c, PROMPT, steps=n, seed=0)
@@ -153,23 +177,40 @@ def peak_memory(c, steps, recorder):
 def claims(rows, limit, memory):
     best = min(rows, key=lambda row: row["s a picture"])
     asked = ("generate", "StableDiffusionPipeline", best["way"])
-    said = [measure.claim(f"SD 1.5's size: {row['way']}, a picture",
-                          f"{measure.in_seconds(row['s a picture'])}, {row['ms a step']:.3g} ms a step, "
-                          f"{row['of the limit']} of the limit") for row in rows if row["way"] in asked]
+    said = [
+        measure.claim(
+            f"SD 1.5's size: {row['way']}, a picture",
+            f"{measure.in_seconds(row['s a picture'])}, {row['ms a step']:.3g} ms a step, "
+            f"{row['of the limit']} of the limit",
+        )
+        for row in rows
+        if row["way"] in asked
+    ]
     with_, without = memory["recording attention"], memory["without recording"]
-    return [*said, measure.claim("limit that arithmetic sets for a picture", measure.in_seconds(limit)),
-            measure.claim("GPU memory at the peak", f"{measure.in_bytes(without)}; recording attention "
-                          f"{measure.in_bytes(with_)}")]
+    return [
+        *said,
+        measure.claim("limit that arithmetic sets for a picture", measure.in_seconds(limit)),
+        measure.claim(
+            "GPU memory at the peak", f"{measure.in_bytes(without)}; recording attention {measure.in_bytes(with_)}"
+        ),
+    ]
 
 
 def figure(title, rows, limit, machine):
     """A bar for each way, and one for what arithmetic alone would take."""
     arithmetic = "arithmetic alone"
     seconds = {row["way"]: row["s a picture"] for row in rows}
-    words = {row["way"]: f"{measure.in_seconds(row['s a picture'])}, {row['of the limit']} of the limit"
-             for row in rows}
-    return draw.bars(title, title, seconds | {arithmetic: limit},
-                     words | {arithmetic: measure.in_seconds(limit)}, machine, {arithmetic: style.NOISE})
+    words = {
+        row["way"]: f"{measure.in_seconds(row['s a picture'])}, {row['of the limit']} of the limit" for row in rows
+    }
+    return draw.bars(
+        title,
+        title,
+        seconds | {arithmetic: limit},
+        words | {arithmetic: measure.in_seconds(limit)},
+        machine,
+        {arithmetic: style.NOISE},
+    )
 
 
 if __name__ == "__main__":

@@ -55,37 +55,60 @@ def main(arguments=None):
     if options.memory_of:
         print(json.dumps(memory(c, options.memory_of, dials[options.memory_of])))
         return
-    times = {what: measure.take_turns({size: drawing(c, what, size) for size in sizes},
-                                      1 if options.quick else options.rounds) for what, sizes in dials.items()}
-    extra = {what: measure.in_new_process("benchmarks.growth", "--model", options.model, "--memory-of", what,
-                                          *["--quick"] * options.quick) for what in dials}
+    times = {
+        what: measure.take_turns(
+            {size: drawing(c, what, size) for size in sizes}, 1 if options.quick else options.rounds
+        )
+        for what, sizes in dials.items()
+    }
+    extra = {
+        what: measure.in_new_process(
+            "benchmarks.growth", "--model", options.model, "--memory-of", what, *["--quick"] * options.quick
+        )
+        for what in dials
+    }
 
     rows, curves, claims, found = [], {}, [], {}
     for what, sizes in dials.items():
         shown = [pixels(c, size) if what == "width" else size for size in sizes]
         seconds = [statistics.median(runs) for runs in times[what].values()]
-        rows += [{"": f"{what} {size}", "time": measure.in_seconds(took), "memory at peak": measure.in_bytes(most)}
-                 for size, took, most in zip(shown, seconds, extra[what])]
+        rows += [
+            {"": f"{what} {size}", "time": measure.in_seconds(took), "memory at peak": measure.in_bytes(most)}
+            for size, took, most in zip(shown, seconds, extra[what])
+        ]
         curves[what] = [("seconds", shown, seconds)]
         if what != "steps" and min(one or 0 for one in extra[what]) > 0:  # steps take the same memory, all of them
             curves[what].append(("memory, MB", shown, [most / 1e6 for most in extra[what]]))
         for cost, shown, costs in curves[what]:
             found[what, cost], late = power(shown, costs)
-            claims.append(measure.claim(
-                f"{cost.split(',')[0]} ∝ {what} to the power of",
-                f"{found[what, cost]:.2f} ({late:.2f} between {shown[-2]} and {shown[-1]})"))
+            claims.append(
+                measure.claim(
+                    f"{cost.split(',')[0]} ∝ {what} to the power of",
+                    f"{found[what, cost]:.2f} ({late:.2f} between {shown[-2]} and {shown[-1]})",
+                )
+            )
     twice = {what: 2 ** found[what, "seconds"] for what in dials}
     measure.report(
-        "growth", "How time and memory grow with steps, width and batch", rows, claims,
+        "growth",
+        "How time and memory grow with steps, width and batch",
+        rows,
+        claims,
         lambda machine: draw.growth(
             f"Twice the steps take {twice['steps']:.1f} times as long, twice the width {twice['width']:.1f} times, "
             f"twice the batch {twice['batch']:.1f} times",
             "Curves of seconds and memory against steps, width and batch, with fitted exponents",
-            [({"width": "width, pixels"}.get(what, what), cost, shown, costs)
-             for what in dials for cost, shown, costs in curves[what]], machine),
+            [
+                ({"width": "width, pixels"}.get(what, what), cost, shown, costs)
+                for what in dials
+                for cost, shown, costs in curves[what]
+            ],
+            machine,
+        ),
         {"model": options.model, "steps": f"{STEPS} where they do not grow", "rounds": options.rounds},
         "Medians. Memory is what drawing adds at its peak.",
-        {"seconds": times, "memory": extra}, None if options.quick else options.results)
+        {"seconds": times, "memory": extra},
+        None if options.quick else options.results,
+    )
 
 
 if __name__ == "__main__":

@@ -93,11 +93,17 @@ def main(arguments=None):
     done = [learn(Lesson(files[number]), QUICK if options.quick else 1) for number, learn in TRAININGS]
     took = [seconds_of(one) for one in done]
     title = f"What a class trains live takes {min(took):.0f} to {max(took):.0f} seconds"
-    measure.report("learning", title, [row for one in done for row in rows(one)],
-                   [claim(one) for one in done], lambda machine: figure(done, title, machine),
-                   {"runs of each": 1},
-                   "Seconds of training alone; quality is measured while the clock stands still.",
-                   {one.name: one._asdict() for one in done}, keep=None if options.quick else options.results)
+    measure.report(
+        "learning",
+        title,
+        [row for one in done for row in rows(one)],
+        [claim(one) for one in done],
+        lambda machine: figure(done, title, machine),
+        {"runs of each": 1},
+        "Seconds of training alone; quality is measured while the clock stands still.",
+        {one.name: one._asdict() for one in done},
+        keep=None if options.quick else options.results,
+    )
 
 
 # The four
@@ -107,12 +113,12 @@ def denoiser(lesson, most=1):
     """Its loss, above that of the best denoiser of this shape there can be, which is known exactly."""
     world, alphas_cumprod = lesson.bind("world", "alphas_cumprod")
     draw = torch.Generator().manual_seed(1)
-    exam = [(t, world.sample(4000, draw), torch.randn(4000, 2, generator=draw))
-            for t in (*range(0, 1000, 100), 999)]
+    exam = [(t, world.sample(4000, draw), torch.randn(4000, 2, generator=draw)) for t in (*range(0, 1000, 100), 999)]
 
     def loss(noise_pred):
-        return sum(((noise_pred(add_noise(x, noise, t, alphas_cumprod), t) - noise) ** 2).mean().item()
-                   for t, x, noise in exam)
+        return sum(
+            ((noise_pred(add_noise(x, noise, t, alphas_cumprod), t) - noise) ** 2).mean().item() for t, x, noise in exam
+        )
 
     @torch.no_grad()
     def above():
@@ -122,8 +128,9 @@ def denoiser(lesson, most=1):
 
     watch = Stopwatch(above, (0.003, 0.01, 0.03, 0.07, 0.15, 0.3, 0.5, 0.75), most=most)
     train(lesson, "progress.update(", watch)
-    return Training("Lesson 01: a denoiser of points", "loss above the best", watch.by_label(), better="down",
-                    asked="under 20 s")
+    return Training(
+        "Lesson 01: a denoiser of points", "loss above the best", watch.by_label(), better="down", asked="under 20 s"
+    )
 
 
 def tiny_vae(lesson, most=1):
@@ -156,8 +163,13 @@ def teal(lesson, most=1):
 
     watch = Stopwatch(right, (0.1, 0.2, 0.3, 0.45, 0.6, 0.8), most=most)
     train(lesson, "looking for <mine>", watch)
-    return Training("Lesson 05: the word teal, textual inversion", f"share of {len(asked)} pictures",
-                    watch.by_label(), (0.8, "asked: 80 %"), asked="80 % of both within 45 s")
+    return Training(
+        "Lesson 05: the word teal, textual inversion",
+        f"share of {len(asked)} pictures",
+        watch.by_label(),
+        (0.8, "asked: 80 %"),
+        asked="80 % of both within 45 s",
+    )
 
 
 def windmill(lesson, most=1):
@@ -165,13 +177,19 @@ def windmill(lesson, most=1):
 
     def right():
         drawn = generate(c, asked, seed=50, **quick)
-        return {"windmill": float((measures.windmill(drawn) > SEEN).mean()),
-                "its colour": measures.agreement(drawn, asked)["colour"].right}
+        return {
+            "windmill": float((measures.windmill(drawn) > SEEN).mean()),
+            "its colour": measures.agreement(drawn, asked)["colour"].right,
+        }
 
     watch = Stopwatch(right, (0.1, 0.2, 0.35, 0.5, 0.75), most=most)
     train(lesson, "a LoRA for windmills", watch)
-    return Training("Lesson 05: a LoRA for windmills", f"share of {len(asked)} pictures", watch.by_label(),
-                    asked="a start within 90 s")
+    return Training(
+        "Lesson 05: a LoRA for windmills",
+        f"share of {len(asked)} pictures",
+        watch.by_label(),
+        asked="a start within 90 s",
+    )
 
 
 TRAININGS = ("01", denoiser), ("02", tiny_vae), ("05", teal), ("05", windmill)  # by lessons
@@ -182,8 +200,14 @@ TRAININGS = ("01", denoiser), ("02", tiny_vae), ("05", teal), ("05", windmill)  
 def rows(one):
     for label, curve in one.curves.items():
         step, seconds, quality = curve[-1]
-        yield {"training": one.name, "quality": f"{one.ylabel}: {label}", "steps": step, "seconds": seconds,
-               "at first": curve[0][2], "at the end": quality}
+        yield {
+            "training": one.name,
+            "quality": f"{one.ylabel}: {label}",
+            "steps": step,
+            "seconds": seconds,
+            "at first": curve[0][2],
+            "at the end": quality,
+        }
 
 
 def seconds_of(one):
@@ -224,8 +248,14 @@ def figure(done, title, machine):
         if one.mark:
             ax.axhline(one.mark[0], color=style.FAINT, lw=0.8, ls=":")
         for label, place in apart(ax, one).items():
-            style.write(fig, left + wide + 0.08, top + (1 - place) * tall, label, fontsize=8,
-                        color=colours.get(label, style.FAINT))
+            style.write(
+                fig,
+                left + wide + 0.08,
+                top + (1 - place) * tall,
+                label,
+                fontsize=8,
+                color=colours.get(label, style.FAINT),
+            )
         style.write(fig, left - 0.58, top - 0.16, one.name, fontweight="bold")
     style.claim(fig, title, machine)
     said = [f"{claim(one)['what']}: {claim(one)['measured']}." for one in done]
@@ -238,8 +268,9 @@ def apart(ax, one, least=0.095):
     ax.autoscale_view()
     ends = {label: curve[-1][2] for label, curve in one.curves.items()}
     ends |= {one.mark[1]: one.mark[0]} if one.mark else {}
-    heights = {label: ax.transAxes.inverted().transform(ax.transData.transform((0, value)))[1]
-               for label, value in ends.items()}
+    heights = {
+        label: ax.transAxes.inverted().transform(ax.transData.transform((0, value)))[1] for label, value in ends.items()
+    }
     places, last = {}, -1.0
     for label in sorted(heights, key=heights.get):
         places[label] = last = max(heights[label], last + least)

@@ -1,9 +1,9 @@
 """The lessons' own code, run by a script: what is measured is what a reader meets, and no recipe is written twice.
 
-    for maker, panel, seconds in Lesson(file).panels(): ...
-    lesson = Lesson(file)
-    (world,) = lesson.bind("world")                         # runs the statements that this name needs
-    lesson.train("windmill = learn(", progress=Stopwatch)   # and those that this one needs, and this one
+for maker, panel, seconds in Lesson(file).panels(): ...
+lesson = Lesson(file)
+(world,) = lesson.bind("world")                         # runs the statements that this name needs
+lesson.train("windmill = learn(", progress=Stopwatch)   # and those that this one needs, and this one
 """
 
 import ast
@@ -60,7 +60,7 @@ class Lesson:
         if not found:
             raise ValueError(f"Lesson {self.number} has no statement with {text!r}.")
         last = {**self.lines[found[0]], "outputs": SHOWS_PANEL}
-        for i in needed_cells([*self.lines[:found[0]], last]):
+        for i in needed_cells([*self.lines[: found[0]], last]):
             self.run_line(i, {"Progress": progress})
 
     def run_line(self, i, instead):
@@ -105,7 +105,9 @@ def pictured(cells):
                 known |= {one.asname or one.name: imported(node.module, one.name) for one in node.names}
         last = tree.body[-1] if tree.body else None
         shown = getattr(last, "value", None) if isinstance(last, ast.Expr) else None
-        shown = shown.body if isinstance(shown, ast.IfExp) else shown  # a panel for postcards, something else for others
+        shown = (
+            shown.body if isinstance(shown, ast.IfExp) else shown
+        )  # a panel for postcards, something else for others
         if shows_panel(cell) and isinstance(shown, ast.Call):
             for thing in called(shown.func, known):
                 found[i] = thing

@@ -35,10 +35,16 @@ def options(doc, **defaults):
     kept. --results: the folder that the results are written to.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true",
-                        help="a try in seconds: fewer and smaller runs, printed, not kept")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER",
-                        help="where the results are kept (default: benchmarks/results)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a try in seconds: fewer and smaller runs, printed, not kept"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FOLDER",
+        help="where the results are kept (default: benchmarks/results)",
+    )
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"(default: {default})")
     return parser
@@ -78,10 +84,18 @@ def machine():
     others = None if busy is None else round(max(0.0, (busy - _START[1] - own) / elapsed), 2)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")}
-    return {"processor": processor(), "cores": cores, "threads": torch.get_num_threads(),
-            "memory_gb": _memory(), "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
-            **versions, "load_before": _START[3] and round(_START[3], 2), "others": others}
+    return {
+        "processor": processor(),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "memory_gb": _memory(),
+        "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **versions,
+        "load_before": _START[3] and round(_START[3], 2),
+        "others": others,
+    }
 
 
 def machine_in_words(machine, short=False):
@@ -91,9 +105,13 @@ def machine_in_words(machine, short=False):
     if short:
         return f"{machine['card'] or where}; torch {machine['torch']}"
     where += f", {machine['memory_gb']} GB" if machine["memory_gb"] else ""
-    parts = [where, *([machine["card"]] if machine["card"] else []), machine["system"],
-             f"Python {machine['python']}, torch {machine['torch']}, diffusers {machine['diffusers']}, "
-             f"transformers {machine['transformers']}"]
+    parts = [
+        where,
+        *([machine["card"]] if machine["card"] else []),
+        machine["system"],
+        f"Python {machine['python']}, torch {machine['torch']}, diffusers {machine['diffusers']}, "
+        f"transformers {machine['transformers']}",
+    ]
     if machine["others"] is not None:
         parts.append(f"other programs kept {machine['others']:.1f} cores busy meanwhile")
     return "; ".join(parts)
@@ -135,8 +153,11 @@ def take_turns(actions, rounds, warm_up=1):
 def ratio(times, name, to):
     """{"median": ..., "low": ..., "high": ...}: ratio of the medians; least and most of any one round."""
     each = [one / other for one, other in zip(times[name], times[to])]
-    return {"median": statistics.median(times[name]) / statistics.median(times[to]),
-            "low": min(each), "high": max(each)}
+    return {
+        "median": statistics.median(times[name]) / statistics.median(times[to]),
+        "low": min(each),
+        "high": max(each),
+    }
 
 
 def percentile(values, percent):
@@ -147,8 +168,13 @@ def percentile(values, percent):
 
 def in_new_process(module, *arguments, **environment):
     """What `python -m module arguments` prints in its last line, which is JSON. RuntimeError if it fails."""
-    done = subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=ROOT, text=True,
-                          capture_output=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**os.environ, **environment},
+    )
     if done.returncode:
         raise RuntimeError(f"{module} {' '.join(map(str, arguments))} failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -241,14 +267,19 @@ def table(rows):
 
     Floats are written with three digits, None as a dash. Numbers stand on the right.
     """
+
     def text(value):
         return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
     names = list(rows[0])
     cells = [names, *([text(row[name]) for name in names] for row in rows)]
     width = [max(3, *(len(line[i]) for line in cells)) for i in range(len(names))]
-    lines = ["| " + " | ".join(cell.ljust(w) if i == 0 else cell.rjust(w)
-                               for i, (cell, w) in enumerate(zip(line, width))) + " |" for line in cells]
+    lines = [
+        "| "
+        + " | ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, width)))
+        + " |"
+        for line in cells
+    ]
     rule = ["-" * width[0], *("-" * (w - 1) + ":" for w in width[1:])]
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
 
@@ -268,19 +299,35 @@ def report(name, title, rows, claims, figure, settings, note="", data=None, keep
     """
     where = machine()
     words = f"{title}\n\n{table(rows)}\n"
-    print(words, *[f"{one['what']}: {one['measured']}" + f" (asked: {one['asked']})" * bool(one["asked"])
-                   for one in claims], f"\n{note}\n" * bool(note), machine_in_words(where), sep="\n")
+    print(
+        words,
+        *[f"{one['what']}: {one['measured']}" + f" (asked: {one['asked']})" * bool(one["asked"]) for one in claims],
+        f"\n{note}\n" * bool(note),
+        machine_in_words(where),
+        sep="\n",
+    )
     if keep is None:
         return
-    result = {"name": name, "title": title, "measured": f"{datetime.now(UTC):%Y-%m-%d}",
-              "machine": where, "settings": settings, "claims": claims, "rows": rows, "note": note,
-              "data": data or {}}
+    result = {
+        "name": name,
+        "title": title,
+        "measured": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": where,
+        "settings": settings,
+        "claims": claims,
+        "rows": rows,
+        "note": note,
+        "data": data or {},
+    }
     picture = figure(machine_in_words(where, short=True))
     if len(picture.png) > MOST_BYTES:
         raise ValueError(f"The picture of {name} holds {len(picture.png)} bytes, more than {MOST_BYTES}.")
     chosen = ", ".join(f"{key} {value}" for key, value in settings.items())
-    page = (f"# {title}\n\n![{picture.alt}]({name}.png)\n\n{table(rows)}\n\n" + f"{note}\n\n" * bool(note)
-            + f"Measured on {result['measured']} ({chosen}). {machine_in_words(where)}.\n")
+    page = (
+        f"# {title}\n\n![{picture.alt}]({name}.png)\n\n{table(rows)}\n\n"
+        + f"{note}\n\n" * bool(note)
+        + f"Measured on {result['measured']} ({chosen}). {machine_in_words(where)}.\n"
+    )
     folder = make_folder(keep)
     write_atomic(folder / f"{name}.png", lambda file: file.write_bytes(picture.png))
     write_atomic(folder / f"{name}.md", lambda file: file.write_text(page, encoding="utf-8"))

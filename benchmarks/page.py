@@ -63,9 +63,12 @@ LONGEST = 300_000  # ms to wait for a picture
 
 def missing():
     """A sentence that says what is not there, or ""."""
-    there = {"Chromium or Chrome": found_browser(), "Node.js": shutil.which("npm"),
-             "the package playwright": importlib.util.find_spec("playwright"),
-             "the package onnx": importlib.util.find_spec("onnx")}
+    there = {
+        "Chromium or Chrome": found_browser(),
+        "Node.js": shutil.which("npm"),
+        "the package playwright": importlib.util.find_spec("playwright"),
+        "the package onnx": importlib.util.find_spec("onnx"),
+    }
     lack = " and ".join(what for what, found in there.items() if not found)
     return f"The page is not measured: this needs {lack} (`make test-browser`)." if lack else ""
 
@@ -102,8 +105,9 @@ def visit(playwright, folder, variant, further):
 
     RuntimeError with the page's own sentence if it cannot draw.
     """
-    browser = playwright.chromium.launch(executable_path=found_browser(),
-                                         args=["--disable-dev-shm-usage", "--disable-gpu"])
+    browser = playwright.chromium.launch(
+        executable_path=found_browser(), args=["--disable-dev-shm-usage", "--disable-gpu"]
+    )
     with contextlib.closing(browser), serving(folder) as server:
         page = browser.new_page()
         page.set_default_timeout(LONGEST)
@@ -117,9 +121,14 @@ def visit(playwright, folder, variant, further):
         took, problem, steps = page.evaluate(TOOK)
         if problem:
             raise RuntimeError(f"The page drew no picture with the {variant} model: {problem}")
-        return {"ready": took["ready"] / 1000, "first": took["first"] / 1000,
-                "further": [one / 1000 for one in took["further"]], "until_first": until_first, "whole": server.sent,
-                "steps": int(steps)}
+        return {
+            "ready": took["ready"] / 1000,
+            "first": took["first"] / 1000,
+            "further": [one / 1000 for one in took["further"]],
+            "until_first": until_first,
+            "whole": server.sent,
+            "steps": int(steps),
+        }
 
 
 def visits(rounds, further):
@@ -161,8 +170,13 @@ def median(found, variant, what):
 
 def row(found, variant, what):
     values, words = figures(found, variant, what), MEASURED[what][1]
-    return {"": f"{variant}: {what}", "median": words(statistics.median(values)), "least": words(min(values)),
-            "most": words(max(values)), "figures": len(values)}
+    return {
+        "": f"{variant}: {what}",
+        "median": words(statistics.median(values)),
+        "least": words(min(values)),
+        "most": words(max(values)),
+        "figures": len(values),
+    }
 
 
 def claims(found):
@@ -173,19 +187,25 @@ def claims(found):
         words, values = MEASURED[what][1], figures(found, variant, what)
         return f"{median(found, variant, what)} (rounds: {words(min(values))} to {words(max(values))})"
 
-    return [measure.claim(f"page in a browser, fast model: {first}", said("fast", first), "≤ 5 s"),
-            measure.claim(f"page in a browser, fast model: {further}", said("fast", further), "≤ 1.5 s"),
-            measure.claim(f"page in a browser, fast model: {until}", median(found, "fast", until),
-                          f"≤ {DOWNLOAD / 1e6:.0f} MB"),
-            measure.claim(f"page in a browser, {plain}: {first}", said("plain", first)),
-            measure.claim(f"page in a browser, {plain}: {further}", said("plain", further)),
-            measure.claim(f"page in a browser, {plain}: {whole}", median(found, "plain", whole))]
+    return [
+        measure.claim(f"page in a browser, fast model: {first}", said("fast", first), "≤ 5 s"),
+        measure.claim(f"page in a browser, fast model: {further}", said("fast", further), "≤ 1.5 s"),
+        measure.claim(
+            f"page in a browser, fast model: {until}", median(found, "fast", until), f"≤ {DOWNLOAD / 1e6:.0f} MB"
+        ),
+        measure.claim(f"page in a browser, {plain}: {first}", said("plain", first)),
+        measure.claim(f"page in a browser, {plain}: {further}", said("plain", further)),
+        measure.claim(f"page in a browser, {plain}: {whole}", median(found, "plain", whole)),
+    ]
 
 
 def figure(found):
     ready, first, further, *_ = MEASURED
-    labels = {f"{variant}: {said}": (variant, what) for variant in VARIANTS
-              for said, what in (("first picture", first), ("each further one", further))}
+    labels = {
+        f"{variant}: {said}": (variant, what)
+        for variant in VARIANTS
+        for said, what in (("first picture", first), ("each further one", further))
+    }
     values, words = {}, {label: median(found, *of) for label, of in labels.items()}
     for label, (variant, what) in labels.items():
         middle = statistics.median(figures(found, variant, what))
@@ -194,9 +214,15 @@ def figure(found):
     legend = {"loading the page": style.NOISE, "drawing": style.SIGNAL}
     soon, later = median(found, "fast", first), median(found, "fast", further)
     title = f"A browser shows its first picture after {soon}, each further one after {later}"
-    return lambda machine: draw.bars(title, "Bars of seconds, in a browser", values, words,
-                                     f"WebAssembly, one thread. {machine}",
-                                     {label: list(legend.values()) for label in labels}, legend)
+    return lambda machine: draw.bars(
+        title,
+        "Bars of seconds, in a browser",
+        values,
+        words,
+        f"WebAssembly, one thread. {machine}",
+        {label: list(legend.values()) for label in labels},
+        legend,
+    )
 
 
 def main(arguments=None):
@@ -212,15 +238,24 @@ def main(arguments=None):
     found = visits(options.rounds, options.further)
     rows = [row(found, variant, what) for variant in VARIANTS for what in MEASURED]
     measure.report(
-        "page", "The page that draws in a browser: from a bare load to pictures", rows, claims(found), figure(found),
-        {"rounds": options.rounds, "further pictures a round": options.further,
-         **{f"steps, {variant}": found[variant][0]["steps"] for variant in VARIANTS}},
+        "page",
+        "The page that draws in a browser: from a bare load to pictures",
+        rows,
+        claims(found),
+        figure(found),
+        {
+            "rounds": options.rounds,
+            "further pictures a round": options.further,
+            **{f"steps, {variant}": found[variant][0]["steps"] for variant in VARIANTS},
+        },
         "The page computes in WebAssembly with one thread, whatever the machine has. Every round is a new browser that "
         "has kept nothing, and loads from 127.0.0.1; the disk's cache is warm. Draw is pressed as soon as the page is "
         "ready. Plain is chosen there as a reader chooses it, after the page has loaded the fast model that it begins "
         "with, so its first picture waits for both, and its bytes are both models'. Bytes are counted where they are "
         "sent, headers and service worker with them; nothing is compressed.",
-        {"visits": found}, None if options.quick else options.results)
+        {"visits": found},
+        None if options.quick else options.results,
+    )
 
 
 if __name__ == "__main__":

@@ -27,17 +27,19 @@ from helpers.kernel import prepare_kernel
 MOVES, QUICK_MOVES = 60, 4  # moves of a control
 ASKED = 50  # ms at the 95th percentile in a browser, for frames computed ahead
 ASKED_TYPING = 400  # ms, the median in a browser, of a picture that is drawn as a prompt is typed
-SAID = {AHEAD: "frames computed ahead", MOVED: "frames computed when a control is moved",
-        LIVE: "a studio's first live picture", TYPING: "the first live picture after a pause in typing",
-        FINISHED: "the finished picture after a pause in typing"}
-COLOURS = {AHEAD: style.SIGNAL, MOVED: style.ESTIMATE, LIVE: style.GUIDED, TYPING: style.LEARNT,
-           FINISHED: style.LEARNT}
+SAID = {
+    AHEAD: "frames computed ahead",
+    MOVED: "frames computed when a control is moved",
+    LIVE: "a studio's first live picture",
+    TYPING: "the first live picture after a pause in typing",
+    FINISHED: "the finished picture after a pause in typing",
+}
+COLOURS = {AHEAD: style.SIGNAL, MOVED: style.ESTIMATE, LIVE: style.GUIDED, TYPING: style.LEARNT, FINISHED: style.LEARNT}
 
 
 def main(arguments=None):
     parser = measure.options(__doc__)
-    parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS,
-                        help="executed ones (default: all)")
+    parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS, help="executed ones (default: all)")
     parser.add_argument("--browser", action="store_true", help="the whole way, in a real browser")
     options = parser.parse_args(arguments)
     moves = QUICK_MOVES if options.quick else MOVES
@@ -53,13 +55,19 @@ def main(arguments=None):
     rows = [row(one) for one in found]
     claims = [claim(found, kind, way) for kind in SAID if any(one.kind == kind for one in found)]
     title = title_of(found, way)
-    measure.report(name, title, rows, claims, lambda machine: figure(found, title, machine),
-                   {"moves a panel, at most": moves},
-                   "Milliseconds. ahead: the frame waits ready; when moved: it is drawn then; live: from "
-                   "Generate to the first live picture of a studio; as typed: from the pause that such a studio waits for, 200 ms "
-                   "after the last key, to its first live picture, and to the finished one.",
-                   {label(one): one._asdict() for one in found},
-                   keep=None if options.quick else options.results)
+    measure.report(
+        name,
+        title,
+        rows,
+        claims,
+        lambda machine: figure(found, title, machine),
+        {"moves a panel, at most": moves},
+        "Milliseconds. ahead: the frame waits ready; when moved: it is drawn then; live: from "
+        "Generate to the first live picture of a studio; as typed: from the pause that such a studio waits for, 200 ms "
+        "after the last key, to its first live picture, and to the finished one.",
+        {label(one): one._asdict() for one in found},
+        keep=None if options.quick else options.results,
+    )
 
 
 # In the kernel
@@ -122,10 +130,15 @@ def live(studio, clicks):
 
 
 def row(one):
-    return {"panel": label(one), "frames": f"{one.frames} ahead" if one.frames else one.kind,
-            "to build, s": one.build and round(one.build, 2), "moves": len(one.times),
-            "median, ms": one.median, "95th percentile, ms": one.p95,
-            "kB": one.size and one.size / 1000}
+    return {
+        "panel": label(one),
+        "frames": f"{one.frames} ahead" if one.frames else one.kind,
+        "to build, s": one.build and round(one.build, 2),
+        "moves": len(one.times),
+        "median, ms": one.median,
+        "95th percentile, ms": one.p95,
+        "kB": one.size and one.size / 1000,
+    }
 
 
 def label(one):
@@ -134,7 +147,9 @@ def label(one):
 
 def title_of(found, way):
     """What there is to notice: how soon 95 of 100 frames are there, those computed ahead and the others."""
-    soon = {kind: measure.percentile(moves_of(found, kind), 95) for kind in (AHEAD, MOVED, LIVE) if moves_of(found, kind)}
+    soon = {
+        kind: measure.percentile(moves_of(found, kind), 95) for kind in (AHEAD, MOVED, LIVE) if moves_of(found, kind)
+    }
     said = ", ".join(f"{float(f'{1000 * seconds:.2g}'):g} ms ({kind})" for kind, seconds in soon.items())
     return f"95 of 100 pictures come within {said}, {way}"
 
@@ -148,11 +163,16 @@ def claim(found, kind, way):
     """The line of the README on one kind of panels: all their moves together, and the slowest panel."""
     times = moves_of(found, kind)
     worst = max((one for one in found if one.kind == kind), key=lambda one: one.p95)
-    asked = {AHEAD: f"at most {ASKED} ms at the 95th percentile", TYPING: f"at most {ASKED_TYPING} ms median"}.get(kind, "")
+    asked = {AHEAD: f"at most {ASKED} ms at the 95th percentile", TYPING: f"at most {ASKED_TYPING} ms median"}.get(
+        kind, ""
+    )
     return measure.claim(
-        f"{SAID[kind]}, {way}", f"{measure.in_seconds(statistics.median(times))} median, "
+        f"{SAID[kind]}, {way}",
+        f"{measure.in_seconds(statistics.median(times))} median, "
         f"{measure.in_seconds(measure.percentile(times, 95))} 95th percentile of {len(times)} moves; slowest "
-        f"panel {worst.lesson} {worst.panel}, {worst.p95:.0f} ms", asked if "browser" in way else "")
+        f"panel {worst.lesson} {worst.panel}, {worst.p95:.0f} ms",
+        asked if "browser" in way else "",
+    )
 
 
 def figure(found, title, machine):
@@ -170,21 +190,38 @@ def figure(found, title, machine):
         said = f"{one.median:.3g} to {one.p95:.3g} ms" + (f", made in {one.build:.1f} s" if one.build else "")
         style.write(fig, left + wide + 0.08, y, said, fontsize=7.5, color=style.FAINT)
     ax.axvline(ASKED, color=style.FAINT, lw=0.8, ls=":")
-    ax.annotate(f"{ASKED} ms", (ASKED, 1), (3, -8), xycoords=("data", "axes fraction"),
-                textcoords="offset points", fontsize=7.5, color=style.FAINT)
+    ax.annotate(
+        f"{ASKED} ms",
+        (ASKED, 1),
+        (3, -8),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        fontsize=7.5,
+        color=style.FAINT,
+    )
     ax.set(xscale="log", ylim=(len(found) - 0.25, -0.75), yticks=[])
     low, most = min(one.median for one in found), max(one.p95 for one in found)
     ax.set_xlim(min(low, ASKED) / 1.5, max(most, ASKED) * 1.5)
-    style.tidy(ax, "milliseconds from move to picture: median (dot) to 95th percentile (end of line)",
-               None, draw.round_numbers(*ax.get_xlim()))
+    style.tidy(
+        ax,
+        "milliseconds from move to picture: median (dot) to 95th percentile (end of line)",
+        None,
+        draw.round_numbers(*ax.get_xlim()),
+    )
     x = left
     for kind in (kind for kind in SAID if any(one.kind == kind for one in found)):
         said = style.write(fig, x, style.TITLE + 0.12, SAID[kind], color=COLOURS[kind], fontsize=8.5)
         x += said.get_window_extent(fig.canvas.get_renderer()).width / fig.dpi + 0.3
     style.claim(fig, title, machine)
-    return style.finish(fig, f"{title}: " + "; ".join(
-        f"{one.lesson} {one.panel} ({one.kind}) {one.median:.2g} ms, 95th percentile {one.p95:.2g} ms"
-        for one in found), palette=64)
+    return style.finish(
+        fig,
+        f"{title}: "
+        + "; ".join(
+            f"{one.lesson} {one.panel} ({one.kind}) {one.median:.2g} ms, 95th percentile {one.p95:.2g} ms"
+            for one in found
+        ),
+        palette=64,
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from benchmarks import draw, measure
 from helpers import generate, load_components
 from helpers.figures import style
 
-PARTS = {"text encoder": style.PROMPT, "U-Net": style.SIGNAL, "decoder": style.ESTIMATE,
-         "all else": style.NOISE}
+PARTS = {"text encoder": style.PROMPT, "U-Net": style.SIGNAL, "decoder": style.ESTIMATE, "all else": style.NOISE}
 
 
 LIBRARY, SHARED = "StableDiffusionPipeline", "c.pipeline()"
@@ -29,7 +28,8 @@ LIBRARY, SHARED = "StableDiffusionPipeline", "c.pipeline()"
 def pipelines(c):
     """{name: pipeline} of the same model, with the DDIM scheduler: as a reader opens it, and on c's own parts."""
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(
-        c.path, safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        c.path, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
     pipes = {LIBRARY: pipe.to(c.device, c.dtype), SHARED: c.pipeline()}
     for pipe in pipes.values():
         pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
@@ -39,12 +39,17 @@ def pipelines(c):
 
 def drawers(c, pipes, steps):
     """{name: a function that draws the picture}: of `generate` and of the pipelines."""
+
     def ours():
         return generate(c, measure.PROMPT, steps=steps, seed=0)
 
     def library(pipe):
-        return pipe(measure.PROMPT, num_inference_steps=steps, guidance_scale=c.guidance,
-                    generator=torch.Generator("cpu").manual_seed(0)).images[0]
+        return pipe(
+            measure.PROMPT,
+            num_inference_steps=steps,
+            guidance_scale=c.guidance,
+            generator=torch.Generator("cpu").manual_seed(0),
+        ).images[0]
 
     return {"generate": ours, **{name: lambda pipe=pipe: library(pipe) for name, pipe in pipes.items()}}
 
@@ -54,6 +59,7 @@ def clocks(text_encoder, unet, decoder):
     """Yields {part: seconds spent in it}, filled while the block runs."""
     spent, hooks = {}, []
     for part, network in zip(PARTS, (text_encoder, unet, decoder)):
+
         def before(module, arguments, part=part):
             wait(module)
             spent[part] = spent.get(part, 0) - time.perf_counter()
@@ -86,8 +92,9 @@ def parts(owners, actions, rounds):
             with clocks(owner.text_encoder, owner.unet, owner.vae.decoder) as spent:
                 whole = measure.seconds(actions[name])
             found[name].append(spent | {"all else": whole - sum(spent.values())})
-    return {name: {part: statistics.median(one[part] for one in runs) for part in PARTS}
-            for name, runs in found.items()}
+    return {
+        name: {part: statistics.median(one[part] for one in runs) for part in PARTS} for name, runs in found.items()
+    }
 
 
 def figure(c, steps, medians, divided):
@@ -95,10 +102,16 @@ def figure(c, steps, medians, divided):
         values = {name: list(divided[name].values()) for name in divided}
         words = {name: measure.in_seconds(medians[name]) for name in divided}
         unet = divided["generate"]["U-Net"] / sum(divided["generate"].values())
-        return draw.bars(f"Of the time for a picture, {unet:.0%} is the U-Net's",
-                         "Bars of the time for one picture", values, words,
-                         f"{steps} steps, guidance {c.guidance:g}. {machine}",
-                         {name: list(PARTS.values()) for name in divided}, legend=PARTS)
+        return draw.bars(
+            f"Of the time for a picture, {unet:.0%} is the U-Net's",
+            "Bars of the time for one picture",
+            values,
+            words,
+            f"{steps} steps, guidance {c.guidance:g}. {machine}",
+            {name: list(PARTS.values()) for name in divided},
+            legend=PARTS,
+        )
+
     return picture
 
 
@@ -115,8 +128,11 @@ def main(arguments=None):
     divided = parts({"generate": c, **pipes}, actions, options.rounds)
 
     def row(what, seconds):
-        return {"": what, **{name: measure.in_seconds(seconds[name]) for name in actions},
-                "ratio": f"{seconds['generate'] / seconds[LIBRARY]:.2f}"}
+        return {
+            "": what,
+            **{name: measure.in_seconds(seconds[name]) for name in actions},
+            "ratio": f"{seconds['generate'] / seconds[LIBRARY]:.2f}",
+        }
 
     def said(ratio):
         return f"{ratio['median']:.2f} (rounds: {ratio['low']:.2f} to {ratio['high']:.2f})"
@@ -125,16 +141,22 @@ def main(arguments=None):
     rows = [row("one picture", medians)]
     rows += [row(labels.get(part, part), {name: divided[name][part] for name in divided}) for part in PARTS]
     measure.report(
-        "picture", "One picture: `generate` and StableDiffusionPipeline", rows,
-        [measure.claim(f"one picture, {options.steps} steps with guidance",
-                       measure.in_seconds(medians["generate"])),
-         measure.claim("`generate` against StableDiffusionPipeline.from_pretrained, time", said(ratios[LIBRARY]),
-                       "≤ 1.05"),
-         measure.claim("`generate` against c.pipeline(), time", said(ratios[SHARED]))],
+        "picture",
+        "One picture: `generate` and StableDiffusionPipeline",
+        rows,
+        [
+            measure.claim(f"one picture, {options.steps} steps with guidance", measure.in_seconds(medians["generate"])),
+            measure.claim(
+                "`generate` against StableDiffusionPipeline.from_pretrained, time", said(ratios[LIBRARY]), "≤ 1.05"
+            ),
+            measure.claim("`generate` against c.pipeline(), time", said(ratios[SHARED])),
+        ],
         figure(c, options.steps, medians, divided),
         {"model": options.model, "steps": options.steps, "guidance": c.guidance, "rounds": options.rounds},
         f"Medians; the ratio is that of `generate` to {LIBRARY}. The first row is measured without clocks inside.",
-        {"seconds": times, "parts": divided}, None if options.quick else options.results)
+        {"seconds": times, "parts": divided},
+        None if options.quick else options.results,
+    )
 
 
 if __name__ == "__main__":

@@ -18,20 +18,40 @@ from helpers.attention.record import AttentionRecord, reading_layers
 from helpers.components import MODELS, Components
 
 SD15 = {  # as the configuration files of Stable Diffusion 1.5 have it
-    "text": {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-             "num_attention_heads": 12},
+    "text": {
+        "vocab_size": 49408,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+    },
     "vae": {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512},
-    "unet": {"sample_size": 64, "block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2,
-             "attention_head_dim": 8, "cross_attention_dim": 768},
+    "unet": {
+        "sample_size": 64,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "layers_per_block": 2,
+        "attention_head_dim": 8,
+        "cross_attention_dim": 768,
+    },
 }
 ORDER = "down", "mid", "up"  # blocks, as the U-Net calls them
 TINY = {  # to try the script
-    "text": {"vocab_size": 49408, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
-             "num_attention_heads": 2},
-    "vae": {"block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "sample_size": 64,
-            "norm_num_groups": 4},
-    "unet": {"sample_size": 8, "block_out_channels": (16, 16, 32, 32), "layers_per_block": 1,
-             "attention_head_dim": 2, "cross_attention_dim": 32, "norm_num_groups": 8},
+    "text": {
+        "vocab_size": 49408,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    },
+    "vae": {"block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "sample_size": 64, "norm_num_groups": 4},
+    "unet": {
+        "sample_size": 8,
+        "block_out_channels": (16, 16, 32, 32),
+        "layers_per_block": 1,
+        "attention_head_dim": 2,
+        "cross_attention_dim": 32,
+        "norm_num_groups": 8,
+    },
 }
 
 
@@ -43,25 +63,46 @@ def build(shape, device, dtype):
     for network in parts.values():
         network.to(dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Components(
-        tokenizer=tokenizer, **parts, name="random weights", path=Path("."), guidance=7.5, trained=False,
-        scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                                steps_offset=1, clip_sample=False, set_alpha_to_one=False))
+        tokenizer=tokenizer,
+        **parts,
+        name="random weights",
+        path=Path("."),
+        guidance=7.5,
+        trained=False,
+        scheduler=DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            clip_sample=False,
+            set_alpha_to_one=False,
+        ),
+    )
 
 
 def networks(shape, device, tokenizer):
     """{"text_encoder": ..., "vae": ..., "unet": ...} of a shape, made on a device."""
     blocks = ["CrossAttn{}Block2D"] * 3 + ["{}Block2D"]
-    marks = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-             "pad_token_id": tokenizer.pad_token_id}
+    marks = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     with torch.device(device):
         return {
-            "text_encoder": CLIPTextModel(CLIPTextConfig(max_position_embeddings=77, **marks,
-                                                         **shape["text"])),
-            "vae": AutoencoderKL(latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 4,
-                                 up_block_types=("UpDecoderBlock2D",) * 4, **shape["vae"]),
-            "unet": UNet2DConditionModel(down_block_types=[one.format("Down") for one in blocks],
-                                         up_block_types=[one.format("Up") for one in reversed(blocks)],
-                                         **shape["unet"])}
+            "text_encoder": CLIPTextModel(CLIPTextConfig(max_position_embeddings=77, **marks, **shape["text"])),
+            "vae": AutoencoderKL(
+                latent_channels=4,
+                down_block_types=("DownEncoderBlock2D",) * 4,
+                up_block_types=("UpDecoderBlock2D",) * 4,
+                **shape["vae"],
+            ),
+            "unet": UNet2DConditionModel(
+                down_block_types=[one.format("Down") for one in blocks],
+                up_block_types=[one.format("Up") for one in reversed(blocks)],
+                **shape["unet"],
+            ),
+        }
 
 
 def random_record(unet, size, steps, heads):
@@ -93,7 +134,8 @@ def ways_of(c, steps):
         "StableDiffusionPipeline": Library(plain, steps),
         "generate, torch.compile": Ours(replace(c, unet=compiled(c.unet)), steps),
         "generate, CUDA graph": Ours(replace(c, unet=Graphed(c.unet)), steps),
-        "generate, compiled, in a graph": Ours(replace(c, unet=Graphed(compiled(c.unet))), steps)}
+        "generate, compiled, in a graph": Ours(replace(c, unet=Graphed(compiled(c.unet))), steps),
+    }
 
 
 class Ours:
@@ -119,8 +161,13 @@ class Library:
 
     def draw(self, output_type, prompt=PROMPT, seed=0):
         noise = seeded_noise((1, *self.c.latent_shape), seed, self.c.device, self.c.dtype)
-        return self.pipe(prompt, num_inference_steps=self.steps, guidance_scale=self.c.guidance,
-                         latents=noise, output_type=output_type).images
+        return self.pipe(
+            prompt,
+            num_inference_steps=self.steps,
+            guidance_scale=self.c.guidance,
+            latents=noise,
+            output_type=output_type,
+        ).images
 
     def latents(self, prompt=PROMPT, seed=0):
         return self.draw("latent", prompt, seed).float().cpu()

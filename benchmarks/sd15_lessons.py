@@ -33,10 +33,16 @@ from helpers.lora.layers import layers_of
 RESULT, PAGE = measure.ROOT / "benchmarks" / "results" / "sd15_lessons.json", measure.ROOT / "docs" / "sd15.md"
 T4 = 65e12 / 6  # operations a second: a sixth of what the card's data sheet promises in float16, as others report
 PYTHON = 0.9e9  # bytes of a kernel in which the libraries are loaded, as benchmarks/results/startup.md has it
-STEPS_KEPT = {"03": (25, 3)}  # whose maps lesson 03 keeps: of the first picture, a mean of the heads; of a postcard, all heads
-KEPT = {"05": 1.6e9}  # bytes: two more text encoders, one of them in float32, a table of words, the attention's weights four times
+STEPS_KEPT = {
+    "03": (25, 3)
+}  # whose maps lesson 03 keeps: of the first picture, a mean of the heads; of a postcard, all heads
+KEPT = {
+    "05": 1.6e9
+}  # bytes: two more text encoders, one of them in float32, a table of words, the attention's weights four times
 BESIDE = 0.9e9 + 2 * 2.2e9  # bytes of RAM where there is a card: Python, and the weights twice while they are fetched
-COPIES = {("05", "one_file, swapped = "): 2}  # U-Nets that a cell with this text makes, with the attention's weights of their own
+COPIES = {
+    ("05", "one_file, swapped = "): 2
+}  # U-Nets that a cell with this text makes, with the attention's weights of their own
 
 
 # The calls of a notebook
@@ -50,12 +56,15 @@ def run(file, folder):
         put_in = f"from benchmarks.calls import watch\nwatch({str(kept)!r})"
         notebook.cells.insert(2, nbformat.v4.new_code_cell(put_in))
         os.environ["COURSE_MODEL"] = str(folder)
-        NotebookClient(notebook, timeout=900, kernel_name="python3",
-                       resources={"metadata": {"path": str(file.parent)}}).execute()
+        NotebookClient(
+            notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(file.parent)}}
+        ).execute()
         found = json.loads(kept.read_text())
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"][2:]  # after setup and the one put in
-    return [{"id": cell.id, "source": cell.source, "calls": calls, "held": held}
-            for cell, calls, held in zip(cells, found["calls"], found["held"], strict=True)]
+    return [
+        {"id": cell.id, "source": cell.source, "calls": calls, "held": held}
+        for cell, calls, held in zip(cells, found["calls"], found["held"], strict=True)
+    ]
 
 
 # The price of a call
@@ -125,8 +134,9 @@ class Prices:
 
     def __init__(self):
         tokenizer = CLIPTokenizer.from_pretrained(MODELS["postcard"] / "tokenizer", local_files_only=True)
-        self.parts = {name: part.half().eval().requires_grad_(False)
-                      for name, part in networks(SD15, "meta", tokenizer).items()}
+        self.parts = {
+            name: part.half().eval().requires_grad_(False) for name, part in networks(SD15, "meta", tokenizer).items()
+        }
         self.all = [one for part in self.parts.values() for one in part.parameters()]
         self.weights = {name: sum(one.numel() * 2 for one in part.parameters()) for name, part in self.parts.items()}
         self.attention = sum(2 * layer.weight.numel() for layer in layers_of(self.parts["unet"], ATTENTION).values())
@@ -180,13 +190,25 @@ def rows_of(lessons, prices):
                 one = prices.call(part, rows_, height, width, learns)
                 waiting = prices.call(part, cell["held"], height, width, learns)[1] if learns and part == "unet" else 0
                 work, most = work + count * one[0], max(most, one[1], waiting)
-            copies = sum(count for (lesson, text), count in COPIES.items() if lesson == number and text in cell["source"])
+            copies = sum(
+                count for (lesson, text), count in COPIES.items() if lesson == number and text in cell["source"]
+            )
             copies = copies * prices.attention
             learns = any(call[4] for call in cell["calls"])
             card, ram = whole + kept + copies + most, PYTHON + 2 * (whole + kept + copies + most)
-            rows.append({"lesson": number, "id": cell["id"], "cell": place, "does": first_line(cell["source"]),
-                         "learns": learns, "card": card, "ram": ram, "work": work,
-                         "seconds": work / T4})
+            rows.append(
+                {
+                    "lesson": number,
+                    "id": cell["id"],
+                    "cell": place,
+                    "does": first_line(cell["source"]),
+                    "learns": learns,
+                    "card": card,
+                    "ram": ram,
+                    "work": work,
+                    "seconds": work / T4,
+                }
+            )
     return rows
 
 
@@ -199,17 +221,44 @@ def first_line(source):
 
 def page(rows, prices):
     """docs/sd15.md."""
-    lessons = {number: [row for row in rows if row["lesson"] == number] for number in sorted({row["lesson"] for row in rows})}
-    totals = measure.table([
-        {"lesson": number, "minutes on a T4": f"{sum(row['seconds'] for row in some) / 60:.0f}",
-         "most on the card, GB": f"{max(row['card'] for row in some) / 1e9:.1f}"} for number, some in lessons.items()])
-    table = measure.table([
-        {"lesson": row["lesson"], "code cell": row["cell"], "begins with": f"`{row['does']}`".replace("|", " "),
-         "card, GB": f"{row['card'] / 1e9:.1f}", "RAM without a card, GB": f"{row['ram'] / 1e9:.1f}",
-         "TFLOP": f"{row['work'] / 1e12:.1f}", "seconds on a T4": f"{row['seconds']:.0f}"} for row in rows])
+    lessons = {
+        number: [row for row in rows if row["lesson"] == number] for number in sorted({row["lesson"] for row in rows})
+    }
+    totals = measure.table(
+        [
+            {
+                "lesson": number,
+                "minutes on a T4": f"{sum(row['seconds'] for row in some) / 60:.0f}",
+                "most on the card, GB": f"{max(row['card'] for row in some) / 1e9:.1f}",
+            }
+            for number, some in lessons.items()
+        ]
+    )
+    table = measure.table(
+        [
+            {
+                "lesson": row["lesson"],
+                "code cell": row["cell"],
+                "begins with": f"`{row['does']}`".replace("|", " "),
+                "card, GB": f"{row['card'] / 1e9:.1f}",
+                "RAM without a card, GB": f"{row['ram'] / 1e9:.1f}",
+                "TFLOP": f"{row['work'] / 1e12:.1f}",
+                "seconds on a T4": f"{row['seconds']:.0f}",
+            }
+            for row in rows
+        ]
+    )
     weights = ", ".join(f"{name.replace('_', ' ')} {size / 1e9:.2f}" for name, size in prices.weights.items())
-    return HEAD.format(totals=totals, table=table, weights=weights, mean=prices.maps[0] / 1e6, maps=prices.maps[1] / 1e6, calls="65 / 6",
-                       beside=BESIDE / 1e9, kept=KEPT["05"] / 1e9)
+    return HEAD.format(
+        totals=totals,
+        table=table,
+        weights=weights,
+        mean=prices.maps[0] / 1e6,
+        maps=prices.maps[1] / 1e6,
+        calls="65 / 6",
+        beside=BESIDE / 1e9,
+        kept=KEPT["05"] / 1e9,
+    )
 
 
 HEAD = """# The lessons with Stable Diffusion 1.5
@@ -254,7 +303,9 @@ def main(arguments=None):
     RESULT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(kept["rows"], prices), encoding="utf-8")
     card, ram = (max(row[where] for row in kept["rows"]) / 1e9 for where in ("card", "ram"))
-    print(f"{PAGE.relative_to(measure.ROOT)}: the largest cell takes {card:.1f} GB of a card, {ram:.1f} GB of RAM without one")
+    print(
+        f"{PAGE.relative_to(measure.ROOT)}: the largest cell takes {card:.1f} GB of a card, {ram:.1f} GB of RAM without one"
+    )
 
 
 if __name__ == "__main__":

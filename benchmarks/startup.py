@@ -31,24 +31,32 @@ def fresh(model, steps):
     """{stage: seconds} in a new Python, which knows nothing but what it starts with."""
     code = ["import time", "took = {}"]
     for stage, statement in STAGES.items():
-        code += ["start = time.perf_counter()", statement.format(model=model, prompt=measure.PROMPT, steps=steps),
-                 f"took[{stage!r}] = time.perf_counter() - start"]
+        code += [
+            "start = time.perf_counter()",
+            statement.format(model=model, prompt=measure.PROMPT, steps=steps),
+            f"took[{stage!r}] = time.perf_counter() - start",
+        ]
     code += ["import json", "print(json.dumps(took))"]
-    done = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=measure.ROOT, check=True, text=True,
-                          stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], cwd=measure.ROOT, check=True, text=True, stdout=subprocess.PIPE
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def clone(steps):
     """{what: seconds} of git clone, make env and the first picture, in a temporary folder."""
-    picture = (f"from helpers import generate, load_components; "
-               f"generate(load_components('postcard'), {measure.PROMPT!r}, steps={steps}, seed=0)")
+    picture = (
+        f"from helpers import generate, load_components; "
+        f"generate(load_components('postcard'), {measure.PROMPT!r}, steps={steps}, seed=0)"
+    )
     with tempfile.TemporaryDirectory() as folder:
         course = Path(folder) / "course"
         python = getattr(sys, "_base_executable", sys.executable)  # not the one of this environment
-        commands = {"git clone": (["git", "clone", "-q", str(measure.ROOT), str(course)], folder),
-                    "make env": (["make", "env", f"PYTHON={python}"], course),
-                    "import, load, first picture": ([course / ".venv" / "bin" / "python", "-c", picture], course)}
+        commands = {
+            "git clone": (["git", "clone", "-q", str(measure.ROOT), str(course)], folder),
+            "make env": (["make", "env", f"PYTHON={python}"], course),
+            "import, load, first picture": ([course / ".venv" / "bin" / "python", "-c", picture], course),
+        }
         took, env = {}, {name: os.environ[name] for name in os.environ if name not in ("PYTHONPATH", "MAKEFLAGS")}
         for what, (command, where) in commands.items():
             print(f"{what} ...", flush=True)
@@ -78,26 +86,44 @@ def main(arguments=None):
         took = clone(options.steps)
         total = measure.in_seconds(sum(took.values()))
         measure.report(
-            "clone", "From a clone to the first picture", [{"": what, "time": measure.in_seconds(took[what])}
-                                                           for what in took],
+            "clone",
+            "From a clone to the first picture",
+            [{"": what, "time": measure.in_seconds(took[what])} for what in took],
             [measure.claim("git clone, make env, first picture, with a warm package cache", total)],
-            bars(f"From a clone to the first picture: {total}", took), settings,
-            "Packages came from pip's cache, or where pip is set to look, on this machine if they lie there; one run.", {"seconds": took}, keep)
+            bars(f"From a clone to the first picture: {total}", took),
+            settings,
+            "Packages came from pip's cache, or where pip is set to look, on this machine if they lie there; one run.",
+            {"seconds": took},
+            keep,
+        )
         return
 
     rounds = [fresh(options.model, options.steps) for _ in range(options.rounds)]
     took = {stage: statistics.median(one[stage] for one in rounds) for stage in STAGES}
     whole = statistics.median(sum(list(one.values())[:4]) for one in rounds)
-    rows = [{"": stage, "median": measure.in_seconds(took[stage]),
-             "least": measure.in_seconds(min(one[stage] for one in rounds)),
-             "most": measure.in_seconds(max(one[stage] for one in rounds))} for stage in STAGES]
+    rows = [
+        {
+            "": stage,
+            "median": measure.in_seconds(took[stage]),
+            "least": measure.in_seconds(min(one[stage] for one in rounds)),
+            "most": measure.in_seconds(max(one[stage] for one in rounds)),
+        }
+        for stage in STAGES
+    ]
     measure.report(
-        "startup", "From a new Python to a picture", rows,
-        [measure.claim("`import helpers`", measure.in_seconds(took["import helpers"]), "≤ 0.3 s"),
-         measure.claim("from a new Python to the first picture", measure.in_seconds(whole))],
+        "startup",
+        "From a new Python to a picture",
+        rows,
+        [
+            measure.claim("`import helpers`", measure.in_seconds(took["import helpers"]), "≤ 0.3 s"),
+            measure.claim("from a new Python to the first picture", measure.in_seconds(whole)),
+        ],
         bars(f"A new Python draws its first picture after {measure.in_seconds(whole)}", took),
-        settings | {"rounds": options.rounds}, "Each round is a new Python; the disk's cache is warm.",
-        {"seconds": rounds}, keep)
+        settings | {"rounds": options.rounds},
+        "Each round is a new Python; the disk's cache is warm.",
+        {"seconds": rounds},
+        keep,
+    )
 
 
 if __name__ == "__main__":

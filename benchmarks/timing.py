@@ -47,7 +47,10 @@ def kind_of(maker):
     """AHEAD, MOVED or LIVE, from the source of a function or class of helpers.panels; None for one that draws nothing by a model."""
     if inspect.isclass(maker):
         return LIVE if hasattr(maker, "loops") else None
-    calls = [node for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(maker))))
-             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Panel"]
+    calls = [
+        node
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(maker))))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Panel"
+    ]
     asked = [ast.unparse(keyword) for call in calls for keyword in call.keywords]
     return MOVED if "ahead=False" in asked else AHEAD

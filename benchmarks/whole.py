@@ -24,19 +24,32 @@ def main(arguments=None):
     wanted = {f"{int(number):02}" for number in options.lessons.split(",")}
     files = {file.name[:2]: file for file in NOTEBOOKS if file.name[:2] in wanted}
     if set(files) != wanted:
-        raise SystemExit(f"There is no lesson {', '.join(sorted(wanted - set(files)))}: --lessons 1,3 runs the first and third.")
+        raise SystemExit(
+            f"There is no lesson {', '.join(sorted(wanted - set(files)))}: --lessons 1,3 runs the first and third."
+        )
     found = {number: [] for number in files}
     for turn in range(rounds):
         for number, file in files.items():
             found[number].append(class_of(1, code_cells(file, count), file.parent, options.threads))
-            print(f"round {turn + 1}, lesson {number}: {measure.in_seconds(found[number][-1]['seconds'][0])}, "
-                  f"{measure.in_bytes(found[number][-1]['alone'] or None)}", file=sys.stderr, flush=True)
+            print(
+                f"round {turn + 1}, lesson {number}: {measure.in_seconds(found[number][-1]['seconds'][0])}, "
+                f"{measure.in_bytes(found[number][-1]['alone'] or None)}",
+                file=sys.stderr,
+                flush=True,
+            )
     rows, claims, longest = results(found)
     title = "Every lesson whole, in a kernel of its own"
-    measure.report("whole", title, rows, claims, figure(title, longest),
-                   {"rounds": rounds, "OMP_NUM_THREADS of the kernel": options.threads or "as it is"},
-                   "Seconds by the clock, from the first cell's start to the last one's end; memory: RSS.",
-                   {"lessons": found}, None if options.quick else options.results)
+    measure.report(
+        "whole",
+        title,
+        rows,
+        claims,
+        figure(title, longest),
+        {"rounds": rounds, "OMP_NUM_THREADS of the kernel": options.threads or "as it is"},
+        "Seconds by the clock, from the first cell's start to the last one's end; memory: RSS.",
+        {"lessons": found},
+        None if options.quick else options.results,
+    )
 
 
 def results(found):
@@ -50,10 +63,23 @@ def results(found):
         memory = max(one["alone"] for one in each) or None
         longest[f"lesson {number}"] = times[-1]
         asked = f"≤ {SECONDS[number]} s" + (f", ≤ {measure.in_bytes(BYTES[number])}" if number in BYTES else "")
-        rows.append({"lesson": number, "least": f"{times[0]:.0f} s", "most": f"{times[-1]:.0f} s", "rounds": len(times),
-                     "memory at most": measure.in_bytes(memory), "asked": asked})
-        claims.append(measure.claim(f"lesson {number} whole, the slowest of {len(times)}", f"{times[-1]:.0f} s, "
-                                    f"{measure.in_bytes(memory)}", asked))
+        rows.append(
+            {
+                "lesson": number,
+                "least": f"{times[0]:.0f} s",
+                "most": f"{times[-1]:.0f} s",
+                "rounds": len(times),
+                "memory at most": measure.in_bytes(memory),
+                "asked": asked,
+            }
+        )
+        claims.append(
+            measure.claim(
+                f"lesson {number} whole, the slowest of {len(times)}",
+                f"{times[-1]:.0f} s, {measure.in_bytes(memory)}",
+                asked,
+            )
+        )
     return rows, claims, longest
 
 

@@ -8,8 +8,12 @@ from importlib import import_module
 
 from helpers.ready import without
 
-_MODULES = {"load_components": "components", "record_attention": "attention", "generate": "sampling",
-            "denoise": "sampling"}
+_MODULES = {
+    "load_components": "components",
+    "record_attention": "attention",
+    "generate": "sampling",
+    "denoise": "sampling",
+}
 
 __all__ = list(_MODULES)
 

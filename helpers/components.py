@@ -33,15 +33,22 @@ MODELS = {  # name -> folder, or id on the Hub
 }
 VARIANTS = {"postcard-fast": "fast"}  # name -> which of the weights in that folder, where they are not the plain ones
 NETWORKS = {"text_encoder": CLIPTextModel, "vae": AutoencoderKL, "unet": UNet2DConditionModel}
-OPENRAIL = ("Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
-            "https://huggingface.co/spaces/CompVis/stable-diffusion-license")
+OPENRAIL = (
+    "Its licence, CreativeML OpenRAIL-M, forbids uses that harm, deceive, harass or discriminate: "
+    "https://huggingface.co/spaces/CompVis/stable-diffusion-license"
+)
 WEIGHTS_OF = "diffusion_pytorch_model.{}.safetensors"  # of a variant, as diffusers calls them
 VARIANT = re.compile("[a-z0-9_]+")
 JSON_BYTES = 10e6  # settings have some thousands
 LARGEST_NUMBER = 10**7  # in settings, where nothing smaller is known: a vocabulary has 49,408 entries
 MOST = {  # numbers by which something is built or counted: a thousand times too large, and loading would never end
-    "num_train_timesteps": 10_000, "sample_size": 4096, "num_hidden_layers": 500, "layers_per_block": 100,
-    "transformer_layers_per_block": 100, "steps_offset": 1000}
+    "num_train_timesteps": 10_000,
+    "sample_size": 4096,
+    "num_hidden_layers": 500,
+    "layers_per_block": 100,
+    "transformer_layers_per_block": 100,
+    "steps_offset": 1000,
+}
 SD15_BYTES = 4e9  # free memory in which Stable Diffusion 1.5 draws 512 x 512 in float16 without a squeeze
 PIXELS_AT_ONCE = 2**20  # of all pictures that are worked on together: 4 of 512 x 512, 64 postcards
 LARGE = 256  # pixels a side: the autoencoder's tensors for one picture take 0.1 GB and more above that
@@ -123,9 +130,15 @@ class Components:
     def pipeline(self):
         """A diffusers.StableDiffusionPipeline over these same parts, silent, with a scheduler of its own."""
         pipe = diffusers.StableDiffusionPipeline(
-            vae=self.vae, text_encoder=self.text_encoder, tokenizer=self.tokenizer, unet=self.unet,
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
             scheduler=type(self.scheduler).from_config(self.scheduler.config),
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
@@ -140,12 +153,19 @@ class Components:
 
     def __repr__(self):
         latents, dtype = "x".join(map(str, self.latent_shape)), str(self.dtype).removeprefix("torch.")
-        return (f"Components({self.name!r}: {self.image_size}x{self.image_size} pictures, {latents} latents, "
-                f"{self.max_tokens} tokens, on {self.device.type} in {dtype})")
+        return (
+            f"Components({self.name!r}: {self.image_size}x{self.image_size} pictures, {latents} latents, "
+            f"{self.max_tokens} tokens, on {self.device.type} in {dtype})"
+        )
 
 
-def load_components(name: str | Path | None = None, device: str | torch.device | None = None, dtype: torch.dtype | None = None,
-                    variant: str | None = None, sharing: Components | None = None) -> Components:
+def load_components(
+    name: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    variant: str | None = None,
+    sharing: Components | None = None,
+) -> Components:
     """Load a model: its tokenizer, text encoder, VAE, U-Net and scheduler, as `Components`.
 
     name: "postcard" (bundled, never touches the network), "sd15" or "sd14" (from the Hugging Face Hub, about
@@ -174,14 +194,23 @@ def load_components(name: str | Path | None = None, device: str | torch.device |
     folder = _folder(name)
     card = _card(folder / "course.json", variant)
     _check_settings(folder)
-    networks = {part: _shared(sharing, part, folder, device, dtype, variant) or _load_network(folder / part, kind, dtype, variant)
-                for part, kind in NETWORKS.items()}
+    networks = {
+        part: _shared(sharing, part, folder, device, dtype, variant)
+        or _load_network(folder / part, kind, dtype, variant)
+        for part, kind in NETWORKS.items()
+    }
     c = Components(
-        name=name, path=folder, tokenizer=_load_tokenizer(folder / "tokenizer"),
-        scheduler=_load_scheduler(folder / "scheduler"), **networks,
-        guidance=float(card.get("guidance", 7.5)), trained=bool(card.get("trained", True)),
-        world=str(card.get("world", "")), steps=int(card.get("steps", 25)),
-        distilled_guidance=float(card["distilled_guidance"]) if "distilled_guidance" in card else None)
+        name=name,
+        path=folder,
+        tokenizer=_load_tokenizer(folder / "tokenizer"),
+        scheduler=_load_scheduler(folder / "scheduler"),
+        **networks,
+        guidance=float(card.get("guidance", 7.5)),
+        trained=bool(card.get("trained", True)),
+        world=str(card.get("world", "")),
+        steps=int(card.get("steps", 25)),
+        distilled_guidance=float(card["distilled_guidance"]) if "distilled_guidance" in card else None,
+    )
     _check_fit(c)
 
     if device.type == "cuda":
@@ -194,8 +223,10 @@ def load_components(name: str | Path | None = None, device: str | torch.device |
     if c.image_size > LARGE:
         c.vae.enable_slicing()  # pictures of a batch are encoded and decoded one after the other
         if device.type == "cpu":
-            print(f"On this processor a picture of {c.image_size} x {c.image_size} takes minutes, a lesson hours, and training "
-                  'up to 19 GB of memory: docs/sd15.md tells what each cell takes. load_components("postcard") draws in seconds.')
+            print(
+                f"On this processor a picture of {c.image_size} x {c.image_size} takes minutes, a lesson hours, and training "
+                'up to 19 GB of memory: docs/sd15.md tells what each cell takes. load_components("postcard") draws in seconds.'
+            )
     if device.type == "cuda" and name == "postcard" and torch.cuda.mem_get_info(device)[0] > SD15_BYTES:
         print('This GPU has room for Stable Diffusion 1.5 too: load_components("sd15").')
     return c
@@ -210,7 +241,9 @@ def copy_of(network):
     """
     memo = {}
     for one in network.parameters():
-        memo[id(one)] = torch.nn.Parameter(one.detach().clone() if one.requires_grad else one.detach(), one.requires_grad)
+        memo[id(one)] = torch.nn.Parameter(
+            one.detach().clone() if one.requires_grad else one.detach(), one.requires_grad
+        )
     for one in network.buffers():
         memo[id(one)] = one.detach()
     for module in network.modules():
@@ -233,8 +266,10 @@ def _course_model():
 
 def _bundled():
     """A sentence that offers the bundled model, which works without a network, a licence or a graphics card."""
-    return ("Without COURSE_MODEL, " * bool(os.environ.get("COURSE_MODEL"))
-            + 'load_components("postcard") needs no network.')
+    return (
+        "Without COURSE_MODEL, " * bool(os.environ.get("COURSE_MODEL"))
+        + 'load_components("postcard") needs no network.'
+    )
 
 
 def _folder(name):
@@ -243,13 +278,23 @@ def _folder(name):
     if isinstance(target, Path) or Path(target).is_dir():
         return _whole(Path(target))
     if hub.ID.fullmatch(target):
-        return hub.folder(target, hub.model_files, _whole, public=name in MODELS,
-                          licence=OPENRAIL if name in MODELS else None, instead=_bundled())
+        return hub.folder(
+            target,
+            hub.model_files,
+            _whole,
+            public=name in MODELS,
+            licence=OPENRAIL if name in MODELS else None,
+            instead=_bundled(),
+        )
     known = ", ".join(f'"{one}"' for one in MODELS)
     if re.search(r"[/\\]", target) or target.startswith(("~", ".")):
-        raise FileNotFoundError(f"There is no model folder {inputs.shown(target, 300)}: use one that exists, or {known}.")
-    raise ValueError(f"There is no model called {inputs.shown(target)}: the course knows {known}; a folder, or an id "
-                     f'such as "owner/name" on the Hugging Face Hub, will do too.')
+        raise FileNotFoundError(
+            f"There is no model folder {inputs.shown(target, 300)}: use one that exists, or {known}."
+        )
+    raise ValueError(
+        f"There is no model called {inputs.shown(target)}: the course knows {known}; a folder, or an id "
+        f'such as "owner/name" on the Hugging Face Hub, will do too.'
+    )
 
 
 def _whole(folder):
@@ -257,11 +302,18 @@ def _whole(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no model in {folder}: the copy of the course is incomplete.")
     words = "tokenizer.json" if (folder / "tokenizer" / "tokenizer.json").is_file() else "vocab.json"
-    for part, file in [("tokenizer", words), ("text_encoder", "config.json"), ("vae", "config.json"),
-                       ("unet", "config.json"), ("scheduler", "scheduler_config.json")]:
+    for part, file in [
+        ("tokenizer", words),
+        ("text_encoder", "config.json"),
+        ("vae", "config.json"),
+        ("unet", "config.json"),
+        ("scheduler", "scheduler_config.json"),
+    ]:
         if not (folder / part / file).is_file():
-            raise FileNotFoundError(f"{folder} is not a whole model: {part}/{file} is missing. It needs "
-                                    f"folders tokenizer, text_encoder, vae, unet and scheduler.")
+            raise FileNotFoundError(
+                f"{folder} is not a whole model: {part}/{file} is missing. It needs "
+                f"folders tokenizer, text_encoder, vae, unet and scheduler."
+            )
     for part in NETWORKS:
         _check_safetensors(_weights(folder / part))
     return folder
@@ -272,8 +324,10 @@ def _weights(folder, variant=None):
     own = WEIGHTS_OF.format(variant)
     name = own if (folder / own).is_file() else hub.weights_file(os.listdir(folder))
     if name is None:
-        raise FileNotFoundError(f"{folder} has no weights in the safetensors format. (A .bin file is a "
-                                f"pickle, which can run code when it is opened: convert it first.)")
+        raise FileNotFoundError(
+            f"{folder} has no weights in the safetensors format. (A .bin file is a "
+            f"pickle, which can run code when it is opened: convert it first.)"
+        )
     return folder / name
 
 
@@ -290,14 +344,21 @@ def _load_network(folder, kind, dtype, variant=None):
     try:
         with kernel.without_bars():
             network, report = kind.from_pretrained(
-                folder, variant=None if suffix == "safetensors" else suffix, use_safetensors=True,
-                local_files_only=True, output_loading_info=True, **{dtype_name: dtype})
+                folder,
+                variant=None if suffix == "safetensors" else suffix,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **{dtype_name: dtype},
+            )
     except Exception as error:  # whatever a library makes of a damaged config, or of weights of another shape
         raise _unreadable(folder, error) from None
     missing = sorted(report["missing_keys"])
     if missing:
-        raise ValueError(f"The weight file {path} is damaged: {len(missing)} weights are missing from it, "
-                         f"such as {missing[0]}. Fetch it again.")
+        raise ValueError(
+            f"The weight file {path} is damaged: {len(missing)} weights are missing from it, "
+            f"such as {missing[0]}. Fetch it again."
+        )
     assert network.dtype == dtype, f"{folder.name} came as {network.dtype}, not as {dtype}"
     return network
 
@@ -326,7 +387,9 @@ def _holds(path, network):
     _check_safetensors(path)
     with safe_open(path, "pt") as file:
         stored_names = file.keys()
-        names = {name.removeprefix("text_model."): name for name in stored_names}  # transformers 5.6 took the prefix off
+        names = {
+            name.removeprefix("text_model."): name for name in stored_names
+        }  # transformers 5.6 took the prefix off
         for name, weight in network.named_parameters():
             stored = names.get(name.removeprefix("text_model."))
             if stored is None or not torch.equal(file.get_tensor(stored).to(weight), weight):
@@ -340,8 +403,10 @@ def _check_safetensors(path):
         with safe_open(path, "pt"):
             return
     except Exception as error:  # the library's own errors, which change by version
-        raise ValueError(what_came_instead(path)
-                         or f"The weight file {path} is damaged ({inputs.first_line(error)}). Fetch it again.") from None
+        raise ValueError(
+            what_came_instead(path)
+            or f"The weight file {path} is damaged ({inputs.first_line(error)}). Fetch it again."
+        ) from None
 
 
 class SharedTokenizer(CLIPTokenizer):
@@ -416,9 +481,12 @@ def _card(path, variant=None):
     card = _read_json(path) if path.is_file() else {}
     variants = card.pop("variants", {})
     if not isinstance(variants, dict) or not all(
-            VARIANT.fullmatch(name) and isinstance(own, dict) for name, own in variants.items()):
-        raise ValueError(f'variants in {path} must be settings by name, such as {{"fast": {{"steps": 8}}}}, not '
-                         f"{inputs.shown(variants)}.")
+        VARIANT.fullmatch(name) and isinstance(own, dict) for name, own in variants.items()
+    ):
+        raise ValueError(
+            f'variants in {path} must be settings by name, such as {{"fast": {{"steps": 8}}}}, not '
+            f"{inputs.shown(variants)}."
+        )
     for own in (card, *variants.values()):
         _check_card(own, path)
     if variant is None:
@@ -428,8 +496,10 @@ def _card(path, variant=None):
         raise ValueError(f"The model in {path.parent} has no variant called {inputs.shown(variant)}: it has {known}.")
     parts = [part for part in NETWORKS if (path.parent / part / WEIGHTS_OF.format(variant)).is_file()]
     if not parts:
-        raise FileNotFoundError(f"{path} lists a variant {inputs.shown(variant)}, and no network there has weights of that "
-                                f"name: the copy of the model is incomplete.")
+        raise FileNotFoundError(
+            f"{path} lists a variant {inputs.shown(variant)}, and no network there has weights of that "
+            f"name: the copy of the model is incomplete."
+        )
     return card | variants[variant]
 
 
@@ -439,8 +509,13 @@ def _check_card(card, path):
         if name in card:
             _number(card[name], name, path, "a number of 0 or more, such as 7.5", lambda number: number >= 0)
     if "steps" in card:
-        _number(card["steps"], "steps", path, "a whole number from 1 to 1000, such as 25",
-                lambda number: 1 <= number <= 1000 and number == int(number))
+        _number(
+            card["steps"],
+            "steps",
+            path,
+            "a whole number from 1 to 1000, such as 25",
+            lambda number: 1 <= number <= 1000 and number == int(number),
+        )
     if not isinstance(card.get("trained", True), bool):
         raise ValueError(f"trained in {path} must be true or false, not {inputs.shown(card['trained'])}.")
 
@@ -456,21 +531,38 @@ def _check_settings(folder):
     path = folder / "vae" / "config.json"
     vae = _read_json(path)
     if "scaling_factor" in vae:
-        _number(vae["scaling_factor"], "scaling_factor", path, "a number above 0, such as 0.18215", lambda number: number > 0)
+        _number(
+            vae["scaling_factor"],
+            "scaling_factor",
+            path,
+            "a number above 0, such as 0.18215",
+            lambda number: number > 0,
+        )
     path = folder / "unet" / "config.json"
     size = _read_json(path).get("sample_size")
     sides = size if isinstance(size, list) and len(size) == 2 else [size]
     for side in sides:
-        _number(side, "sample_size", path, "a whole number above 0, such as 64, or two",
-                lambda number: number >= 1 and number == int(number))
+        _number(
+            side,
+            "sample_size",
+            path,
+            "a whole number above 0, such as 64, or two",
+            lambda number: number >= 1 and number == int(number),
+        )
     path = folder / "scheduler" / "scheduler_config.json"
     levels = _read_json(path).get("num_train_timesteps", 1000)
-    _number(levels, "num_train_timesteps", path, "a whole number above 0, such as 1000",
-            lambda number: number >= 1 and number == int(number))
+    _number(
+        levels,
+        "num_train_timesteps",
+        path,
+        "a whole number above 0, such as 1000",
+        lambda number: number >= 1 and number == int(number),
+    )
 
 
 def _check_numbers(path):
     """ValueError where settings hold NaN, infinity, or a number so large that it can only be a mistake or a trap."""
+
     def check(value, name):
         if isinstance(value, dict):
             for key, inner in value.items():
@@ -497,25 +589,33 @@ def _check_fit(c):
     """ValueError where the parts do not belong together: the U-Net reads what text encoder and VAE write."""
     text, text_read = c.text_encoder.config.hidden_size, c.unet.config.cross_attention_dim
     if text != text_read:
-        raise ValueError(f"The parts in {c.path} do not fit: the text encoder writes vectors of {text} "
-                         f"numbers, the U-Net reads {text_read}.")
+        raise ValueError(
+            f"The parts in {c.path} do not fit: the text encoder writes vectors of {text} "
+            f"numbers, the U-Net reads {text_read}."
+        )
     length = c.tokenizer.model_max_length
     if not isinstance(length, (int, float)) or isinstance(length, bool) or not length >= 3:
-        raise ValueError(f"model_max_length in {c.path / 'tokenizer'} must be a whole number above 2, such as 77, not "
-                         f"{inputs.shown(length)}.")
+        raise ValueError(
+            f"model_max_length in {c.path / 'tokenizer'} must be a whole number above 2, such as 77, not "
+            f"{inputs.shown(length)}."
+        )
     channels, (read, height, width) = c.vae.config.latent_channels, c.latent_shape
     if channels != read or height != width:
-        raise ValueError(f"The parts in {c.path} do not fit: the U-Net reads {read} x {height} x {width} "
-                         f"latents, not square ones with the VAE's {channels} channels.")
+        raise ValueError(
+            f"The parts in {c.path} do not fit: the U-Net reads {read} x {height} x {width} "
+            f"latents, not square ones with the VAE's {channels} channels."
+        )
 
 
 def _check_memory(weights, device):
     """MemoryError where the card has no room for `weights` bytes and half as much again to draw with."""
     free, total = torch.cuda.mem_get_info(device)
     if 1.5 * weights > free:
-        raise MemoryError(f"This model needs about {1.5 * weights / 1e9:.1f} GB of GPU memory, and "
-                          f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free: shut down other kernels, or "
-                          f'use device="cpu" or load_components("postcard").')
+        raise MemoryError(
+            f"This model needs about {1.5 * weights / 1e9:.1f} GB of GPU memory, and "
+            f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free: shut down other kernels, or "
+            f'use device="cpu" or load_components("postcard").'
+        )
 
 
 def _read_json(path):

@@ -2,6 +2,7 @@
 
 Sources: Sennrich et al. 2016 (byte-pair encoding), Radford et al. 2021 (CLIP: two towers, one space).
 """
+
 import itertools
 import re
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ def encode_prompts(c: Components, prompts: list[str], warns: bool = True) -> tor
 
 
 MARK = re.compile(r"\\[()\[\]\\]?|[()\[\]]|:\s*([+-]?(?:\d+\.?\d*|\.\d+))\s*\)")
-OTHER_MARK = re.compile(r"(?<!\\)\[[^\[\]]*(?::\s*[\d.]+\s*|\|[^\[\]]*)\]|\b(?:BREAK|AND)\b")  # what A1111 reads besides weights
+OTHER_MARK = re.compile(
+    r"(?<!\\)\[[^\[\]]*(?::\s*[\d.]+\s*|\|[^\[\]]*)\]|\b(?:BREAK|AND)\b"
+)  # what A1111 reads besides weights
 
 
 def weighted_parts(prompt):
@@ -70,8 +73,10 @@ def weighted_parts(prompt):
     ValueError for what A1111 reads besides: [a:b:0.5], [a|b], AND, BREAK. Source: parse_prompt_attention of A1111's webui.
     """
     if other := OTHER_MARK.search(inputs.text(prompt, "prompt")):
-        raise ValueError(f"The prompt holds {inputs.shown(other[0])}, and of A1111's marks weights alone are read, such as "
-                         "(word:1.2): leave the others out.")
+        raise ValueError(
+            f"The prompt holds {inputs.shown(other[0])}, and of A1111's marks weights alone are read, such as "
+            "(word:1.2): leave the others out."
+        )
     parts, opened, place = [], {"(": [], "[": []}, 0  # opened: the number of the first part in each open bracket
 
     def multiply(first, weight):
@@ -79,7 +84,7 @@ def weighted_parts(prompt):
             part[1] *= weight
 
     for mark in MARK.finditer(prompt):
-        parts.append([prompt[place:mark.start()], 1.0])
+        parts.append([prompt[place : mark.start()], 1.0])
         place, said = mark.end(), mark[0]
         kind = "[" if said == "]" else "("
         if said in opened:
@@ -116,7 +121,10 @@ def encode_weighted(c: Components, prompts: list[str], restore_mean: bool = Fals
         room, said = c.max_tokens - 2, too_long(c, "".join(texts))
         ids = list(itertools.chain(*pieces))
         if said or len(ids) > room:
-            warn(said or f"The weights split words of the prompt into {len(ids)} tokens, and the model reads the first {room}.")
+            warn(
+                said
+                or f"The weights split words of the prompt into {len(ids)} tokens, and the model reads the first {room}."
+            )
         scale = [count for count, row in zip(counts, pieces) for _ in row][:room]
         ids, padding = ids[:room], max(0, room - len(ids))
         rows.append([c.tokenizer.bos_token_id, *ids, c.tokenizer.eos_token_id, *[c.tokenizer.pad_token_id] * padding])
@@ -126,7 +134,9 @@ def encode_weighted(c: Components, prompts: list[str], restore_mean: bool = Fals
     if restore_mean:
         means = [one.mean((1, 2), keepdim=True) for one in (plain, weighted)]  # (B, 1, 1)
         if min(mean.abs().min() for mean in means) < 1e-5 * plain.std():
-            raise FloatingPointError("The mean of a prompt's vectors is 0 here and cannot be restored: use restore_mean=False.")
+            raise FloatingPointError(
+                "The mean of a prompt's vectors is 0 here and cannot be restored: use restore_mean=False."
+            )
         weighted = weighted * (means[0] / means[1])
     return weighted.to(c.dtype)
 
@@ -136,13 +146,14 @@ def too_long(c, prompt):
     ids = inputs.components(c).tokenizer(inputs.text(prompt, "prompt"), verbose=False).input_ids
     if len(ids) <= c.max_tokens:
         return ""
-    cut = c.tokenizer.decode(ids[c.max_tokens - 1:-1]).strip()
+    cut = c.tokenizer.decode(ids[c.max_tokens - 1 : -1]).strip()
     if "\N{REPLACEMENT CHARACTER}" in cut:  # it begins inside a letter: see Token.broken
         lost = [one for one in split_prompt(c.tokenizer, prompt) if one.kind == "cut"]
         cut = " ".join("".join(one.text for one in word) for _, word in itertools.groupby(lost, lambda one: one.word))
     cut = cut if len(cut) <= 80 else f"{cut[:50].strip()} ... {cut[-25:].strip()}"
-    return (f"The prompt has {len(ids) - 2} tokens and the model reads the first {c.max_tokens - 2}; "
-            f'this was cut: "{cut}"')
+    return (
+        f'The prompt has {len(ids) - 2} tokens and the model reads the first {c.max_tokens - 2}; this was cut: "{cut}"'
+    )
 
 
 def token_positions(tokenizer: CLIPTokenizer, prompt: str, word: str | None = None) -> list[int]:
@@ -163,15 +174,20 @@ def token_positions(tokenizer: CLIPTokenizer, prompt: str, word: str | None = No
         raise ValueError(f"word is {word!r}: give a word of the prompt {prompt!r}.")
     tokens = tokenizer(prompt, verbose=False)  # whole: what is too long is looked at below
     ids, words = tokens.input_ids, tokens.word_ids()  # which word each token belongs to
-    starts = [i for i in range(1, len(ids) - len(pieces))
-              if ids[i:i + len(pieces)] == pieces and (words[i] is None or words[i] != words[i - 1])]
+    starts = [
+        i
+        for i in range(1, len(ids) - len(pieces))
+        if ids[i : i + len(pieces)] == pieces and (words[i] is None or words[i] != words[i - 1])
+    ]
     if not starts:
         raise ValueError(f"The word {word!r} is not in the prompt {prompt!r}: use one that is in it.")
     last = tokenizer.model_max_length - 1  # this place belongs to the end token
     read = [i for i in starts if i + len(pieces) <= last]
     if not read:
-        raise ValueError(f"The word {word!r} comes too late in the prompt: the model reads the first "
-                         f"{last - 1} tokens, so shorten what stands before it.")
+        raise ValueError(
+            f"The word {word!r} comes too late in the prompt: the model reads the first "
+            f"{last - 1} tokens, so shorten what stands before it."
+        )
     return sorted({i + offset for i in read for offset in range(len(pieces))})
 
 
@@ -182,16 +198,20 @@ def split_prompt(tokenizer: CLIPTokenizer, prompt: str) -> list[Token]:
     """
     inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
     places, tokens = tokenizer.model_max_length, tokenizer(prompt, verbose=False)
-    texts, ids, words = (row[1:-1] for row in (tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids,
-                                               tokens.word_ids()))  # without start and end
+    texts, ids, words = (
+        row[1:-1] for row in (tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids, tokens.word_ids())
+    )  # without start and end
     pieces, own = [], tokenizer.added_tokens_decoder  # new words, such as a concept's, are spelled as they are
     for _, group in itertools.groupby(zip(texts, ids, words), lambda one: (one[2], one[1] in own)):
         group = list(group)
         texts = [text for text, *_ in group]
-        said = [(text, False) for text in texts] if group[0][1] in own else \
-            spelled([text.removesuffix("</w>") for text in texts])
+        said = (
+            [(text, False) for text in texts]
+            if group[0][1] in own
+            else spelled([text.removesuffix("</w>") for text in texts])
+        )
         pieces += [Token(text, number, "piece", word, broken) for (text, broken), (_, number, word) in zip(said, group)]
-    read, cut = pieces[:places - 2], pieces[places - 2:]
+    read, cut = pieces[: places - 2], pieces[places - 2 :]
     marks = [Token("", tokenizer.bos_token_id, "start", None), Token("", tokenizer.eos_token_id, "end", None)]
     padding = [Token("", tokenizer.pad_token_id, "padding", None)] * (places - 2 - len(read))
     return [marks[0], *read, marks[1], *padding, *(one._replace(kind="cut") for one in cut)]
@@ -206,7 +226,7 @@ def spelled(pieces):
     texts, broken, place = [""] * len(pieces), [False] * len(pieces), 0
     for letter in b"".join(data).decode("utf-8", errors="surrogateescape"):
         length = len(letter.encode("utf-8", errors="surrogateescape"))
-        own = sorted(set(owners[place:place + length]))
+        own = sorted(set(owners[place : place + length]))
         place += length
         for number, k in enumerate(own, 1):
             shown = letter if letter.isprintable() else f"U+{ord(letter):04X}"
@@ -243,8 +263,13 @@ class Towers:
             taken["pixel_values"] = to_pixels([upright(one).resize((side, side)) for one in images])
         if texts is not None:
             length = self.clip.config.text_config.max_position_embeddings
-            taken |= self.tokenizer(inputs.texts(texts, "texts", least=1), padding=True, truncation=True,
-                                    max_length=length, return_tensors="pt")
+            taken |= self.tokenizer(
+                inputs.texts(texts, "texts", least=1),
+                padding=True,
+                truncation=True,
+                max_length=length,
+                return_tensors="pt",
+            )
         return taken
 
     @torch.inference_mode()
@@ -271,8 +296,10 @@ def load_towers(c: Components) -> Towers:
     folder, name, world = inputs.components(c).path, c.name, c.world
     if not (folder / "clip" / "config.json").is_file():
         folder, name, world = MODELS["postcard"], "postcard", "postcards"
-        print("This model comes without an image tower: pictures and words are compared by the bundled "
-              "model's two towers, so what is measured holds for them and for postcards.")
+        print(
+            "This model comes without an image tower: pictures and words are compared by the bundled "
+            "model's two towers, so what is measured holds for them and for postcards."
+        )
     try:
         clip = CLIPModel.from_pretrained(folder / "clip", local_files_only=True).float().eval()
         tokenizer = SharedTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)

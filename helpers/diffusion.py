@@ -6,6 +6,7 @@ Everything here works on tensors of any shape (B, ...): pictures (B, 3, H, W), l
 2022 (scaled_linear), Song et al. 2021 (score; DDIM step). Written out line by line in
 notebooks/01_diffusion_process.ipynb.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ SCHEDULES = ("linear", "scaled_linear", "cosine")
 SHAPES = ("spiral", "two moons", "glyph", "two Gaussians")
 
 
-# ---- the forward process ----------------------------------------------------------------
+# The forward process
+
 
 def make_alphas_cumprod(schedule: str = "scaled_linear", num_steps: int = 1000) -> torch.Tensor:
     """Share of the picture's variance that is left after each step: (num_steps,) float32, falling from 1
@@ -65,13 +67,16 @@ def abar_at(alphas_cumprod, t, like):
         raise TypeError(f"a timestep is a whole number, not {inputs.shown(t)}: t is one, or a tensor of one for each")
     outside = steps[(steps < 0) | (steps >= len(alphas_cumprod))]
     if outside.numel():
-        raise ValueError(f"t = {outside.flatten()[0].item()} is outside the schedule: "
-                         f"its steps are 0 to {len(alphas_cumprod) - 1}")
+        raise ValueError(
+            f"t = {outside.flatten()[0].item()} is outside the schedule: its steps are 0 to {len(alphas_cumprod) - 1}"
+        )
     if steps.ndim and steps.shape != like.shape[:1]:
-        raise ValueError(f"{tuple(steps.shape)} timesteps for a batch of {len(like) if like.ndim else 1}: "
-                         "give one for all, or one for each")
+        raise ValueError(
+            f"{tuple(steps.shape)} timesteps for a batch of {len(like) if like.ndim else 1}: "
+            "give one for all, or one for each"
+        )
     abar = alphas_cumprod[steps].to(like.device, torch.promote_types(alphas_cumprod.dtype, like.dtype))
-    return abar.reshape(-1, *[1] * (like.ndim - 1)) if steps.ndim else abar      # (B,) -> (B, 1, ..., 1)
+    return abar.reshape(-1, *[1] * (like.ndim - 1)) if steps.ndim else abar  # (B,) -> (B, 1, ..., 1)
 
 
 def _same_shape(a, b, names):
@@ -82,7 +87,9 @@ def _same_shape(a, b, names):
         raise ValueError(f"{names} must have the same shape, not {tuple(a.shape)} and {tuple(b.shape)}")
 
 
-def add_noise(x_0: torch.Tensor, noise: torch.Tensor, t: int | torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:
+def add_noise(
+    x_0: torch.Tensor, noise: torch.Tensor, t: int | torch.Tensor, alphas_cumprod: torch.Tensor
+) -> torch.Tensor:
     """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (Ho et al. 2020, eq. 4).
 
     x_0, noise: (B, ...), the same shape, else ValueError. t: as in abar_at.
@@ -97,7 +104,9 @@ def solved_for_x0(x_t, noise_pred, abar):
     return (x_t - (1 - abar).sqrt() * noise_pred) / abar.sqrt()
 
 
-def predict_x0(x_t: torch.Tensor, noise_pred: torch.Tensor, t: int | torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:
+def predict_x0(
+    x_t: torch.Tensor, noise_pred: torch.Tensor, t: int | torch.Tensor, alphas_cumprod: torch.Tensor
+) -> torch.Tensor:
     """The clean picture that x_t and a guess of its noise imply: add_noise solved for x_0. (B, ...)."""
     _same_shape(x_t, noise_pred, "noisy picture and predicted noise")
     return solved_for_x0(x_t, noise_pred, abar_at(alphas_cumprod, t, x_t)).to(x_t.dtype)
@@ -141,18 +150,21 @@ def ddim_path(noise_pred, x, timesteps, alphas_cumprod, eta=0.0, generator=None)
     inputs.tensor(x, "x"), inputs.tensor(alphas_cumprod, "alphas_cumprod", "T"), _eta(eta), _generator(generator)
     inputs.function(noise_pred, "noise_pred", "a function of x and t")
     ordered = isinstance(timesteps, (list, tuple, range)) or getattr(timesteps, "ndim", 0) == 1
-    timesteps = [inputs.whole_number(t, "a timestep", 0, len(alphas_cumprod) - 1)
-                 for t in (timesteps if ordered else [timesteps])]
+    timesteps = [
+        inputs.whole_number(t, "a timestep", 0, len(alphas_cumprod) - 1)
+        for t in (timesteps if ordered else [timesteps])
+    ]
     if not ordered or not timesteps or any(t <= later for t, later in zip(timesteps, timesteps[1:])):
-        raise ValueError(f"timesteps must be whole numbers that fall, such as spaced_timesteps(50), not "
-                         f"{inputs.shown(timesteps)}.")
+        raise ValueError(
+            f"timesteps must be whole numbers that fall, such as spaced_timesteps(50), not {inputs.shown(timesteps)}."
+        )
     path = [x]
     for t, t_next in zip(timesteps, [*timesteps[1:], None]):
         abar = abar_at(alphas_cumprod, int(t), x)
         abar_next = torch.ones_like(abar) if t_next is None else abar_at(alphas_cumprod, int(t_next), x)
         x, kick = reverse_step(x, noise_pred(x, int(t)), abar, abar_next, eta)
         if eta:
-            x = x + kick * torch.randn(x.shape, generator=generator).to(x)   # drawn on the CPU: same anywhere
+            x = x + kick * torch.randn(x.shape, generator=generator).to(x)  # drawn on the CPU: same anywhere
         path.append(x)
     return torch.stack(path)
 
@@ -172,7 +184,8 @@ def _generator(generator):
         raise TypeError(f"generator must be a torch.Generator, or None, not {inputs.shown(generator)}.")
 
 
-# ---- worlds small enough to be exact -----------------------------------------------------
+# Worlds small enough to be exact
+
 
 @dataclass
 class Mixture:
@@ -181,6 +194,7 @@ class Mixture:
     means: (K, d). std: one number; 0 makes it a finite training set, and `denoise` the denoiser that fits it
     perfectly. `abar` below is a number between 0 and 1; x_t is (n, d).
     """
+
     means: torch.Tensor
     std: float = 0.0
 
@@ -199,7 +213,7 @@ class Mixture:
         inputs.tensor(x_t, "x_t", "n", self.means.shape[1]), _share(abar)
         variance = abar * self.std**2 + 1 - abar
         means = abar**0.5 * self.means
-        square = (x_t**2).sum(1)[:, None] - 2 * x_t @ means.T + (means**2).sum(1)                   # (n, K)
+        square = (x_t**2).sum(1)[:, None] - 2 * x_t @ means.T + (means**2).sum(1)  # (n, K)
         return -square / (2 * variance), variance
 
     def weights(self, x_t, abar):
@@ -220,7 +234,7 @@ class Mixture:
         """The best guess of x_0: the mean of all clean points that x_t could have come from, (n, d)."""
         _share(abar)
         variance = abar * self.std**2 + 1 - abar
-        mean = self.weights(x_t, abar) @ self.means                              # (n, K) -> (n, d)
+        mean = self.weights(x_t, abar) @ self.means  # (n, K) -> (n, d)
         return mean + abar**0.5 * self.std**2 / variance * (x_t - abar**0.5 * mean)
 
     def noise_pred(self, x_t, abar):
@@ -239,13 +253,14 @@ def make_shape(name):
     """A two-dimensional shape as a Mixture, centred, about one unit in radius. Unknown names: ValueError."""
     name = inputs.text(name, "name", f"one of {', '.join(SHAPES)}")
     if name == "spiral":
-        turn = torch.linspace(0.03, 1, 150).sqrt() * 3.6 * torch.pi      # even spacing along the arm
+        turn = torch.linspace(0.03, 1, 150).sqrt() * 3.6 * torch.pi  # even spacing along the arm
         points = torch.stack([turn * turn.cos(), turn * turn.sin()], 1)
     elif name == "two moons":
         half = torch.linspace(0, torch.pi, 60)
-        points = torch.cat([torch.stack([half.cos(), half.sin() - 0.25], 1),
-                            torch.stack([1 - half.cos(), 0.25 - half.sin()], 1)])
-    elif name == "glyph":                                        # a sailing boat, as on the postcards
+        points = torch.cat(
+            [torch.stack([half.cos(), half.sin() - 0.25], 1), torch.stack([1 - half.cos(), 0.25 - half.sin()], 1)]
+        )
+    elif name == "glyph":  # a sailing boat, as on the postcards
         y, x = torch.meshgrid(torch.linspace(-1, 1, 25), torch.linspace(-1, 1, 25), indexing="ij")
         hull = (y > -0.8) & (y < -0.4) & (x.abs() < 0.95 + (y + 0.4) * 0.8)
         sails = ((x > 0.12) & (x < 0.75 - 0.6 * y)) | ((x < -0.04) & (x > -0.55 + 0.5 * y))
@@ -267,12 +282,13 @@ def energy_distance(a, b):
     pictures, are compared by a matrix product in double precision: as exact, and a dozen times as quick.
     """
     inputs.tensor(a, "a", "n", "d"), inputs.tensor(b, "b", "m", a.shape[1])
-    wide = a.shape[1] > 64 and a.device.type != "mps"                       # that device has no double precision
+    wide = a.shape[1] > 64 and a.device.type != "mps"  # that device has no double precision
     a, b = (one.double() if wide else one for one in (a, b))
 
     def mean_distance(p, q):
         mode = "use_mm_for_euclid_dist" if wide else "donot_use_mm_for_euclid_dist"
         return torch.cdist(p, q, compute_mode=mode).mean()
+
     return (2 * mean_distance(a, b) - mean_distance(a, a) - mean_distance(b, b)).item()
 
 
@@ -288,9 +304,9 @@ def spectrum(picture):
     window = torch.hann_window(size, periodic=False, dtype=picture.dtype, device=picture.device)
     window = window[:, None] * window[None, :]
     centred = picture - picture.mean((1, 2), keepdim=True)
-    power = torch.fft.fft2(centred * window).abs() ** 2 / (window**2).sum()            # (C, H, H)
+    power = torch.fft.fft2(centred * window).abs() ** 2 / (window**2).sum()  # (C, H, H)
     one = torch.fft.fftfreq(size, 1 / size, device=picture.device)
-    ring = (one[:, None] ** 2 + one[None, :] ** 2).sqrt().round().long().flatten()   # (H * H,)
+    ring = (one[:, None] ** 2 + one[None, :] ** 2).sqrt().round().long().flatten()  # (H * H,)
     total = power.new_zeros(int(ring.max()) + 1).index_add(0, ring, power.mean(0).flatten())
     frequencies = torch.arange(1, size // 2, device=power.device)
     return frequencies, total[frequencies] / torch.bincount(ring)[frequencies]

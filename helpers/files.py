@@ -1,4 +1,5 @@
 """Writing files whole or not at all, and opening files from strangers with care."""
+
 import errno
 import itertools
 import os
@@ -97,7 +98,9 @@ def save_picture(image, file, format, **options):
 def _in_words(error, path):
     """The error to raise where `path` could not be made."""
     if error.errno in FORBIDDEN:
-        return PermissionError(f"You may not write in {path.parent.absolute()}: save {path.name} in a folder of your own.")
+        return PermissionError(
+            f"You may not write in {path.parent.absolute()}: save {path.name} in a folder of your own."
+        )
     if error.errno in FULL:
         return _no_room(path)
     if error.errno == errno.ENOENT:
@@ -110,8 +113,10 @@ def _in_words(error, path):
 
 
 def _no_room(path):
-    error = OSError(f"The disk is full, or your quota is used up: {path.name} was not saved, and what was there before is "
-                    f"unchanged; make room in {path.parent.absolute()}, or save in another place.")
+    error = OSError(
+        f"The disk is full, or your quota is used up: {path.name} was not saved, and what was there before is "
+        f"unchanged; make room in {path.parent.absolute()}, or save in another place."
+    )
     error.errno = errno.ENOSPC
     return error
 
@@ -201,8 +206,10 @@ def open_file(path, largest, noun=""):
         raise FileNotFoundError(f"There is no {kind} {path}, it is a folder: check the path.")
     if not stat.S_ISREG(about.st_mode):
         raise ValueError(f"{path} is {_kind(about.st_mode)}, which may never end: use a plain file.")
-    raise ValueError(f"{path} has {about.st_size / 1e6:,.0f} MB, and a {kind} may have at most "
-                     f"{largest / 1e6:,.0f} MB: it is not opened.")
+    raise ValueError(
+        f"{path} has {about.st_size / 1e6:,.0f} MB, and a {kind} may have at most "
+        f"{largest / 1e6:,.0f} MB: it is not opened."
+    )
 
 
 def _kind(mode):
@@ -221,10 +228,14 @@ def what_came_instead(path):
     except (OSError, ValueError):
         return ""
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
-        return (f"{path} is not the file itself but a pointer of Git LFS, a few lines of text: run `git lfs pull` in its "
-                "repository, or download the file from its web page.")
+        return (
+            f"{path} is not the file itself but a pointer of Git LFS, a few lines of text: run `git lfs pull` in its "
+            "repository, or download the file from its web page."
+        )
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html")):
-        return (f"{path} is a web page (HTML), not the file itself: use the download link, not the address of the page "
-                "that shows the file.")
+        return (
+            f"{path} is a web page (HTML), not the file itself: use the download link, not the address of the page "
+            "that shows the file."
+        )
     return ""

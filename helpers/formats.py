@@ -4,6 +4,7 @@ Nothing of a file is ever executed: safetensors hold numbers alone, and of a pic
 taken. Sources of the layouts: A1111 (`string_to_param`), kohya's sd-scripts (`emb_params`, `lora_unet_*`), the loaders of
 diffusers and PEFT (all other LoRAs), LyCORIS (`hada_*`, `lokr_*`), Stability AI's control-lora.
 """
+
 import io
 import pickle
 import pickletools
@@ -34,31 +35,59 @@ MADE_FOR = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable
 HALF = re.compile(r"(?P<layer>.+?)(?:[._]lora(?:_linear_layer)?[._](?P<half>A|B|down|up)\.weight|\.alpha)")
 # The halves A that read what a text encoder writes, or are in one.
 READS_TEXT = re.compile(
-    r".*(attn2[._](processor\.)?to_[kv]|self_attn[._](q_proj|to_q))[._]lora(_linear_layer)?[._](A|down)\.weight")
+    r".*(attn2[._](processor\.)?to_[kv]|self_attn[._](q_proj|to_q))[._]lora(_linear_layer)?[._](A|down)\.weight"
+)
 PLAIN = "load_lora reads B A alone, so ask for a plain LoRA"
 XL = "was made for Stable Diffusion XL, which has two text encoders: use one that was made for your model"
 STRANGE = {  # a part of a name: the kind, the width, and what a file is that has such a name in it
-    "clip_g": ("concept", 2048, XL), "lora_te2_": ("LoRA", 2048, XL), "text_encoder_2.": ("LoRA", 2048, XL),
+    "clip_g": ("concept", 2048, XL),
+    "lora_te2_": ("LoRA", 2048, XL),
+    "text_encoder_2.": ("LoRA", 2048, XL),
     "lora_unet_input_blocks_": ("LoRA", 2048, XL),
-    "lora_controlnet": ("", None, "is a ControlLoRA, which makes a U-Net into a ControlNet that follows a drawing, and no "
-                        f"LoRA to draw with: {PLAIN}"),
+    "lora_controlnet": (
+        "",
+        None,
+        "is a ControlLoRA, which makes a U-Net into a ControlNet that follows a drawing, and no "
+        f"LoRA to draw with: {PLAIN}",
+    ),
     "hada_": ("LoRA", None, f"is a LoHa (LyCORIS), the product of two low-rank changes, number by number: {PLAIN}"),
     "lokr_": ("LoRA", None, f"is a LoKr (LyCORIS), a Kronecker product of small matrices: {PLAIN}"),
     "lora_mid": ("LoRA", None, f"is a LoCon with a third matrix between A and B (LyCORIS): {PLAIN}"),
     "dora_scale": ("LoRA", None, f"is a DoRA, which also sets the lengths of the weights' columns: {PLAIN}"),
     "lora_magnitude_vector": ("LoRA", None, f"is a DoRA, which also sets the lengths of the weights' columns: {PLAIN}"),
-    "base_model.model.": ("LoRA", None, "is a LoRA as PEFT saves it, with its alpha in another file and no name of the network: "
-                          "ask for it as a pipeline's save_lora_weights writes it"),
-    ":down": ("LoRA", None, "is a LoRA in the layout of cloneofsimo's lora (2022), which numbers the layers and does not name "
-              "them: ask for it in the layout of diffusers or kohya"),
-    "model.diffusion_model.": ("", None, "is a whole model in one file, neither a concept nor a LoRA: diffusers' "
-                               "StableDiffusionPipeline.from_single_file reads it, and its save_pretrained writes the folder that "
-                               "load_components takes")}
+    "base_model.model.": (
+        "LoRA",
+        None,
+        "is a LoRA as PEFT saves it, with its alpha in another file and no name of the network: "
+        "ask for it as a pipeline's save_lora_weights writes it",
+    ),
+    ":down": (
+        "LoRA",
+        None,
+        "is a LoRA in the layout of cloneofsimo's lora (2022), which numbers the layers and does not name "
+        "them: ask for it in the layout of diffusers or kohya",
+    ),
+    "model.diffusion_model.": (
+        "",
+        None,
+        "is a whole model in one file, neither a concept nor a LoRA: diffusers' "
+        "StableDiffusionPipeline.from_single_file reads it, and its save_pretrained writes the folder that "
+        "load_components takes",
+    ),
+}
 # All that a pickle of numbers needs to be put together. None of these makes anything that the file does not hold.
 STORAGES = ("Float", "Half", "BFloat16", "Double", "Long", "Int", "Short", "Char", "Byte", "Bool")
-NUMBERS = {"collections.OrderedDict", "torch.Size", "torch.serialization._get_layout", "torch._utils._rebuild_tensor",
-           "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "torch._utils._rebuild_sparse_tensor",
-           *(f"torch.{kind}Storage" for kind in STORAGES), *(f"torch.cuda.{kind}Storage" for kind in STORAGES)}
+NUMBERS = {
+    "collections.OrderedDict",
+    "torch.Size",
+    "torch.serialization._get_layout",
+    "torch._utils._rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_sparse_tensor",
+    *(f"torch.{kind}Storage" for kind in STORAGES),
+    *(f"torch.cuda.{kind}Storage" for kind in STORAGES),
+}
 
 
 class Found(NamedTuple):
@@ -101,18 +130,27 @@ def what_is(where, kind="LoRA"):
     paths = candidates(where)
     if len(paths) != 1:
         raise FileNotFoundError(
-            f"{where} holds {len(paths)} files that may be meant: name one, such as {paths[0].name}." if paths else
-            f"{where} is no concept and no LoRA: use a file that ends in {', '.join(SUFFIXES[:3])}, or a folder with one.")
-    path, = paths
+            f"{where} holds {len(paths)} files that may be meant: name one, such as {paths[0].name}."
+            if paths
+            else f"{where} is no concept and no LoRA: use a file that ends in {', '.join(SUFFIXES[:3])}, or a folder with one."
+        )
+    (path,) = paths
     try:
         entries, _ = read(path, kind, numbers=False)
     except ValueError as error:
         return Found(path, "", None, str(error))
     if not isinstance(entries, dict):
-        return Found(path, "", None, f"{path} is no concept and no LoRA: it holds a {type(entries).__name__}, and a "
-                                     "concept is one token and its vectors, so use another file.")
+        return Found(
+            path,
+            "",
+            None,
+            f"{path} is no concept and no LoRA: it holds a {type(entries).__name__}, and a "
+            "concept is one token and its vectors, so use another file.",
+        )
     names = [name for name in entries if isinstance(name, str)]
-    strange = next((said for mark, said in STRANGE.items() if len(names) > 1 and any(mark in name for name in names)), None)
+    strange = next(
+        (said for mark, said in STRANGE.items() if len(names) > 1 and any(mark in name for name in names)), None
+    )
     if strange:
         return Found(path, *strange[:2], f"{path} {strange[2]}.")
     if any((match := HALF.fullmatch(name)) and match["half"] for name in names):
@@ -137,11 +175,13 @@ def vectors_in(path, entries):
     if isinstance(params, dict) and len(params) == 1:
         return entries.get("name") or path.stem, *params.values()
     if len(entries) == 1:
-        (token, vectors), = entries.items()
+        ((token, vectors),) = entries.items()
         return path.stem if token == "emb_params" else token, vectors
     some = f" ({', '.join(map(str, list(entries)[:3]))[:80]})" if entries else ""
-    raise ValueError(f"{path} is no concept, which is one token and its vectors, and no LoRA, since it holds no layer of one: "
-                     f"it holds {len(entries)} entries{some}, so use another file.")
+    raise ValueError(
+        f"{path} is no concept, which is one token and its vectors, and no LoRA, since it holds no layer of one: "
+        f"it holds {len(entries)} entries{some}, so use another file."
+    )
 
 
 def read(path, kind="LoRA", numbers=True):
@@ -159,7 +199,11 @@ def read(path, kind="LoRA", numbers=True):
         raise ValueError(said)
     try:
         with safe_open(path, "pt") as file:
-            take = file.get_tensor if numbers else lambda name: torch.empty(file.get_slice(name).get_shape(), device="meta")
+            take = (
+                file.get_tensor
+                if numbers
+                else lambda name: torch.empty(file.get_slice(name).get_shape(), device="meta")
+            )
             names = file.keys()
             return {name: take(name) for name in names}, file.metadata() or {}
     except Exception as error:  # the library's own errors, which change by version
@@ -185,8 +229,10 @@ def _pickled_numbers(path):
     except Exception as error:  # no zip and no pickle
         raise damaged(path, error) from None
     if promised > 2 * path.stat().st_size:
-        raise ValueError(f"{path} has {path.stat().st_size / 1e6:.1f} MB and would unpack to {promised / 1e6:,.0f} MB, which "
-                         "torch never writes: it is not opened.")
+        raise ValueError(
+            f"{path} has {path.stat().st_size / 1e6:.1f} MB and would unpack to {promised / 1e6:,.0f} MB, which "
+            "torch never writes: it is not opened."
+        )
     if wishes - NUMBERS:
         raise _refused(path, f"asks for {min(wishes - NUMBERS)}") from None
     try:
@@ -201,8 +247,10 @@ def _pickled_numbers(path):
 
 
 def _refused(path, why):
-    return ValueError(f"{path} is a pickle that {why}, which could run a stranger's code or fill the memory: it was refused "
-                      "and nothing of it has run; ask for it as .safetensors.")
+    return ValueError(
+        f"{path} is a pickle that {why}, which could run a stranger's code or fill the memory: it was refused "
+        "and nothing of it has run; ask for it as .safetensors."
+    )
 
 
 def _asked_for(path):

@@ -51,19 +51,23 @@ def cached_folder(repo_id):
     except errors.LocalEntryNotFoundError:
         return None
     except errors.HFValidationError:
-        raise ValueError(f"{inputs.shown(repo_id)} is no id that the Hugging Face Hub takes: use one such as "
-                         '"owner/name", of plain letters, digits and single - _ . up to 96 in all.') from None
+        raise ValueError(
+            f"{inputs.shown(repo_id)} is no id that the Hugging Face Hub takes: use one such as "
+            '"owner/name", of plain letters, digits and single - _ . up to 96 in all.'
+        ) from None
 
 
 def model_files(sizes):
     """From {file: bytes} of a whole repository, the files of one model: settings, vocabulary, one weight file a network."""
     wanted = {name: size for name, size in sizes.items() if name in ("model_index.json", "course.json")}
     for part in FOLDERS:
-        inside = {name.removeprefix(f"{part}/"): size for name, size in sizes.items()
-                  if name.startswith(f"{part}/")}
+        inside = {name.removeprefix(f"{part}/"): size for name, size in sizes.items() if name.startswith(f"{part}/")}
         weights = weights_file(inside)
-        wanted |= {f"{part}/{name}": size for name, size in inside.items()
-                   if name == weights or name.endswith((".json", ".txt"))}
+        wanted |= {
+            f"{part}/{name}": size
+            for name, size in inside.items()
+            if name == weights or name.endswith((".json", ".txt"))
+        }
     return wanted
 
 
@@ -72,8 +76,11 @@ def weights_file(names):
 
     The older .bin files are pickles, which can run code when they are opened. None where no name will do.
     """
-    wanted = (stem + suffix for suffix in (".fp16.safetensors", ".safetensors")
-              for stem in ("model", "diffusion_pytorch_model"))
+    wanted = (
+        stem + suffix
+        for suffix in (".fp16.safetensors", ".safetensors")
+        for stem in ("model", "diffusion_pytorch_model")
+    )
     return next((name for name in wanted if name in names), None)
 
 
@@ -86,12 +93,15 @@ def _fetch(repo_id, wanted, cached, public, licence, instead):
     endpoint, token = os.environ.get("HF_ENDPOINT"), False if public else None
     try:
         info = HfApi(endpoint=endpoint, token=token).model_info(
-            repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+        )
         sizes = wanted({file.rfilename: file.size or 0 for file in info.siblings})
         if not sizes:
             return None
-        print(f"Downloading {repo_id} from the Hugging Face Hub, once: {_amount(sum(sizes.values()))}. "
-              f"{licence or f'Its licence: https://huggingface.co/{repo_id}'}")
+        print(
+            f"Downloading {repo_id} from the Hugging Face Hub, once: {_amount(sum(sizes.values()))}. "
+            f"{licence or f'Its licence: https://huggingface.co/{repo_id}'}"
+        )
         for name, size in sizes.items():
             if cached:
                 _drop_damaged(cached / name, size)
@@ -128,14 +138,19 @@ def _refused(repo_id, answer):
     """(class, sentence) for an answer of the Hub that is no file."""
     status = answer.response.status_code
     if isinstance(answer, errors.GatedRepoError):
-        return PermissionError, (f"{repo_id} is gated: accept its terms on https://huggingface.co/{repo_id} "
-                                 "and log in with `hf auth login`.")
+        return PermissionError, (
+            f"{repo_id} is gated: accept its terms on https://huggingface.co/{repo_id} and log in with `hf auth login`."
+        )
     if isinstance(answer, errors.RepositoryNotFoundError) or status == 404:
-        return FileNotFoundError, (f"{repo_id} is gone from the Hugging Face Hub, or private, or its name is "
-                                   "misspelt: look for it on https://huggingface.co.")
+        return FileNotFoundError, (
+            f"{repo_id} is gone from the Hugging Face Hub, or private, or its name is "
+            "misspelt: look for it on https://huggingface.co."
+        )
     if status in (401, 403):
-        return PermissionError, (f"The Hugging Face Hub refused {repo_id} (answer {status}): log in with "
-                                 "`hf auth login`, or log out if the login is an old one.")
+        return PermissionError, (
+            f"The Hugging Face Hub refused {repo_id} (answer {status}): log in with "
+            "`hf auth login`, or log out if the login is an old one."
+        )
     return ConnectionError, f"The Hugging Face Hub answered {status} for {repo_id}: later, {AGAIN}"
 
 
@@ -143,17 +158,25 @@ def _not_reached(repo_id, causes):
     """(class, sentence) where no Hub answered, or the disk took no more. causes: errors, the deepest last."""
     number = getattr(causes[0], "errno", None)
     if any(isinstance(one, errors.OfflineModeIsEnabled) for one in causes):
-        return ConnectionError, (f"{repo_id} is not wholly in the local cache, and HF_HUB_OFFLINE forbids to "
-                                 "fetch it: unset that variable, restart the kernel, and load it again.")
+        return ConnectionError, (
+            f"{repo_id} is not wholly in the local cache, and HF_HUB_OFFLINE forbids to "
+            "fetch it: unset that variable, restart the kernel, and load it again."
+        )
     if number in NOT_WRITABLE:
-        return PermissionError, (f"The cache {constants.HF_HUB_CACHE} can not be written: set HF_HOME to a "
-                                 f"folder of your own, restart the kernel, and load {repo_id} again.")
+        return PermissionError, (
+            f"The cache {constants.HF_HUB_CACHE} can not be written: set HF_HOME to a "
+            f"folder of your own, restart the kernel, and load {repo_id} again."
+        )
     if number in FULL:
         return OSError, f"The disk is full: make room in {constants.HF_HUB_CACHE}, then {AGAIN}"
     if isinstance(causes[0], ValueError):
-        return ConnectionError, (f"What answered for {repo_id} is not the Hugging Face Hub, but perhaps a "
-                                 "network that wants you to sign in, or a wrong HF_ENDPOINT: see to it, "
-                                 f"then {AGAIN}")
+        return ConnectionError, (
+            f"What answered for {repo_id} is not the Hugging Face Hub, but perhaps a "
+            "network that wants you to sign in, or a wrong HF_ENDPOINT: see to it, "
+            f"then {AGAIN}"
+        )
     reason = inputs.first_line(causes[-1], 160)
-    return ConnectionError, (f"{repo_id} is not wholly in the local cache, and the Hugging Face Hub is "
-                             f"unreachable or broke off ({reason}): check the connection, then {AGAIN}")
+    return ConnectionError, (
+        f"{repo_id} is not wholly in the local cache, and the Hugging Face Hub is "
+        f"unreachable or broke off ({reason}): check the connection, then {AGAIN}"
+    )

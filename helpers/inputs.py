@@ -32,7 +32,7 @@ def shown(value, longest=LONGEST):
         said = ""
     if not said or said.startswith("<") or " at 0x" in said:
         return f"an object of type {kind}"
-    return said if len(said) <= longest else f"{said[:longest - 3]}..."
+    return said if len(said) <= longest else f"{said[: longest - 3]}..."
 
 
 def first_line(error, longest=120):
@@ -114,7 +114,9 @@ def list_of(value, name, takes, kind, least=0):
     """A list, with at least `least` items, out of a list, a tuple or what else has an order; every item is a
     `kind` (a class, or several). takes: what the sentence calls the items."""
     ordered = isinstance(value, Iterable) and not isinstance(value, (str, bytes, bytearray, Mapping, Set))
-    if kind is not object and isinstance(value, kind) and not hasattr(value, "ndim"):  # an array may be a list of arrays
+    if (
+        kind is not object and isinstance(value, kind) and not hasattr(value, "ndim")
+    ):  # an array may be a list of arrays
         raise TypeError(f"{name} must be a list of {takes}, not a single one: put it into [ ].")
     if not ordered or getattr(value, "ndim", 1) == 0:  # an array or tensor of one number has no items
         raise TypeError(f"{name} must be a list of {takes}, not {shown(value)}.")
@@ -136,7 +138,8 @@ def table(value, name, takes, least=1):
     """A dict with at least `least` entries, from names to whatever. takes: what the sentence asks for."""
     if not isinstance(value, Mapping) or len(value) < least:
         raise (ValueError if isinstance(value, Mapping) else TypeError)(
-            f"{name} must be {takes}{', with at least one entry' * (least > 0)}, not {shown(value)}.")
+            f"{name} must be {takes}{', with at least one entry' * (least > 0)}, not {shown(value)}."
+        )
     return value
 
 
@@ -146,8 +149,7 @@ def table(value, name, takes, least=1):
 def picture(value, name, mode=None):
     """A PIL picture. mode: the one it must have; None: any."""
     if not isinstance(value, Image.Image):
-        raise TypeError(f"{name} must be a PIL picture, not {shown(value)}: see prepare_picture in "
-                        "helpers.latents.")
+        raise TypeError(f"{name} must be a PIL picture, not {shown(value)}: see prepare_picture in helpers.latents.")
     if mode is not None and value.mode != mode:
         raise ValueError(f'{name} has the mode {value.mode!r}: use {name}.convert("{mode}").')
     return value
@@ -167,8 +169,9 @@ def tensor(value, name, *shape):
     real = isinstance(value, torch.Tensor) and value.is_floating_point()
     if not real or value.layout != torch.strided or value.is_meta:
         raise TypeError(f"{name} must be a tensor of fractional numbers{said}, not {shown(value)}.")
-    fits = len(shape) == value.ndim and all(isinstance(side, str) or side == is_
-                                            for side, is_ in zip(shape, value.shape))
+    fits = len(shape) == value.ndim and all(
+        isinstance(side, str) or side == is_ for side, is_ in zip(shape, value.shape)
+    )
     if shape and not (fits and value.numel()):
         raise ValueError(f"{name} must be a tensor{said}, not of shape {tuple(value.shape)}.")
     return value
@@ -202,8 +205,10 @@ def components(c):
 def trainable(c):
     """Components, as load_components returns them, of a model that can be trained."""
     if components(c).distilled_guidance is not None:
-        raise ValueError(f"{shown(c.name)} cannot be taught anything: with its guidance folded in, its U-Net does not predict the "
-                         f'noise that was added, so train with load_components("{c.plain}") and load the result here.')
+        raise ValueError(
+            f"{shown(c.name)} cannot be taught anything: with its guidance folded in, its U-Net does not predict the "
+            f'noise that was added, so train with load_components("{c.plain}") and load the result here.'
+        )
     return c
 
 

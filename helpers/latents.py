@@ -5,6 +5,7 @@ their spread is about 1, like noise; this is what the U-Net and every function h
 otherwise. Sources: Kingma and Welling 2014 (posterior), Rombach et al. 2022 (latents, scaling factor).
 Written out line by line in notebooks/02_vae_latents.ipynb.
 """
+
 import io
 import math
 import random
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
     from helpers.components import Components
 
-PREVIEW_POSTCARDS = 16      # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
-PREVIEW_SIZE = 128          # their sides at most: all together as much work as one picture of 512 x 512
-DECODED_PIXELS = 32768      # decoded at once at most: two postcards; one picture where it is larger
+PREVIEW_POSTCARDS = 16  # pictures that `preview_of` looks at: h x w equations each, for 3 C + 3 unknowns
+PREVIEW_SIZE = 128  # their sides at most: all together as much work as one picture of 512 x 512
 
 
 # There and back
@@ -50,7 +50,7 @@ def to_pixels(images: list[Image.Image]) -> torch.Tensor:
     if len({image.size for image in images}) > 1:
         sizes = " and ".join(f"{width} x {height}" for width, height in sorted({one.size for one in images})[:2])
         raise ValueError(f"images must be of one size, not {sizes}: see prepare_picture.")
-    return pixels_of(np.stack([np.asarray(image) for image in images]))     # of (B, H, W, 3), 0..255
+    return pixels_of(np.stack([np.asarray(image) for image in images]))  # of (B, H, W, 3), 0..255
 
 
 @torch.inference_mode()
@@ -76,31 +76,34 @@ def check_sides(c, height, width):
         inputs.whole_number(side, name, 1, 2**31)
     if height % step or width % step:
         fits = f"{max(width // step, 1) * step} x {max(height // step, 1) * step}"
-        raise ValueError(f"The picture is {width} x {height} pixels, and the encoder halves each side "
-                         f"{step.bit_length() - 1} times: use multiples of {step}, such as {fits}.")
+        raise ValueError(
+            f"The picture is {width} x {height} pixels, and the encoder halves each side "
+            f"{step.bit_length() - 1} times: use multiples of {step}, such as {fits}."
+        )
 
 
 @torch.inference_mode()
 def decode_latents(c: "Components", latents: torch.Tensor) -> list[Image.Image]:
     """The pictures of scaled latents (B, C, h, w), of any floating format: B PIL images. FloatingPointError for NaN or
-    infinity. A few are decoded at a time (`DECODED_PIXELS`), so that many need no more memory than those."""
+    infinity. One is decoded after the other, so that many need no more memory than one."""
     channels = inputs.components(c).vae.config.latent_channels
     latents = inputs.tensor(latents, "latents", "B", channels, "h", "w").to(c.device, c.dtype)
-    at_once = max(DECODED_PIXELS // (latents[0, 0].numel() * c.vae_scale_factor**2), 1)
     pictures = []
-    for some in latents.split(at_once):
-        pixels = c.vae.decode(some / c.vae.config.scaling_factor).sample  # (b, C, h, w) -> (b, 3, H, W)
+    for one in latents:
+        pixels = c.vae.decode(one[None] / c.vae.config.scaling_factor).sample[0]  # (1, C, h, w) -> (3, H, W)
         require_finite(pixels, "The decoded pixels hold")
-        pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)  # -1..1 -> 0..1, (b, H, W, 3)
-        pictures += [Image.fromarray(one) for one in (pixels.float().cpu().numpy() * 255).round().astype("uint8")]
+        pixels = (pixels / 2 + 0.5).clamp(0, 1).permute(1, 2, 0)  # -1..1 -> 0..1, (H, W, 3)
+        pictures.append(Image.fromarray((pixels.float().cpu().numpy() * 255).round().astype("uint8")))
     return pictures
 
 
 def require_finite(tensor, what):
     """FloatingPointError where a tensor holds NaN or infinity. what: the beginning of the sentence."""
     if not tensor.isfinite().all():
-        raise FloatingPointError(f"{what} NaN or infinite numbers, so there is no picture: lower the "
-                                 f"guidance, load the model anew, or load it with dtype=torch.float32.")
+        raise FloatingPointError(
+            f"{what} NaN or infinite numbers, so there is no picture: lower the "
+            f"guidance, load the model anew, or load it with dtype=torch.float32."
+        )
 
 
 # A preview that costs almost nothing
@@ -122,7 +125,7 @@ class Preview(NamedTuple):
         """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide (1 to 64), smoothly enlarged."""
         inputs.tensor(latents, "latents", 1, len(self.weight), "h", "w")
         inputs.whole_number(factor, "factor", 1, 64)
-        image = Image.fromarray(images_of_pixels(self.rgb(latents)[0]))             # (h, w, 3)
+        image = Image.fromarray(images_of_pixels(self.rgb(latents)[0]))  # (h, w, 3)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
 
     def explains(self, latents, rgb):
@@ -135,9 +138,9 @@ class Preview(NamedTuple):
 def fit_preview(latents, rgb):
     """The Preview with the least squared error. latents: (B, C, h, w), scaled. rgb: (B, 3, h, w)."""
     _same_places(latents, rgb)
-    cells = latents.float().movedim(1, -1).flatten(0, 2)                # (B, C, h, w) -> (B * h * w, C)
-    cells = torch.cat([cells, cells.new_ones(len(cells), 1)], 1)        # a column of ones: the bias
-    solution = torch.linalg.lstsq(cells, rgb.float().movedim(1, -1).flatten(0, 2)).solution     # (C + 1, 3)
+    cells = latents.float().movedim(1, -1).flatten(0, 2)  # (B, C, h, w) -> (B * h * w, C)
+    cells = torch.cat([cells, cells.new_ones(len(cells), 1)], 1)  # a column of ones: the bias
+    solution = torch.linalg.lstsq(cells, rgb.float().movedim(1, -1).flatten(0, 2)).solution  # (C + 1, 3)
     return Preview(solution[:-1], solution[-1])
 
 
@@ -145,11 +148,12 @@ def _same_places(latents, rgb):
     """ValueError unless latents (B, C, h, w) and rgb (B, 3, h, w) agree in B, h and w."""
     inputs.tensor(latents, "latents", "B", "C", "h", "w"), inputs.tensor(rgb, "rgb", "B", 3, "h", "w")
     if latents[:, 0].shape != rgb[:, 0].shape:
-        raise ValueError(f"latents {tuple(latents.shape)} and rgb {tuple(rgb.shape)} must agree in B, h and w: see "
-                         "shrink.")
+        raise ValueError(
+            f"latents {tuple(latents.shape)} and rgb {tuple(rgb.shape)} must agree in B, h and w: see shrink."
+        )
 
 
-_previews = weakref.WeakKeyDictionary()     # vae -> Preview, forgotten with it
+_previews = weakref.WeakKeyDictionary()  # vae -> Preview, forgotten with it
 
 
 def preview_of(c):
@@ -161,10 +165,11 @@ def preview_of(c):
     """
     if inputs.components(c).vae not in _previews:
         from helpers.postcards import render, sample_scene  # the world is only needed here
+
         rng = random.Random(0)
         size = min(c.image_size, PREVIEW_SIZE)
         cards = [render(sample_scene(rng), size=size).image for _ in range(PREVIEW_POSTCARDS)]
-        latents = torch.cat([encode_image(c, card) for card in cards]).cpu()            # (B, C, h, w)
+        latents = torch.cat([encode_image(c, card) for card in cards]).cpu()  # (B, C, h, w)
         _previews[c.vae] = fit_preview(latents, shrink(to_pixels(cards), c.vae_scale_factor))
     return _previews[c.vae]
 
@@ -177,8 +182,7 @@ def shrink(pixels: torch.Tensor, factor: int) -> torch.Tensor:
     *_, height, width = inputs.tensor(pixels, "pixels", "B", "C", "H", "W").shape
     inputs.whole_number(factor, "factor", 1, min(height, width))
     if height % factor or width % factor:
-        raise ValueError(f"factor {factor} does not divide {width} x {height} pixels: use one that divides both "
-                         "sides.")
+        raise ValueError(f"factor {factor} does not divide {width} x {height} pixels: use one that divides both sides.")
     return torch.nn.functional.avg_pool2d(pixels, factor)
 
 
@@ -209,8 +213,8 @@ def jpeg(image: Image.Image, quality: int) -> Jpeg:
     buffer = io.BytesIO()
     save_picture(upright(image), buffer, "JPEG", quality=quality, optimize=True)
     data = buffer.getvalue()
-    scan = data.index(b"\xff\xda")                                      # "start of scan": pixels follow
-    header = scan + 2 + int.from_bytes(data[scan + 2:scan + 4], "big")
+    scan = data.index(b"\xff\xda")  # "start of scan": pixels follow
+    header = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
     return Jpeg(Image.open(io.BytesIO(data)).convert("RGB"), len(data), header)
 
 
@@ -221,7 +225,7 @@ def jpeg_within(image: Image.Image, limit: int, free_header: bool = False) -> Jp
     """
     inputs.whole_number(limit, "limit", 1, 2**40), inputs.flag(free_header, "free_header")
     low, high = 1, 95
-    while low < high:                                                   # size grows with quality
+    while low < high:  # size grows with quality
         middle = (low + high + 1) // 2
         one = jpeg(image, middle)
         low, high = (middle, high) if one.size - free_header * one.header <= limit else (low, middle - 1)
@@ -230,10 +234,18 @@ def jpeg_within(image: Image.Image, limit: int, free_header: bool = False) -> Jp
 
 # A small world for a small autoencoder
 
-DAY, DUSK = ((70, 150, 225), (205, 230, 245), (255, 250, 215), (30, 100, 160)), \
-            ((60, 60, 130), (250, 130, 90), (255, 220, 120), (40, 45, 100))    # zenith, horizon, sun, sea
-AT_ONCE = 500       # pictures of the small world that are painted at once
-FACTORS = "where the sun is, left to right", "how high it stands", "how large it is", "how low the horizon is", "the hour: dusk to day"
+DAY, DUSK = (
+    ((70, 150, 225), (205, 230, 245), (255, 250, 215), (30, 100, 160)),
+    ((60, 60, 130), (250, 130, 90), (255, 220, 120), (40, 45, 100)),
+)  # zenith, horizon, sun, sea
+AT_ONCE = 500  # pictures of the small world that are painted at once
+FACTORS = (
+    "where the sun is, left to right",
+    "how high it stands",
+    "how large it is",
+    "how low the horizon is",
+    "the hour: dusk to day",
+)
 
 
 def small_world(factors, size=32):
@@ -252,27 +264,32 @@ def small_world(factors, size=32):
 
 def _painted(factors, size):
     """`small_world` of a few: on the way to its colours a picture takes several times its own memory."""
-    x, y, radius, sea, hour = factors.T[:, :, None, None]                             # (n, 1, 1) each
+    x, y, radius, sea, hour = factors.T[:, :, None, None]  # (n, 1, 1) each
     x, radius, sea = 0.2 + 0.6 * x, 0.12 + 0.1 * radius, 0.55 + 0.25 * sea
     y = 0.2 + (sea - 0.25) * y
     places = torch.linspace(0, 1, size)
-    across, down, soft = places[None, None, :], places[None, :, None], 1.2 / size   # soft: the width of an edge
-    sun = ((radius - ((across - x) ** 2 + (down - y) ** 2).sqrt()) / soft + 0.5).clamp(0, 1)        # (n, size, size)
-    water = ((down - sea) / soft + 0.5).clamp(0, 1)                                 # (n, size, 1)
+    across, down, soft = places[None, None, :], places[None, :, None], 1.2 / size  # soft: the width of an edge
+    sun = ((radius - ((across - x) ** 2 + (down - y) ** 2).sqrt()) / soft + 0.5).clamp(0, 1)  # (n, size, size)
+    water = ((down - sea) / soft + 0.5).clamp(0, 1)  # (n, size, 1)
     glitter = 0.7 * (1 - ((across - x) / (0.9 * radius)) ** 2).clamp(0) * (1 - (down - sea) / (1.02 - sea)).clamp(0, 1)
 
-    def mixed(a, b, share):                                                         # share 0: a, 1: b
+    def mixed(a, b, share):  # share 0: a, 1: b
         return a + (b - a) * share[:, None]
 
-    zenith, horizon, light, deep = (mixed(*(torch.tensor(one).view(1, 3, 1, 1) / 127.5 - 1 for one in pair), hour)
-                                    for pair in zip(DUSK, DAY))                     # (n, 3, 1, 1) each
+    zenith, horizon, light, deep = (
+        mixed(*(torch.tensor(one).view(1, 3, 1, 1) / 127.5 - 1 for one in pair), hour) for pair in zip(DUSK, DAY)
+    )  # (n, 3, 1, 1) each
     sky = mixed(mixed(zenith, horizon, (down / sea).clamp(0, 1)), light, sun)
     return mixed(sky, mixed(deep, horizon, glitter), water)
 
 
 # What a network costs
 
-SD15 = {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768, "attention_head_dim": 8}  # its U-Net; all else: defaults
+SD15 = {
+    "block_out_channels": (320, 640, 1280, 1280),
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}  # its U-Net; all else: defaults
 
 
 def unet_work(config, channels, size):
@@ -284,6 +301,7 @@ def unet_work(config, channels, size):
     inputs.whole_number(channels, "channels", 1, 1024), inputs.whole_number(size, "size", 8, 4096)
     from diffusers import UNet2DConditionModel
     from torch.utils.flop_counter import FlopCounterMode
+
     with torch.device("meta"):
         net = UNet2DConditionModel.from_config(dict(config), in_channels=channels, out_channels=channels)
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
@@ -302,11 +320,26 @@ class TinyVAE(torch.nn.Module):
         super().__init__()
         nn = torch.nn
         self.encoder = nn.Sequential(
-            nn.Conv2d(3, 16, 4, 4), nn.SiLU(), nn.Conv2d(16, 32, 2, 2), nn.SiLU(), nn.Flatten(),    # (n, 512)
-            nn.Linear(512, 256), nn.SiLU(), nn.Linear(256, 2 * d))
+            nn.Conv2d(3, 16, 4, 4),
+            nn.SiLU(),
+            nn.Conv2d(16, 32, 2, 2),
+            nn.SiLU(),
+            nn.Flatten(),  # (n, 512)
+            nn.Linear(512, 256),
+            nn.SiLU(),
+            nn.Linear(256, 2 * d),
+        )
         self.decoder = nn.Sequential(
-            nn.Linear(d, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 1536), nn.SiLU(),
-            nn.Unflatten(1, (24, 8, 8)), nn.Conv2d(24, 48, 1), nn.PixelShuffle(4))     # 24 numbers: a patch of 4 x 4 pixels
+            nn.Linear(d, 256),
+            nn.SiLU(),
+            nn.Linear(256, 256),
+            nn.SiLU(),
+            nn.Linear(256, 1536),
+            nn.SiLU(),
+            nn.Unflatten(1, (24, 8, 8)),
+            nn.Conv2d(24, 48, 1),
+            nn.PixelShuffle(4),
+        )  # 24 numbers: a patch of 4 x 4 pixels
 
 
 @torch.no_grad()
@@ -321,7 +354,7 @@ def arrives(net, factor, make=small_world, count=5, pictures=200):
     inputs.whole_number(count, "count", 1, 1024), inputs.whole_number(pictures, "pictures", 1, 100000)
     inputs.whole_number(factor, "factor", 0, count - 1)
     factors = torch.rand(pictures, count, generator=torch.Generator().manual_seed(1))
-    ends = [make(factors.index_fill(1, torch.tensor([factor]), value)) for value in (0.25, 0.75)]   # (n, 3, 32, 32) each
+    ends = [make(factors.index_fill(1, torch.tensor([factor]), value)) for value in (0.25, 0.75)]  # (n, 3, 32, 32) each
     copies = [net.decoder(net.encoder(one).chunk(2, 1)[0]).clamp(-1, 1) for one in ends]
     change, copied = ends[1] - ends[0], copies[1] - copies[0]
     effect = change.square().sum().item()

@@ -1,4 +1,5 @@
 """Concepts and LoRAs that lie in folders: which of them fit a model, what calls them in a prompt, and a model with them in it."""
+
 import re
 from functools import partial
 from pathlib import Path
@@ -66,8 +67,9 @@ def brought_in(c, sources):
 
     sources: (where a concept is, the strength it is to have if it is a LoRA) each.
     """
-    concepts = [source if isinstance(source, Concept) else read_concept(source)
-                for source, _ in sources if not is_lora(source)]
+    concepts = [
+        source if isinstance(source, Concept) else read_concept(source) for source, _ in sources if not is_lora(source)
+    ]
     model = with_concepts(c.snapshot(), *concepts)
     for source, strength in sources:
         if is_lora(source):
@@ -90,6 +92,8 @@ def remarks(c, prompts, calls):
     both = " ".join(prompts.values())
     named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", both)}
     unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call not in both]
-    unknown = [f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
-               for word in sorted(named - set(calls))]
+    unknown = [
+        f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
+        for word in sorted(named - set(calls))
+    ]
     return [*(too_long(c, prompt) for prompt in prompts.values()), *unused, *unknown]

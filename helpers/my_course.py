@@ -8,6 +8,7 @@
 Where it lies: see `folder`. Everything in it is written as it comes, whole or not at all, and never in place of
 something else that the reader made: a name that is taken gets a number.
 """
+
 import inspect
 import itertools
 import json
@@ -50,7 +51,9 @@ def place(kind, name):
     """
     inputs.one_of(kind, "kind", ("concepts", "pictures"))
     if not re.fullmatch(r"\w[\w .-]*", inputs.text(name, "name")) or name != name.strip(" ."):
-        raise ValueError(f"{inputs.shown(name)} cannot be the name of a file here: use letters, digits, spaces and . _ - in it.")
+        raise ValueError(
+            f"{inputs.shown(name)} cannot be the name of a file here: use letters, digits, spaces and . _ - in it."
+        )
     within, stem, suffix = make_folder(folder() / kind), Path(name).stem, Path(name).suffix
     numbered = (f"{stem}-{number}{suffix}" for number in itertools.count(2))
     return next(path for path in map(within.joinpath, itertools.chain([name], numbered)) if not os.path.lexists(path))
@@ -71,9 +74,19 @@ def note_answer(lesson, number, name, verdict, function):
     """
     before, right = answer(lesson, number), verdict == "right"
     kept = before if before and before["right"] and not right else {"right": right, "code": _source(function)}
-    _write(f"{lesson}-exercise-{number}", {
-        "lesson": lesson, "exercise": number, "name": name, "right": kept["right"], "code": kept["code"],
-        "tries": (before["tries"] if before else 0) + 1, "last_verdict": verdict, "when": _now()})
+    _write(
+        f"{lesson}-exercise-{number}",
+        {
+            "lesson": lesson,
+            "exercise": number,
+            "name": name,
+            "right": kept["right"],
+            "code": kept["code"],
+            "tries": (before["tries"] if before else 0) + 1,
+            "last_verdict": verdict,
+            "when": _now(),
+        },
+    )
 
 
 def answer(lesson, number):
@@ -110,8 +123,10 @@ def _now():
 def _write(name, about):
     text = json.dumps(about, indent=1, ensure_ascii=False) + "\n"
     # A letter that no file can hold (half a surrogate pair, in a reader's string) is written as its number.
-    write_atomic(make_folder(folder() / "answers") / f"{name}.json",
-                 lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    write_atomic(
+        make_folder(folder() / "answers") / f"{name}.json",
+        lambda file: file.write_text(text, encoding="utf-8", errors="backslashreplace"),
+    )
     _write_hand_in()
 
 
@@ -128,7 +143,10 @@ def _write_hand_in():
     """Bring hand_in.json into step with the answers. What is damaged is left out."""
     signed = folder() / "name.txt"
     found = (_read(path.stem, {"when": str}) for path in sorted((folder() / "answers").glob("*.json")))
-    about = {"name": signed.read_text(encoding="utf-8") if signed.is_file() else "", "answers": [one for one in found if one]}
+    about = {
+        "name": signed.read_text(encoding="utf-8") if signed.is_file() else "",
+        "answers": [one for one in found if one],
+    }
     text = json.dumps(about, indent=1) + "\n"
     write_atomic(folder() / "hand_in.json", lambda file: file.write_text(text, encoding="utf-8"))
 
@@ -140,7 +158,11 @@ def _read(name, types):
             about = json.loads(file.read().decode("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return about if isinstance(about, dict) and all(isinstance(about.get(key), kind) for key, kind in types.items()) else None
+    return (
+        about
+        if isinstance(about, dict) and all(isinstance(about.get(key), kind) for key, kind in types.items())
+        else None
+    )
 
 
 # Taking it along
@@ -148,8 +170,10 @@ def _read(name, types):
 
 def contents():
     """{"concepts": n, "pictures": n, "answers": n}: how much of each is there."""
-    counted = {kind: [one for one in (folder() / kind).glob("*") if not one.name.startswith(".")]
-               for kind in ("concepts", "pictures", "answers")}
+    counted = {
+        kind: [one for one in (folder() / kind).glob("*") if not one.name.startswith(".")]
+        for kind in ("concepts", "pictures", "answers")
+    }
     return {kind: len(found) for kind, found in counted.items()}
 
 

@@ -4,6 +4,7 @@ A file is data from strangers: only plain files are opened, Pillow is told which
 it says of a damaged one comes with the file's name. Whatever takes a PIL picture takes it through `upright`,
 so that a picture is the same thing to all of the course: as a viewer shows it.
 """
+
 import os
 import re
 from pathlib import Path
@@ -17,10 +18,10 @@ from helpers.files import open_file, what_came_instead
 # None of these starts a program. Left to itself, Pillow goes by a file's first bytes, whatever it is called, and gives
 # PostScript to Ghostscript.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-LARGEST_FILE = 500e6    # bytes
-MOST_PIXELS = 90e6      # 9487 x 9487: as RGB 270 MB, and twice that while it is worked on
-SMALLEST = 8            # a picture of fewer pixels a side holds nothing to look at
-ORIENTATION = 0x0112    # the EXIF tag by which a camera says how it was held
+LARGEST_FILE = 500e6  # bytes
+MOST_PIXELS = 90e6  # 9487 x 9487: as RGB 270 MB, and twice that while it is worked on
+SMALLEST = 8  # a picture of fewer pixels a side holds nothing to look at
+ORIENTATION = 0x0112  # the EXIF tag by which a camera says how it was held
 
 
 def prepare_picture(source: Image.Image | str | Path | np.ndarray, size: int) -> Image.Image:
@@ -37,8 +38,9 @@ def prepare_picture(source: Image.Image | str | Path | np.ndarray, size: int) ->
         inputs.path(source, "source", "the path of a picture")
     image = upright(_opened(source))
     if min(image.size) < SMALLEST:
-        raise ValueError(f"The picture is {image.width} x {image.height} pixels: it needs at least "
-                         f"{SMALLEST} on each side.")
+        raise ValueError(
+            f"The picture is {image.width} x {image.height} pixels: it needs at least {SMALLEST} on each side."
+        )
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 
@@ -71,9 +73,11 @@ def is_turned(image):
 def check_mask_fits(image, mask):
     """ValueError where it is unclear which way up a mask is: the picture's EXIF data turn it."""
     if mask is not None and isinstance(image, Image.Image) and is_turned(image):
-        raise ValueError("The picture's EXIF data say that it is shown turned, so it is unclear which way up its mask is: "
-                         "turn the picture first, with prepare_picture or PIL.ImageOps.exif_transpose, and make the "
-                         "mask for the result.")
+        raise ValueError(
+            "The picture's EXIF data say that it is shown turned, so it is unclear which way up its mask is: "
+            "turn the picture first, with prepare_picture or PIL.ImageOps.exif_transpose, and make the "
+            "mask for the result."
+        )
 
 
 def pixels_of(images):
@@ -98,9 +102,13 @@ def _opened(source):
                 Image.init()
                 image = Image.open(file, formats=[one for one in FORMATS if one in Image.OPEN])
             except UnidentifiedImageError:
-                raise ValueError(what_came_instead(source) or (
-                    f"{source} cannot be opened: it is no picture in one of the formats {', '.join(FORMATS)}, or it is "
-                    "damaged. Save it as PNG or JPEG.")) from None
+                raise ValueError(
+                    what_came_instead(source)
+                    or (
+                        f"{source} cannot be opened: it is no picture in one of the formats {', '.join(FORMATS)}, or it is "
+                        "damaged. Save it as PNG or JPEG."
+                    )
+                ) from None
             except Exception as problem:  # Pillow lets through whatever its readers stumble over
                 raise _damaged(source, problem) from None
             image.filename = os.fspath(source)
@@ -115,10 +123,14 @@ def _loaded(image):
     if not isinstance(image, Image.Image):
         raise TypeError(f"image must be a PIL picture, not {type(image).__name__}.")
     if image.width * image.height > MOST_PIXELS:
-        raise ValueError(f"{_name(image)} has {image.width} x {image.height} pixels, more than {MOST_PIXELS / 1e6:.0f} "
-                         "million: make it smaller first.")
+        raise ValueError(
+            f"{_name(image)} has {image.width} x {image.height} pixels, more than {MOST_PIXELS / 1e6:.0f} "
+            "million: make it smaller first."
+        )
     if getattr(image, "tile", None) and image.format not in FORMATS:  # opened elsewhere, and not read so far
-        raise ValueError(f"{_name(image)} is of the format {image.format}, which is not read here: save it as PNG or JPEG.")
+        raise ValueError(
+            f"{_name(image)} is of the format {image.format}, which is not read here: save it as PNG or JPEG."
+        )
     try:
         image.load()
     except Exception as problem:  # likewise
@@ -134,8 +146,10 @@ def _damaged(name, problem):
     """The error for a picture that Pillow cannot read to its end."""
     if isinstance(problem, Image.DecompressionBombError):
         size = re.search(r"\d+ pixels", str(problem))
-        return ValueError(f"{name} cannot be opened: it has {size[0] if size else 'too many pixels'}, more than "
-                          f"{MOST_PIXELS / 1e6:.0f} million. Make it smaller first.")
+        return ValueError(
+            f"{name} cannot be opened: it has {size[0] if size else 'too many pixels'}, more than "
+            f"{MOST_PIXELS / 1e6:.0f} million. Make it smaller first."
+        )
     return ValueError(f"{name} cannot be opened: {inputs.first_line(problem)}. Save it as PNG or JPEG.")
 
 
@@ -143,8 +157,7 @@ def _bytes_of(array):
     """An array of a picture as uint8, (H, W), (H, W, 3) or (H, W, 4)."""
     array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise ValueError(f"An array of shape {array.shape} is no picture: use (H, W), (H, W, 3) or (H, W, "
-                         "4).")
+        raise ValueError(f"An array of shape {array.shape} is no picture: use (H, W), (H, W, 3) or (H, W, 4).")
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
@@ -159,8 +172,7 @@ def _bytes_of(array):
 def _scaled_bytes(array, top):
     """Numbers from 0 to `top` as uint8. ValueError for numbers outside, NaN among them."""
     if not ((array >= 0) & (array <= top)).all():
-        raise ValueError(f"The picture holds numbers outside 0 to {top:g}, or NaN: bring them into that "
-                         "range.")
+        raise ValueError(f"The picture holds numbers outside 0 to {top:g}, or NaN: bring them into that range.")
     return (array * (255 / top)).round().astype(np.uint8)
 
 
@@ -168,7 +180,7 @@ def _rgb(image):
     """A PIL image of any mode as RGB."""
     if image.mode == "F":
         image = Image.fromarray(_scaled_bytes(np.asarray(image), 1.0))
-    elif image.mode.startswith("I"):                            # 16 or 32 bit, by how Pillow opened the file
+    elif image.mode.startswith("I"):  # 16 or 32 bit, by how Pillow opened the file
         image = Image.fromarray(_scaled_bytes(np.asarray(image).astype(np.float64), 65535.0))
     if image.mode in ("LA", "PA", "RGBA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")

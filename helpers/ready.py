@@ -20,16 +20,20 @@ def check_kernel():
     that changes stands in helpers/kernel.py.
     """
     if sys.version_info < (3, 11):  # noqa: UP036  what is asked here
-        stop(f"This kernel runs Python {sys.version.split()[0]}, and the course needs 3.11 or newer: "
-             "choose another kernel, such as the course's own (`make lab` opens JupyterLab with it).")
+        stop(
+            f"This kernel runs Python {sys.version.split()[0]}, and the course needs 3.11 or newer: "
+            "choose another kernel, such as the course's own (`make lab` opens JupyterLab with it)."
+        )
     missing, old = lacking(COURSE / "pyproject.toml")
     if missing:
         stop(without(missing))
     if old:
         print(f"Older in this kernel than the course asks for: {', '.join(old)}; update it if a cell fails.")
     if not os.access(Path.cwd(), os.W_OK):
-        print(f"You may not write in {Path.cwd()}: the lesson runs, but to keep your answers, copy the "
-              "course to a folder of your own and open it there.")
+        print(
+            f"You may not write in {Path.cwd()}: the lesson runs, but to keep your answers, copy the "
+            "course to a folder of your own and open it there."
+        )
     prepare_kernel()
 
 
@@ -42,8 +46,10 @@ def stop(sentence):
 def without(packages):
     """One sentence that says which packages this kernel lacks and what to do. packages: their names."""
     names = " ".join(packages)
-    return (f"This kernel ({sys.executable}) lacks {names}: choose the course's own kernel (`make lab` opens "
-            f"JupyterLab with it), or run `{sys.executable} -m pip install {names}` and restart.")
+    return (
+        f"This kernel ({sys.executable}) lacks {names}: choose the course's own kernel (`make lab` opens "
+        f"JupyterLab with it), or run `{sys.executable} -m pip install {names}` and restart."
+    )
 
 
 def lacking(project):

@@ -33,8 +33,12 @@ DTYPES = {  # device -> number formats it computes in, the default first
 
 # What stands between a reader's line and the course's: the course itself, and the wrappers of torch and Python.
 PANELS = os.path.join(os.path.dirname(__file__), "panels") + os.sep
-INSIDE = (os.path.dirname(__file__) + os.sep, os.path.dirname(torch.__file__) + os.sep, contextlib.__file__,
-          threading.__file__)
+INSIDE = (
+    os.path.dirname(__file__) + os.sep,
+    os.path.dirname(torch.__file__) + os.sep,
+    contextlib.__file__,
+    threading.__file__,
+)
 
 
 def device(name=None):
@@ -75,8 +79,12 @@ def seeded_generator(seed):
     return torch.Generator("cpu").manual_seed(whole_number(seed, "seed", 0, 2**63 - 1))
 
 
-def seeded_noise(shape: tuple[int, ...], seed: int | torch.Generator | list[int], device: str | torch.device = "cpu",
-                 dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def seeded_noise(
+    shape: tuple[int, ...],
+    seed: int | torch.Generator | list[int],
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
     """Gaussian noise of mean 0 and variance 1: for the same seed the same numbers on every device.
 
     shape: of the result, such as (B, C, h, w). seed: a whole number, or a torch.Generator on the CPU, for all
@@ -119,6 +127,7 @@ def one_thread(work):
     what they compute: with another program on one of two cores, a training takes three times as long on two threads as
     on one. docs/kernel.md has the numbers. Between two steps of a generator the caller's own work has one thread, too.
     """
+
     @functools.wraps(work)
     def steps(*args, **kwargs):
         with _one_thread():

@@ -62,7 +62,7 @@ class Step(NamedTuple):
 @torch.inference_mode()
 def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep):
     """The denoising loop. prompt_embeds: (2B, 77, d), negative half first; (B, 77, d) without guidance."""
-    alphas_cumprod = _alphas_cumprod(scheduler)[-len(timesteps):]
+    alphas_cumprod = _alphas_cumprod(scheduler)[-len(timesteps) :]
     halves = len(prompt_embeds) // len(latents)  # 2 with guidance: with and without the prompt, in one call
 
     for index, t in enumerate(timesteps):
@@ -73,16 +73,26 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
             noise_pred = noise_uncond + guidance * (noise_text - noise_uncond)
         x0 = implied_x0(model_input, noise_pred, alphas_cumprod[index], scheduler.config.prediction_type)
         latents = scheduler.step(noise_pred, t, latents, **options).prev_sample
-        latents = keep(latents, timesteps[index + 1:index + 2])
+        latents = keep(latents, timesteps[index + 1 : index + 2])
         yield Step(index, t.item(), latents, x0, noise_pred)
 
     require_finite(latents, f"The latents after {len(timesteps)} steps hold")
 
 
-def denoise(c: Components, prompt: str | list[str], *, negative_prompt: str | list[str] = "", steps: int | None = None,
-            guidance: float | None = None, scheduler: str | diffusers.SchedulerMixin = "ddim", seed: int | list[int] = 0,
-            image: Image.Image | None = None, mask: Image.Image | np.ndarray | None = None, strength: float | None = None,
-            weights: bool = False) -> Iterator[Step]:
+def denoise(
+    c: Components,
+    prompt: str | list[str],
+    *,
+    negative_prompt: str | list[str] = "",
+    steps: int | None = None,
+    guidance: float | None = None,
+    scheduler: str | diffusers.SchedulerMixin = "ddim",
+    seed: int | list[int] = 0,
+    image: Image.Image | None = None,
+    mask: Image.Image | np.ndarray | None = None,
+    strength: float | None = None,
+    weights: bool = False,
+) -> Iterator[Step]:
     """The denoising loop, one `Step` at a time. To cancel, stop asking for steps: nothing runs in between.
 
     c: Components. prompt: a string, or a list of B strings for a batch.
@@ -128,8 +138,14 @@ def denoise(c: Components, prompt: str | list[str], *, negative_prompt: str | li
     return _loop(c.unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep)
 
 
-def generate(c: Components, prompt: str | list[str], *, image: Image.Image | None = None,
-             mask: Image.Image | np.ndarray | None = None, **settings) -> Image.Image | list[Image.Image]:
+def generate(
+    c: Components,
+    prompt: str | list[str],
+    *,
+    image: Image.Image | None = None,
+    mask: Image.Image | np.ndarray | None = None,
+    **settings,
+) -> Image.Image | list[Image.Image]:
     """Draw a picture: a PIL image, or a list of them for a list of prompts. Takes what `denoise` takes.
 
     With a mask, the pixels outside of it are those of `image`, exactly.
@@ -145,15 +161,19 @@ def generate(c: Components, prompt: str | list[str], *, image: Image.Image | Non
     return pictures[0] if isinstance(prompt, str) else pictures
 
 
-def extend(image: Image.Image, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0) -> tuple[Image.Image, np.ndarray]:
+def extend(
+    image: Image.Image, left: int = 0, top: int = 0, right: int = 0, bottom: int = 0
+) -> tuple[Image.Image, np.ndarray]:
     """A larger canvas round a picture: (canvas, mask), to be given to `generate` as image= and mask=.
 
     image: PIL, of width W and height H once it is turned `upright`. The sides are grown by so many pixels (whole,
     0 or more), filled with the colours of the edge. mask: (top + H + bottom, left + W + right) of bool, True where the canvas is new.
     Raises ValueError where nothing grows, or by less than nothing.
     """
-    sides = [whole_number(side, name, 0, 10_000) for name, side in
-             (("left", left), ("top", top), ("right", right), ("bottom", bottom))]
+    sides = [
+        whole_number(side, name, 0, 10_000)
+        for name, side in (("left", left), ("top", top), ("right", right), ("bottom", bottom))
+    ]
     inputs.picture(image, "image")
     if not any(sides):
         raise ValueError("The canvas has to grow on some side: give left, top, right or bottom, in pixels.")
@@ -191,7 +211,7 @@ def _alphas_cumprod(scheduler):
     abar = 1 / (sigma^2 + 1).
     """
     if scheduler.init_noise_sigma != 1:
-        return 1 / (scheduler.sigmas[:len(scheduler.timesteps)] ** 2 + 1)
+        return 1 / (scheduler.sigmas[: len(scheduler.timesteps)] ** 2 + 1)
     return scheduler.alphas_cumprod[scheduler.timesteps.long()]
 
 
@@ -203,8 +223,10 @@ def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> 
     """
     if not isinstance(scheduler, str):
         if not hasattr(scheduler, "set_timesteps") or not hasattr(scheduler, "alphas_cumprod"):
-            raise TypeError(f"scheduler must be one of {', '.join(SCHEDULERS)}, or a scheduler of diffusers "
-                            f"with alphas_cumprod, not {inputs.shown(scheduler)}.")
+            raise TypeError(
+                f"scheduler must be one of {', '.join(SCHEDULERS)}, or a scheduler of diffusers "
+                f"with alphas_cumprod, not {inputs.shown(scheduler)}."
+            )
         return copy.deepcopy(scheduler)
     name = ALIASES.get(scheduler.lower(), scheduler.lower())
     if name not in SCHEDULERS:
@@ -275,8 +297,9 @@ def _seeds(seed, count):
 
 
 def _check_guidance(guidance):
-    return inputs.number(guidance, "guidance", "a number of 0 or more (1 is none, 3 to 8 are usual)",
-                         lambda guidance: guidance >= 0)
+    return inputs.number(
+        guidance, "guidance", "a number of 0 or more (1 is none, 3 to 8 are usual)", lambda guidance: guidance >= 0
+    )
 
 
 def _check_given_up(c, guidance, negatives):
@@ -285,9 +308,11 @@ def _check_given_up(c, guidance, negatives):
         return
     asked = f"guidance {guidance:g}" if guidance != 1 else "a negative prompt" if any(negatives) else None
     if asked:
-        raise ValueError(f"{inputs.shown(c.name)} cannot draw with {asked}: its U-Net was trained to give in one call what "
-                         f"guidance {c.distilled_guidance:g} and an empty negative prompt give, so leave both out, or use "
-                         f'load_components("{c.plain}").')
+        raise ValueError(
+            f"{inputs.shown(c.name)} cannot draw with {asked}: its U-Net was trained to give in one call what "
+            f"guidance {c.distilled_guidance:g} and an empty negative prompt give, so leave both out, or use "
+            f'load_components("{c.plain}").'
+        )
 
 
 def _check_strength(strength, default):
@@ -309,7 +334,9 @@ def _check_mask(mask, size):
     except (TypeError, ValueError, RuntimeError):  # rows of unequal length, a tensor that needs gradients
         mask = np.asarray(None)
     if mask.dtype.kind not in "buif":
-        raise TypeError(f"mask must be a PIL picture or an array of bools or numbers, (H, W), not {inputs.shown(given)}.")
+        raise TypeError(
+            f"mask must be a PIL picture or an array of bools or numbers, (H, W), not {inputs.shown(given)}."
+        )
     if mask.shape != size[::-1]:
         raise ValueError(f"mask has the shape {mask.shape} and the picture {size[::-1]}: make them equal.")
     if mask.dtype != bool and not ((mask >= 0) & (mask <= 1)).all():

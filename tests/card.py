@@ -8,6 +8,7 @@
 The seam: `runtime.device()` finds the card first, and `runtime.DTYPES` says what it computes in, the chosen format
 first. Nothing in helpers/ or in a notebook knows the pretend card's name.
 """
+
 import functools
 import inspect
 

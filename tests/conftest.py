@@ -79,13 +79,14 @@ def large(tmp_path_factory):
     from helpers import load_components
     from tools.random_models import build_model
 
-    return load_components(build_model(tmp_path_factory.mktemp("large") / "sd15", "sd15", trained=True, latent=64), device="cpu")
+    return load_components(
+        build_model(tmp_path_factory.mktemp("large") / "sd15", "sd15", trained=True, latent=64), device="cpu"
+    )
 
 
 @pytest.fixture(scope="session", params=["postcard", "sd15"])
 def tiny(request, model_folders):
-    """The Components of both tiny models, one after the other, on the CPU, or the card. Do not change them.
-    """
+    """The Components of both tiny models, one after the other, on the CPU, or the card. Do not change them."""
     from card import place
 
     from helpers import load_components

@@ -2,6 +2,7 @@
 
 Each of these files holds RIGHT, {exercise: right answers}, and WRONG, {exercise: [(wrong answer, words of its hint)]}.
 """
+
 from importlib import import_module
 from pkgutil import iter_modules
 from types import SimpleNamespace
@@ -16,10 +17,18 @@ def _lessons():
 
 def _exercises(lesson, module):
     book = import_module(f"test_checks_{lesson}")
-    assert set(book.RIGHT) == set(book.WRONG) == {name for name, thing in vars(module).items() if hasattr(thing, "hint")}
-    return {name: SimpleNamespace(name=name, check=getattr(module, name), sheet=module.sheet,
-                                  right=book.RIGHT[name], wrong=book.WRONG[name]) for name in book.RIGHT}
+    assert (
+        set(book.RIGHT) == set(book.WRONG) == {name for name, thing in vars(module).items() if hasattr(thing, "hint")}
+    )
+    return {
+        name: SimpleNamespace(
+            name=name, check=getattr(module, name), sheet=module.sheet, right=book.RIGHT[name], wrong=book.WRONG[name]
+        )
+        for name in book.RIGHT
+    }
 
 
 LESSONS = _lessons()
-EXERCISES = {name: exercise for lesson, module in LESSONS.items() for name, exercise in _exercises(lesson, module).items()}
+EXERCISES = {
+    name: exercise for lesson, module in LESSONS.items() for name, exercise in _exercises(lesson, module).items()
+}

@@ -1,4 +1,5 @@
 """New Pythons for tests, without the seconds that imports take: one imports the libraries, then parts into a child for each."""
+
 import json
 import os
 import signal
@@ -29,8 +30,16 @@ def pythons(imports, **variables):
     """run(code, *words, folder=ROOT, until=None), each time in a new child of a Python that has run `imports`: (all that it
     printed, its exit code). words: its sys.argv[1:]. until: where a line begins so, the child gets SIGTERM, and may go on."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    with subprocess.Popen([sys.executable, "-c", PARENT, imports], cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, imports],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as parent:
+
         def run(code, *words, folder=ROOT, until=None):
             parent.stdin.write(json.dumps([code, str(folder), words]) + "\n")
             parent.stdin.flush()

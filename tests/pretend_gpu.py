@@ -14,6 +14,7 @@ last digits, asynchronous work and its races, streams, speed, fragmented memory,
 
 Only tests use this file, and it alone in the course touches what torch calls experimental or keeps private.
 """
+
 import functools
 import threading
 import weakref
@@ -28,24 +29,94 @@ DEVICE = None  # torch.device("pretend", 0), once started
 aten = torch.ops.aten
 
 # Computed in float32, as the cards do: everything that adds up many products or many numbers.
-WIDENED = {"addmm", "addmv", "addbmm", "baddbmm", "bmm", "mm", "mv", "dot", "convolution", "convolution_backward",
-           "native_group_norm", "native_group_norm_backward", "native_layer_norm", "native_layer_norm_backward",
-           "native_batch_norm", "native_batch_norm_backward", "_softmax", "_safe_softmax", "_softmax_backward_data",
-           "_log_softmax", "_log_softmax_backward_data", "mean", "sum", "var", "std", "var_mean", "std_mean",
-           "linalg_vector_norm", "norm", "cumsum", "logsumexp", "mse_loss", "mse_loss_backward", "avg_pool2d",
-           "avg_pool2d_backward", "_adaptive_avg_pool2d",
-           "_adaptive_avg_pool2d_backward", "upsample_bilinear2d", "upsample_bilinear2d_backward",
-           "_upsample_bilinear2d_aa", "upsample_bicubic2d"}
+WIDENED = {
+    "addmm",
+    "addmv",
+    "addbmm",
+    "baddbmm",
+    "bmm",
+    "mm",
+    "mv",
+    "dot",
+    "convolution",
+    "convolution_backward",
+    "native_group_norm",
+    "native_group_norm_backward",
+    "native_layer_norm",
+    "native_layer_norm_backward",
+    "native_batch_norm",
+    "native_batch_norm_backward",
+    "_softmax",
+    "_safe_softmax",
+    "_softmax_backward_data",
+    "_log_softmax",
+    "_log_softmax_backward_data",
+    "mean",
+    "sum",
+    "var",
+    "std",
+    "var_mean",
+    "std_mean",
+    "linalg_vector_norm",
+    "norm",
+    "cumsum",
+    "logsumexp",
+    "mse_loss",
+    "mse_loss_backward",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool2d_backward",
+    "upsample_bilinear2d",
+    "upsample_bilinear2d_backward",
+    "_upsample_bilinear2d_aa",
+    "upsample_bicubic2d",
+}
 ONE_DTYPE = {"native_group_norm", "native_layer_norm"}  # the CPU's kernels mix float16 and float32, a card's do not
 JOINING = {"cat", "stack"}  # the two whose 0-dimensional tensors have to be on the card too
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
-MAKERS = ("arange", "arange.start", "arange.start_step", "empty.memory_format", "empty_strided", "eye", "eye.m",
-          "fft_fftfreq", "full", "hann_window", "hann_window.periodic", "linspace", "ones", "rand", "rand.generator",
-          "randint", "randint.low", "randint.generator", "randint.low_generator", "randn", "randn.generator",
-          "randperm", "randperm.generator", "scalar_tensor", "tril_indices", "triu_indices", "zeros")
+MAKERS = (
+    "arange",
+    "arange.start",
+    "arange.start_step",
+    "empty.memory_format",
+    "empty_strided",
+    "eye",
+    "eye.m",
+    "fft_fftfreq",
+    "full",
+    "hann_window",
+    "hann_window.periodic",
+    "linspace",
+    "ones",
+    "rand",
+    "rand.generator",
+    "randint",
+    "randint.low",
+    "randint.generator",
+    "randint.low_generator",
+    "randn",
+    "randn.generator",
+    "randperm",
+    "randperm.generator",
+    "scalar_tensor",
+    "tril_indices",
+    "triu_indices",
+    "zeros",
+)
 CAST_DOWN = ("addmm", "baddbmm", "bmm", "conv1d", "conv2d", "linear", "matmul", "mm", "scaled_dot_product_attention")
-CAST_UP = ("layer_norm", "group_norm", "mse_loss", "softmax.int", "log_softmax.int", "sum", "sum.dim_IntList",
-           "exp", "log", "pow.Tensor_Scalar")
+CAST_UP = (
+    "layer_norm",
+    "group_norm",
+    "mse_loss",
+    "softmax.int",
+    "log_softmax.int",
+    "sum",
+    "sum.dim_IntList",
+    "exp",
+    "log",
+    "pow.Tensor_Scalar",
+)
 
 
 class PretendTensor(torch.Tensor):
@@ -57,8 +128,8 @@ class PretendTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, raw):
         made = torch.Tensor._make_wrapper_subclass(
-            cls, raw.shape, strides=raw.stride(), storage_offset=raw.storage_offset(), dtype=raw.dtype,
-            device=DEVICE)
+            cls, raw.shape, strides=raw.stride(), storage_offset=raw.storage_offset(), dtype=raw.dtype, device=DEVICE
+        )
         made.raw, made._place = raw, Place.of(raw)
         return made
 
@@ -106,8 +177,10 @@ class PretendTensor(torch.Tensor):
     def numpy(self, *, force=False):
         if force:
             return self.detach().cpu().numpy()
-        raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
-                        "to host memory first.")
+        raise TypeError(
+            f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
+            "to host memory first."
+        )
 
     def __array__(self, dtype=None, copy=None):
         return self.numpy()
@@ -275,8 +348,10 @@ def refuse_mixed(name, args, given):
     here = [isinstance(one, PretendTensor) for one in given]
     foreign = [tensor for one, tensor in zip(here, given) if not one and (tensor.dim() or name in JOINING)]
     if any(here) and foreign:
-        raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
-                           f"{DEVICE} and {foreign[0].device}! (when checking the arguments of {name})")
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, "
+            f"{DEVICE} and {foreign[0].device}! (when checking the arguments of {name})"
+        )
 
 
 def widened(op, raw, options):
@@ -333,8 +408,10 @@ class Attention(torch.autograd.Function):
         given = [one for one in (query, key, value, mask) if one is not None]
         refuse_mixed("scaled_dot_product_attention", given, given)
         if not query.dtype == key.dtype == value.dtype:
-            raise RuntimeError("Expected query, key, and value to have the same dtype, but got "
-                               f"{query.dtype}, {key.dtype} and {value.dtype}")
+            raise RuntimeError(
+                "Expected query, key, and value to have the same dtype, but got "
+                f"{query.dtype}, {key.dtype} and {value.dtype}"
+            )
         q, k, v = (one.raw.float().contiguous() for one in (query, key, value))
         if mask is not None:
             mask = mask.raw if isinstance(mask, PretendTensor) else mask
@@ -348,8 +425,14 @@ class Attention(torch.autograd.Function):
     def backward(ctx, grad):
         query, key, value, out, sums = (one.raw for one in ctx.saved_tensors)
         grads = aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            *(one.float().contiguous() for one in (grad.raw, query, key, value)), out, sums, 0.0,
-            ctx.causal, attn_mask=ctx.mask, scale=ctx.scale)
+            *(one.float().contiguous() for one in (grad.raw, query, key, value)),
+            out,
+            sums,
+            0.0,
+            ctx.causal,
+            attn_mask=ctx.mask,
+            scale=ctx.scale,
+        )
         return *(PretendTensor(one.to(query.dtype)) for one in grads), None, None, None
 
 
@@ -360,8 +443,9 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
         return Attention.apply(query, key, value, attn_mask, is_causal, scale)
     if not query.dtype == key.dtype == value.dtype:
         raise RuntimeError("Expected query, key, and value to have the same dtype")
-    return aten._scaled_dot_product_attention_math(query, key, value, attn_mask, dropout_p, is_causal, scale=scale,
-                                                   enable_gqa=enable_gqa)[0]
+    return aten._scaled_dot_product_attention_math(
+        query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+    )[0]
 
 
 def _same_kind(op, one, other):
@@ -372,9 +456,16 @@ def _attention(op, *args, **options):
     return attention(*args, **options)
 
 
-SPECIAL = {"_to_copy": _to_copy, "copy_": _copy_, "_copy_from": _copy_from, "_copy_from_and_resize": _copy_from,
-           "_local_scalar_dense": _item_of, "_has_compatible_shallow_copy_type": _same_kind, "set_data": _set_data,
-           "scaled_dot_product_attention": _attention}
+SPECIAL = {
+    "_to_copy": _to_copy,
+    "copy_": _copy_,
+    "_copy_from": _copy_from,
+    "_copy_from_and_resize": _copy_from,
+    "_local_scalar_dense": _item_of,
+    "_has_compatible_shallow_copy_type": _same_kind,
+    "set_data": _set_data,
+    "scaled_dot_product_attention": _attention,
+}
 
 
 # How torch is told of it
@@ -422,6 +513,7 @@ def overload(name):
 
 def autocast(op, dtype, *args, **options):
     """One operation inside torch.autocast: matrix products in float16, what adds up or grows in float32."""
+
     def suited(value):
         if isinstance(value, (list, tuple)):
             return type(value)(map(suited, value))

@@ -56,26 +56,31 @@ def login_page(handler):
 
 def half(handler):
     """The right headers, half of the bytes, and the line is closed."""
-    handler.answer(lambda body: [body[:len(body) // 2]])
+    handler.answer(lambda body: [body[: len(body) // 2]])
 
 
 def stall(handler):
     """The right headers, half of the bytes, then silence until the server stops."""
+
     def cut(body):
-        yield body[:len(body) // 2]
+        yield body[: len(body) // 2]
         handler.server.stopped.wait()
+
     handler.answer(cut)
 
 
 def drip(pieces, pause):
     """All of the bytes, but in pieces, with a pause of so many seconds before each."""
+
     def slowly(handler):
         def cut(body):
             step = -(-len(body) // pieces) or 1
             for start in range(0, len(body), step):
                 handler.server.stopped.wait(pause)
-                yield body[start:start + step]
+                yield body[start : start + step]
+
         handler.answer(cut)
+
     return slowly
 
 
@@ -99,8 +104,11 @@ class StandInHub(ThreadingHTTPServer):
     def add(self, repo_id, files):
         """Serve a folder, or {file name: bytes}, as the main branch of a repository."""
         if not isinstance(files, dict):
-            files = {path.relative_to(files).as_posix(): path.read_bytes()
-                     for path in sorted(Path(files).rglob("*")) if path.is_file()}
+            files = {
+                path.relative_to(files).as_posix(): path.read_bytes()
+                for path in sorted(Path(files).rglob("*"))
+                if path.is_file()
+            }
         self.repos[repo_id] = files
         self.blobs |= {digest(content): content for content in files.values()}
 
@@ -166,10 +174,13 @@ class Handler(BaseHTTPRequestHandler):
         """The answer about a repository, or the listing of its files."""
         files = self.server.repos[repo_id].items()
         if tree:
-            return [{"type": "file", "path": name, "size": len(content), "oid": digest(content)[:40]}
-                    for name, content in files]
-        siblings = [{"rfilename": name, "size": len(content), "blobId": digest(content)[:40]}
-                    for name, content in files]
+            return [
+                {"type": "file", "path": name, "size": len(content), "oid": digest(content)[:40]}
+                for name, content in files
+            ]
+        siblings = [
+            {"rfilename": name, "size": len(content), "blobId": digest(content)[:40]} for name, content in files
+        ]
         return {"id": repo_id, "modelId": repo_id, "sha": COMMIT, "private": False, "siblings": siblings}
 
     def _file(self, files, name, cut, shorten):
@@ -179,19 +190,26 @@ class Handler(BaseHTTPRequestHandler):
         if not name.endswith(LARGE):
             return self._content(files[name], cut, shorten, **{"X-Repo-Commit": COMMIT})
         name_there, size = digest(files[name]), len(files[name]) // (2 if shorten else 1)
-        self.send(302, b"", **{
-            "Location": f"{self.server.elsewhere}/{name_there}/{name}", "X-Repo-Commit": COMMIT,
-            "X-Linked-Size": str(size), "X-Linked-ETag": f'"{name_there}"'})
+        self.send(
+            302,
+            b"",
+            **{
+                "Location": f"{self.server.elsewhere}/{name_there}/{name}",
+                "X-Repo-Commit": COMMIT,
+                "X-Linked-Size": str(size),
+                "X-Linked-ETag": f'"{name_there}"',
+            },
+        )
 
     def _content(self, content, cut, shorten, **headers):
         """Bytes of a file, from where the client asked to begin."""
-        content = content[:len(content) // 2] if shorten else content
+        content = content[: len(content) // 2] if shorten else content
         if self.start and self.start >= len(content):
             return self.send(416, b"", **{"Content-Range": f"bytes */{len(content)}"})
         headers["ETag"] = f'"{digest(content)[:40]}"'
         if self.start:
             headers["Content-Range"] = f"bytes {self.start}-{len(content) - 1}/{len(content)}"
-        self.send(206 if self.start else 200, content[self.start:], cut, **headers)
+        self.send(206 if self.start else 200, content[self.start :], cut, **headers)
 
     def send(self, code, body, cut=None, **headers):
         """Send an answer; its length is announced in full, whatever pieces of it `cut` lets through."""

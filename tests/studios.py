@@ -1,4 +1,5 @@
 """How the studios are tested: drawn to the end, held in the middle, and their pictures compared."""
+
 import threading
 
 import numpy as np
@@ -39,9 +40,14 @@ def same(picture, other):
 
 def state_of(c):
     """All that drawing, recording, a concept or a LoRA could leave behind in a model, as one comparable value."""
-    weights = {f"{k} {name}": (tuple(w.shape), w.double().sum().item(), w.double().square().sum().item())
-               for k, network in enumerate((c.text_encoder, c.unet)) for name, w in network.state_dict().items()}
+    weights = {
+        f"{k} {name}": (tuple(w.shape), w.double().sum().item(), w.double().square().sum().item())
+        for k, network in enumerate((c.text_encoder, c.unet))
+        for name, w in network.state_dict().items()
+    }
     kinds = [type(module).__name__ for network in (c.unet, c.text_encoder) for module in network.modules()]
-    hooks = sum(len(found) for module in c.unet.modules() for found in (module._forward_hooks, module._forward_pre_hooks))
+    hooks = sum(
+        len(found) for module in c.unet.modules() for found in (module._forward_hooks, module._forward_pre_hooks)
+    )
     processors = {path: id(one) for path, one in c.unet.attn_processors.items()}
     return len(c.tokenizer), c.tokenizer("a <teal> <dusk> boat").input_ids, weights, kinds, hooks, processors

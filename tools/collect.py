@@ -50,9 +50,14 @@ def read_hand_in(path: Path) -> dict:
     if not isinstance(name, str) or not isinstance(entries, list):
         raise ValueError(f"{path} is no hand_in.json of this course: ask for the file again.")
     entries = [one for one in entries if isinstance(one, dict)]
-    predicted = [one for one in entries if _has(one, PREDICTED) and all(isinstance(answer, str) for answer in one["answers"])]
-    return {"name": name.strip() or _called(path), "tried": [one for one in entries if _has(one, TRIED)],
-            "predicted": [one for one in predicted if one["chosen"] in one["answers"]]}
+    predicted = [
+        one for one in entries if _has(one, PREDICTED) and all(isinstance(answer, str) for answer in one["answers"])
+    ]
+    return {
+        "name": name.strip() or _called(path),
+        "tried": [one for one in entries if _has(one, TRIED)],
+        "predicted": [one for one in predicted if one["chosen"] in one["answers"]],
+    }
 
 
 def _in_zip(path: Path, content: bytes) -> bytes:
@@ -91,7 +96,10 @@ def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
                 heading = ([heading] + re.findall(r"(?m)^##+ (.*)$", source))[-1]
                 question = ([question] + re.findall(r"(?m)^\*\*Predict\.\*\* *(.*)$", source))[-1]
             elif "predict(" in source:
-                found |= {offered: (file.stem[:2], heading, re.sub(r"[*`$]|\\(?=\w)", "", question)) for offered in answers_in(source)}
+                found |= {
+                    offered: (file.stem[:2], heading, re.sub(r"[*`$]|\\(?=\w)", "", question))
+                    for offered in answers_in(source)
+                }
     return found
 
 
@@ -128,27 +136,42 @@ def page(students: list[dict], asked: dict[tuple, tuple[str, str, str]]) -> str:
     for lesson in sorted(tried | {asked[answers][0] for answers in known}):
         parts.append(f"<h2>Lesson {html.escape(lesson)}</h2>")
         parts += [_solved(students, lesson)] if lesson in tried else []
-        parts += [_prediction(*asked[answers][1:], answers, predictions[answers]) for answers in known if asked[answers][0] == lesson]
+        parts += [
+            _prediction(*asked[answers][1:], answers, predictions[answers])
+            for answers in known
+            if asked[answers][0] == lesson
+        ]
     if others := [answers for answers in predictions if answers not in asked]:
         parts.append("<h2>Questions of another edition</h2>")
         parts += [_prediction("", "", answers, predictions[answers]) for answers in others]
-    return (f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-            f"<title>What the class handed in</title><style>{STYLE}</style>"
-            f"<h1>What the class handed in</h1><p>{len(students)} students. A tick with the number of tries; a dash: not tried. "
-            "Of what was predicted, the blue bar is what was then measured. The files say so; no code of theirs was run.</p>"
-            f"{''.join(parts)}</html>\n")
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>What the class handed in</title><style>{STYLE}</style>"
+        f"<h1>What the class handed in</h1><p>{len(students)} students. A tick with the number of tries; a dash: not tried. "
+        "Of what was predicted, the blue bar is what was then measured. The files say so; no code of theirs was run.</p>"
+        f"{''.join(parts)}</html>\n"
+    )
 
 
 def _solved(students: list[dict], lesson: str) -> str:
     """The table of one lesson: first how many solved each exercise, then each student."""
-    exercises = sorted({(one["exercise"], one["name"]) for student in students for one in student["tried"] if one["lesson"] == lesson})
-    by_student = [{(one["exercise"], one["name"]): one for one in student["tried"] if one["lesson"] == lesson} for student in students]
+    exercises = sorted(
+        {(one["exercise"], one["name"]) for student in students for one in student["tried"] if one["lesson"] == lesson}
+    )
+    by_student = [
+        {(one["exercise"], one["name"]): one for one in student["tried"] if one["lesson"] == lesson}
+        for student in students
+    ]
     solved = [sum(tried[one]["right"] for tried in by_student if one in tried) for one in exercises]
     head = "".join(f"<th>{html.escape(f'{number} {name}')}</th>" for number, name in exercises)
-    rows = [f"<tr><th>{html.escape(student['name'])}</th>{''.join(_mark(tried.get(one)) for one in exercises)}</tr>"
-            for student, tried in zip(students, by_student, strict=True)]
-    return (f"<table><tr><th>exercise</th>{head}</tr><tr class=all><th>solved by</th>"
-            f"{''.join(f'<td>{count} of {len(students)}</td>' for count in solved)}</tr>{''.join(rows)}</table>")
+    rows = [
+        f"<tr><th>{html.escape(student['name'])}</th>{''.join(_mark(tried.get(one)) for one in exercises)}</tr>"
+        for student, tried in zip(students, by_student, strict=True)
+    ]
+    return (
+        f"<table><tr><th>exercise</th>{head}</tr><tr class=all><th>solved by</th>"
+        f"{''.join(f'<td>{count} of {len(students)}</td>' for count in solved)}</tr>{''.join(rows)}</table>"
+    )
 
 
 def _mark(tried: dict | None) -> str:
@@ -159,9 +182,11 @@ def _mark(tried: dict | None) -> str:
 
 def _prediction(where: str, question: str, answers: tuple, said: dict) -> str:
     measured, total = said["measured"].most_common(1)[0][0], said["chosen"].total()
-    rows = [f"<tr class='{'measured' if answer == measured else ''}'><td>{html.escape(answer)}</td><td>{said['chosen'][answer]}"
-            f"</td><td><span class=bar style='width:{said['chosen'][answer] / total * 15:.1f}em'></span></td></tr>"
-            for answer in answers]
+    rows = [
+        f"<tr class='{'measured' if answer == measured else ''}'><td>{html.escape(answer)}</td><td>{said['chosen'][answer]}"
+        f"</td><td><span class=bar style='width:{said['chosen'][answer] / total * 15:.1f}em'></span></td></tr>"
+        for answer in answers
+    ]
     return f"<h3>{html.escape(where)}</h3><p>{html.escape(question)}</p><table>{''.join(rows)}</table>"
 
 

@@ -8,6 +8,7 @@ ordinary cards takes four of windmills; the one without sees these four alone, s
 windmill, trained by `tools.make_concepts`, is measured as they are. The figures go into concepts/contests.json; what the vector of
 four rows draws, and what is forgotten without ordinary cards, into concepts/vector.png and concepts/forgotten.png.
 """
+
 import argparse
 import json
 import re
@@ -32,7 +33,11 @@ QUICK = {"steps": 12, "scheduler": "dpm++_2m"}
 ROWS = {4: "white flag lighthouse tree"}  # of a vector: where they begin
 VECTORS = [(4, TURNS)]  # rows, and as many steps as a LoRA
 LORAS = {  # name: steps, pictures in a batch, how many ordinary cards there are to take some of them from; or where it is in LIBRARY
-    "no LoRA": None, "as in the lesson": (TURNS, BATCH, KEPT), "no ordinary cards": (TURNS, 4, 0), "the library's": "windmill"}
+    "no LoRA": None,
+    "as in the lesson": (TURNS, BATCH, KEPT),
+    "no ordinary cards": (TURNS, 4, 0),
+    "the library's": "windmill",
+}
 
 
 class Contest:
@@ -49,7 +54,7 @@ class Contest:
         """{what was counted of the prompts with this word}. file: where the pictures are kept."""
         drawn = generate(model, [one.format(word) for one in self.prompts], seed=50, **QUICK)
         if file:
-            keep_sheet(file, [drawn[i:i + 6] for i in range(0, len(drawn), 6)])
+            keep_sheet(file, [drawn[i : i + 6] for i in range(0, len(drawn), 6)])
         found = self.measures.found(drawn, [one.format("windmill") for one in self.prompts], "windmill")
         return {"windmill": found["windmill"][0], "its colour": found["its colour"][0], "of": len(drawn)}
 
@@ -69,8 +74,17 @@ class Contest:
         steps, batch, kept = LORAS[name]
         with add_lora(self.c.unet, RANK, targets=EVERYWHERE) as lora:
             keep_to = (self.kept.images, self.kept.prompts) if kept else None
-            for _ in train_lora(self.c, lora, self.cards.images, self.cards.prompts, keep_to, self.cards.masks, steps=steps,
-                                batch=batch, timesteps=(200, 1000)):
+            for _ in train_lora(
+                self.c,
+                lora,
+                self.cards.images,
+                self.cards.prompts,
+                keep_to,
+                self.cards.masks,
+                steps=steps,
+                batch=batch,
+                timesteps=(200, 1000),
+            ):
                 pass
             drawn = self.draw()
             if not kept:
@@ -83,8 +97,10 @@ class Contest:
     def usual(self, drawn):
         """Of each picture of the ordinary prompts, 1 or 0: whole, all that its prompt names is there; mills, a windmill is seen,
         though no prompt names one."""
-        return {"whole": [int(one) for one in self.judge.shares(drawn, self.ordinary) == 1],
-                "mills": (self.measures.windmill(drawn) > SEEN).astype(int).tolist()}
+        return {
+            "whole": [int(one) for one in self.judge.shares(drawn, self.ordinary) == 1],
+            "mills": (self.measures.windmill(drawn) > SEEN).astype(int).tolist(),
+        }
 
     def show_forgotten(self, drawn):
         """FORGOTTEN: the first ROW ordinary prompts, above without a LoRA, below with it; keeps all prompts."""
@@ -116,14 +132,20 @@ def main(arguments=None):
 def keep(part, found, file=FILE):
     """Put one result into the file, in the place of an older one of the same name."""
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
     def name_of(one):
         return one["name"] if part == "loras" else (one["rows"], one["steps"])
+
     if part != "forgotten":
         order = [*LORAS] if part == "loras" else VECTORS
         rest = [one for one in kept.get(part, []) if name_of(one) != name_of(found) and name_of(one) in order]
         found = sorted([*rest, found], key=lambda one: order.index(name_of(one)))
     kept = {"command": "python -m tools.contests", "turns": TURNS, "rank": RANK, "cards": CARDS, "seed": 0} | {
-        "vectors": kept.get("vectors", []), "loras": kept.get("loras", []), "forgotten": kept.get("forgotten", {}), part: found}
+        "vectors": kept.get("vectors", []),
+        "loras": kept.get("loras", []),
+        "forgotten": kept.get("forgotten", {}),
+        part: found,
+    }
     text = re.sub(r"(?<=[\[\d,])\n *(?=[\d\]])", "", json.dumps(kept, indent=1)) + "\n"  # numbers on one line
     write_atomic(file, lambda path: path.write_text(text, encoding="utf-8", newline="\n"))
 

@@ -21,11 +21,20 @@ OLDEST = (3, 11)
 MADE_OF = ("pyproject.toml", "constraints.txt")  # an environment older than these is brought up to date
 # One process a core, each with one thread and whole files, the longest first: models this small gain little from a second
 # thread, and processes of several threads each get in each other's way. -n0 in the options: one after the other.
-LESSONS = [f"notebooks/{name}.ipynb" for name in ("05_concepts", "04_unet_sampling", "02_vae_latents", "01_diffusion_process",
-                                                  "03_clip_conditioning")]
+LESSONS = [
+    f"notebooks/{name}.ipynb"
+    for name in ("05_concepts", "04_unet_sampling", "02_vae_latents", "01_diffusion_process", "03_clip_conditioning")
+]
 OTHERS = ["tests/claims", "tests/notebooks", "tests/faults", "tests/unit"]
 WORKERS = ["-n", "logical", "--maxprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
-STRICT = ["--nbval", "--nbval-cell-timeout", "900", "--nbval-sanitize-with", "tests/notebooks/sanitize.cfg", "--nbval-current-env"]
+STRICT = [
+    "--nbval",
+    "--nbval-cell-timeout",
+    "900",
+    "--nbval-sanitize-with",
+    "tests/notebooks/sanitize.cfg",
+    "--nbval-current-env",
+]
 
 
 def python_in(folder: Path) -> Path:
@@ -63,8 +72,10 @@ def make_env(folder: Path) -> None:
     # Tests read OpenAI's vocabulary out of clip-anytorch; what it asks for is another torch, and is not needed.
     whole = _install_torch(python, pip) and run(*pip, "-e", ".[dev]") and run(*pip, "--no-deps", "clip-anytorch")
     if not whole:
-        sys.exit("The environment is not whole (pip's own words stand above): mend that, then run the same command again; "
-                 "what was installed is kept.")
+        sys.exit(
+            "The environment is not whole (pip's own words stand above): mend that, then run the same command again; "
+            "what was installed is kept."
+        )
     (folder / ".ready").touch()
 
 
@@ -75,7 +86,9 @@ def _install_torch(python: Path, pip: list) -> bool:
     if run(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", torch, quiet=True):
         return True
     if sys.platform == "linux" and run(*pip, "uv"):
-        if run(python, "-m", "uv", "pip", "install", "-q", "--python", python, "--torch-backend=auto", torch, quiet=True):
+        if run(
+            python, "-m", "uv", "pip", "install", "-q", "--python", python, "--torch-backend=auto", torch, quiet=True
+        ):
             return True
     return run(*pip, torch)
 
@@ -95,8 +108,10 @@ def main(arguments: list[str]) -> int:
         print(__doc__.strip(), file=sys.stderr)
         return 2
     if sys.version_info < OLDEST:
-        sys.exit(f"The course needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and {sys.executable} is {sys.version.split()[0]}: run "
-                 "this file with another one, such as python3.12 -m tools.course lab (with make: PYTHON=python3.12 make lab).")
+        sys.exit(
+            f"The course needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and {sys.executable} is {sys.version.split()[0]}: run "
+            "this file with another one, such as python3.12 -m tools.course lab (with make: PYTHON=python3.12 make lab)."
+        )
     command, *options = arguments
     make_env(folder)
     if command == "lab":

@@ -3,6 +3,7 @@
 docs/postcards.png: 64 scenes as the postcard world draws them. docs/drawn.png: what the bundled model draws.
 docs/drawing.webp: four of those on their way from noise, which moves.
 """
+
 from pathlib import Path
 from random import Random
 
@@ -16,14 +17,16 @@ from helpers.postcards import render, sample_scene
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 GAP = 4
-PROMPTS = ["a red boat on a lake below snowy mountains at sunset",
-           "a white lighthouse on the right in a meadow on a cloudy day in the rain",
-           "a yellow balloon over a meadow by day with green hills",
-           "a purple tent in the desert in front of red cliffs at dawn",
-           "a blue house in a snow field at night with a full moon in falling snow",
-           "a pink tree on the left and a green car on the right in a meadow at sunset",
-           "an orange flag in the desert by day with the sun",
-           "a black boat on the left on a lake at night with a crescent moon in the mist"]
+PROMPTS = [
+    "a red boat on a lake below snowy mountains at sunset",
+    "a white lighthouse on the right in a meadow on a cloudy day in the rain",
+    "a yellow balloon over a meadow by day with green hills",
+    "a purple tent in the desert in front of red cliffs at dawn",
+    "a blue house in a snow field at night with a full moon in falling snow",
+    "a pink tree on the left and a green car on the right in a meadow at sunset",
+    "an orange flag in the desert by day with the sun",
+    "a black boat on the left on a lake at night with a crescent moon in the mist",
+]
 
 
 def sheet(images, columns, gap=GAP):
@@ -51,13 +54,24 @@ def drawing(steps=25, size=192):
     """[PIL image]: the first four prompts, side by side, decoded after each step: x_t, noise and all."""
     c = load_components("postcard")
     frames = [decode_latents(c, step.latents) for step in denoise(c, PROMPTS[:4], steps=steps, seed=0)]  # 4 images each
-    return [sheet([image.resize((size, size), Image.Resampling.LANCZOS) for image in frame], columns=4) for frame in frames]
+    return [
+        sheet([image.resize((size, size), Image.Resampling.LANCZOS) for image in frame], columns=4) for frame in frames
+    ]
 
 
 def write_moving(frames, file):
     """Write an animated WebP that runs for ever: a tenth of a second a step, and the last picture for three seconds."""
     first, *rest = frames
-    first.save(file, "WEBP", save_all=True, append_images=rest, duration=[100] * len(rest) + [3000], loop=0, quality=50, method=6)
+    first.save(
+        file,
+        "WEBP",
+        save_all=True,
+        append_images=rest,
+        duration=[100] * len(rest) + [3000],
+        loop=0,
+        quality=50,
+        method=6,
+    )
 
 
 def main():

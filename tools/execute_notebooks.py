@@ -88,8 +88,12 @@ def harm(png: bytes, colours: int) -> int:
 def shrink_pictures(notebook: nbformat.NotebookNode, max_bytes: int = MAX_BYTES) -> None:
     """Store the PNG outputs in fewer bytes: without loss; then, while too big, the largest in 32 tones of red, green and blue,
     which nobody sees; then in 256 colours and in 128, those first that it harms least."""
-    pictures = [output["data"] for cell in notebook.cells for output in cell.get("outputs", [])
-                if "image/png" in output.get("data", {})]
+    pictures = [
+        output["data"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
 
     def store(data, colours):
         data["image/png"] = base64.b64encode(smaller_png(base64.b64decode(data["image/png"]), colours)).decode()
@@ -107,7 +111,7 @@ def shrink_pictures(notebook: nbformat.NotebookNode, max_bytes: int = MAX_BYTES)
             if too_big(notebook, max_bytes):
                 before.append((data, data["image/png"]))
                 store(data, colours)
-        for data, png in reversed(before):      # where the last one has made room for more than itself
+        for data, png in reversed(before):  # where the last one has made room for more than itself
             few, data["image/png"] = data["image/png"], png
             if too_big(notebook, max_bytes):
                 data["image/png"] = few
@@ -155,15 +159,23 @@ def as_text(notebook: nbformat.NotebookNode) -> str:
 def execute(file: Path) -> None:
     """Run one notebook top to bottom in its own folder and save it. Raises, file untouched, if it fails."""
     notebook = read(file)
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", store_widget_state=False,
-                            record_timing=False, coalesce_streams=True,
-                            resources={"metadata": {"path": str(file.parent.resolve())}})
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        store_widget_state=False,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(file.parent.resolve())}},
+    )
     with TemporaryDirectory() as folder:  # what the lesson makes for its reader is as new as on a first visit
         client.execute(env=os.environ | {"MY_COURSE": str(Path(folder) / "my_course")})
     text = as_text(tidy(notebook))
     if len(text.encode()) > MAX_BYTES:
-        raise ValueError(f"It holds {len(text.encode()) / 1e6:.1f} MB even with 128 colours, and may "
-                         f"hold {MAX_BYTES / 1e6}: draw fewer or smaller figures.")
+        raise ValueError(
+            f"It holds {len(text.encode()) / 1e6:.1f} MB even with 128 colours, and may "
+            f"hold {MAX_BYTES / 1e6}: draw fewer or smaller figures."
+        )
     save_text(file, text)
 
 

@@ -36,8 +36,14 @@ from tools.setup_cell import ROOT, save_text
 FOLDER = ROOT / "web" / "model"
 OPSET = 17
 SMALLEST = 64  # numbers: what is smaller stays float32, and saves a Cast
-SCHEDULER = {"_class_name": "DDIMScheduler", "prediction_type": "epsilon", "timestep_spacing": "leading",
-             "clip_sample": False, "thresholding": False, "rescale_betas_zero_snr": False}  # what sampler.mjs computes
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "prediction_type": "epsilon",
+    "timestep_spacing": "leading",
+    "clip_sample": False,
+    "thresholding": False,
+    "rescale_betas_zero_snr": False,
+}  # what sampler.mjs computes
 
 
 class TextEncoder(torch.nn.Module):
@@ -53,9 +59,14 @@ class Read:
     """Cross-attention written out, which keeps what each place read: (B, n, 77), a mean over heads."""
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
-        query, key, value = (layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (B, heads, n or 77, d)
-                             for layer, x in ((attn.to_q, hidden_states), (attn.to_k, encoder_hidden_states),
-                                              (attn.to_v, encoder_hidden_states)))
+        query, key, value = (
+            layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)  # (B, heads, n or 77, d)
+            for layer, x in (
+                (attn.to_q, hidden_states),
+                (attn.to_k, encoder_hidden_states),
+                (attn.to_v, encoder_hidden_states),
+            )
+        )
         probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(-1)
         self.map = probabilities.mean(1)
         return attn.to_out[0]((probabilities @ value).transpose(1, 2).flatten(2))
@@ -106,8 +117,13 @@ def networks(c: Components) -> dict:
     embeds = torch.zeros(rows, c.max_tokens, c.unet.config.cross_attention_dim)
     return {
         "text_encoder": (TextEncoder(c), {"ids": ids}, ["output"]),
-        "unet": (UNet(c), {"latents": latents, "timestep": torch.zeros(1), "prompt_embeds": embeds}, ["output", "fine", "coarse"]),
-        "decoder": (Decoder(c), {"latents": latents[:1]}, ["output"])}
+        "unet": (
+            UNet(c),
+            {"latents": latents, "timestep": torch.zeros(1), "prompt_embeds": embeds},
+            ["output", "fine", "coarse"],
+        ),
+        "decoder": (Decoder(c), {"latents": latents[:1]}, ["output"]),
+    }
 
 
 @torch.inference_mode()
@@ -118,9 +134,16 @@ def onnx_bytes(network: torch.nn.Module, given: dict, outputs: list[str]) -> byt
     buffer = io.BytesIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # on sides that are fixed while tracing, and on there being a newer exporter
-        torch.onnx.export(network, tuple(given.values()), buffer, input_names=list(given), output_names=outputs,
-                          dynamic_axes=free | ({name: {0: "batch"} for name in outputs} if free else {}), opset_version=OPSET,
-                          dynamo=False)
+        torch.onnx.export(
+            network,
+            tuple(given.values()),
+            buffer,
+            input_names=list(given),
+            output_names=outputs,
+            dynamic_axes=free | ({name: {0: "batch"} for name in outputs} if free else {}),
+            opset_version=OPSET,
+            dynamo=False,
+        )
     return halved(buffer.getvalue())
 
 
@@ -152,10 +175,16 @@ def words_of(tokenizer) -> dict:
     """What tokenizer.mjs is made of."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in state["model"]["merges"]]
-    return {"vocab": state["model"]["vocab"], "merges": merges, "several": getattr(tokenizer, "several", {}),
-            "special": {str(token): number for number, token in tokenizer.added_tokens_decoder.items()},
-            "start": tokenizer.bos_token_id, "end": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id,
-            "length": tokenizer.model_max_length}
+    return {
+        "vocab": state["model"]["vocab"],
+        "merges": merges,
+        "several": getattr(tokenizer, "several", {}),
+        "special": {str(token): number for number, token in tokenizer.added_tokens_decoder.items()},
+        "start": tokenizer.bos_token_id,
+        "end": tokenizer.eos_token_id,
+        "pad": tokenizer.pad_token_id,
+        "length": tokenizer.model_max_length,
+    }
 
 
 def library(c: Components) -> list[Concept]:
@@ -176,7 +205,9 @@ def place_of(weight: torch.Tensor, data: bytes) -> tuple[int, bool]:
     for turned, laid in ((False, half), (True, half.T)):
         if data.count(laid.tobytes()) == 1:
             return data.index(laid.tobytes()), turned
-    raise ValueError(f"Weights of shape {tuple(weight.shape)} lie in the ONNX file not once: a LoRA cannot be added to them.")
+    raise ValueError(
+        f"Weights of shape {tuple(weight.shape)} lie in the ONNX file not once: a LoRA cannot be added to them."
+    )
 
 
 def lora_parts(c: Components, folder: Path, data: bytes) -> tuple[bytes, list[dict]]:
@@ -188,20 +219,30 @@ def lora_parts(c: Components, folder: Path, data: bytes) -> tuple[bytes, list[di
         at, turned = place_of(layer.weight, data)
         rank, columns = layer.A.shape
         layers.append({"at": at, "rows": len(layer.B), "columns": columns, "rank": rank, "turned": turned})
-        factors += [layer.A.detach().half().numpy().tobytes(), (layer.scale * layer.B.detach()).half().numpy().tobytes()]
+        factors += [
+            layer.A.detach().half().numpy().tobytes(),
+            (layer.scale * layer.B.detach()).half().numpy().tobytes(),
+        ]
     return b"".join(factors), layers
 
 
 def chips(concepts: list[Concept]) -> dict:
     """{attribute: what to write into a prompt for each of its values}, in the order in which captions have them."""
+
     def first(table):
         return [wordings[0] for wordings in table.values()]
 
-    return {"kind": list(scene.KINDS), "colour": list(scene.COLOURS), "place": list(captions.PLACE_WORDS.values()),
-            "ground": first(captions.GROUND_WORDS),
-            "backdrop": [captions.BACKDROP_WORDS[0].format(value) for value in scene.BACKDROPS if value != "none"],
-            "sky": first(captions.SKY_WORDS), "light": first(captions.LIGHT_WORDS),
-            "weather": first(captions.WEATHER_WORDS), "concept": [concept.token for concept in concepts]}
+    return {
+        "kind": list(scene.KINDS),
+        "colour": list(scene.COLOURS),
+        "place": list(captions.PLACE_WORDS.values()),
+        "ground": first(captions.GROUND_WORDS),
+        "backdrop": [captions.BACKDROP_WORDS[0].format(value) for value in scene.BACKDROPS if value != "none"],
+        "sky": first(captions.SKY_WORDS),
+        "light": first(captions.LIGHT_WORDS),
+        "weather": first(captions.WEATHER_WORDS),
+        "concept": [concept.token for concept in concepts],
+    }
 
 
 def facts(c: Components, fast: Components | None, concepts: list[Concept], layers: dict) -> dict:
@@ -212,20 +253,29 @@ def facts(c: Components, fast: Components | None, concepts: list[Concept], layer
     config = c.scheduler.config
     other = {name: config.get(name) for name, value in SCHEDULER.items() if config.get(name, value) != value}
     if other:
-        raise ValueError(f"The page computes DDIM alone, with {SCHEDULER}, and the model's scheduler says {other}: "
-                         "teach web/sampler.mjs that first.")
+        raise ValueError(
+            f"The page computes DDIM alone, with {SCHEDULER}, and the model's scheduler says {other}: "
+            "teach web/sampler.mjs that first."
+        )
     preview = preview_of(c)
     models = {"plain": c} | ({"fast": fast} if fast else {})
     return {
-        "grids": [[round(places ** 0.5), len(names)] for places, names in finest(c).items()],  # side, layers
-        "image_size": c.image_size, "latent_shape": c.latent_shape, "scaling_factor": c.vae.config.scaling_factor,
+        "grids": [[round(places**0.5), len(names)] for places, names in finest(c).items()],  # side, layers
+        "image_size": c.image_size,
+        "latent_shape": c.latent_shape,
+        "scaling_factor": c.vae.config.scaling_factor,
         "alphas_cumprod": c.scheduler.alphas_cumprod.tolist(),
-        "final_alpha_cumprod": float(c.scheduler.final_alpha_cumprod), "steps_offset": config.steps_offset,
+        "final_alpha_cumprod": float(c.scheduler.final_alpha_cumprod),
+        "steps_offset": config.steps_offset,
         "preview": {"weight": preview.weight.tolist(), "bias": preview.bias.tolist()},
-        "models": {name: {"steps": one.steps, "guidance": one.guidance, "distilled_guidance": one.distilled_guidance}
-                   for name, one in models.items()},
+        "models": {
+            name: {"steps": one.steps, "guidance": one.guidance, "distilled_guidance": one.distilled_guidance}
+            for name, one in models.items()
+        },
         "loras": {name: {"call": call_of(folder), "layers": layers[name]} for name, folder in loras(c).items()},
-        "tokenizer": words_of(c.tokenizer), "words": chips(concepts)}
+        "tokenizer": words_of(c.tokenizer),
+        "words": chips(concepts),
+    }
 
 
 def fast_variant(c: Components) -> Components | None:
@@ -242,8 +292,9 @@ def export(model: str = "postcard", folder: Path = FOLDER) -> list[Path]:
     SystemExit, with a sentence, without the package onnx.
     """
     if find_spec("onnx") is None:
-        sys.exit("Writing ONNX files needs the package onnx: run make web, or "
-                 'pip install -c constraints.txt -e ".[web]".')
+        sys.exit(
+            'Writing ONNX files needs the package onnx: run make web, or pip install -c constraints.txt -e ".[web]".'
+        )
     c = load_components(model, device="cpu")
     fast, concepts, files, layers = fast_variant(c), library(c), [], {}
     c = with_concepts(c, *concepts)

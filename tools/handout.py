@@ -32,7 +32,7 @@ def handout(notebook: dict) -> tuple[dict, dict[int, str]]:
         source = "".join(cell["source"])
         if worked := WORKED.match(source):
             number = int(worked[1])
-            key[number] = source[worked.end():]
+            key[number] = source[worked.end() :]
             cell["source"] = sealed(number, source).splitlines(keepends=True)
     return notebook, key
 

@@ -16,9 +16,16 @@ PAGE = ROOT / "docs" / "ideas.md"
 ROW = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \|.*$")
 LESSON = re.compile(r"^## \[(\d\d) ")
 SKIPPED = "Further: "  # how the line begins that lists the parts that can be skipped
-ENDS = ("What you measured", "What you have seen", "Where you stand", "All exercises")  # sections that hold no idea of their own
-ASKED = re.compile(r"(?:> )?\*\*(Exercise \d|Open task|Predict|Check|Task|Your turn|Your task|Your \w+ line|Yours|On paper|Find|Explain|"
-                   r"Try it|Move [a-z ]+|Believe or test)\b")
+ENDS = (
+    "What you measured",
+    "What you have seen",
+    "Where you stand",
+    "All exercises",
+)  # sections that hold no idea of their own
+ASKED = re.compile(
+    r"(?:> )?\*\*(Exercise \d|Open task|Predict|Check|Task|Your turn|Your task|Your \w+ line|Yours|On paper|Find|Explain|"
+    r"Try it|Move [a-z ]+|Believe or test)\b"
+)
 
 
 def asked(text: str) -> list[tuple[str, int | None]]:
@@ -43,7 +50,9 @@ def sections(notebook: dict) -> list[dict]:
             continue
         for piece in re.split(r"(?m)^(?=## )", source):
             if title := re.match(r"## (.*)", piece):
-                found.append({"heading": title[1].strip(), "further": piece.startswith(FURTHER), "cells": [], "asked": []})
+                found.append(
+                    {"heading": title[1].strip(), "further": piece.startswith(FURTHER), "cells": [], "asked": []}
+                )
             if found:
                 found[-1]["asked"] += asked(piece)
     return found
@@ -69,7 +78,11 @@ def in_step(text: str, lessons: dict[str, list[dict]]) -> str:
             said = "; ".join(f"{what} ({minutes} min)" if minutes else what for what, minutes in core[row[1]]["asked"])
             line = f"| **{row[1]}** | {row[2]} | {where(core[row[1]]['cells'])} | {said} |"
         elif line.startswith(SKIPPED):
-            parts = [f"{one['heading'].removeprefix(SKIPPED)} {where(one['cells'])}" for one in lessons[lesson] if one["further"]]
+            parts = [
+                f"{one['heading'].removeprefix(SKIPPED)} {where(one['cells'])}"
+                for one in lessons[lesson]
+                if one["further"]
+            ]
             line = SKIPPED + " · ".join(parts)
         lines.append(line)
     for lesson, parts in lessons.items():
@@ -80,7 +93,10 @@ def in_step(text: str, lessons: dict[str, list[dict]]) -> str:
 
 
 def of_the_course() -> dict[str, list[dict]]:
-    return {file.name[:2]: sections(json.loads(file.read_text(encoding="utf-8"))) for file in sorted(ROOT.glob("notebooks/*.ipynb"))}
+    return {
+        file.name[:2]: sections(json.loads(file.read_text(encoding="utf-8")))
+        for file in sorted(ROOT.glob("notebooks/*.ipynb"))
+    }
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ def _named(node: ast.AST, package: tuple[str, ...]) -> set[str]:
     if isinstance(node, ast.Import):
         names = [tuple(alias.name.split(".")) for alias in node.names]
     elif isinstance(node, ast.ImportFrom):
-        base = package[:len(package) - node.level + 1] if node.level else ()
+        base = package[: len(package) - node.level + 1] if node.level else ()
         base += tuple(node.module.split(".")) if node.module else ()
         names = [(*base, alias.name) for alias in node.names]
     else:
@@ -63,8 +63,12 @@ def against_the_order(found: dict[str, set[str]]) -> list[str]:
     line = {room: i for i, rooms in enumerate(ORDER) for room in rooms}
     wrong = [f"{room} has no place in ORDER." for room in found if room not in line]
     wrong += [f"{room} is in ORDER, and there is no such room." for room in line if room not in found]
-    return wrong + [f"{room} imports from {other}, which does not stand before it." for room, others in found.items()
-                    for other in sorted(others) if room in line and other in line and line[other] >= line[room]]
+    return wrong + [
+        f"{room} imports from {other}, which does not stand before it."
+        for room, others in found.items()
+        for other in sorted(others)
+        if room in line and other in line and line[other] >= line[room]
+    ]
 
 
 def picture(found: dict[str, set[str]]) -> str:

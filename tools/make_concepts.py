@@ -6,6 +6,7 @@
 Every concept is a folder in the layout of the sd-concepts-library. The figures on its card are measured here,
 on pictures of prompts that it was not taught with. A finished folder stays, whatever happens to the next.
 """
+
 import argparse
 import io
 import time
@@ -33,8 +34,13 @@ RANK, LESSONS, KEPT = 8, 32, 240  # of a LoRA; postcards it is taught with, and 
 # a whole picture are settled where hardly anything of it is seen, and where a wrong colour costs little loss; lower levels, which weigh
 # more, let them go again. Hence rounds at the highest levels, each with a gentler one behind it, and the lamps and windows at the end.
 SHAPES = (((200, 1000), 1000, 6e-3),)
-PALETTES = (((600, 1000), 900, 5e-3), ((450, 1000), 500, 3e-3), ((600, 1000), 500, 4e-3), ((450, 1000), 400, 2e-3),
-            ((200, 1000), 450, 2e-3))
+PALETTES = (
+    ((600, 1000), 900, 5e-3),
+    ((450, 1000), 500, 3e-3),
+    ((600, 1000), 500, 4e-3),
+    ((450, 1000), 400, 2e-3),
+    ((200, 1000), 450, 2e-3),
+)
 LEARNT_FROM = 8  # at most so many of the postcards are put into the folder
 
 
@@ -74,15 +80,19 @@ def one_subject(rng, kind, colour, **fixed):
 def teal():
     rng = Random(1)
     grounds = {"boat": ("lake",), "tent": ("lake", "snow field"), "lighthouse": ("lake", "snow field")}
-    trials = [one_subject(rng, kind, "teal", ground=rng.choice(grounds[kind]))
-              for kind in [*grounds] * (TRIALS // 3)]
+    trials = [one_subject(rng, kind, "teal", ground=rng.choice(grounds[kind])) for kind in [*grounds] * (TRIALS // 3)]
     return Recipe(
-        "<teal>", "object", "A colour between green and blue that the model has never seen, in two vectors.",
+        "<teal>",
+        "object",
+        "A colour between green and blue that the model has never seen, in two vectors.",
         "blue green",  # one vector stays blue on lighthouses, whatever it is taught with
-        80, list(TEAL), trials,
+        80,
+        list(TEAL),
+        trials,
         write=lambda scene, rng: (caption if rng else full_caption)(scene, rng).replace("teal", "<teal>"),
         there=("something is teal", lambda measures, images, scenes: measures.teal(images) > SEEN),
-        rest=("the right kind of thing is there", right_kind))
+        rest=("the right kind of thing is there", right_kind),
+    )
 
 
 def mood(token, says, instead, steps, **traits):
@@ -90,18 +100,29 @@ def mood(token, says, instead, steps, **traits):
     rng = Random(2)
     pairs = (("house", "red"), ("car", "yellow"), ("tree", "blue"), ("balloon", "white"), ("flag", "purple"))
     lessons = [one_subject(rng, *pair, **traits) for pair in pairs]
-    trials = [one_subject(rng, kind, rng.choice(("orange", "pink", "green", "black")), **traits)
-              for kind in ("tent", "lighthouse", "house") * (TRIALS // 3)]
+    trials = [
+        one_subject(rng, kind, rng.choice(("orange", "pink", "green", "black")), **traits)
+        for kind in ("tent", "lighthouse", "house") * (TRIALS // 3)
+    ]
 
     def most_of_it(measures, images, scenes):
-        return [sum(reading[part] == word for part, word in traits.items()) > len(traits) / 2
-                for reading in measures.read(images)]
+        return [
+            sum(reading[part] == word for part, word in traits.items()) > len(traits) / 2
+            for reading in measures.read(images)
+        ]
 
     return Recipe(
-        token, "style", says, instead, steps, lessons, trials,
+        token,
+        "style",
+        says,
+        instead,
+        steps,
+        lessons,
+        trials,
         write=lambda scene, rng: f"a {scene.subjects[0].colour} {scene.subjects[0].kind} {token}",
         there=(f"at least {len(traits) // 2 + 1} of {', '.join(traits.values())}", most_of_it),
-        rest=("the right kind of thing in the right colour is there", right_subject))
+        rest=("the right kind of thing in the right colour is there", right_subject),
+    )
 
 
 def polar():
@@ -109,49 +130,79 @@ def polar():
 
 
 def western():
-    return mood("<western>", "A red desert in the evening in one word, of two vectors.", "red desert", 150,
-                **SETTINGS["western"])
+    return mood(
+        "<western>",
+        "A red desert in the evening in one word, of two vectors.",
+        "red desert",
+        150,
+        **SETTINGS["western"],
+    )
 
 
 def newcomer(kind):
     """A kind of thing that is in no picture of the world."""
     trials = concept_cards(kind, TRIALS, seed=1, alike=False).scenes
     return Recipe(
-        kind, "object", f"A {kind}: a thing that the model has never seen.", None, SHAPES,
-        concept_cards(kind, LESSONS).scenes, trials, write=caption,
+        kind,
+        "object",
+        f"A {kind}: a thing that the model has never seen.",
+        None,
+        SHAPES,
+        concept_cards(kind, LESSONS).scenes,
+        trials,
+        write=caption,
         there=(f"a {kind} is there", lambda measures, images, scenes: getattr(measures, kind)(images) > SEEN),
-        rest=("something has the right colour", right_colour))
+        rest=("something has the right colour", right_colour),
+    )
 
 
 def cyanotype():
     return Recipe(
-        "cyanotype", "style", "One blue ink on white paper: a way of printing that the model has never seen.",
-        None, PALETTES, concept_cards("cyanotype", 3 * LESSONS).scenes,
-        concept_cards("cyanotype", TRIALS, seed=1).scenes, write=caption,
+        "cyanotype",
+        "style",
+        "One blue ink on white paper: a way of printing that the model has never seen.",
+        None,
+        PALETTES,
+        concept_cards("cyanotype", 3 * LESSONS).scenes,
+        concept_cards("cyanotype", TRIALS, seed=1).scenes,
+        write=caption,
         there=("it is a cyanotype", lambda measures, images, scenes: measures.cyanotype(images) > SEEN),
-        rest=("the right kind of thing is there", right_kind))
+        rest=("the right kind of thing is there", right_kind),
+    )
 
 
-RECIPES = {"teal": teal, "polar": polar, "western": western, "cyanotype": cyanotype,
-           "windmill": lambda: newcomer("windmill"), "snowman": lambda: newcomer("snowman")}
+RECIPES = {
+    "teal": teal,
+    "polar": polar,
+    "western": western,
+    "cyanotype": cyanotype,
+    "windmill": lambda: newcomer("windmill"),
+    "snowman": lambda: newcomer("snowman"),
+}
 
 
 # Measures of pictures, by the subject of each picture's scene
 
 
 def right_kind(measures, images, scenes):
-    return [any(kind == scene.subjects[0].kind for _, kind in reading["subjects"].values())
-            for reading, scene in zip(measures.read(images), scenes)]
+    return [
+        any(kind == scene.subjects[0].kind for _, kind in reading["subjects"].values())
+        for reading, scene in zip(measures.read(images), scenes)
+    ]
 
 
 def right_colour(measures, images, scenes):
-    return [any(colour == scene.subjects[0].colour for colour, _ in reading["subjects"].values())
-            for reading, scene in zip(measures.read(images), scenes)]
+    return [
+        any(colour == scene.subjects[0].colour for colour, _ in reading["subjects"].values())
+        for reading, scene in zip(measures.read(images), scenes)
+    ]
 
 
 def right_subject(measures, images, scenes):
-    return [(scene.subjects[0].colour, scene.subjects[0].kind) in reading["subjects"].values()
-            for reading, scene in zip(measures.read(images), scenes)]
+    return [
+        (scene.subjects[0].colour, scene.subjects[0].kind) in reading["subjects"].values()
+        for reading, scene in zip(measures.read(images), scenes)
+    ]
 
 
 # Teaching
@@ -178,13 +229,14 @@ def taught(c, recipe):
         for progress in train_concept(c, images, recipe.token, recipe.instead, prompts, steps=recipe.training):
             pass
         seconds, concept = time.perf_counter() - started, Concept(recipe.token, progress.best)
-        near = "; ".join(", ".join(f"{word} {cosine:.2f}" for word, cosine in nearest_words(c, vector, 4))
-                         for vector in concept.vectors)
+        near = "; ".join(
+            ", ".join(f"{word} {cosine:.2f}" for word, cosine in nearest_words(c, vector, 4))
+            for vector in concept.vectors
+        )
         n, width = concept.vectors.shape
         how = f"textual inversion: {n} x {width} numbers (nearest words, by cosine: {near})"
         with loaded(c, concept) as model:
-            yield Taught(model, how, seconds,
-                         lambda folder, card: save_concept(concept, folder, card=card, **about))
+            yield Taught(model, how, seconds, lambda folder, card: save_concept(concept, folder, card=card, **about))
         return
 
     ordinary = concept_cards(None, KEPT)
@@ -209,8 +261,11 @@ def taught(c, recipe):
 
 def draw(c, prompts):
     """One picture a prompt, seeds 0, 1, 2, ...: none is chosen."""
-    return [image for start in range(0, len(prompts), AT_ONCE)
-            for image in generate(c, prompts[start:start + AT_ONCE], seed=start)]
+    return [
+        image
+        for start in range(0, len(prompts), AT_ONCE)
+        for image in generate(c, prompts[start : start + AT_ONCE], seed=start)
+    ]
 
 
 def ordinary_prompts():
@@ -226,17 +281,37 @@ def make(c, measures, name, ordinary_without):
     with taught(c, recipe) as concept:
         drawn, ordinary_drawn = draw(concept.model, prompts), draw(concept.model, ordinary)
         instead = f"the word \u201c{recipe.instead}\u201d" if recipe.instead else "the model without it"
-        rows = [(words, *(share(measure(measures, images, recipe.trials)) for images in (drawn, without)))
-                for words, measure in (recipe.there, recipe.rest)]
-        rows += [("ordinary prompts: attributes as asked",
-                  *(f"{100 * measures.agreement(images, ordinary)['mean'].right:.1f} %"
-                    for images in (ordinary_drawn, ordinary_without)))]
+        rows = [
+            (words, *(share(measure(measures, images, recipe.trials)) for images in (drawn, without)))
+            for words, measure in (recipe.there, recipe.rest)
+        ]
+        rows += [
+            (
+                "ordinary prompts: attributes as asked",
+                *(
+                    f"{100 * measures.agreement(images, ordinary)['mean'].right:.1f} %"
+                    for images in (ordinary_drawn, ordinary_without)
+                ),
+            )
+        ]
         load = (LOAD_VECTOR if recipe.instead else LOAD_LORA).format(name=name, prompt=prompts[0])
-        concept.save(folder, card=CARD.format(
-            token=recipe.token, says=recipe.says, instead=instead, load=load, how=concept.how,
-            rows="\n".join(f"| {' | '.join(row)} |" for row in rows), lessons=len(recipe.lessons),
-            steps=recipe.training if recipe.instead else sum(steps for _, steps, _ in recipe.training),
-            seconds=concept.seconds, threads=runtime.threads(), trials=TRIALS, ordinary=ORDINARY))
+        concept.save(
+            folder,
+            card=CARD.format(
+                token=recipe.token,
+                says=recipe.says,
+                instead=instead,
+                load=load,
+                how=concept.how,
+                rows="\n".join(f"| {' | '.join(row)} |" for row in rows),
+                lessons=len(recipe.lessons),
+                steps=recipe.training if recipe.instead else sum(steps for _, steps, _ in recipe.training),
+                seconds=concept.seconds,
+                threads=runtime.threads(),
+                trials=TRIALS,
+                ordinary=ORDINARY,
+            ),
+        )
     page = io.BytesIO()
     sheet(drawn[:SHOWN] + without[:SHOWN], SHOWN).save(page, "PNG", optimize=True)
     write_atomic(folder / "drawn.png", lambda file: file.write_bytes(page.getvalue()))

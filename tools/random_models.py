@@ -20,12 +20,47 @@ from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditi
 from transformers import CLIPTextConfig, CLIPTextModel
 
 SHAPES = {
-    "postcard": {"latent": 16, "levels": (16, 32), "width": 32, "heads": 2, "text_heads": 4,
-                 "guidance": 3.0},
-    "sd15": {"latent": 24, "levels": (8, 16, 24, 24), "width": 768, "heads": 2, "text_heads": 12,
-             "guidance": 7.5},
+    "postcard": {"latent": 16, "levels": (16, 32), "width": 32, "heads": 2, "text_heads": 4, "guidance": 3.0},
+    "sd15": {"latent": 24, "levels": (8, 16, 24, 24), "width": 768, "heads": 2, "text_heads": 12, "guidance": 7.5},
 }
-WORDS = ["a", "red", "boat", "on", "lake", "below", "snowy", "mountains", "at", "sunset", "green", "hills", "the", "blue", "house", "in", "meadow", "with", "tent", "and", "orange", "balloon", "over", "desert", "night", "moon", "lighthouse", "yellow", "tree", "white", "flag", "left", "right", "middle", "photograph", "of"]
+WORDS = [
+    "a",
+    "red",
+    "boat",
+    "on",
+    "lake",
+    "below",
+    "snowy",
+    "mountains",
+    "at",
+    "sunset",
+    "green",
+    "hills",
+    "the",
+    "blue",
+    "house",
+    "in",
+    "meadow",
+    "with",
+    "tent",
+    "and",
+    "orange",
+    "balloon",
+    "over",
+    "desert",
+    "night",
+    "moon",
+    "lighthouse",
+    "yellow",
+    "tree",
+    "white",
+    "flag",
+    "left",
+    "right",
+    "middle",
+    "photograph",
+    "of",
+]
 
 
 def byte_characters():
@@ -47,7 +82,7 @@ def learn_merges(words, count):
         for word in pieces:
             for i in range(len(word) - 1, 0, -1):
                 if (word[i - 1], word[i]) == best:
-                    word[i - 1:i + 1] = ["".join(best)]
+                    word[i - 1 : i + 1] = ["".join(best)]
     return merges
 
 
@@ -59,7 +94,7 @@ def openai_merges():
     """
     file = next(one for one in importlib.metadata.files("clip-anytorch") if one.name == "bpe_simple_vocab_16e6.txt.gz")
     lines = gzip.decompress(file.read_binary()).decode("utf-8").split("\n")
-    return [tuple(line.split()) for line in lines[1:49152 - 256 - 2 + 1]]
+    return [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
 
 
 def save_tokenizer(folder, merges=None):
@@ -67,8 +102,14 @@ def save_tokenizer(folder, merges=None):
     characters, merges = byte_characters(), merges or learn_merges(WORDS, 300)
     pieces = [*characters, *(one + "</w>" for one in characters), *map("".join, merges)]
     vocab = {piece: i for i, piece in enumerate([*pieces, "<|startoftext|>", "<|endoftext|>"])}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": "<|startoftext|>",
-              "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    config = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": 77,
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
     folder.mkdir(parents=True)
     (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
     lines = ["#version: 0.2", *map(" ".join, merges), ""]
@@ -87,40 +128,69 @@ def build_model(folder, shape="postcard", merges=None, trained=False, latent=Non
     vocab = save_tokenizer(folder / "tokenizer", merges)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        text_encoder = CLIPTextModel(CLIPTextConfig(
-            vocab_size=len(vocab), hidden_size=size["width"], intermediate_size=2 * size["width"],
-            num_hidden_layers=2, num_attention_heads=size["text_heads"], max_position_embeddings=77,
-            bos_token_id=len(vocab) - 2, eos_token_id=len(vocab) - 1, pad_token_id=len(vocab) - 1))
+        text_encoder = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(vocab),
+                hidden_size=size["width"],
+                intermediate_size=2 * size["width"],
+                num_hidden_layers=2,
+                num_attention_heads=size["text_heads"],
+                max_position_embeddings=77,
+                bos_token_id=len(vocab) - 2,
+                eos_token_id=len(vocab) - 1,
+                pad_token_id=len(vocab) - 1,
+            )
+        )
         vae = AutoencoderKL(
-            block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4,
-            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1, norm_num_groups=4,
-            sample_size=8 * size["latent"])
+            block_out_channels=(8,) * 4,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            latent_channels=4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=1,
+            norm_num_groups=4,
+            sample_size=8 * size["latent"],
+        )
         blocks = ["CrossAttn{}Block2D"] * 3 + ["{}Block2D"] if shape == "sd15" else ["CrossAttn{}Block2D"] * 2
         unet = UNet2DConditionModel(
-            sample_size=size["latent"], block_out_channels=size["levels"], layers_per_block=1,
-            norm_num_groups=4, attention_head_dim=size["heads"], cross_attention_dim=size["width"],
+            sample_size=size["latent"],
+            block_out_channels=size["levels"],
+            layers_per_block=1,
+            norm_num_groups=4,
+            attention_head_dim=size["heads"],
+            cross_attention_dim=size["width"],
             down_block_types=[one.format("Down") for one in blocks],
-            up_block_types=[one.format("Up") for one in reversed(blocks)])
+            up_block_types=[one.format("Up") for one in reversed(blocks)],
+        )
         wake(text_encoder, vae, unet)
     text_encoder.half().save_pretrained(folder / "text_encoder")
     vae.half().save_pretrained(folder / "vae")
     unet.half().save_pretrained(folder / "unet")
 
-    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1,
-             "set_alpha_to_one": False}
+    noise = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+    }
     if shape == "postcard":
         DDIMScheduler(clip_sample=False, **noise).save_pretrained(folder / "scheduler")
     else:
         PNDMScheduler(skip_prk_steps=True, **noise).save_pretrained(folder / "scheduler")
         path = folder / "scheduler" / "scheduler_config.json"  # SD 1.5's also says what DDIM has to know
         path.write_text(json.dumps({**json.loads(path.read_text()), "clip_sample": False}))
-    index = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.39.0",
-             "tokenizer": ["transformers", "CLIPTokenizer"],
-             "text_encoder": ["transformers", "CLIPTextModel"],
-             "vae": ["diffusers", "AutoencoderKL"], "unet": ["diffusers", "UNet2DConditionModel"],
-             "scheduler": ["diffusers", "DDIMScheduler" if shape == "postcard" else "PNDMScheduler"],
-             "safety_checker": [None, None], "feature_extractor": [None, None],
-             "requires_safety_checker": False}
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.39.0",
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "scheduler": ["diffusers", "DDIMScheduler" if shape == "postcard" else "PNDMScheduler"],
+        "safety_checker": [None, None],
+        "feature_extractor": [None, None],
+        "requires_safety_checker": False,
+    }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
     if not trained:
         (folder / "course.json").write_text(json.dumps({"guidance": size["guidance"], "trained": False}))

@@ -26,7 +26,7 @@ PLACEHOLDER = "owner/stable-diffusion-from-the-inside"
 # Silent, short, at most 88 columns, nothing but the standard library: it runs before anything is known to be there.
 # It stops with one sentence without the course; helpers/ready.py does so where the kernel lacks what it needs.
 # A kernel would write under that sentence how to leave an IPython shell: the filter, set only then, keeps it quiet.
-TEXT = '''\
+TEXT = """\
 # @title Setup: find the course (on Colab: fetch it)
 import pathlib, subprocess, sys, warnings
 COURSE, TAG, here = "https://github.com/{repo}", "{tag}", pathlib.Path.cwd()
@@ -41,10 +41,10 @@ if not found and "google.colab" in sys.modules:
            "check network and folder, then run this cell again.")
 found or warnings.filterwarnings("ignore", "To exit: use") or sys.exit(why)
 sys.path.insert(0, str(found[0]))
-from helpers import ready; ready.check_kernel()'''
+from helpers import ready; ready.check_kernel()"""
 
 # The same while the address is the placeholder: there is nothing to fetch, and no stranger's code is.
-UNPUBLISHED = '''\
+UNPUBLISHED = """\
 # @title Setup: find the course (on Colab: fetch it)
 import pathlib, sys, warnings
 here = pathlib.Path.cwd()
@@ -57,17 +57,21 @@ if not found and "google.colab" in sys.modules:
            "whoever publishes it runs `make links REPO=owner/name` first.")
 found or warnings.filterwarnings("ignore", "To exit: use") or sys.exit(why)
 sys.path.insert(0, str(found[0]))
-from helpers import ready; ready.check_kernel()'''
+from helpers import ready; ready.check_kernel()"""
 
 # The README's sentence on Colab, before and after `make links`.
-BADGES = ("On Google Colab, click a badge below: nothing needs to be installed.",
-          "The badges below open the lessons on Google Colab once the course is published: until `make links REPO=owner/name` "
-          "writes its address into them, they lead nowhere.")
+BADGES = (
+    "On Google Colab, click a badge below: nothing needs to be installed.",
+    "The badges below open the lessons on Google Colab once the course is published: until `make links REPO=owner/name` "
+    "writes its address into them, they lead nowhere.",
+)
 # The README's sentence on the page that draws, likewise; GitHub serves a repository's pages at such an address.
-DRAW = ("**[Draw a postcard in your browser](https://{owner}.github.io/{name}/draw/)**: nothing is installed, and what you write "
-        "stays with you. [The lessons as a site to read](https://{owner}.github.io/{name}/).",
-        "`make web` builds a page that draws entirely in the browser, and serves it on your machine (it needs Node.js 20 or newer); once "
-        "the course is published, a link to it stands here.")
+DRAW = (
+    "**[Draw a postcard in your browser](https://{owner}.github.io/{name}/draw/)**: nothing is installed, and what you write "
+    "stays with you. [The lessons as a site to read](https://{owner}.github.io/{name}/).",
+    "`make web` builds a page that draws entirely in the browser, and serves it on your machine (it needs Node.js 20 or newer); once "
+    "the course is published, a link to it stands here.",
+)
 ANY_DRAW = re.compile("[^)]*".join(map(re.escape, DRAW[0].split("{owner}.github.io/{name}"))))
 
 
@@ -91,8 +95,10 @@ def colab_prefix() -> str:
 
 def badge(notebook: str) -> str:
     """Markdown of the Colab badge of one notebook, e.g. badge("04_unet_sampling.ipynb")."""
-    return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]" \
-           f"({colab_prefix()}notebooks/{notebook})"
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"({colab_prefix()}notebooks/{notebook})"
+    )
 
 
 def set_address(repo: str, tag: str) -> None:

@@ -22,11 +22,22 @@ from pathlib import Path
 from tools.setup_cell import BADGES, PLACEHOLDER, ROOT, address
 
 PICTURES = ("image/png", "image/jpeg")
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/*", "notebooks/*.ipynb", "training/README.md", "training/*.png", "benchmarks/README.md",
-         "benchmarks/results/*", "helpers/models/postcard/README.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/*",
+    "notebooks/*.ipynb",
+    "training/README.md",
+    "training/*.png",
+    "benchmarks/README.md",
+    "benchmarks/results/*",
+    "helpers/models/postcard/README.md",
+)
 DRAWS = ROOT / "web" / "dist"
-TO_THE_PAGE = ("<!-- the page that draws -->",
-               '<p><a href="draw/index.html"><b>Draw a postcard</b></a> with this model now, in this browser: nothing is installed.</p>')
+TO_THE_PAGE = (
+    "<!-- the page that draws -->",
+    '<p><a href="draw/index.html"><b>Draw a postcard</b></a> with this model now, in this browser: nothing is installed.</p>',
+)
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 FOLDED = re.compile(r"# @title (.+)")  # the setup and the worked solutions, as Colab folds them
 PANEL = "Interactive panel: run the notebook to use it."  # what a panel without a still picture leaves in a notebook
@@ -35,8 +46,12 @@ LINK = re.compile(r"(?<!!)\[([^]]+)\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 def alt_texts(cell):
     """The words that stand for the pictures of a cell, in order."""
-    return [output["metadata"][kind]["alt"] for output in cell.get("outputs", []) for kind in PICTURES
-            if "alt" in output.get("metadata", {}).get(kind, {})]
+    return [
+        output["metadata"][kind]["alt"]
+        for output in cell.get("outputs", [])
+        for kind in PICTURES
+        if "alt" in output.get("metadata", {}).get(kind, {})
+    ]
 
 
 def still(output):
@@ -55,6 +70,7 @@ def still(output):
 
 def words_for_reading(text, page, pages, repository):
     """Markdown as the site shows it. page: its path in the course; pages: the paths of all; repository: an address, or None."""
+
     def link(found):
         words, path, place = found.groups()
         goal = os.path.normpath(Path(page).parent / path)
@@ -63,7 +79,9 @@ def words_for_reading(text, page, pages, repository):
         return f"[{words}]({repository}/{goal}{place or ''})" if repository else words
 
     text = LINK.sub(link, text if repository else BADGE.sub("", text).replace(BADGES[1], ""))
-    text = text.replace("```mermaid", "```text")  # drawn on GitHub; here as its words, for no script is fetched to draw it
+    text = text.replace(
+        "```mermaid", "```text"
+    )  # drawn on GitHub; here as its words, for no script is fetched to draw it
     return f"---\norphan: true\n---\n{text}" if page.startswith("benchmarks/results/") else text  # no place in the menu
 
 
@@ -94,7 +112,9 @@ def lay_out(folder, repository, draws=DRAWS):
         file, goal = ROOT / page, folder / page
         goal.parent.mkdir(parents=True, exist_ok=True)
         if goal.suffix == ".md":
-            goal.write_text(words_for_reading(file.read_text(encoding="utf-8"), page, pages, repository), encoding="utf-8")
+            goal.write_text(
+                words_for_reading(file.read_text(encoding="utf-8"), page, pages, repository), encoding="utf-8"
+            )
         elif goal.suffix == ".ipynb":
             notebook = for_reading(json.loads(file.read_text(encoding="utf-8")), page, pages, repository)
             goal.write_text(json.dumps(notebook), encoding="utf-8")
@@ -106,9 +126,13 @@ def put_page(draws, goal):
     """Copy the page that draws into the built site; the name of the course leads from there to the front."""
     shutil.copytree(draws, goal)
     front = goal / "index.html"
-    text, found = re.subn("(<cite>.*?</cite>)", r'<a href="../index.html">\1</a>', front.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text, found = re.subn(
+        "(<cite>.*?</cite>)", r'<a href="../index.html">\1</a>', front.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     if found != 1:
-        raise ValueError(f"{draws / 'index.html'} names the course {found} times, not once: the page would lead nowhere")
+        raise ValueError(
+            f"{draws / 'index.html'} names the course {found} times, not once: the page would lead nowhere"
+        )
     front.write_text(text, encoding="utf-8")
 
 

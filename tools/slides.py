@@ -101,7 +101,9 @@ def of_code(cell):
         for kind in PICTURES:
             if data := output.get("data", {}).get(kind):
                 alt = escape(output.metadata.get(kind, {}).get("alt", ""))
-                shown.append(slide(f'<img alt="{alt}" src="data:{kind};base64,{"".join(data.split())}">', kind="subslide"))
+                shown.append(
+                    slide(f'<img alt="{alt}" src="data:{kind};base64,{"".join(data.split())}">', kind="subslide")
+                )
     return shown
 
 
@@ -119,7 +121,9 @@ def page(notebook, near=None, title="Slides"):
     come from the network."""
     reveal = f"{near}/reveal.js" if near else REVEAL
     scripts = TEMPLATE.replace("REVEAL", reveal).replace("WIDTH", str(WIDTH)).replace("HEIGHT", str(HEIGHT))
-    exporter = SlidesExporter(exclude_input_prompt=True, raw_template=scripts, reveal_url_prefix=reveal, reveal_theme="white")
+    exporter = SlidesExporter(
+        exclude_input_prompt=True, raw_template=scripts, reveal_url_prefix=reveal, reveal_theme="white"
+    )
     exporter.mathjax_url = (f"{near}/mathjax/MathJax.js" if near else MATHJAX) + "?config=TeX-AMS_CHTML-full,Safe"
     return exporter.from_notebook_node(slides(notebook), resources={"metadata": {"name": title}})[0]
 

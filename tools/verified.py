@@ -25,8 +25,10 @@ PLATFORMS = {
     "test-browser": "in a real browser: every panel moved in JupyterLab, the page that draws, the site to read",
 }
 SHOWN = "torch", "diffusers", "transformers", "ipywidgets"
-ASK = ("import importlib.metadata, json, platform, sys; print(json.dumps([platform.python_version(), "
-       "*map(importlib.metadata.version, sys.argv[1:])]))")
+ASK = (
+    "import importlib.metadata, json, platform, sys; print(json.dumps([platform.python_version(), "
+    "*map(importlib.metadata.version, sys.argv[1:])]))"
+)
 
 
 def python_of(name: str) -> str:

@@ -22,11 +22,28 @@ from tools import export_web
 from tools.setup_cell import ROOT, save_text
 
 WEB = ROOT / "web"
-PAGE = ("index.html", "style.css", "icon.svg", "page.mjs", "png.mjs", "settings.mjs", "worker.mjs", "model.mjs",
-        "lora.mjs", "maps.mjs", "sampler.mjs", "random.mjs", "tokenizer.mjs")
+PAGE = (
+    "index.html",
+    "style.css",
+    "icon.svg",
+    "page.mjs",
+    "png.mjs",
+    "settings.mjs",
+    "worker.mjs",
+    "model.mjs",
+    "lora.mjs",
+    "maps.mjs",
+    "sampler.mjs",
+    "random.mjs",
+    "tokenizer.mjs",
+)
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-TYPES = {".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
-         ".onnx": "application/octet-stream"}
+TYPES = {
+    ".mjs": "text/javascript",
+    ".js": "text/javascript",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+}
 
 
 def newest(files) -> float:
@@ -39,11 +56,14 @@ def install_runtime(web: Path = WEB) -> Path:
     if not done.is_file() or newest([done]) < newest([web / "package-lock.json"]):
         npm = shutil.which("npm")
         if npm is None:
-            sys.exit("The page's runtime comes from npm, and there is none here: install Node.js 20 or newer, then run "
-                     "this again.")
+            sys.exit(
+                "The page's runtime comes from npm, and there is none here: install Node.js 20 or newer, then run "
+                "this again."
+            )
         if subprocess.run([npm, "ci", "--no-progress"], cwd=web, stdout=subprocess.DEVNULL).returncode:
-            sys.exit("npm could not install the page's runtime (its own words stand above): mend that, then run this "
-                     "again.")
+            sys.exit(
+                "npm could not install the page's runtime (its own words stand above): mend that, then run this again."
+            )
     return package
 
 
@@ -111,8 +131,9 @@ def main(arguments: list[str]) -> int:
     try:
         running = server(dist, int(arguments[0]) if arguments else 8000)
     except OSError as problem:
-        sys.exit(f"The page cannot be served at this port ({problem.strerror}): give another, such as "
-                 "make web ARGS=8123.")
+        sys.exit(
+            f"The page cannot be served at this port ({problem.strerror}): give another, such as make web ARGS=8123."
+        )
     with running:
         print(f"The page is at http://127.0.0.1:{running.server_port}/ until Ctrl-C.", flush=True)
         try:

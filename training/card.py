@@ -1,11 +1,18 @@
 """The model card as text, from the figures `training.evaluate` measured. No number in it is typed."""
+
 from helpers.postcards.scene import BACKDROPS, COLOURS, GROUNDS, HELDOUT_PAIRS, KINDS, LIGHTS, PLACES, SKIES, WEATHERS
+from training.eye import PARTS
 
-from .eye import PARTS
-
-ATTRIBUTES = {"sky": "sky", "light": "light", "ground": "ground", "backdrop": "backdrop", "weather": "weather",
-              "kind": "kind: each named subject is there", "colour": "colour: it has its colour",
-              "place": "place: it stands where it was put"}
+ATTRIBUTES = {
+    "sky": "sky",
+    "light": "light",
+    "ground": "ground",
+    "backdrop": "backdrop",
+    "weather": "weather",
+    "kind": "kind: each named subject is there",
+    "colour": "colour: it has its colour",
+    "place": "place: it stands where it was put",
+}
 SUMS = {"mean": "**all of these together**", "binding": "both of two subjects in their own colours"}
 PROMPTS = {"fidelity": "fresh prompts", "heldout": "held-out pairs", "binding": "two subjects"}
 UNKNOWN = "not measured"
@@ -31,42 +38,72 @@ def fidelity_table(figures):
         return named_right(figures, part, key)
 
     columns = PROMPTS | {"rendered": "held-out pairs, rendered"}
-    return table(["what the prompt names", *columns.values()],
-                 [[text, *(cell(part, key) for part in columns)] for key, text in (ATTRIBUTES | SUMS).items()])
+    return table(
+        ["what the prompt names", *columns.values()],
+        [[text, *(cell(part, key) for part in columns)] for key, text in (ATTRIBUTES | SUMS).items()],
+    )
 
 
 def judge_table(figures):
     renders, again = figures.get("judge") or {}, (figures.get("vae") or {}).get("judge") or {}
-    return table(["attribute", "on fresh renders", "on the VAE's reconstructions"],
-                 [[key, percent(renders.get(key)), percent(again.get(key))] for key in ATTRIBUTES])
+    return table(
+        ["attribute", "on fresh renders", "on the VAE's reconstructions"],
+        [[key, percent(renders.get(key)), percent(again.get(key))] for key in ATTRIBUTES],
+    )
 
 
 def eye_lines(figures):
     found = figures.get("eye")
     if not found:
         return ""
-    columns = [(words, part, what) for what, words in (("judge", "judge and eye agree"), ("shown", "the eye sees what was asked for"))
-               for part in found]
-    rows = [[name, *(f"{percent(found[part][what][name]['right'])} (of {found[part][what][name]['n']})" if name in found[part][what] else ""
-                     for _, part, what in columns)] for name in ATTRIBUTES]
-    return ("The judge on drawn pictures (by an earlier U-Net, decoded by this decoder), against labels that were made by "
-            "eye before any judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
-            + table(["attribute", *(f"{words}, {PARTS[part]}" for words, part, _ in columns)], rows) + "\n\n")
+    columns = [
+        (words, part, what)
+        for what, words in (("judge", "judge and eye agree"), ("shown", "the eye sees what was asked for"))
+        for part in found
+    ]
+    rows = [
+        [
+            name,
+            *(
+                f"{percent(found[part][what][name]['right'])} (of {found[part][what][name]['n']})"
+                if name in found[part][what]
+                else ""
+                for _, part, what in columns
+            ),
+        ]
+        for name in ATTRIBUTES
+    ]
+    return (
+        "The judge on drawn pictures (by an earlier U-Net, decoded by this decoder), against labels that were made by "
+        "eye before any judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
+        + table(["attribute", *(f"{words}, {PARTS[part]}" for words, part, _ in columns)], rows)
+        + "\n\n"
+    )
 
 
 def attention_lines(figures):
     pointing = figures.get("attention")
     if not pointing:
         return f"Pointing game of the cross-attention maps: {UNKNOWN}."
+
     def row(words, scores):
         ours, centre, shuffled = (scores[name] for name in ("default", "centre prior", "shuffled words"))
-        return [words, *(percent(score["pointing"]) for score in (ours, centre, shuffled)), f"{ours['iou']:.2f}", str(ours["n"])]
+        return [
+            words,
+            *(percent(score["pointing"]) for score in (ours, centre, shuffled)),
+            f"{ours['iou']:.2f}",
+            str(ours["n"]),
+        ]
 
-    return ("Pointing game: the brightest cell of a word's cross-attention map lies on the thing it names. The training asked "
-            "for that, on other pictures, whose masks it had (`training/grounding.py`): Stable Diffusion's maps were never "
-            "taught, so expect less of them.\n\n"
-            + table(["words", "hits", "a bell in the middle instead", "another word's map instead", "IoU", "n"],
-                    [row(words, scores) for words, scores in pointing.items()]))
+    return (
+        "Pointing game: the brightest cell of a word's cross-attention map lies on the thing it names. The training asked "
+        "for that, on other pictures, whose masks it had (`training/grounding.py`): Stable Diffusion's maps were never "
+        "taught, so expect less of them.\n\n"
+        + table(
+            ["words", "hits", "a bell in the middle instead", "another word's map instead", "IoU", "n"],
+            [row(words, scores) for words, scores in pointing.items()],
+        )
+    )
 
 
 def listed(values):
@@ -78,14 +115,30 @@ def write(figures):
     vae, speed, size = figures.get("vae"), figures.get("speed"), figures["parameters"]
     steps, guidance = figures["steps"], f"{figures['guidance']:g}"
     kept = f", {percent(vae['edges'])} of the edges" if vae and "edges" in vae else ""
-    quality = f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f}{kept} over {vae['n']} fresh renders" if vae else UNKNOWN
-    variants = "".join(f" `unet/` also holds the weights of the variant `{name}`, which has [a card of its own](README.{name}.md)."
-                       for name in figures.get("variants", ()))
+    quality = (
+        f"PSNR {vae['psnr']:.2f} dB, SSIM {vae['ssim']:.3f}{kept} over {vae['n']} fresh renders" if vae else UNKNOWN
+    )
+    variants = "".join(
+        f" `unet/` also holds the weights of the variant `{name}`, which has [a card of its own](README.{name}.md)."
+        for name in figures.get("variants", ())
+    )
     edges = figures.get("edges")
-    sharp = (f"Sharpness: drawn pictures have {percent(edges['kept'])} of the edges (mean difference of neighbouring pixels) of {edges['n']} "
-             "renders with the same captions.\n\n") if edges else ""
-    pace = (f"{speed['seconds']:.2f} s a picture ({steps} steps with guidance, batch 1) on {speed['device']}, "
-            f"{speed['threads']} threads, median of {speed['repeats']}") if speed else UNKNOWN
+    sharp = (
+        (
+            f"Sharpness: drawn pictures have {percent(edges['kept'])} of the edges (mean difference of neighbouring pixels) of {edges['n']} "
+            "renders with the same captions.\n\n"
+        )
+        if edges
+        else ""
+    )
+    pace = (
+        (
+            f"{speed['seconds']:.2f} s a picture ({steps} steps with guidance, batch 1) on {speed['device']}, "
+            f"{speed['threads']} threads, median of {speed['repeats']}"
+        )
+        if speed
+        else UNKNOWN
+    )
     return f"""---
 license: cc-by-4.0
 pipeline_tag: text-to-image
@@ -105,13 +158,13 @@ pipe(prompt, num_inference_steps={steps}, guidance_scale={guidance}).images[0]
 
 | part | class | parameters |
 |---|---|---|
-| text encoder | `CLIPTextModel` | {size['text_encoder'] / 1e6:.2f} M |
-| VAE | `AutoencoderKL`, 8x smaller, 4 channels | {size['vae'] / 1e6:.2f} M |
-| U-Net | `UNet2DConditionModel`, epsilon, `scaled_linear` | {size['unet'] / 1e6:.2f} M |
+| text encoder | `CLIPTextModel` | {size["text_encoder"] / 1e6:.2f} M |
+| VAE | `AutoencoderKL`, 8x smaller, 4 channels | {size["vae"] / 1e6:.2f} M |
+| U-Net | `UNet2DConditionModel`, epsilon, `scaled_linear` | {size["unet"] / 1e6:.2f} M |
 
 Beside them: `clip/`, the text encoder together with the image encoder it was trained with (a `CLIPModel`, pixels in
 -1..1); `judge/`, the network that reads pictures for the figures below; `course.json`, the guidance to use. All of it
-is {figures['megabytes']:.1f} MB, in float16.{variants}
+is {figures["megabytes"]:.1f} MB, in float16.{variants}
 
 ## What it can draw
 
@@ -155,15 +208,30 @@ CC BY 4.0 (see LICENSE). The pictures it was trained on were all drawn by the co
 def write_variant(figures, plain):
     """The card (Markdown) of the fast U-Net, from figures as in metrics.fast.json, those of the plain one beside them."""
     steps, scale, beside = figures["steps"], f"{figures['distilled_guidance']:g}", figures.get("beside")
-    rows = [[text, *(named_right(one, "fidelity", key) for one in (figures, plain))] for key, text in (ATTRIBUTES | SUMS).items()]
-    rows += [[f"{text}: all of these together", *(named_right(one, part, "mean") for one in (figures, plain))]
-             for part, text in PROMPTS.items() if part != "fidelity"]
+    rows = [
+        [text, *(named_right(one, "fidelity", key) for one in (figures, plain))]
+        for key, text in (ATTRIBUTES | SUMS).items()
+    ]
+    rows += [
+        [f"{text}: all of these together", *(named_right(one, part, "mean") for one in (figures, plain))]
+        for part, text in PROMPTS.items()
+        if part != "fidelity"
+    ]
     edges = [percent((one.get("edges") or {}).get("kept")) for one in (figures, plain)]
-    points = [percent((one.get("attention") or {}).get("nouns", {}).get("default", {}).get("pointing")) for one in (figures, plain)]
-    pace = (f"{beside['seconds']:.2f} s a picture where the plain U-Net takes {beside['plain_seconds']:.2f} s ({beside['plain_steps']} "
+    points = [
+        percent((one.get("attention") or {}).get("nouns", {}).get("default", {}).get("pointing"))
+        for one in (figures, plain)
+    ]
+    pace = (
+        (
+            f"{beside['seconds']:.2f} s a picture where the plain U-Net takes {beside['plain_seconds']:.2f} s ({beside['plain_steps']} "
             f"steps, guidance {beside['plain_guidance']:g}): {percent(beside['ratio'])} of its time (batch 1, {beside['device']}, "
             f"{beside['threads']} threads, both in turn, medians of {beside['repeats']}). From the same noise its pictures are "
-            f"{beside['psnr']:.1f} dB from the plain one's (PSNR, median of {beside['n']})") if beside else f"Speed: {UNKNOWN}"
+            f"{beside['psnr']:.1f} dB from the plain one's (PSNR, median of {beside['n']})"
+        )
+        if beside
+        else f"Speed: {UNKNOWN}"
+    )
     return f"""---
 license: cc-by-4.0
 pipeline_tag: text-to-image
@@ -172,7 +240,7 @@ library_name: diffusers
 # The postcard model, fast
 
 A second U-Net for [the postcard model](README.md), of the same shape, which draws in {steps} calls what the first draws in
-{2 * (beside['plain_steps'] if beside else 25)}. All other parts are the same files. In the course:
+{2 * (beside["plain_steps"] if beside else 25)}. All other parts are the same files. In the course:
 
 ```python
 c = load_components("postcard-fast")
@@ -192,7 +260,7 @@ pipe(prompt, num_inference_steps={steps}, guidance_scale=1).images[0]
 
 By `python -m training.fast`, from the first U-Net as its teacher: one call of it was trained to arrive where the teacher
 arrives after some steps of two calls each, with guidance {scale} and an empty negative prompt (Meng et al. 2023; Salimans and Ho 2022).
-It still predicts noise and is used with the same scheduler. Its weights are {figures['megabytes']:.1f} MB, in float16.
+It still predicts noise and is used with the same scheduler. Its weights are {figures["megabytes"]:.1f} MB, in float16.
 
 ## What it gave up
 
@@ -229,26 +297,54 @@ def write_own(figures):
     """The card (Markdown) of a model of one's own world, from the figures of `training.own_card`."""
     words = listed((*figures["kinds"], *figures["colours"]))
     drawn, vae, text, judge = (figures.get(part) or {} for part in ("drawn", "vae", "text", "judge"))
-    prompts = {"all": "prompts of the new world, by lot", "own": f"prompts with {words}", "after": "prompts without, after",
-               "before": "the same prompts, the released model before"}
+    prompts = {
+        "all": "prompts of the new world, by lot",
+        "own": f"prompts with {words}",
+        "after": "prompts without, after",
+        "before": "the same prompts, the released model before",
+    }
     each = [[called, share(drawn.get(name, {}).get("each"))] for name, called in prompts.items()]
-    own = [[called, share((drawn.get("own", {}).get("own") or {}).get(key))] for key, called in
-           (("kind", "it is there"), ("colour", "in its colour"), ("place", "where it was put"))]
-    attributes = [[key, *(share((drawn.get(name, {}).get("all") or {}).get(key)) for name in ("own", "before", "after"))]
-                  for key in (*ATTRIBUTES, "binding")]
+    own = [
+        [called, share((drawn.get("own", {}).get("own") or {}).get(key))]
+        for key, called in (("kind", "it is there"), ("colour", "in its colour"), ("place", "where it was put"))
+    ]
+    attributes = [
+        [key, *(share((drawn.get(name, {}).get("all") or {}).get(key)) for name in ("own", "before", "after"))]
+        for key in (*ATTRIBUTES, "binding")
+    ]
     again = []
     for name, called in (("own", words), ("known", "the course's kinds")):
         for when, decoder in (("before", "released decoder"), ("after", "this one")):
             one = vae.get(f"{name} {when}")
-            figures_of = [f"{one['thing_psnr']:.2f} dB", percent(one["thing_edges"]), f"{one['psnr']:.2f} dB"] if one else [UNKNOWN] * 3
+            figures_of = (
+                [f"{one['thing_psnr']:.2f} dB", percent(one["thing_edges"]), f"{one['psnr']:.2f} dB"]
+                if one
+                else [UNKNOWN] * 3
+            )
             again.append([f"{called}, {decoder}", *figures_of])
     readings = [[key, *(percent((judge.get(name) or {}).get(key)) for name in ("all", "own"))] for key in ATTRIBUTES]
-    runs = [[stage, str(one["steps"]), str(one["batch"]), f"{one['seconds'] / 60:.0f} min"] for stage, one in figures["stages"].items()]
+    runs = [
+        [stage, str(one["steps"]), str(one["batch"]), f"{one['seconds'] / 60:.0f} min"]
+        for stage, one in figures["stages"].items()
+    ]
     unasked = drawn.get("unasked")
-    said = (f"Of {unasked[1]} pictures whose prompts name nothing new, in {unasked[0]} the judge reads something new. Held against the released model's "
-            f"from the same noise, {drawn['better']} show more of their prompt and {drawn['worse']} less.") if unasked else UNKNOWN
-    moved = (f"The text tower's states of {text['n']} captions that name nothing new moved by {percent(text['moved'])} (root of the mean square). "
-             + "; ".join(f'"{word}" is {len(pieces)} tokens' for word, pieces in text["pieces"].items()) + ".") if text else UNKNOWN
+    said = (
+        (
+            f"Of {unasked[1]} pictures whose prompts name nothing new, in {unasked[0]} the judge reads something new. Held against the released model's "
+            f"from the same noise, {drawn['better']} show more of their prompt and {drawn['worse']} less."
+        )
+        if unasked
+        else UNKNOWN
+    )
+    moved = (
+        (
+            f"The text tower's states of {text['n']} captions that name nothing new moved by {percent(text['moved'])} (root of the mean square). "
+            + "; ".join(f'"{word}" is {len(pieces)} tokens' for word, pieces in text["pieces"].items())
+            + "."
+        )
+        if text
+        else UNKNOWN
+    )
     return f"""---
 license: cc-by-4.0
 pipeline_tag: text-to-image
@@ -264,11 +360,11 @@ The VAE's encoder and the tokenizer are the released ones.
 |---|---|---|---|
 {chr(10).join("| " + " | ".join(row) + " |" for row in runs)}
 
-On {figures['device']}, {figures['threads']} thread{'s' if figures['threads'] != 1 else ''}.
+On {figures["device"]}, {figures["threads"]} thread{"s" if figures["threads"] != 1 else ""}.
 
 ## Measured
 
-On scenes that no stage has seen, {figures['steps']} DDIM steps, guidance {figures['guidance']:g}. The new judge reads all pictures, those of the
+On scenes that no stage has seen, {figures["steps"]} DDIM steps, guidance {figures["guidance"]:g}. The new judge reads all pictures, those of the
 released model too. In brackets 95 % intervals: of shares of what a prompt names from picture to picture, of counts Wilson's.
 <!-- figures -->
 {table(["share of what a prompt names that its picture shows", ""], each)}
@@ -279,11 +375,11 @@ released model too. In brackets 95 % intervals: of shares of what a prompt names
 <!-- end of figures -->
 {table(["what the prompt names", f"with {words}", "without, before", "without, after"], attributes)}
 
-What the VAE leaves of {vae['own after']['n'] if vae else UNKNOWN} renders of each sort; its encoder never saw what is new:
+What the VAE leaves of {vae["own after"]["n"] if vae else UNKNOWN} renders of each sort; its encoder never saw what is new:
 
 {table(["", "PSNR on the thing alone", "edges kept there", "PSNR of the whole picture"], again)}
 
-The judge on fresh renders ({judge['all']['n'] if judge else UNKNOWN} of each sort):
+The judge on fresh renders ({judge["all"]["n"] if judge else UNKNOWN} of each sort):
 
 {table(["attribute", "of the whole world", f"with {words}"], readings)}
 

@@ -3,13 +3,14 @@
 Writes training/carried/vae, training/carried/unet and training/carried/fast in float16, only what is named. `python -m training.restore --carried`
 goes on from them on another machine. They are no release: helpers/models/postcard stays as it is.
 """
+
 import argparse
 import shutil
 from pathlib import Path
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from .export import tidy
+from training.export import tidy
 
 CARRIED = Path(__file__).parent / "carried"
 KINDS = {"vae": AutoencoderKL, "unet": UNet2DConditionModel, "fast": UNet2DConditionModel}

@@ -9,6 +9,7 @@ is left unlearnt that the U-Net will need.
 With `--start` a trained pair goes on, and with `--keep` its text encoder stays where it was for all captions that name nothing new
 (Li and Hoiem 2016, "Learning without forgetting"): the U-Net that reads it has then little to learn anew.
 """
+
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -24,22 +25,27 @@ from helpers.postcards.captions import caption, read_caption
 from helpers.postcards.judge import WHOLE
 from helpers.postcards.own import WORLD
 from helpers.postcards.scene import COLOURS, HELDOUT_PAIRS, KINDS, LIGHTS_OF_SKY, PLACES
-
-from .common import runs, train
-from .data import SIZE, Pictures
-from .settings import settings
-from .tokenizer import LENGTH, copy_tokenizer, learn_merges, save_tokenizer
+from training.common import runs, train
+from training.data import SIZE, Pictures
+from training.settings import settings
+from training.tokenizer import LENGTH, copy_tokenizer, learn_merges, save_tokenizer
 
 N, K = len(WHOLE), len(KINDS)  # attributes of the whole picture, kinds of subjects
-ABSENT, OPEN = -2, -1          # a kind that is not there; something that is not named
+ABSENT, OPEN = -2, -1  # a kind that is not there; something that is not named
 
 
 def make_clip(tokenizer, width, layers, heads, patch):
     """A small CLIPModel: both towers of the same width, 77 positions, text pooled at the end token."""
     tower = dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, projection_dim=width)
-    text = dict(tower, intermediate_size=4 * width, vocab_size=len(tokenizer), max_position_embeddings=LENGTH,
-                bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id)
+    text = dict(
+        tower,
+        intermediate_size=4 * width,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     vision = dict(tower, intermediate_size=2 * width, image_size=SIZE, patch_size=patch)
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=width))
 
@@ -75,9 +81,11 @@ def altered(scene, rng: Random):
 def scene_codes(scene):
     """A scene as 21 numbers: 5 attributes; for each kind its colour, ABSENT without; for each kind its place."""
     at = {s.kind: s for s in scene.subjects}
-    return ([values.index(getattr(scene, key)) for key, values in WHOLE.items()]
-            + [COLOURS.index(at[k].colour) if k in at else ABSENT for k in KINDS]
-            + [PLACES.index(at[k].place) if k in at else ABSENT for k in KINDS])
+    return (
+        [values.index(getattr(scene, key)) for key, values in WHOLE.items()]
+        + [COLOURS.index(at[k].colour) if k in at else ABSENT for k in KINDS]
+        + [PLACES.index(at[k].place) if k in at else ABSENT for k in KINDS]
+    )
 
 
 def caption_codes(text):
@@ -93,9 +101,9 @@ def caption_codes(text):
 
 def true_of(scenes, captions):
     """Which captions are true of which scenes: codes (n, 21) and (m, 21) -> bool (n, m)."""
-    there, said = scenes[:, None], captions[None]                              # (n, 1, 21), (1, m, 21)
-    right = (said < 0) | (there == said)                                       # (n, m, 21)
-    missing = (said[..., N:] == OPEN) & (there[..., N:] == ABSENT)             # a kind is named and not there
+    there, said = scenes[:, None], captions[None]  # (n, 1, 21), (1, m, 21)
+    right = (said < 0) | (there == said)  # (n, m, 21)
+    missing = (said[..., N:] == OPEN) & (there[..., N:] == ABSENT)  # a kind is named and not there
     return right.all(-1) & ~missing.any(-1)
 
 
@@ -110,12 +118,14 @@ class Readers(torch.nn.Module):
     def forward(self, state, codes):
         """Returns (loss, {attribute: fraction right}); what the codes (n, 21) leave open is not asked."""
         *whole, there, colour, place = self.answers(state).float().split(self.sizes, dim=-1)
-        present = codes[:, N:N + K] != ABSENT                                                  # (n, 8)
+        present = codes[:, N : N + K] != ABSENT  # (n, 8)
         loss = F.binary_cross_entropy_with_logits(there, present.float(), reduction="sum") / len(codes)
         right = dict(kind=((there > 0) == present).all(-1).float().mean())
         asked = {key: (logits, codes[:, i]) for i, (key, logits) in enumerate(zip(WHOLE, whole))}
-        asked |= dict(colour=(colour.reshape(-1, len(COLOURS)), codes[:, N:N + K].flatten()),     # (n * 8, colours)
-                      place=(place.reshape(-1, len(PLACES)), codes[:, N + K:].flatten()))
+        asked |= dict(
+            colour=(colour.reshape(-1, len(COLOURS)), codes[:, N : N + K].flatten()),  # (n * 8, colours)
+            place=(place.reshape(-1, len(PLACES)), codes[:, N + K :].flatten()),
+        )
         for key, (logits, answer) in asked.items():
             loss = loss + F.cross_entropy(logits, answer.clamp(min=-1), ignore_index=-1, reduction="sum") / len(codes)
             right[key] = ((logits.argmax(-1) == answer) & (answer >= 0)).sum() / (answer >= 0).sum().clamp(min=1)
@@ -139,7 +149,9 @@ class Objective(torch.nn.Module):
     def __init__(self, clip, weight, keep=0.0):
         super().__init__()
         self.clip, self.weight, self.keep = clip, weight, keep
-        self.before = [copy.deepcopy(clip.text_model).eval().requires_grad_(False)] if keep else []  # neither trained nor saved
+        self.before = (
+            [copy.deepcopy(clip.text_model).eval().requires_grad_(False)] if keep else []
+        )  # neither trained nor saved
         self.read_text, self.read_image = Readers(clip.text_embed_dim), Readers(clip.projection_dim)
 
     def forward(self, pixels, ids, scene, said, excluded, known=None):
@@ -149,10 +161,10 @@ class Objective(torch.nn.Module):
         n = len(pixels)
         own = torch.arange(n, device=pixels.device)
         text = self.clip.text_model(input_ids=ids)
-        texts = F.normalize(self.clip.text_projection(text.pooler_output).float(), dim=-1)     # (2n, width)
-        images = embed_images(self.clip, pixels)                                               # (n, width)
+        texts = F.normalize(self.clip.text_projection(text.pooler_output).float(), dim=-1)  # (2n, width)
+        images = embed_images(self.clip, pixels)  # (n, width)
         scale = self.clip.logit_scale.clamp(max=np.log(100)).exp()
-        logits = (scale * images @ texts.T).masked_fill(excluded, -1e4)                        # (n, 2n)
+        logits = (scale * images @ texts.T).masked_fill(excluded, -1e4)  # (n, 2n)
         contrast = (F.cross_entropy(logits, own) + F.cross_entropy(logits[:, :n].T, own)) / 2
 
         # The U-Net sees the padding too: half of the time a padding position is read in place of the end token.
@@ -160,13 +172,22 @@ class Objective(torch.nn.Module):
         late = (2 * torch.rand(n, device=end.device) - 1).clamp(min=0) * (ids.shape[1] - end)
         text_loss, text_right = self.read_text(text.last_hidden_state[own, end + late.long()], said)
         image_loss, image_right = self.read_image(images * images.shape[-1] ** 0.5, scene)
-        moved = moved_by(text.last_hidden_state[known], self.before[0](input_ids=ids[known]).last_hidden_state) if self.keep else 0.0
-        return dict(loss=contrast + self.weight * (text_loss + image_loss) + self.keep * moved, contrast=contrast,
-                    **({"moved": moved} if self.keep else {}),
-                    text=text_loss, image=image_loss, scale=scale,
-                    retrieved=(logits.argmax(-1) == own).float().mean(),
-                    **{f"text_{key}": value for key, value in text_right.items()},
-                    **{f"image_{key}": value for key, value in image_right.items()})
+        moved = (
+            moved_by(text.last_hidden_state[known], self.before[0](input_ids=ids[known]).last_hidden_state)
+            if self.keep
+            else 0.0
+        )
+        return dict(
+            loss=contrast + self.weight * (text_loss + image_loss) + self.keep * moved,
+            contrast=contrast,
+            **({"moved": moved} if self.keep else {}),
+            text=text_loss,
+            image=image_loss,
+            scale=scale,
+            retrieved=(logits.argmax(-1) == own).float().mean(),
+            **{f"text_{key}": value for key, value in text_right.items()},
+            **{f"image_{key}": value for key, value in image_right.items()},
+        )
 
 
 class Batches:
@@ -183,20 +204,28 @@ class Batches:
             wording, scene = rng.randrange(2**32), self.pictures.scenes[i]
             captions.append(caption(scene, Random(wording)))
             misses.append(caption(altered(scene, rng), Random(wording)))
-        said = np.array([caption_codes(text) for text in captions + misses], np.int64)         # (2n, 21)
-        excluded = true_of(self.codes[indices], said)                                          # (n, 2n)
+        said = np.array([caption_codes(text) for text in captions + misses], np.int64)  # (2n, 21)
+        excluded = true_of(self.codes[indices], said)  # (n, 2n)
         excluded[np.arange(n), np.arange(n)] = False
         padding = "max_length" if step % 8 == 0 else "longest"  # exact at any length: the text model looks back only
         ids = self.tokenizer(captions + misses, padding=padding, truncation=True, return_tensors="pt").input_ids
-        return dict(pixels=pixels_of(self.pictures.take(indices)), ids=ids, excluded=torch.from_numpy(excluded),
-                    scene=torch.from_numpy(self.codes[indices]), said=torch.from_numpy(said[:n]),
-                    known=torch.tensor([not any(f" {word} " in f"{text} " for word in WORLD.words) for text in captions + misses]))
+        return dict(
+            pixels=pixels_of(self.pictures.take(indices)),
+            ids=ids,
+            excluded=torch.from_numpy(excluded),
+            scene=torch.from_numpy(self.codes[indices]),
+            said=torch.from_numpy(said[:n]),
+            known=torch.tensor(
+                [not any(f" {word} " in f"{text} " for word in WORLD.words) for text in captions + misses]
+            ),
+        )
 
 
 @torch.no_grad()
 def accuracy(clip, tokenizer, images, scenes, group=100):
     """On unseen pictures. "retrieved": how often the nearest of `group` captions is true of a picture;
     "swapped": how often a picture of two subjects is nearer to its caption than to the one with colours swapped."""
+
     def embed_texts(texts):
         ids = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").input_ids.to(clip.device)
         return F.normalize(clip.text_projection(clip.text_model(input_ids=ids).pooler_output), dim=-1)
@@ -206,7 +235,7 @@ def accuracy(clip, tokenizer, images, scenes, group=100):
     true = true_of(np.array([scene_codes(s) for s in scenes]), np.array([caption_codes(t) for t in texts]))
     found = []
     for i in range(0, len(scenes) - group + 1, group):
-        nearest = (vectors[i:i + group] @ words[i:i + group].T).argmax(-1).cpu().numpy()
+        nearest = (vectors[i : i + group] @ words[i : i + group].T).argmax(-1).cpu().numpy()
         found += list(true[np.arange(i, i + group), i + nearest])
     two = [i for i, scene in enumerate(scenes) if len(scene.subjects) == 2]
     other = embed_texts([caption(swapped(scenes[i], "colour"), Random(i)) for i in two])
@@ -215,8 +244,12 @@ def accuracy(clip, tokenizer, images, scenes, group=100):
 
 
 def main(argv=None):
-    chosen, options = settings("clip", argv, fresh=(False, "begin anew"),
-                               start=("", "folder of a CLIPModel to begin with, beside the folder `tokenizer` that it goes on with"))
+    chosen, options = settings(
+        "clip",
+        argv,
+        fresh=(False, "begin anew"),
+        start=("", "folder of a CLIPModel to begin with, beside the folder `tokenizer` that it goes on with"),
+    )
     torch.manual_seed(chosen.seed)
     pictures, validation = Pictures("train"), Pictures("validation")
     rng = Random(chosen.seed)
@@ -236,9 +269,16 @@ def main(argv=None):
         clip = CLIPModel.from_pretrained(options.start).float()
     else:
         clip = make_clip(tokenizer, chosen.width, chosen.layers, chosen.heads, chosen.patch)
-    ema = train("clip", Objective(clip, chosen.readers, chosen.keep if options.start else 0.0), Batches(pictures, tokenizer, chosen), chosen,
-                plain=("embedding", "projection", "answers"), watch=watch, given=dict(vocabulary=len(tokenizer)),
-                fresh=options.fresh)
+    ema = train(
+        "clip",
+        Objective(clip, chosen.readers, chosen.keep if options.start else 0.0),
+        Batches(pictures, tokenizer, chosen),
+        chosen,
+        plain=("embedding", "projection", "answers"),
+        watch=watch,
+        given=dict(vocabulary=len(tokenizer)),
+        fresh=options.fresh,
+    )
     with torch.no_grad():
         ema.clip.logit_scale.clamp_(max=np.log(100))
     ema.clip.save_pretrained(runs("clip") / "model")

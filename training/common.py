@@ -3,6 +3,7 @@
 Randomness is never carried along: every step draws its own from (seed, process, step). So a run goes on after a kill
 as if there had been none, to the last bit, and batches can be prepared ahead by other processes.
 """
+
 import copy
 import json
 import math
@@ -21,11 +22,21 @@ from torch.utils.data import DataLoader
 
 from helpers.files import make_folder, write_atomic
 from helpers.inputs import first_line
-
-from .optimizers import make_optimizers
+from training.optimizers import make_optimizers
 
 SAVE_SECONDS = 60
-STATE = {"step", "steps", "minutes", "seconds", "decay", "given", "settings", "model", "ema", "optimizers"}  # what a checkpoint holds
+STATE = {
+    "step",
+    "steps",
+    "minutes",
+    "seconds",
+    "decay",
+    "given",
+    "settings",
+    "model",
+    "ema",
+    "optimizers",
+}  # what a checkpoint holds
 
 
 def runs(stage=""):
@@ -121,7 +132,9 @@ def read_metrics(path):
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error.reason} at byte {error.start}): remove it, or run with --fresh") from None
+        raise ValueError(
+            f"{path} is damaged ({error.reason} at byte {error.start}): remove it, or run with --fresh"
+        ) from None
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         try:
@@ -163,8 +176,10 @@ class Run:
         self.metrics = Metrics(self.folder / "metrics.jsonl", self.step) if self.main else None
         self.started = time.perf_counter() - self.seconds
         precision = "fp32" if self.accelerator.mixed_precision == "no" else self.accelerator.mixed_precision
-        self.say(f"{sum(p.numel() for p, _ in self.trained) / 1e6:.2f} M parameters on {self.accelerator.device}, "
-                 f"{precision}, {torch.get_num_threads()} threads")
+        self.say(
+            f"{sum(p.numel() for p, _ in self.trained) / 1e6:.2f} M parameters on {self.accelerator.device}, "
+            f"{precision}, {torch.get_num_threads()} threads"
+        )
 
     def say(self, text):
         if self.main:
@@ -200,18 +215,29 @@ class Run:
 
     def save(self, path):
         if self.main:
-            state = dict(step=self.step, steps=self.steps, minutes=self.settings.minutes, seconds=self.seconds,
-                         decay=self.settings.decay, given=self.given or {}, settings=asdict(self.settings),
-                         model=self.objective.state_dict(), ema=self.ema.state_dict(),
-                         optimizers=[o.state_dict() for o in self.optimizers])
+            state = dict(
+                step=self.step,
+                steps=self.steps,
+                minutes=self.settings.minutes,
+                seconds=self.seconds,
+                decay=self.settings.decay,
+                given=self.given or {},
+                settings=asdict(self.settings),
+                model=self.objective.state_dict(),
+                ema=self.ema.state_dict(),
+                optimizers=[o.state_dict() for o in self.optimizers],
+            )
             write_atomic(path, lambda file: torch.save(state, file))
 
     def batches(self, batch_of):
         """An iterator over the batches from this step on."""
         settings = self.settings
         dataset = Steps(batch_of, settings.seed, self.accelerator.process_index, self.step, self.steps)
-        return iter(DataLoader(dataset, batch_size=None, num_workers=settings.workers,
-                               prefetch_factor=4 if settings.workers else None))
+        return iter(
+            DataLoader(
+                dataset, batch_size=None, num_workers=settings.workers, prefetch_factor=4 if settings.workers else None
+            )
+        )
 
     def advance(self, batch):
         """One step of the optimizers, and of the averages. Returns the losses, and the gradient's length with them."""
@@ -252,11 +278,15 @@ class Run:
             self.steps = max(self.step + more, stretch(self.step, settings.decay))
         if self.main:
             self.metrics.add(step=self.step, seconds=self.seconds, rate=used, images_per_second=tally.speed, **means)
-            print(f"{self.stage} {self.step}/{self.steps}  {in_words(means)}  {tally.speed:.1f}/s  "
-                  f"{clock((self.steps - self.step) * tally.pace)} left", flush=True)
+            print(
+                f"{self.stage} {self.step}/{self.steps}  {in_words(means)}  {tally.speed:.1f}/s  "
+                f"{clock((self.steps - self.step) * tally.pace)} left",
+                flush=True,
+            )
         if not math.isfinite(means["loss"]):
-            raise FloatingPointError(f"{self.stage}: the loss is {means['loss']} at step {self.step}: lower --lr "
-                                     f"(it is {settings.lr})")
+            raise FloatingPointError(
+                f"{self.stage}: the loss is {means['loss']} at step {self.step}: lower --lr (it is {settings.lr})"
+            )
 
     def look(self, watch):
         """Have the averaged objective measured, and write and say what was found."""
@@ -277,7 +307,9 @@ class Tally:
 
     def means(self):
         keys = {key: None for losses in self.losses for key in losses}
-        return {k: torch.stack([losses[k].float() for losses in self.losses if k in losses]).mean().item() for k in keys}
+        return {
+            k: torch.stack([losses[k].float() for losses in self.losses if k in losses]).mean().item() for k in keys
+        }
 
     @property
     def pace(self):
@@ -380,6 +412,7 @@ def clock(seconds):
 def save_sheet(path, images, columns):
     """Save uint8 (n, H, W, 3) as one PNG, `columns` pictures a row."""
     from PIL import Image
+
     images = np.asarray(images)
-    rows = [np.concatenate(list(images[i:i + columns]), axis=1) for i in range(0, len(images) - columns + 1, columns)]
+    rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in range(0, len(images) - columns + 1, columns)]
     write_atomic(path, lambda file: Image.fromarray(np.concatenate(rows)).save(file, format="PNG"))

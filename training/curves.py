@@ -2,6 +2,7 @@
 
 Only the stages with a run in runs/ are shown: what earlier runs left in the README stays as it is.
 """
+
 import re
 from pathlib import Path
 
@@ -12,12 +13,16 @@ import matplotlib.pyplot as plt
 import torch
 
 from helpers.files import write_atomic
+from training.common import clock, read_checkpoint, read_metrics, runs
+from training.evaluate import device_name
 
-from .common import clock, read_checkpoint, read_metrics, runs
-from .evaluate import device_name
-
-SHOWN = {"vae": ("loss", "psnr"), "decoder": ("loss", "psnr"), "judge": ("loss", "colour"), "clip": ("contrast", "retrieved"),
-         "unet": ("loss", "mean")}
+SHOWN = {
+    "vae": ("loss", "psnr"),
+    "decoder": ("loss", "psnr"),
+    "judge": ("loss", "colour"),
+    "clip": ("contrast", "retrieved"),
+    "unet": ("loss", "mean"),
+}
 START, END = "<!-- runs -->", "<!-- end of runs -->"
 
 
@@ -50,13 +55,20 @@ def draw(out):
 
 def table():
     """The runs as Markdown: what each stage took, on what, and where it ended."""
-    lines = ["| stage | steps | batch | time | pictures seen | at the end, on unseen pictures |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| stage | steps | batch | time | pictures seen | at the end, on unseen pictures |",
+        "|---|---|---|---|---|---|",
+    ]
     for stage, (_, measured) in stages().items():
         trained, watched = rows_of(stage)
         state = read_checkpoint(runs(stage) / "last.pt")
-        seen = sum((b["step"] - a["step"]) for a, b in zip([{"step": 0}, *trained], trained)) * state["settings"]["batch"]
+        seen = (
+            sum((b["step"] - a["step"]) for a, b in zip([{"step": 0}, *trained], trained)) * state["settings"]["batch"]
+        )
         ended = f"{measured} {watched[-1][measured]:.4g}" if watched and measured in watched[-1] else ""
-        lines.append(f"| {stage} | {state['step']} | {state['settings']['batch']} | {clock(state['seconds'])} | {seen:,} | {ended} |")
+        lines.append(
+            f"| {stage} | {state['step']} | {state['settings']['batch']} | {clock(state['seconds'])} | {seen:,} | {ended} |"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return f"On {device_name(device)}, {torch.get_num_threads()} threads.\n\n" + "\n".join(lines)
 

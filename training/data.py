@@ -3,6 +3,7 @@
 Picture i is the scene drawn from seed i, so any of them can be made again anywhere. Files appear whole, shard by
 shard, under runs/data/<fingerprint>: when the world changes its fingerprint does, and old pictures never mix with new.
 """
+
 import hashlib
 import json
 import os
@@ -18,14 +19,18 @@ import numpy as np
 from helpers.files import write_atomic
 from helpers.postcards.render import render
 from helpers.postcards.scene import Scene, Subject, sample_scene
-
-from .common import clock, runs
-from .settings import settings
+from training.common import clock, runs
+from training.settings import settings
 
 SIZE = 128
 PLACES = SIZE // 8  # a latent's places a side
 THINGS = ("sky", "light", "ground", "backdrop", "first subject", "second subject")  # whose masks are kept
-FIRST = {"train": 0, "validation": 10**9, "fresh": 2 * 10**9, "heldout": 3 * 10**9}  # each set's first seed: they never overlap
+FIRST = {
+    "train": 0,
+    "validation": 10**9,
+    "fresh": 2 * 10**9,
+    "heldout": 3 * 10**9,
+}  # each set's first seed: they never overlap
 
 
 def scene_rng(seed):
@@ -122,8 +127,10 @@ class Pictures:
         self.files, self.shards = files, [np.load(file, mmap_mode="r") for file in files]
         self.size = len(self.shards[0]) if files else 0
         if not files or n > self.size * len(files):
-            raise FileNotFoundError(f"{folder} holds {self.size * len(files)} {split} pictures of the world as it is "
-                                    f"now, {n or 'some'} are needed: run `python -m training.data` first")
+            raise FileNotFoundError(
+                f"{folder} holds {self.size * len(files)} {split} pictures of the world as it is "
+                f"now, {n or 'some'} are needed: run `python -m training.data` first"
+            )
         rows = [json.loads(line) for file in files for line in file.with_suffix(".jsonl").read_text().splitlines()]
         rows = rows[:n] if n else rows
         boxes = [row.pop("boxes") or [[0, 0, SIZE, SIZE]] for row in rows]
@@ -136,7 +143,7 @@ class Pictures:
     @cached_property
     def cells(self):
         """uint8 (n, 6, 16, 16), see `cells_of`; read when first asked for: one stage alone needs them."""
-        return np.concatenate([np.load(cells_path(file)) for file in self.files])[:len(self)]
+        return np.concatenate([np.load(cells_path(file)) for file in self.files])[: len(self)]
 
     def one(self, i):
         """Picture i, uint8 (128, 128, 3), not yet read from disk."""

@@ -5,20 +5,20 @@ squared error in RGB (what PSNR counts), L1 and L1 on differences in Oklab, mean
 windows of 8x8, and on whole pictures what the course's own image tower sees. Late in the run a small critic of patches joins in,
 whose gradient at the last layer is held to a fraction of all the others'. Each has its weight in the settings; 0 leaves it out.
 """
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from transformers import CLIPVisionModel
 
 from helpers.pictures import images_of_pixels, pixels_of
-
-from .common import runs, save_sheet, train
-from .data import SIZE, Pictures
-from .settings import settings
-from .sharpness import Critic, differences, edge_energy, energy_gap, feature_gap, held, oklab
-from .unet import file_hash
-from .vae import Batches as Crops
-from .vae import psnr, reconstruct
+from training.common import runs, save_sheet, train
+from training.data import SIZE, Pictures
+from training.settings import settings
+from training.sharpness import Critic, differences, edge_energy, energy_gap, feature_gap, held, oklab
+from training.unet import file_hash
+from training.vae import Batches as Crops
+from training.vae import psnr, reconstruct
 
 
 def freeze_encoder(vae):
@@ -61,18 +61,24 @@ class Objective(torch.nn.Module):
         """pixels (n, 3, H, W) in -1..1; critic: how much of its share the critic has by now, 0..1, None before it begins."""
         s, x = self.settings, pixels.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            latents = self.vae.encode(x).latent_dist.sample()                               # (n, 4, H/8, W/8)
+            latents = self.vae.encode(x).latent_dist.sample()  # (n, 4, H/8, W/8)
         y = self.vae.decode(latents).sample.float()
         seen, wanted = oklab(y), oklab(x)
-        terms = dict(squared=(y - x).square().mean(), l1=(seen - wanted).abs().mean(),
-                     edges=sum((a - b).abs().mean() for a, b in zip(differences(seen), differences(wanted))),
-                     lowpass=(F.avg_pool2d(y, 4) - F.avg_pool2d(x, 4)).abs().mean(), energy=energy_gap(y, x))
+        terms = dict(
+            squared=(y - x).square().mean(),
+            l1=(seen - wanted).abs().mean(),
+            edges=sum((a - b).abs().mean() for a, b in zip(differences(seen), differences(wanted))),
+            lowpass=(F.avg_pool2d(y, 4) - F.avg_pool2d(x, 4)).abs().mean(),
+            energy=energy_gap(y, x),
+        )
         if s.features and x.shape[-1] == SIZE:
             terms["features"] = feature_gap(self.frozen[0].to(x.device), y, x)
         loss = sum(getattr(s, name) * term for name, term in terms.items())
         terms["kept"] = (edge_energy(y).sum() / edge_energy(x).sum()).detach()
         if self.critic is not None:
-            loss = loss + 0 * sum(p.sum() for p in self.critic.parameters())  # several GPUs want a gradient for each at every step
+            loss = loss + 0 * sum(
+                p.sum() for p in self.critic.parameters()
+            )  # several GPUs want a gradient for each at every step
             if critic is not None:
                 likes = self.critic.likes(y)
                 factor = held(likes, loss, self.vae.decoder.conv_out.weight, s.critic * critic)
@@ -87,7 +93,9 @@ class Batches(Crops):
 
     def __call__(self, rng, step, steps):
         done = step / steps - self.settings.critic_from
-        return dict(pixels=super().__call__(rng, step, steps)["pixels"], critic=min(1.0, 20 * done) if done >= 0 else None)
+        return dict(
+            pixels=super().__call__(rng, step, steps)["pixels"], critic=min(1.0, 20 * done) if done >= 0 else None
+        )
 
 
 @torch.no_grad()
@@ -105,13 +113,19 @@ def check_latents(vae, other, names):
     """ValueError unless two autoencoders write the same latents; names: what the two are, for the message."""
     gap = latents_gap(vae, other)
     if not gap < 1e-4:
-        raise ValueError(f"{names[0]} writes other latents than {names[1]} ({gap:.2g} apart): a decoder goes on only "
-                         "from one with the same encoder")
+        raise ValueError(
+            f"{names[0]} writes other latents than {names[1]} ({gap:.2g} apart): a decoder goes on only "
+            "from one with the same encoder"
+        )
 
 
 def main(argv=None):
-    chosen, options = settings("decoder", argv, fresh=(False, "begin anew"),
-                               start=("", "folder of a VAE with the same encoder whose decoder to begin with"))
+    chosen, options = settings(
+        "decoder",
+        argv,
+        fresh=(False, "begin anew"),
+        start=("", "folder of a VAE with the same encoder whose decoder to begin with"),
+    )
     torch.manual_seed(chosen.seed)
     encoder = runs("vae") / "model"
     vae = deepen(AutoencoderKL.from_pretrained(options.start or encoder), chosen.layers)
@@ -126,16 +140,27 @@ def main(argv=None):
         shown = torch.cat([validation[:8], decoded[:8], validation[8:16], decoded[8:16]])
         save_sheet(runs("decoder") / "reconstructions.png", images_of_pixels(shown), columns=8)
         ema.vae.save_pretrained(runs("decoder") / "latest")
-        return dict(psnr=psnr(decoded, validation),
-                    kept=(edge_energy(decoded).sum() / edge_energy(validation).sum()).item())
+        return dict(
+            psnr=psnr(decoded, validation), kept=(edge_energy(decoded).sum() / edge_energy(validation).sum()).item()
+        )
 
-    ema = train("decoder", objective, Batches(pictures, chosen), chosen, plain=("conv_in", "conv_out", "quant_conv"), watch=watch,
-                given=dict(vae=file_hash(encoder / "diffusion_pytorch_model.safetensors")),
-                images_of=lambda batch: batch["pixels"][:, 0].numel() / chosen.crop**2, fresh=options.fresh)
+    ema = train(
+        "decoder",
+        objective,
+        Batches(pictures, chosen),
+        chosen,
+        plain=("conv_in", "conv_out", "quant_conv"),
+        watch=watch,
+        given=dict(vae=file_hash(encoder / "diffusion_pytorch_model.safetensors")),
+        images_of=lambda batch: batch["pixels"][:, 0].numel() / chosen.crop**2,
+        fresh=options.fresh,
+    )
     ema.vae.save_pretrained(runs("decoder") / "model")
     decoded = reconstruct(ema.vae, validation)
-    print(f"decoder: PSNR {psnr(decoded, validation):.2f} dB, {edge_energy(decoded).sum() / edge_energy(validation).sum():.1%} "
-          "of the renders' edges, on whole pictures")
+    print(
+        f"decoder: PSNR {psnr(decoded, validation):.2f} dB, {edge_energy(decoded).sum() / edge_energy(validation).sum():.1%} "
+        "of the renders' edges, on whole pictures"
+    )
 
 
 if __name__ == "__main__":

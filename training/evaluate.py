@@ -9,6 +9,7 @@ Scenes are fresh: no stage of the training has seen their seeds.
 What is still in training is measured in the model's place with `--vae runs/decoder/latest --unet runs/unet/latest
 --only vae,edges --captions 100` (`--unet runs/fast/latest --steps 8 --guidance 1`): the same scenes and the same noise, and the model's folder stays as it is.
 """
+
 import json
 import statistics
 import time
@@ -32,18 +33,20 @@ from helpers.postcards.judge import load_judge
 from helpers.postcards.render import render
 from helpers.postcards.scene import WEATHERS, sample_scene
 from helpers.sampling import generate
+from training import card, eye
+from training.common import clock, runs, save_sheet
+from training.data import FIRST, scene_rng
+from training.export import BUNDLE
+from training.judge import accuracy
+from training.settings import settings
+from training.sharpness import edge_energy
+from training.unet import file_hash
+from training.vae import psnr, reconstruct
 
-from . import card, eye
-from .common import clock, runs, save_sheet
-from .data import FIRST, scene_rng
-from .export import BUNDLE
-from .judge import accuracy
-from .settings import settings
-from .sharpness import edge_energy
-from .unet import file_hash
-from .vae import psnr, reconstruct
-
-SETS = {name: (k + 1) * 10**6 for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention", "edges", "own"))}
+SETS = {
+    name: (k + 1) * 10**6
+    for k, name in enumerate(("fidelity", "heldout", "binding", "renders", "attention", "edges", "own"))
+}
 PROMPT = "a red boat on a lake below snowy mountains at sunset"
 
 
@@ -85,9 +88,14 @@ def measure_vae(c, judge, chosen):
     again = images_of_pixels(decoded)
     ssim = [structural_similarity(a, b, channel_axis=2, data_range=255) for a, b in zip(images, again)]
     of = {w: [i for i, scene in enumerate(scenes) if scene.weather == w] for w in WEATHERS}
-    return dict(n=len(scenes), psnr=psnr(decoded, pixels), ssim=float(np.mean(ssim)), edges=kept_edges(again, images),
-                edges_by_weather={w: kept_edges(again[rows], images[rows]) for w, rows in of.items() if rows},
-                judge=accuracy(judge, again, scenes))
+    return dict(
+        n=len(scenes),
+        psnr=psnr(decoded, pixels),
+        ssim=float(np.mean(ssim)),
+        edges=kept_edges(again, images),
+        edges_by_weather={w: kept_edges(again[rows], images[rows]) for w, rows in of.items() if rows},
+        judge=accuracy(judge, again, scenes),
+    )
 
 
 def kept_edges(images, renders):
@@ -106,7 +114,7 @@ def measure_edges(c, judge, chosen):
     renders = renders_of(scenes)
     rows = range(0, min(32, len(scenes) - len(scenes) % 8), 8)
     if rows:
-        shown = np.concatenate([part[i:i + 8] for i in rows for part in (renders, drawn)])
+        shown = np.concatenate([part[i : i + 8] for i in rows for part in (renders, drawn)])
         save_sheet(runs("evaluate") / "edges.png", shown, columns=8)
     return dict(n=len(scenes), kept=kept_edges(drawn, renders))
 
@@ -115,8 +123,13 @@ def draw(c, prompts, chosen, name):
     """One picture for each prompt, seeds counting up."""
     images, started = [], time.perf_counter()
     for start in range(0, len(prompts), chosen.batch):
-        images += generate(c, prompts[start:start + chosen.batch], steps=chosen.steps, guidance=chosen.guidance,
-                           seed=chosen.seed + start)
+        images += generate(
+            c,
+            prompts[start : start + chosen.batch],
+            steps=chosen.steps,
+            guidance=chosen.guidance,
+            seed=chosen.seed + start,
+        )
         left = (time.perf_counter() - started) / len(images) * (len(prompts) - len(images))
         print(f"evaluate: {name}: {len(images)} of {len(prompts)}, {clock(left)} left", flush=True)
     return images
@@ -171,8 +184,12 @@ def measure_speed(c, judge, chosen, repeats=5):
         started = time.perf_counter()
         generate(c, PROMPT, steps=chosen.steps, guidance=chosen.guidance, seed=i)
         seconds.append(time.perf_counter() - started)
-    return dict(seconds=statistics.median(seconds[1:]), device=device_name(c.device),
-                threads=torch.get_num_threads(), repeats=repeats)
+    return dict(
+        seconds=statistics.median(seconds[1:]),
+        device=device_name(c.device),
+        threads=torch.get_num_threads(),
+        repeats=repeats,
+    )
 
 
 def device_name(device):
@@ -186,7 +203,12 @@ def measure_beside(c, judge, chosen, repeats=5):
     """
     plain = load_components(c.path, device=c.device)
     texts = [full_caption(scene) for scene in fresh_scenes("edges", max(1, chosen.captions // 10))]
-    pairs = zip(*(np.stack(draw(one, texts, replace(chosen, steps=one.steps, guidance=one.guidance), "beside")) for one in (c, plain)))
+    pairs = zip(
+        *(
+            np.stack(draw(one, texts, replace(chosen, steps=one.steps, guidance=one.guidance), "beside"))
+            for one in (c, plain)
+        )
+    )
     alike = [psnr(pixels_of(a[None]), pixels_of(b[None])) for a, b in pairs]
     seconds = {"fast": [], "plain": []}
     for i in range(repeats + 1):
@@ -195,21 +217,44 @@ def measure_beside(c, judge, chosen, repeats=5):
             generate(one, PROMPT, seed=i)
             seconds[name].append(time.perf_counter() - started)
     fast, slow = (statistics.median(some[1:]) for some in seconds.values())  # the first warms up
-    return dict(n=len(alike), psnr=statistics.median(alike), seconds=fast, plain_seconds=slow, ratio=fast / slow,
-                plain_steps=plain.steps, plain_guidance=plain.guidance, device=device_name(c.device),
-                threads=torch.get_num_threads(), repeats=repeats)
+    return dict(
+        n=len(alike),
+        psnr=statistics.median(alike),
+        seconds=fast,
+        plain_seconds=slow,
+        ratio=fast / slow,
+        plain_steps=plain.steps,
+        plain_guidance=plain.guidance,
+        device=device_name(c.device),
+        threads=torch.get_num_threads(),
+        repeats=repeats,
+    )
 
 
 def measure_attention(c, judge, chosen):
     """Do the cross-attention maps of words lie on the things they name? See `helpers.attention.score_maps`."""
     scenes = fresh_scenes("attention", max(1, 2 * chosen.captions // 5))
-    return {words: {name: score._asdict() for name, score in score_maps(c, scenes, words=words).items()}
-            for words in ("nouns", "subjects", "colours")}
+    return {
+        words: {name: score._asdict() for name, score in score_maps(c, scenes, words=words).items()}
+        for words in ("nouns", "subjects", "colours")
+    }
 
 
-PARTS = {"judge": measure_judge, "eye": measure_eye, "vae": measure_vae, "fidelity": measure_fidelity, "heldout": measure_heldout,
-         "rendered": measure_rendered, "binding": measure_binding, "edges": measure_edges, "speed": measure_speed, "attention": measure_attention}
-OF_VARIANTS = {name: PARTS[name] for name in ("fidelity", "heldout", "binding", "edges", "attention")} | {"beside": measure_beside}
+PARTS = {
+    "judge": measure_judge,
+    "eye": measure_eye,
+    "vae": measure_vae,
+    "fidelity": measure_fidelity,
+    "heldout": measure_heldout,
+    "rendered": measure_rendered,
+    "binding": measure_binding,
+    "edges": measure_edges,
+    "speed": measure_speed,
+    "attention": measure_attention,
+}
+OF_VARIANTS = {name: PARTS[name] for name in ("fidelity", "heldout", "binding", "edges", "attention")} | {
+    "beside": measure_beside
+}
 
 
 def weight_files(folder, variant=None):
@@ -226,20 +271,29 @@ def weights_hash(folder, variant=None):
 
 
 def main(argv=None):
-    chosen, options = settings("evaluate", argv, only=("", "parts to measure, with commas: " + ", ".join(PARTS | OF_VARIANTS)),
-                               model=(str(BUNDLE), "the folder to measure"),
-                               variant=("", "which of its variants to measure, such as fast"),
-                               vae=("", "folder of a VAE to measure in the place of the model's"),
-                               unet=("", "folder of a U-Net, likewise"))
+    chosen, options = settings(
+        "evaluate",
+        argv,
+        only=("", "parts to measure, with commas: " + ", ".join(PARTS | OF_VARIANTS)),
+        model=(str(BUNDLE), "the folder to measure"),
+        variant=("", "which of its variants to measure, such as fast"),
+        vae=("", "folder of a VAE to measure in the place of the model's"),
+        unet=("", "folder of a U-Net, likewise"),
+    )
     variant, parts = options.variant or None, OF_VARIANTS if options.variant else PARTS
     wanted = [part for part in options.only.split(",") if part] or list(parts)
     unknown = [part for part in wanted if part not in parts]
     if unknown:
         raise SystemExit(f"evaluate: no part called {', '.join(unknown)}: choose from {', '.join(parts)}")
     c, judge = load_components(options.model, variant=variant), load_judge(Path(options.model) / "judge")
-    chosen = replace(chosen, steps=chosen.steps or c.steps, guidance=c.guidance if chosen.guidance < 0 else chosen.guidance)
-    others = {part: load_in_place(kind, getattr(options, part), getattr(c, part))
-              for part, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel)) if getattr(options, part)}
+    chosen = replace(
+        chosen, steps=chosen.steps or c.steps, guidance=c.guidance if chosen.guidance < 0 else chosen.guidance
+    )
+    others = {
+        part: load_in_place(kind, getattr(options, part), getattr(c, part))
+        for part, kind in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel))
+        if getattr(options, part)
+    }
     c = replace(c, **others)
     of = f".{variant}" if variant else ""
     path, found = (runs("evaluate") if others else Path(options.model)) / f"metrics{of}.json", {}
@@ -250,9 +304,13 @@ def main(argv=None):
     nets = ("text_encoder", "vae", "unet")
     files = [file for file in Path(options.model).rglob("*") if file.is_file()]
     files = [file for file in weight_files(options.model, variant) if of + "." in file.name] if variant else files
-    found |= dict(weights=weights_hash(options.model, variant), steps=chosen.steps, guidance=chosen.guidance,
-                  parameters={net: sum(p.numel() for p in getattr(c, net).parameters()) for net in nets},
-                  megabytes=sum(file.stat().st_size for file in files) / 1e6)
+    found |= dict(
+        weights=weights_hash(options.model, variant),
+        steps=chosen.steps,
+        guidance=chosen.guidance,
+        parameters={net: sum(p.numel() for p in getattr(c, net).parameters()) for net in nets},
+        megabytes=sum(file.stat().st_size for file in files) / 1e6,
+    )
     if variant:
         found |= dict(distilled_guidance=c.distilled_guidance)
     elif variants := json.loads((Path(options.model) / "course.json").read_text()).get("variants"):
@@ -287,10 +345,12 @@ def load_in_place(kind, folder, old):
 
 
 def summary(figures):
-    flat = {key: value["right"] if isinstance(value, dict) and "right" in value else value
-            for key, value in figures.items()}
-    return ", ".join(f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-                     for key, value in flat.items())
+    flat = {
+        key: value["right"] if isinstance(value, dict) and "right" in value else value for key, value in figures.items()
+    }
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in flat.items()
+    )
 
 
 if __name__ == "__main__":

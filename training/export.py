@@ -4,6 +4,7 @@ The layout is that of diffusers' StableDiffusionPipeline, the weights are in flo
 towers, a CLIPModel), judge/ and course.json. The fast U-Net, where there is one that was made from the U-Net shipped, lies
 beside it as the variant "fast".
 """
+
 import json
 import os
 import shutil
@@ -14,11 +15,10 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from helpers.postcards.judge import load_judge
-
-from .common import runs
-from .judge import save_judge
-from .settings import settings
-from .unet import make_scheduler, shipped_hash
+from training.common import runs
+from training.judge import save_judge
+from training.settings import settings
+from training.unet import make_scheduler, shipped_hash
 
 BUNDLE = Path(__file__).resolve().parents[1] / "helpers" / "models" / "postcard"
 MOST_MB = 40
@@ -53,8 +53,10 @@ def add_fast(folder, unet):
         return {}
     own = json.loads((source / "course.json").read_text())
     if own["of"] != shipped_hash(unet):
-        print(f"export: without a fast U-Net: {source} was made from another U-Net than the one exported. "
-              "Run `python -m training.fast`, then export again")
+        print(
+            f"export: without a fast U-Net: {source} was made from another U-Net than the one exported. "
+            "Run `python -m training.fast`, then export again"
+        )
         return {}
     UNet2DConditionModel.from_pretrained(source).half().save_pretrained(folder / "unet", variant="fast")
     return {"variants": {"fast": own}}
@@ -67,17 +69,28 @@ def write_bundle(folder, guidance):
     text_encoder = CLIPTextModel.from_pretrained(runs("clip") / "model")
     tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")
     if not len(tokenizer) == text_encoder.config.vocab_size == text_encoder.get_input_embeddings().weight.shape[0]:
-        raise ValueError(f"{len(tokenizer)} tokens for a text encoder of {text_encoder.config.vocab_size}: train clip again")
+        raise ValueError(
+            f"{len(tokenizer)} tokens for a text encoder of {text_encoder.config.vocab_size}: train clip again"
+        )
     pipeline = StableDiffusionPipeline(
-        vae=vae.half(), unet=unet.half(), text_encoder=text_encoder.half(), tokenizer=tokenizer,
-        scheduler=make_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+        vae=vae.half(),
+        unet=unet.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=tokenizer,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.save_pretrained(folder)
     shutil.rmtree(folder / "tokenizer")
     shutil.copytree(runs("clip") / "tokenizer", folder / "tokenizer")  # vocab.json, merges.txt: all versions read these
     CLIPModel.from_pretrained(runs("clip") / "model").half().save_pretrained(folder / "clip")
     save_judge(load_judge(runs("judge") / "model").reader, folder / "judge", torch.float16)
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    scheduler.write_text(json.dumps(json.loads(scheduler.read_text()) | {"skip_prk_steps": True}))  # for PNDM, as in SD 1.5
+    scheduler.write_text(
+        json.dumps(json.loads(scheduler.read_text()) | {"skip_prk_steps": True})
+    )  # for PNDM, as in SD 1.5
     course = {"guidance": guidance, "trained": True, "world": "postcards"} | add_fast(folder, unet)
     (folder / "course.json").write_text(json.dumps(course) + "\n")
     tidy(folder)

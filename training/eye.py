@@ -5,6 +5,7 @@ pictures alone, neither prompts nor readings; null stands where an eye cannot te
 windows of a few pixels. The pictures of the world are those of the second release's U-Net, decoded by the third's decoder; the 24 of each
 concept are those that its card counts. Drawn with the model's own steps and guidance, seeds counting up, none chosen.
 """
+
 import json
 from pathlib import Path
 
@@ -15,8 +16,15 @@ from helpers.postcards.judge import WHOLE
 FOLDER = Path(__file__).resolve().parents[1] / "tests" / "data" / "eye"
 SIZE, ACROSS = 128, 12
 SETTINGS = {
-    "polar": {"sky": "night", "light": "full moon", "ground": "snow field", "backdrop": "snowy mountains", "weather": "falling snow"},
-    "western": {"sky": "sunset", "light": "sun", "ground": "desert", "backdrop": "red cliffs"}}
+    "polar": {
+        "sky": "night",
+        "light": "full moon",
+        "ground": "snow field",
+        "backdrop": "snowy mountains",
+        "weather": "falling snow",
+    },
+    "western": {"sky": "sunset", "light": "sun", "ground": "desert", "backdrop": "red cliffs"},
+}
 PARTS = {"train": "pairs of the training", "heldout": "held-out pairs"}
 
 
@@ -32,8 +40,12 @@ def agreement(judge, part):
     """How often judge and eye agree on the labelled pictures of one of PARTS: see `marked`."""
     pairs = [(picture, label) for picture, label in labelled() if label["set"] == part]
     readings = judge.read([picture for picture, _ in pairs])
-    return marked([(label, reading, {(place, kind, colour) for place, (colour, kind) in reading["subjects"].items()})
-                   for (_, label), reading in zip(pairs, readings)])
+    return marked(
+        [
+            (label, reading, {(place, kind, colour) for place, (colour, kind) in reading["subjects"].items()})
+            for (_, label), reading in zip(pairs, readings)
+        ]
+    )
 
 
 def named(concept):

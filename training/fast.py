@@ -7,6 +7,7 @@ configuration, scheduler and loop stay as they are.
 
 The teacher is the bundle's U-Net. Where that has changed since the last run, the run begins anew, with the same command.
 """
+
 import copy
 import json
 import os
@@ -25,15 +26,14 @@ from helpers.pictures import pixels_of
 from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.sampling import generate
-
-from .common import read_checkpoint, runs, save_sheet, train
-from .data import Pictures
-from .export import BUNDLE
-from .grounding import TrainingAttention
-from .settings import settings
-from .unet import PROMPTS, cached_latents, file_hash, make_scheduler, shipped_hash
-from .unet import Batches as UnetBatches
-from .vae import psnr
+from training.common import read_checkpoint, runs, save_sheet, train
+from training.data import Pictures
+from training.export import BUNDLE
+from training.grounding import TrainingAttention
+from training.settings import settings
+from training.unet import PROMPTS, cached_latents, file_hash, make_scheduler, shipped_hash
+from training.unet import Batches as UnetBatches
+from training.vae import psnr
 
 
 def call_levels(scheduler, calls, substeps, teacher_steps):
@@ -67,14 +67,20 @@ class Objective(torch.nn.Module):
 
     def __init__(self, unet, teacher, text_encoder, no_words, settings):
         super().__init__()
-        self.unet, self.substeps, self.guidance = unet.to(memory_format=torch.channels_last), settings.substeps, settings.guidance
+        self.unet, self.substeps, self.guidance = (
+            unet.to(memory_format=torch.channels_last),
+            settings.substeps,
+            settings.guidance,
+        )
         unet.set_attn_processor(TrainingAttention())
         teacher.set_attn_processor(TrainingAttention())
         teacher.to(memory_format=torch.channels_last)
         self.frozen = [net.eval().requires_grad_(False) for net in (teacher, text_encoder)]  # neither trained nor saved
         scheduler = make_scheduler()
         told, ways = call_levels(scheduler, settings.calls, settings.substeps, settings.teacher_steps)
-        alphas_cumprod = torch.cat([scheduler.alphas_cumprod, scheduler.final_alpha_cumprod.view(1)])  # the last one at -1
+        alphas_cumprod = torch.cat(
+            [scheduler.alphas_cumprod, scheduler.final_alpha_cumprod.view(1)]
+        )  # the last one at -1
         begin, end = alphas_cumprod[told], alphas_cumprod[ways[:, -1]]
         moved = ddim_step(torch.zeros(len(told)), torch.ones(len(told)), begin, end).abs()  # by noise_pred = 1
         self.register_buffer("often", moved / moved.sum(), persistent=False)
@@ -148,9 +154,13 @@ def save(unet, folder, given):
 
 
 def main(argv=None):
-    chosen, options = settings("fast", argv, fresh=(False, "begin anew"),
-                               teacher=(str(BUNDLE / "unet"), "folder of the U-Net to make fast"),
-                               start=("", "folder of a fast U-Net whose weights to begin with, instead of the teacher's"))
+    chosen, options = settings(
+        "fast",
+        argv,
+        fresh=(False, "begin anew"),
+        teacher=(str(BUNDLE / "unet"), "folder of the U-Net to make fast"),
+        start=("", "folder of a fast U-Net whose weights to begin with, instead of the teacher's"),
+    )
     torch.manual_seed(chosen.seed)
     vae = AutoencoderKL.from_pretrained(runs("vae") / "model")
     text_encoder = CLIPTextModel.from_pretrained(runs("clip") / "model")
@@ -158,8 +168,12 @@ def main(argv=None):
     teacher = UNet2DConditionModel.from_pretrained(options.teacher).float()
     student = UNet2DConditionModel.from_pretrained(options.start or options.teacher).float()
     vae_hash = file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors")
-    given = dict(unet=shipped_hash(teacher), calls=chosen.calls, guidance=chosen.guidance,
-                 text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"))
+    given = dict(
+        unet=shipped_hash(teacher),
+        calls=chosen.calls,
+        guidance=chosen.guidance,
+        text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"),
+    )
     with PartialState().main_process_first():
         make_room(given)
     pictures, validation = Pictures("train", chosen.pictures), Pictures("validation")
@@ -168,12 +182,20 @@ def main(argv=None):
     objective = Objective(student, teacher, text_encoder, no_words, chosen)
 
     judge_folder, rng = runs("judge") / "model", Random(0)
-    prompts = PROMPTS + [caption(scene, rng) for scene in validation.scenes[:chosen.watch_captions]]
+    prompts = PROMPTS + [caption(scene, rng) for scene in validation.scenes[: chosen.watch_captions]]
     examples = []  # the teacher's pictures of PROMPTS, once they have been asked for
 
     def draw(net, prompts, **how):
-        c = Components(tokenizer=tokenizer, text_encoder=text_encoder.to(net.device), vae=vae.to(net.device), unet=net,
-                       scheduler=make_scheduler(), name="training", path=runs("fast"), guidance=chosen.guidance)
+        c = Components(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder.to(net.device),
+            vae=vae.to(net.device),
+            unet=net,
+            scheduler=make_scheduler(),
+            name="training",
+            path=runs("fast"),
+            guidance=chosen.guidance,
+        )
         return np.stack(generate(c, prompts, seed=0, **how))
 
     def watch(ema, step):
@@ -181,7 +203,7 @@ def main(argv=None):
         save(ema.unet, runs("fast") / "latest", given)
         examples[:] = examples or [draw(teacher.to(ema.unet.device), PROMPTS, steps=chosen.teacher_steps)]
         images = draw(ema.unet, prompts, steps=chosen.calls, guidance=1)
-        fast = images[:len(PROMPTS)]
+        fast = images[: len(PROMPTS)]
         for name in ("samples.png", f"samples-{step:06d}.png"):
             save_sheet(runs("fast") / name, np.concatenate([examples[0], fast]), columns=len(PROMPTS))
         seen = dict(psnr=psnr(pixels_of(fast), pixels_of(examples[0])))
@@ -190,8 +212,16 @@ def main(argv=None):
         scores = load_judge(judge_folder).agreement(list(images), prompts)
         return seen | {key: score.right for key, score in scores.items() if score.n}
 
-    ema = train("fast", objective, Batches(latents, pictures, tokenizer, chosen), chosen, plain=("conv_in", "conv_out"),
-                watch=watch, given=given, fresh=options.fresh)
+    ema = train(
+        "fast",
+        objective,
+        Batches(latents, pictures, tokenizer, chosen),
+        chosen,
+        plain=("conv_in", "conv_out"),
+        watch=watch,
+        given=given,
+        fresh=options.fresh,
+    )
     save(ema.unet, runs("fast") / "model", given)
 
 

@@ -3,6 +3,7 @@
 The model never sees the pairs of HELDOUT_PAIRS; the judge does. An instrument that has never seen a yellow car calls it
 red, and then a model that draws it well is marked down: so it was with the first judge.
 """
+
 import json
 
 import numpy as np
@@ -14,10 +15,9 @@ from helpers.files import write_atomic
 from helpers.pictures import pixels_of
 from helpers.postcards.judge import EACH_PLACE, WHOLE, Judge, Reader, load_judge, truth
 from helpers.postcards.scene import PLACES
-
-from .common import runs, train
-from .data import Pictures
-from .settings import numbers, settings
+from training.common import runs, train
+from training.data import Pictures
+from training.settings import numbers, settings
 
 
 def answers(scene):
@@ -37,11 +37,12 @@ def right_of(scenes):
 
 def roughen(x):
     """What a generated picture suffers: a little shift, blur, contrast, tint, noise. (n, 3, H, W) -> the same."""
+
     def chance(*shape):
         return torch.rand(len(x), *shape, 1, 1, device=x.device)
 
     dx, dy = (torch.randint(-3, 4, (2,))).tolist()
-    x = F.pad(x, (3, 3, 3, 3), mode="replicate")[:, :, 3 + dy:3 + dy + x.shape[2], 3 + dx:3 + dx + x.shape[3]]
+    x = F.pad(x, (3, 3, 3, 3), mode="replicate")[:, :, 3 + dy : 3 + dy + x.shape[2], 3 + dx : 3 + dx + x.shape[3]]
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1)
     x = torch.lerp(x, blurred, chance(1) * (chance(1) < 0.5))
     x = x * (0.92 + 0.16 * chance(1)) + 0.16 * (chance(3) - 0.5)
@@ -64,8 +65,11 @@ class Batches:
 
     def __init__(self, pictures, heldout, settings):
         unseen = round(settings.batch * settings.heldout)
-        self.sets = [(set_, number, right_of(set_.scenes))
-                     for set_, number in ((pictures, settings.batch - unseen), (heldout, unseen)) if number]
+        self.sets = [
+            (set_, number, right_of(set_.scenes))
+            for set_, number in ((pictures, settings.batch - unseen), (heldout, unseen))
+            if number
+        ]
 
     def __call__(self, rng, step, steps):
         images, rights = [], []
@@ -85,8 +89,13 @@ def accuracy(judge, images, scenes):
     readings, truths = judge.read(list(images)), [truth(scene) for scene in scenes]
     right = {key: np.mean([r[key] == t[key] for r, t in zip(readings, truths)]) for key in WHOLE}
     for part, key in enumerate(("colour", "kind")):
-        right[key] = np.mean([p in r["subjects"] and r["subjects"][p][part] == s[part]
-                              for r, t in zip(readings, truths) for p, s in t["subjects"].items()])
+        right[key] = np.mean(
+            [
+                p in r["subjects"] and r["subjects"][p][part] == s[part]
+                for r, t in zip(readings, truths)
+                for p, s in t["subjects"].items()
+            ]
+        )
     right["place"] = np.mean([r["subjects"].keys() == t["subjects"].keys() for r, t in zip(readings, truths)])
     return {key: float(value) for key, value in right.items()}
 
@@ -96,7 +105,9 @@ def begin_from(reader, judge):
     """Give a reader a trained judge's weights. The judge may know fewer words: what it answers goes to the same words of the
     reader, whose other answers stay as they were drawn. ValueError for a judge of another shape, or one that knows other words."""
     if reader.widths != judge.reader.widths:
-        raise ValueError(f"the judge to begin with has widths {judge.reader.widths}, this one {reader.widths}: give its --widths")
+        raise ValueError(
+            f"the judge to begin with has widths {judge.reader.widths}, this one {reader.widths}: give its --widths"
+        )
     weights, mine = judge.reader.state_dict(), reader.state_dict()
     for key, words in judge.each_place.items():
         strange = [word for word in words if word not in reader.each_place[key]]
@@ -113,12 +124,16 @@ def save_judge(reader, folder, dtype=torch.float32):
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.to(dtype).contiguous() for name, tensor in reader.state_dict().items()}
     write_atomic(folder / "model.safetensors", lambda file: save_file(weights, file))
-    write_atomic(folder / "config.json", lambda file: file.write_text(json.dumps({"widths": reader.widths, "words": reader.each_place}) + "\n"))
+    write_atomic(
+        folder / "config.json",
+        lambda file: file.write_text(json.dumps({"widths": reader.widths, "words": reader.each_place}) + "\n"),
+    )
 
 
 def main(argv=None):
-    chosen, options = settings("judge", argv, fresh=(False, "begin anew"),
-                               start=("", "folder of a judge whose weights to begin with"))
+    chosen, options = settings(
+        "judge", argv, fresh=(False, "begin anew"), start=("", "folder of a judge whose weights to begin with")
+    )
     torch.manual_seed(chosen.seed)
     pictures, heldout, validation = Pictures("train"), Pictures("heldout"), Pictures("validation")
     images = validation.take(range(len(validation)))
@@ -129,8 +144,15 @@ def main(argv=None):
     reader = Reader(numbers(chosen.widths))
     if options.start:
         begin_from(reader, load_judge(options.start))
-    ema = train("judge", Objective(reader), Batches(pictures, heldout, chosen), chosen,
-                plain=("position", "questions", "features.0.", "answers"), watch=watch, fresh=options.fresh)
+    ema = train(
+        "judge",
+        Objective(reader),
+        Batches(pictures, heldout, chosen),
+        chosen,
+        plain=("position", "questions", "features.0.", "answers"),
+        watch=watch,
+        fresh=options.fresh,
+    )
     save_judge(ema.reader, runs("judge") / "model")
     right = accuracy(Judge(ema.reader), images, validation.scenes)
     print("judge: right on unseen renders: " + ", ".join(f"{key} {value:.1%}" for key, value in right.items()))

@@ -2,6 +2,7 @@
 
 The judge's convolutions stay as they are; position, questions, keys, values and answers are fitted on what they see.
 """
+
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +17,8 @@ from helpers.postcards.canvas import ellipse
 from helpers.postcards.judge import WHOLE, load_judge
 from helpers.postcards.measures import FITTED, WIDER, widen
 from helpers.postcards.subjects import DRAWINGS
-
-from .data import FIRST, scene_rng
-from .judge import roughen
+from training.data import FIRST, scene_rng
+from training.judge import roughen
 
 PICTURES, EPOCHS, BATCH, SEED = 10_000, 10, 100, 77 * 10**6
 ALL_KINDS, ALL_COLOURS = KINDS + KEPT_OUT["kind"], COLOURS + KEPT_OUT["colour"]
@@ -63,9 +63,17 @@ def failure(scene, rng):
     """
     first = scene.subjects[0]
     if rng.random() < 0.5:
-        kinds = [k for k in ALL_KINDS if k not in [s.kind for s in scene.subjects] and (k != "boat" or scene.ground == "lake")]
-        pair = [np.asarray(render(replace(scene, subjects=(replace(first, kind=kind), *scene.subjects[1:]))).image, np.float32)
-                for kind in (first.kind, rng.choice(kinds))]
+        kinds = [
+            k
+            for k in ALL_KINDS
+            if k not in [s.kind for s in scene.subjects] and (k != "boat" or scene.ground == "lake")
+        ]
+        pair = [
+            np.asarray(
+                render(replace(scene, subjects=(replace(first, kind=kind), *scene.subjects[1:]))).image, np.float32
+            )
+            for kind in (first.kind, rng.choice(kinds))
+        ]
         share = rng.uniform(0.35, 0.65)
         return (share * pair[0] + (1 - share) * pair[1]).astype(np.uint8)
     kind = first.kind if first.kind in KEPT_OUT["kind"] else "windmill"
@@ -93,7 +101,10 @@ def blotted(whole, pen, look, r):
     pen.fill = fill
     for _ in range(r.randint(0, 5)):
         x, y = r.uniform(-0.45, 0.45), 0.86 + r.uniform(-0.35, 0.45)
-        pen.fill(r.choice((look.cream, look.cream, look.wood, look.dark, look.base)), ellipse(x, y, r.uniform(0.06, 0.2), r.uniform(0.06, 0.2)))
+        pen.fill(
+            r.choice((look.cream, look.cream, look.wood, look.dark, look.base)),
+            ellipse(x, y, r.uniform(0.06, 0.2), r.uniform(0.06, 0.2)),
+        )
 
 
 @torch.inference_mode()
@@ -101,7 +112,7 @@ def seen(reader, images):
     """What the judge's convolutions see of uint8 images (n, 128, 128, 3), half of them roughened: (n, 128, 8, 8)."""
     maps = []
     for start in range(0, len(images), BATCH):
-        pixels = pixels_of(images[start:start + BATCH])
+        pixels = pixels_of(images[start : start + BATCH])
         rough = torch.arange(len(pixels))[:, None, None, None] % 2 == 0
         maps.append(reader.features(torch.where(rough, roughen(pixels), pixels)))
     return torch.cat(maps)
@@ -116,12 +127,17 @@ def fit(reader, maps, right):
     for epoch in range(EPOCHS):
         for some in torch.randperm(len(maps), generator=rows).split(BATCH):
             logits = reader(maps[some] + 0.1 * torch.randn(maps[some].shape, generator=rows))
-            losses = {part: F.cross_entropy(logits[part].flatten(0, -2), right[part][some].flatten()) for part in logits}
+            losses = {
+                part: F.cross_entropy(logits[part].flatten(0, -2), right[part][some].flatten()) for part in logits
+            }
             optimizer.zero_grad()
             sum(losses.values()).backward()
             optimizer.step()
             schedule.step()
-        print(f"measures: pass {epoch + 1}: " + ", ".join(f"{part} {loss:.3f}" for part, loss in losses.items()), flush=True)
+        print(
+            f"measures: pass {epoch + 1}: " + ", ".join(f"{part} {loss:.3f}" for part, loss in losses.items()),
+            flush=True,
+        )
     reader.features = features
     return reader
 
@@ -131,11 +147,18 @@ def main():
     reader = widen(load_judge().reader)
     scenes = [wider_scene(seed) for seed in range(PICTURES)]
     failed = [k % 6 == 0 for k in range(PICTURES)]
-    images = np.stack([failure(scene, scene_rng(k)) if failed[k] else np.asarray(render(scene).image) for k, scene in enumerate(scenes)])
+    images = np.stack(
+        [
+            failure(scene, scene_rng(k)) if failed[k] else np.asarray(render(scene).image)
+            for k, scene in enumerate(scenes)
+        ]
+    )
     print(f"measures: {PICTURES} pictures rendered", flush=True)
     rows = [wider_answers(*pair) for pair in zip(scenes, failed)]
     fit(reader, seen(reader, images), {part: torch.tensor([row[part] for row in rows]) for part in rows[0]})
-    weights = {name: t.half().contiguous() for name, t in reader.state_dict().items() if not name.startswith("features.")}
+    weights = {
+        name: t.half().contiguous() for name, t in reader.state_dict().items() if not name.startswith("features.")
+    }
     write_atomic(FITTED, lambda file: save_file(weights, file))
     print(f"measures: wrote {FITTED.name}, {FITTED.stat().st_size} bytes")
 

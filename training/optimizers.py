@@ -1,4 +1,5 @@
 """Muon for weight matrices and convolution kernels, AdamW for the rest."""
+
 import math
 
 import torch
@@ -14,10 +15,10 @@ def orthogonalize(matrices, steps=5, coefficients=QUINTIC):
     """
     a, b, c = coefficients
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices                             # (n, short, long)
+    x = matrices.mT if tall else matrices  # (n, short, long)
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
-        gram = x @ x.mT                                               # (n, short, short)
+        gram = x @ x.mT  # (n, short, short)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
@@ -45,7 +46,9 @@ class Muon(torch.optim.Optimizer):
                 update = p.grad.lerp(state["momentum"], group["momentum"]).reshape(len(p), -1)
                 shapes.setdefault(update.shape, []).append((p, update))
             for shape, pairs in shapes.items():
-                updates = orthogonalize(torch.stack([update for _, update in pairs]).to(self.dtype)).to(pairs[0][0].dtype)
+                updates = orthogonalize(torch.stack([update for _, update in pairs]).to(self.dtype)).to(
+                    pairs[0][0].dtype
+                )
                 scale = 0.2 * math.sqrt(max(shape))
                 for (p, _), update in zip(pairs, updates):
                     p.mul_(1 - group["lr"] * group["weight_decay"])

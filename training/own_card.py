@@ -3,6 +3,7 @@
 Prompts and noise are the same before and after: the released model, the new one, both read by the new judge. What is measured is kept
 in runs/card/metrics.json, under a hash of the weights, part by part, so that a stop costs one part.
 """
+
 import json
 import shutil
 import time
@@ -20,15 +21,14 @@ from helpers.postcards.captions import caption, read_caption
 from helpers.postcards.judge import compare, load_judge
 from helpers.postcards.own import WORLD
 from helpers.postcards.render import render
-
-from . import card
-from .clip import moved_by
-from .common import clock, read_metrics, runs, save_sheet
-from .evaluate import device_name, draw, fresh_scenes, prompts_of, weights_hash
-from .export import BUNDLE
-from .judge import accuracy
-from .settings import Evaluate
-from .vae import reconstruct
+from training import card
+from training.clip import moved_by
+from training.common import clock, read_metrics, runs, save_sheet
+from training.evaluate import device_name, draw, fresh_scenes, prompts_of, weights_hash
+from training.export import BUNDLE
+from training.judge import accuracy
+from training.settings import Evaluate
+from training.vae import reconstruct
 
 SHOWN = 8  # pictures a row of the sheet
 
@@ -54,9 +54,12 @@ def scored(images, prompts, judge):
     scores = compare(judge.read(images), own)
     mean, low, high = share_of(shares[~np.isnan(shares)])
     every = judge.agreement(images, prompts)
-    return dict(each=dict(right=float(mean), low=ends(low), high=ends(high), n=len(prompts)), named=every["mean"].n,
-                all={key: counted(score) for key, score in every.items() if score.n},
-                own={key: counted(scores[key]) for key in ("kind", "colour", "place") if scores[key].n})
+    return dict(
+        each=dict(right=float(mean), low=ends(low), high=ends(high), n=len(prompts)),
+        named=every["mean"].n,
+        all={key: counted(score) for key, score in every.items() if score.n},
+        own={key: counted(scores[key]) for key in ("kind", "colour", "place") if scores[key].n},
+    )
 
 
 def ends(value):
@@ -71,9 +74,15 @@ def counted(score):
 
 def unasked(images, prompts, judge):
     """In how many pictures the judge reads a new kind or colour that the prompt does not name: (how many, of how many)."""
-    rest = [(image, prompt) for image, prompt in zip(images, prompts) if not any(f" {word} " in f" {prompt} " for word in WORLD.words)]
+    rest = [
+        (image, prompt)
+        for image, prompt in zip(images, prompts)
+        if not any(f" {word} " in f" {prompt} " for word in WORLD.words)
+    ]
     seen = judge.read([image for image, _ in rest])
-    return sum(any(word in WORLD.words for thing in one["subjects"].values() for word in thing) for one in seen), len(rest)
+    return sum(any(word in WORLD.words for thing in one["subjects"].values() for word in thing) for one in seen), len(
+        rest
+    )
 
 
 def measure_judge(c, before, judge, chosen):
@@ -81,7 +90,9 @@ def measure_judge(c, before, judge, chosen):
     found = {}
     for name, only in (("all", None), ("own", WORLD.in_scene)):
         scenes = fresh_scenes("own", 3 * chosen.captions, only=only)
-        found[name] = dict(n=len(scenes), **accuracy(judge, np.stack([np.asarray(render(s).image) for s in scenes]), scenes))
+        found[name] = dict(
+            n=len(scenes), **accuracy(judge, np.stack([np.asarray(render(s).image) for s in scenes]), scenes)
+        )
     return found
 
 
@@ -92,15 +103,19 @@ def measure_vae(c, before, judge, chosen):
     for name, only in (("own", WORLD.in_scene), ("known", known)):
         scenes = fresh_scenes("own", chosen.captions, subjects=1, only=only)
         cards = [render(scene) for scene in scenes]
-        masks = torch.from_numpy(np.stack([one.masks[scene.subjects[0].kind] for one, scene in zip(cards, scenes)]))[:, None]
+        masks = torch.from_numpy(np.stack([one.masks[scene.subjects[0].kind] for one, scene in zip(cards, scenes)]))[
+            :, None
+        ]
         pixels = pixels_of(np.stack([np.asarray(one.image) for one in cards]))
         for when, vae in (("before", before.vae), ("after", c.vae)):
             decoded = pixels_of(images_of_pixels(reconstruct(vae, pixels)))
-            squared = (decoded - pixels).square() / 4                                        # of pixels in 0..1
+            squared = (decoded - pixels).square() / 4  # of pixels in 0..1
             found[f"{name} {when}"] = dict(
-                n=len(cards), thing_psnr=float(-10 * torch.log10((squared * masks).sum() / (3 * masks.sum()))),
+                n=len(cards),
+                thing_psnr=float(-10 * torch.log10((squared * masks).sum() / (3 * masks.sum()))),
                 thing_edges=energy_inside(decoded, masks) / energy_inside(pixels, masks),
-                psnr=float(-10 * torch.log10(squared.mean((1, 2, 3))).mean()))
+                psnr=float(-10 * torch.log10(squared.mean((1, 2, 3))).mean()),
+            )
     return found
 
 
@@ -117,8 +132,11 @@ def measure_text(c, before, judge, chosen):
     texts = [caption(scene, Random(i)) for i, scene in enumerate(fresh_scenes("own", chosen.captions, only=known))]
     ids = c.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     states = [one.text_encoder(ids.to(one.device)).last_hidden_state.float().cpu() for one in (c, before)]
-    return dict(n=len(texts), moved=float(moved_by(*states).sqrt()),
-                pieces={word: c.tokenizer.tokenize(word) for word in WORLD.words})
+    return dict(
+        n=len(texts),
+        moved=float(moved_by(*states).sqrt()),
+        pieces={word: c.tokenizer.tokenize(word) for word in WORLD.words},
+    )
 
 
 def measure_drawn(c, before, judge, chosen):
@@ -126,22 +144,33 @@ def measure_drawn(c, before, judge, chosen):
 
     Saves the sheet: two rows with the new words, one of ordinary prompts by the released model, one of the same by the new; the first ones.
     """
-    scenes = {"all": fresh_scenes("fidelity", chosen.captions), "own": fresh_scenes("own", chosen.captions, only=WORLD.in_scene)}
+    scenes = {
+        "all": fresh_scenes("fidelity", chosen.captions),
+        "own": fresh_scenes("own", chosen.captions, only=WORLD.in_scene),
+    }
     prompts = {name: prompts_of("fidelity" if name == "all" else "own", some, chosen) for name, some in scenes.items()}
     images = {name: draw(c, texts, chosen, name) for name, texts in prompts.items()}
     rows = [i for i, scene in enumerate(scenes["all"]) if known(scene)]
     prompts["known"], images["after"] = [prompts["all"][i] for i in rows], [images["all"][i] for i in rows]
     # With the noise of the same seeds: the prompts of the whole list, of which the few with new words mean nothing to the old model.
-    images["before"] = [image for i, image in enumerate(draw(before, prompts["all"], chosen, "before")) if i in set(rows)]
+    images["before"] = [
+        image for i, image in enumerate(draw(before, prompts["all"], chosen, "before")) if i in set(rows)
+    ]
     asked = {"all": "all", "own": "own", "before": "known", "after": "known"}
     found = {name: scored(images[name], prompts[text], judge) for name, text in asked.items()}
     differ = judge.shares(images["after"], prompts["known"]) - judge.shares(images["before"], prompts["known"])
     count, of = unasked(images["after"], prompts["known"], judge)
-    shown = [image for name, n in (("own", 2 * SHOWN), ("before", SHOWN), ("after", SHOWN)) for image in images[name][:n]]
+    shown = [
+        image for name, n in (("own", 2 * SHOWN), ("before", SHOWN), ("after", SHOWN)) for image in images[name][:n]
+    ]
     if len(shown) == 4 * SHOWN:
         save_sheet(runs("card") / "drawn.png", np.stack(shown), columns=SHOWN)
-    return found | dict(unasked=[count, of], better=int((differ > 0).sum()), worse=int((differ < 0).sum()),
-                        prompts=prompts["own"][:2 * SHOWN] + prompts["known"][:SHOWN])
+    return found | dict(
+        unasked=[count, of],
+        better=int((differ > 0).sum()),
+        worse=int((differ < 0).sum()),
+        prompts=prompts["own"][: 2 * SHOWN] + prompts["known"][:SHOWN],
+    )
 
 
 PARTS = {"judge": measure_judge, "vae": measure_vae, "text": measure_text, "drawn": measure_drawn}
@@ -167,10 +196,21 @@ def main(bundle, captions, steps=0):
     chosen = Evaluate(captions=captions, steps=steps or c.steps, guidance=c.guidance)
     if path.exists():
         found = json.loads(path.read_text())
-    if (found.get("weights"), found.get("captions"), found.get("steps")) != (weights_hash(bundle), captions, chosen.steps):
+    if (found.get("weights"), found.get("captions"), found.get("steps")) != (
+        weights_hash(bundle),
+        captions,
+        chosen.steps,
+    ):
         found = dict(weights=weights_hash(bundle), captions=captions)
-    found |= dict(kinds=list(WORLD.kinds), colours=list(WORLD.colours), stages=stages(), device=device_name(c.device),
-                  threads=torch.get_num_threads(), steps=chosen.steps, guidance=c.guidance)
+    found |= dict(
+        kinds=list(WORLD.kinds),
+        colours=list(WORLD.colours),
+        stages=stages(),
+        device=device_name(c.device),
+        threads=torch.get_num_threads(),
+        steps=chosen.steps,
+        guidance=c.guidance,
+    )
     for part, measure in PARTS.items():
         if part not in found:
             started = time.perf_counter()

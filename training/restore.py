@@ -4,6 +4,7 @@ With `--carried` the parts that were trained on since, in training/carried, take
 runs/decoder/model, its U-Net to runs/unet/model, its fast U-Net to runs/fast/model. Without the checkpoints of the run that made them (they are not in the
 repository) the optimisers begin anew; the weights come from float16.
 """
+
 import argparse
 import json
 import shutil
@@ -13,20 +14,20 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPModel
 
 from helpers.postcards.judge import load_judge
-
-from .carry import CARRIED, KINDS
-from .common import runs
-from .decoder import check_latents
-from .export import BUNDLE
-from .judge import save_judge
+from training.carry import CARRIED, KINDS
+from training.common import runs
+from training.decoder import check_latents
+from training.export import BUNDLE
+from training.judge import save_judge
 
 
 def restore(bundle, stages=("vae", "clip", "judge", "unet")):
     """Write runs/<stage>/model of each stage from a bundle folder, with the U-Net its fast one. FileExistsError if one of them has a run already."""
     taken = [stage for stage in stages if (runs(stage) / "model").exists() or (runs(stage) / "last.pt").exists()]
     if taken:
-        raise FileExistsError(f"{runs()} already holds a run of {', '.join(taken)}: choose another $POSTCARD_RUNS, "
-                              "or remove it first")
+        raise FileExistsError(
+            f"{runs()} already holds a run of {', '.join(taken)}: choose another $POSTCARD_RUNS, or remove it first"
+        )
     bundle = Path(bundle)
     variants = json.loads((bundle / "course.json").read_text()).get("variants", {})
     if "unet" in stages and "fast" in variants and not (runs() / "fast").exists():
@@ -57,15 +58,22 @@ def restore_carried(bundle, carried):
     Returns the names of these parts. FileNotFoundError if there are none; ValueError if the VAE writes other latents than the
     bundle's, which the U-Net was trained on.
     """
-    parts = {part: kind.from_pretrained(Path(carried) / part).float()
-             for part, kind in KINDS.items() if (Path(carried) / part).is_dir()}
+    parts = {
+        part: kind.from_pretrained(Path(carried) / part).float()
+        for part, kind in KINDS.items()
+        if (Path(carried) / part).is_dir()
+    }
     if not parts:
-        raise FileNotFoundError(f"{carried} holds no vae, unet or fast: run `python -m training.restore` without --carried")
+        raise FileNotFoundError(
+            f"{carried} holds no vae, unet or fast: run `python -m training.restore` without --carried"
+        )
     if "vae" in parts:
         released = AutoencoderKL.from_pretrained(Path(bundle) / "vae").float()
         check_latents(parts["vae"], released, (Path(carried) / "vae", Path(bundle) / "vae"))
         if (runs("decoder") / "model").exists() or (runs("decoder") / "last.pt").exists():
-            raise FileExistsError(f"{runs()} already holds a run of decoder: choose another $POSTCARD_RUNS, or remove it first")
+            raise FileExistsError(
+                f"{runs()} already holds a run of decoder: choose another $POSTCARD_RUNS, or remove it first"
+            )
     restore(bundle)
     for part, network in parts.items():
         if part == "fast":
@@ -79,9 +87,15 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m training.restore")
     parser.add_argument("--carried", action="store_true", help="with the parts in training/carried")
     parts = restore_carried(BUNDLE, CARRIED) if parser.parse_args(argv).carried else restore(BUNDLE) or []
-    print(f"restore: {BUNDLE} is now in {runs()}, " + (f"with {' and '.join(parts)} of {CARRIED}" if parts else "nothing else"))
-    print(f"restore: `python -m training.unet --start {runs('unet')}/model` trains its U-Net on, `python -m training.decoder"
-          + (f" --start {runs('decoder')}/model" if "vae" in parts else "") + "` its decoder")
+    print(
+        f"restore: {BUNDLE} is now in {runs()}, "
+        + (f"with {' and '.join(parts)} of {CARRIED}" if parts else "nothing else")
+    )
+    print(
+        f"restore: `python -m training.unet --start {runs('unet')}/model` trains its U-Net on, `python -m training.decoder"
+        + (f" --start {runs('decoder')}/model" if "vae" in parts else "")
+        + "` its decoder"
+    )
 
 
 if __name__ == "__main__":

@@ -3,15 +3,24 @@
 Averages of what a latent leaves open are blurred: squared error asks for them, so it is not enough. Sources: Ottosson
 2020 (Oklab), Isola et al. 2017 (a critic of patches), Esser et al. 2021 (its gradient weighed at the last layer).
 """
+
 import torch
 import torch.nn.functional as F
 
-CONES = torch.tensor([[0.4122214708, 0.5363325363, 0.0514459929],
-                      [0.2119034982, 0.6806995451, 0.1073969566],
-                      [0.0883024619, 0.2817188376, 0.6299787005]])
-LAB = torch.tensor([[0.2104542553, 0.7936177850, -0.0040720468],
-                    [1.9779984951, -2.4285922050, 0.4505937099],
-                    [0.0259040371, 0.7827717662, -0.8086757660]])
+CONES = torch.tensor(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+LAB = torch.tensor(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
 DARKEST = 0.08  # cube roots below this one (sRGB 1.6 of 255) are a straight line, whose slope is finite
 
 
@@ -23,8 +32,9 @@ def oklab(pixels):
     srgb = (pixels + 1) / 2
     linear = torch.where(srgb > 0.04045, ((srgb.clamp(min=0.04) + 0.055) / 1.055) ** 2.4, srgb / 12.92)
     cones = torch.einsum("ij,njhw->nihw", CONES.to(linear), linear)
-    roots = torch.where(cones > DARKEST**3, cones.clamp(min=DARKEST**3) ** (1 / 3),
-                        cones / (3 * DARKEST**2) + 2 / 3 * DARKEST)
+    roots = torch.where(
+        cones > DARKEST**3, cones.clamp(min=DARKEST**3) ** (1 / 3), cones / (3 * DARKEST**2) + 2 / 3 * DARKEST
+    )
     return torch.einsum("ij,njhw->nihw", LAB.to(roots), roots)
 
 
@@ -43,8 +53,10 @@ def edge_energy(pixels):
 
 def energy_gap(y, x, window=8):
     """How far the strengths of edges differ, window by window, wherever in the window the edges lie; a scalar."""
-    return sum((F.avg_pool2d(a.abs(), window) - F.avg_pool2d(b.abs(), window)).abs().mean()
-               for a, b in zip(differences(y), differences(x)))
+    return sum(
+        (F.avg_pool2d(a.abs(), window) - F.avg_pool2d(b.abs(), window)).abs().mean()
+        for a, b in zip(differences(y), differences(x))
+    )
 
 
 def feature_gap(tower, y, x):
@@ -70,10 +82,14 @@ class Critic(torch.nn.Module):
     def __init__(self, width=32):
         super().__init__()
         self.layers = torch.nn.Sequential(
-            torch.nn.Conv2d(3, width, 4, 2, 1), torch.nn.LeakyReLU(0.2),
-            torch.nn.Conv2d(width, 2 * width, 4, 2, 1), torch.nn.LeakyReLU(0.2),
-            torch.nn.Conv2d(2 * width, 4 * width, 4, 2, 1), torch.nn.LeakyReLU(0.2),
-            torch.nn.Conv2d(4 * width, 1, 3, 1, 1))
+            torch.nn.Conv2d(3, width, 4, 2, 1),
+            torch.nn.LeakyReLU(0.2),
+            torch.nn.Conv2d(width, 2 * width, 4, 2, 1),
+            torch.nn.LeakyReLU(0.2),
+            torch.nn.Conv2d(2 * width, 4 * width, 4, 2, 1),
+            torch.nn.LeakyReLU(0.2),
+            torch.nn.Conv2d(4 * width, 1, 3, 1, 1),
+        )
 
     def forward(self, pixels):
         return self.layers(pixels)

@@ -4,6 +4,7 @@ Epsilon prediction on the VAE's latents, min-SNR weighting (Hang et al. 2023), o
 works. VAE and text encoder stay as they are: a picture's latents are computed once, captions are drawn anew each time.
 Words are to be read where they belong: see `grounding`.
 """
+
 import copy
 import hashlib
 from functools import partial
@@ -23,36 +24,50 @@ from helpers.postcards.captions import caption
 from helpers.postcards.judge import load_judge
 from helpers.postcards.own import WORLD
 from helpers.sampling import generate
+from training.common import runs, save_sheet, train
+from training.data import SIZE, Pictures, save_array
+from training.grounding import TrainingAttention, grounding_loss, share_on_things, things_of_tokens
+from training.settings import numbers, settings
 
-from .common import runs, save_sheet, train
-from .data import SIZE, Pictures, save_array
-from .grounding import TrainingAttention, grounding_loss, share_on_things, things_of_tokens
-from .settings import numbers, settings
-
-PROMPTS = ["a red boat on the left on a lake below snowy mountains at sunset",
-           "a blue house on the right in a snow field at night with a full moon",
-           "a yellow balloon over a meadow by day with green hills",
-           "a purple tent in the desert in front of red cliffs at dawn",
-           "a white lighthouse in the middle in a meadow on a cloudy day in the rain",
-           "a green car on the left and a pink tree on the right in a snow field in falling snow",
-           "an orange tree on the right in a meadow at sunset with the sun",
-           "a black flag and a red house by day in the mist"]
+PROMPTS = [
+    "a red boat on the left on a lake below snowy mountains at sunset",
+    "a blue house on the right in a snow field at night with a full moon",
+    "a yellow balloon over a meadow by day with green hills",
+    "a purple tent in the desert in front of red cliffs at dawn",
+    "a white lighthouse in the middle in a meadow on a cloudy day in the rain",
+    "a green car on the left and a pink tree on the right in a snow field in falling snow",
+    "an orange tree on the right in a meadow at sunset with the sun",
+    "a black flag and a red house by day in the mist",
+]
 
 
 def make_scheduler():
     """Stable Diffusion's noise schedule: 1000 steps, `scaled_linear` from 0.00085 to 0.012."""
-    return DDIMScheduler(num_train_timesteps=1000, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
-                         clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon")
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type="epsilon",
+    )
 
 
 def make_unet(channels, layers, heads, groups, text_width):
     """A UNet2DConditionModel for 16x16 latents that reads the text at its first two sizes and begins by predicting 0."""
     crosses = [level < 2 for level in range(len(channels))]
     unet = UNet2DConditionModel(
-        sample_size=SIZE // 8, block_out_channels=channels, layers_per_block=layers, cross_attention_dim=text_width,
-        attention_head_dim=heads, norm_num_groups=groups,
+        sample_size=SIZE // 8,
+        block_out_channels=channels,
+        layers_per_block=layers,
+        cross_attention_dim=text_width,
+        attention_head_dim=heads,
+        norm_num_groups=groups,
         down_block_types=tuple("CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in crosses),
-        up_block_types=tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(crosses)))
+        up_block_types=tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(crosses)),
+    )
     torch.nn.init.zeros_(unet.conv_out.weight)
     return unet
 
@@ -77,14 +92,16 @@ class Objective(torch.nn.Module):
         """read (n, 77) bool: which tokens may be read. things (n, 77) and cells (n, 6, 16, 16): see `grounding`."""
         n, device = len(latents), latents.device
         with torch.no_grad():
-            prompt_embeds = self.frozen[0].to(device)(ids).last_hidden_state               # (n, 77, width)
+            prompt_embeds = self.frozen[0].to(device)(ids).last_hidden_state  # (n, 77, width)
         # One timestep from each n-th part of the schedule: every batch sees all noise levels.
         timesteps = ((torch.randperm(n, device=device) + torch.rand(n, device=device)) / n * len(self.snr)).long()
         noise = torch.randn_like(latents)
         a = self.alphas_cumprod[timesteps].view(n, 1, 1, 1)
         noisy = (a.sqrt() * latents + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
         self.attention.maps = []
-        noise_pred = self.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds, encoder_attention_mask=read).sample
+        noise_pred = self.unet(
+            noisy, timesteps, encoder_hidden_states=prompt_embeds, encoder_attention_mask=read
+        ).sample
         shares, self.attention.maps = share_on_things(self.attention.maps, things, cells), None
         error = (noise_pred.float() - noise).square().mean((1, 2, 3))
         weight = self.snr[timesteps].clamp(max=self.min_snr) / self.snr[timesteps]
@@ -146,11 +163,18 @@ class Batches:
         indices, texts = zip(*(self.draw(rng) for _ in range(self.batch)))
         indices = list(indices)
         tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-        words = tokens.attention_mask.cumsum(1) < tokens.attention_mask.sum(1, keepdim=True)  # not the end, not the padding
+        words = tokens.attention_mask.cumsum(1) < tokens.attention_mask.sum(
+            1, keepdim=True
+        )  # not the end, not the padding
         free = torch.tensor([text == "" or rng.random() >= self.words_only for text in texts])
         things = [things_of_tokens(self.tokenizer, text, self.scenes[i]) for text, i in zip(texts, indices)]
-        return dict(latents=self.latents[indices], ids=tokens.input_ids, read=words | free[:, None],
-                    things=torch.tensor(things), cells=torch.from_numpy(self.cells[indices]) / 255)
+        return dict(
+            latents=self.latents[indices],
+            ids=tokens.input_ids,
+            read=words | free[:, None],
+            things=torch.tensor(things),
+            cells=torch.from_numpy(self.cells[indices]) / 255,
+        )
 
 
 def file_hash(path):
@@ -166,25 +190,32 @@ def shipped_hash(network):
 
 
 def main(argv=None):
-    chosen, options = settings("unet", argv, fresh=(False, "begin anew"),
-                               start=("", "folder of a U-Net whose weights to begin with, of the shape set here"))
+    chosen, options = settings(
+        "unet",
+        argv,
+        fresh=(False, "begin anew"),
+        start=("", "folder of a U-Net whose weights to begin with, of the shape set here"),
+    )
     torch.manual_seed(chosen.seed)
     vae = AutoencoderKL.from_pretrained(runs("vae") / "model")
     text_encoder = CLIPTextModel.from_pretrained(runs("clip") / "model")
     tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")
-    given = dict(vae=file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors"),
-                 text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"))
+    given = dict(
+        vae=file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors"),
+        text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"),
+    )
     pictures, validation = Pictures("train", chosen.pictures), Pictures("validation")
     latents = cached_latents(pictures, vae, given["vae"])
     print(f"unet: {len(latents)} latents, mean {latents.mean():.3f}, standard deviation {latents.std():.3f}")
-    unet = make_unet(numbers(chosen.channels), chosen.layers, chosen.heads, chosen.groups,
-                     text_encoder.config.hidden_size)
+    unet = make_unet(
+        numbers(chosen.channels), chosen.layers, chosen.heads, chosen.groups, text_encoder.config.hidden_size
+    )
     if options.start:
         unet.load_state_dict(UNet2DConditionModel.from_pretrained(options.start).state_dict())
     objective = Objective(unet, text_encoder, chosen.min_snr, chosen.grounding)
 
     judge_folder, rng = runs("judge") / "model", Random(0)
-    prompts = PROMPTS + [caption(scene, rng) for scene in validation.scenes[:chosen.watch_captions]]
+    prompts = PROMPTS + [caption(scene, rng) for scene in validation.scenes[: chosen.watch_captions]]
 
     def watch(ema, step):
         """Sheet of PROMPTS; how well the judge finds some more captions shown."""
@@ -192,19 +223,35 @@ def main(argv=None):
         ema.unet.save_pretrained(runs("unet") / "latest")
         drawing = copy.deepcopy(ema.unet)
         drawing.set_attn_processor(AttnProcessor2_0())  # the library's, whose maps can be recorded
-        c = Components(tokenizer=tokenizer, text_encoder=text_encoder.to(device), vae=vae.to(device), unet=drawing,
-                       scheduler=make_scheduler(), name="training", path=runs("unet"), guidance=chosen.guidance)
+        c = Components(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder.to(device),
+            vae=vae.to(device),
+            unet=drawing,
+            scheduler=make_scheduler(),
+            name="training",
+            path=runs("unet"),
+            guidance=chosen.guidance,
+        )
         images = generate(c, prompts, steps=chosen.watch_steps, seed=0)
-        save_sheet(runs("unet") / "samples.png", np.stack(images[:len(PROMPTS)]), columns=4)
-        save_sheet(runs("unet") / f"samples-{step:06d}.png", np.stack(images[:len(PROMPTS)]), columns=4)
+        save_sheet(runs("unet") / "samples.png", np.stack(images[: len(PROMPTS)]), columns=4)
+        save_sheet(runs("unet") / f"samples-{step:06d}.png", np.stack(images[: len(PROMPTS)]), columns=4)
         if not (judge_folder / "config.json").exists():
             return {}
         scores = load_judge(judge_folder).agreement(images, prompts)
-        pointing = score_maps(c, validation.scenes[:chosen.watch_captions])["default"].pointing
+        pointing = score_maps(c, validation.scenes[: chosen.watch_captions])["default"].pointing
         return {key: score.right for key, score in scores.items() if score.n} | {"pointing": pointing}
 
-    ema = train("unet", objective, Batches(latents, pictures, tokenizer, chosen), chosen,
-                plain=("conv_in", "conv_out"), watch=watch, given=given, fresh=options.fresh)
+    ema = train(
+        "unet",
+        objective,
+        Batches(latents, pictures, tokenizer, chosen),
+        chosen,
+        plain=("conv_in", "conv_out"),
+        watch=watch,
+        given=given,
+        fresh=options.fresh,
+    )
     ema.unet.save_pretrained(runs("unet") / "model")
 
 

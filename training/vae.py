@@ -3,6 +3,7 @@
 Loss: L1 and squared error on pixels, L1 on their differences (edges) and on their 4x4 means, a tiny KL. The log-variance
 starts at -6: from 0 the noise drowns the latents before the decoder can read them, and the posterior collapses.
 """
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -11,18 +12,23 @@ from diffusers import AutoencoderKL
 from helpers import latents as codec
 from helpers.pictures import images_of_pixels, pixels_of
 from helpers.postcards.own import WORLD
-
-from .common import runs, save_sheet, train
-from .data import SIZE, Pictures
-from .settings import numbers, settings
-from .sharpness import differences
+from training.common import runs, save_sheet, train
+from training.data import SIZE, Pictures
+from training.settings import numbers, settings
+from training.sharpness import differences
 
 
 def make_vae(channels, layers, groups):
     """An AutoencoderKL, f = 8, 4 latent channels, without its usual start at log-variance 0."""
-    vae = AutoencoderKL(block_out_channels=channels, down_block_types=("DownEncoderBlock2D",) * len(channels),
-                        up_block_types=("UpDecoderBlock2D",) * len(channels), layers_per_block=layers,
-                        latent_channels=4, norm_num_groups=groups, sample_size=SIZE)
+    vae = AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        layers_per_block=layers,
+        latent_channels=4,
+        norm_num_groups=groups,
+        sample_size=SIZE,
+    )
     with torch.no_grad():
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = -6
@@ -62,7 +68,7 @@ def cut(rng, pictures, crop, subject_share, among=None):
     else:
         left, top = rng.uniform(0, room), rng.uniform(0, room)
     left, top = (int(min(max(round(v), 0), room)) for v in (left, top))
-    return pictures.one(i)[top:top + crop, left:left + crop]
+    return pictures.one(i)[top : top + crop, left : left + crop]
 
 
 class Batches:
@@ -76,8 +82,12 @@ class Batches:
         s = self.settings
         crop = SIZE if step >= s.full_from * steps else s.crop
         count = max(1, s.batch * s.crop**2 // crop**2)
-        images = np.stack([cut(rng, self.pictures, crop, s.subject_share, self.own if self.own and rng.random() < s.own else None)
-                           for _ in range(count)])
+        images = np.stack(
+            [
+                cut(rng, self.pictures, crop, s.subject_share, self.own if self.own and rng.random() < s.own else None)
+                for _ in range(count)
+            ]
+        )
         return dict(pixels=pixels_of(images), halfsize=step % 4 == 0)
 
 
@@ -123,8 +133,16 @@ def main(argv=None):
         return dict(psnr=psnr(decoded, validation))
 
     batches = Batches(pictures, chosen)
-    ema = train("vae", objective, batches, chosen, plain=("conv_in", "conv_out", "quant_conv"), watch=watch,
-                images_of=lambda batch: batch["pixels"][:, 0].numel() / chosen.crop**2, fresh=options.fresh)
+    ema = train(
+        "vae",
+        objective,
+        batches,
+        chosen,
+        plain=("conv_in", "conv_out", "quant_conv"),
+        watch=watch,
+        images_of=lambda batch: batch["pixels"][:, 0].numel() / chosen.crop**2,
+        fresh=options.fresh,
+    )
     vae = centre(ema.vae, pixels_of(pictures.take(range(min(1000, len(pictures))))))
     vae.save_pretrained(runs("vae") / "model")
     quality = psnr(reconstruct(vae, validation), validation)

@@ -14,8 +14,10 @@ def caught(*layers):
     answers: the input itself where a layer reads that. Nothing is copied and nothing is changed.
     """
     if not layers or not all(isinstance(one, torch.nn.Module) for one in layers):
-        raise TypeError("caught takes layers of a network, such as c.unet.get_submodule(name), not "
-                        f"{', '.join(map(inputs.shown, layers)) or 'none'}.")
+        raise TypeError(
+            "caught takes layers of a network, such as c.unet.get_submodule(name), not "
+            f"{', '.join(map(inputs.shown, layers)) or 'none'}."
+        )
     seen, hooks = {}, []
 
     def note(layer, args, kwargs, output):

@@ -28,8 +28,7 @@ def watch_attention(unet, watcher, first=False):
     that works in a way of its own, RuntimeError where this thread has seated one of the same kind.
     """
     if not hasattr(unet, "set_attn_processor"):
-        raise TypeError(f"This takes the U-Net of a model that reads words, c.unet, "
-                        f"not {type(unet).__name__}.")
+        raise TypeError(f"This takes the U-Net of a model that reads words, c.unet, not {type(unet).__name__}.")
     with _lock:
         row = _rows.get(unet) or Row(unet)
         row.admit(watcher, first)
@@ -48,16 +47,21 @@ class Row:
 
     def __init__(self, unet):
         self.unet, self.taken, self.hook = weakref.ref(unet), [], None  # taken: [(thread, watcher), ...]
-        self.library = {path: one for path, one in unet.attn_processors.items()
-                        if path.endswith(".attn2.processor")}  # {"down_blocks.0...attn2.processor": processor, ...}
+        self.library = {
+            path: one for path, one in unet.attn_processors.items() if path.endswith(".attn2.processor")
+        }  # {"down_blocks.0...attn2.processor": processor, ...}
         if not self.library:
-            raise ValueError(f"This {type(unet).__name__} has no cross-attention, no layer called attn2: it "
-                             f"reads no words, so there is nothing to look at.")
+            raise ValueError(
+                f"This {type(unet).__name__} has no cross-attention, no layer called attn2: it "
+                f"reads no words, so there is nothing to look at."
+            )
         for path, one in self.library.items():
             if type(one) not in LIBRARY:
-                raise ValueError(f"The attention {path.removesuffix('.processor')} works in a way of its own "
-                                 f"({type(one).__name__}), which would be left out: put the library's back with "
-                                 f"unet.set_default_attn_processor() first.")
+                raise ValueError(
+                    f"The attention {path.removesuffix('.processor')} works in a way of its own "
+                    f"({type(one).__name__}), which would be left out: put the library's back with "
+                    f"unet.set_default_attn_processor() first."
+                )
 
     @property
     def watchers(self):
@@ -73,8 +77,13 @@ class Row:
             raise RuntimeError(f"This U-Net is {watcher.doing} already: leave that block first.")
         watcher.layer_count = len(self.library)
         if not self.taken:
-            unet, seats = self.unet(), {path: FusedAttention(path.removesuffix(".processor"), self, one)
-                                        for path, one in self.library.items()}
+            unet, seats = (
+                self.unet(),
+                {
+                    path: FusedAttention(path.removesuffix(".processor"), self, one)
+                    for path, one in self.library.items()
+                },
+            )
             unet.set_attn_processor(unet.attn_processors | seats)
             self.hook = unet.register_forward_pre_hook(self.begin_step, with_kwargs=True)
         mine = (threading.get_ident(), watcher)

@@ -31,7 +31,9 @@ class Layer(NamedTuple):
 
 
 @block
-def record_attention(unet: UNet2DConditionModel, heads: bool = False, guidance: bool | None = None) -> Iterator["AttentionRecord"]:
+def record_attention(
+    unet: UNet2DConditionModel, heads: bool = False, guidance: bool | None = None
+) -> Iterator["AttentionRecord"]:
     """Record the cross-attention of every call of a U-Net inside a `with` block, as an `AttentionRecord`.
 
     unet: a UNet2DConditionModel of the Stable Diffusion 1.x or 2.x layout. What it computes stays the same;
@@ -96,18 +98,20 @@ class AttentionRecord:
         latents = latents_of(args, kwargs)
         batch = len(latents)
         if self._shape not in (None, latents.shape):
-            raise ValueError(f"The U-Net was called with latents {tuple(self._shape)} and then with "
-                             f"{tuple(latents.shape)}: open a record_attention block for each.")
+            raise ValueError(
+                f"The U-Net was called with latents {tuple(self._shape)} and then with "
+                f"{tuple(latents.shape)}: open a record_attention block for each."
+            )
         if self._guided and batch % 2:
             raise ValueError(f"A batch of {batch} has no halves: use record_attention(unet, guidance=False).")
-        del self._calls[self.steps:]
+        del self._calls[self.steps :]
         self._sums.clear()
         if self._guided is None:  # asked at the first call and, where that leaves it open, at the second
             if batch % 2 or not torch.equal(*latents.chunk(2)):
                 self._guided = False
             elif self._calls:
                 self._guided = True  # two prompts on the same noise have parted by now
-                self._calls[0] = {name: maps[batch // 2:].clone() for name, maps in self._calls[0].items()}
+                self._calls[0] = {name: maps[batch // 2 :].clone() for name, maps in self._calls[0].items()}
         self._shape = latents.shape
         if not self._calls:
             words = args[2] if len(args) > 2 else kwargs["encoder_hidden_states"]  # (B, T, d)
@@ -125,8 +129,7 @@ class AttentionRecord:
 
     @torch.no_grad()
     def look(self, name, query, key, scale, mask):
-        """Called by each layer, changes nothing. query (B, heads, n, d), key (B, heads, T, d), mask or None.
-        """
+        """Called by each layer, changes nothing. query (B, heads, n, d), key (B, heads, T, d), mask or None."""
         rows = slice(len(query) // 2 if self._guided else 0, None)
         scores = query[rows].float() @ (key[rows].float() * scale).transpose(-1, -2)  # (B, heads, n, T)
         maps = (scores if mask is None else scores + mask[rows]).softmax(-1)  # over words: rows sum to 1
@@ -160,7 +163,9 @@ class AttentionRecord:
         """
         found = next((one for one in self._choose_layers(layer) if one.name == layer), None)
         if found is None:
-            raise ValueError(f"{inputs.shown(layer)} is only the beginning of a name: attention.layers lists whole ones.")
+            raise ValueError(
+                f"{inputs.shown(layer)} is only the beginning of a name: attention.layers lists whole ones."
+            )
         (step,), (picture,) = _indices(step, "step", self.steps), _indices(picture, "picture", self.pictures)
         maps = self._maps(found, step, picture).float().cpu()  # (n, T), or (heads, n, T)
         return maps.unflatten(-2, (found.height, found.width)).numpy()
@@ -201,7 +206,9 @@ class AttentionRecord:
                 maps = maps - len(tokens) * words[:, others].mean(-1)
             grid = layer.height, layer.width
             grids[grid] = grids.get(grid, 0) + maps.view(1, 1, *grid).cpu()  # (n,) -> (1, 1, h, w), on the host
-        heat = sum(F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True) for maps in grids.values())
+        heat = sum(
+            F.interpolate(maps, size, mode="bilinear", align_corners=False, antialias=True) for maps in grids.values()
+        )
         heat = heat[0, 0] - heat.min()  # (1, 1, size, size) -> (size, size)
         return (heat / heat.max().clamp(min=torch.finfo().tiny)).numpy()
 
@@ -256,8 +263,10 @@ class AttentionRecord:
         while height * width > max(cells, 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         if height * width != cells:
-            raise ValueError(f"A layer with {cells} places does not fit latents {tuple(self._shape)}: this "
-                             f"is not a U-Net of the Stable Diffusion layout.")
+            raise ValueError(
+                f"A layer with {cells} places does not fit latents {tuple(self._shape)}: this "
+                f"is not a U-Net of the Stable Diffusion layout."
+            )
         return height, width
 
     def _choose_layers(self, layers):
@@ -268,8 +277,10 @@ class AttentionRecord:
         for name in wanted:
             found = [layer for layer in known if f"{layer.name}.".startswith(f"{name}.")]
             if not found:
-                raise ValueError(f"No recorded layer is called {inputs.shown(name)}: attention.layers lists all "
-                                 f"{len(known)}, {known[0].name!r} is the first.")
+                raise ValueError(
+                    f"No recorded layer is called {inputs.shown(name)}: attention.layers lists all "
+                    f"{len(known)}, {known[0].name!r} is the first."
+                )
             chosen += found
         if not chosen:
             raise ValueError("layers is an empty list: name at least one layer, or None for the default.")

@@ -17,8 +17,12 @@ from helpers.interrupts import block
 
 
 @block
-def reweight_attention(unet: UNet2DConditionModel, weights: dict[int, float] | list[dict[int, float]] | None = None,
-                       swap: Iterable[tuple[int, int]] = (), guidance: bool | None = None) -> Iterator[None]:
+def reweight_attention(
+    unet: UNet2DConditionModel,
+    weights: dict[int, float] | list[dict[int, float]] | None = None,
+    swap: Iterable[tuple[int, int]] = (),
+    guidance: bool | None = None,
+) -> Iterator[None]:
     """Change how much is read of single tokens, in every cross-attention, inside a `with` block.
 
     unet: as for `record_attention`; its processors are put back when the block ends, by an error too. Both
@@ -37,15 +41,18 @@ def reweight_attention(unet: UNet2DConditionModel, weights: dict[int, float] | l
     several = isinstance(weights, (list, tuple))
     weights = list(weights) if several else [weights]
     if not weights or not all(isinstance(one, dict) for one in weights):
-        raise TypeError("weights must be {position: weight}, or a list of such, not "
-                        f"{inputs.shown(weights if several else weights[0])}.")
+        raise TypeError(
+            "weights must be {position: weight}, or a list of such, not "
+            f"{inputs.shown(weights if several else weights[0])}."
+        )
     if guidance is not None:
         inputs.flag(guidance, "guidance")
     for one in weights:
         for position, weight in one.items():
             whole_number(position, "a position in weights", 0, 10**6)
-            inputs.number(weight, f"The weight of position {position}", "a number of 0 (mute) or more",
-                          lambda weight: weight >= 0)
+            inputs.number(
+                weight, f"The weight of position {position}", "a number of 0 (mute) or more", lambda weight: weight >= 0
+            )
     if not isinstance(swap, (tuple, list)):
         raise TypeError(f"swap takes pairs of positions, such as (2, 6), not {inputs.shown(swap)}.")
     pairs = [swap] if len(swap) == 2 and not isinstance(swap[0], (tuple, list)) else list(swap)
@@ -76,8 +83,9 @@ class Reweighter:
         self._first = len(latents) // 2 if guided else 0
         pictures = len(latents) - self._first
         if len(self._weights) not in (1, pictures):
-            raise ValueError(f"{len(self._weights)} sets of weights for {pictures} pictures: give one for "
-                             f"each, or one for all.")
+            raise ValueError(
+                f"{len(self._weights)} sets of weights for {pictures} pictures: give one for each, or one for all."
+            )
 
     def look(self, name, query, key, scale, mask):
         """Called by each layer: key (B, heads, T, d) with words exchanged, mask with log weights added."""
@@ -93,7 +101,7 @@ class Reweighter:
         for one, other in self._pairs:
             one, other = (whole_number(i, "a position in swap", 0, tokens - 1) for i in (one, other))
             order[one], order[other] = order[other], order[one]
-        key = torch.cat([key[:self._first], key[rows][:, :, order]])
+        key = torch.cat([key[: self._first], key[rows][:, :, order]])
         added = torch.zeros(len(key), 1, 1, tokens)
         added[rows, 0, 0] = factors.log()  # softmax(score + log w) = w exp(score) / sum
         added = added.to(query)

@@ -70,8 +70,7 @@ def iou(heat: np.ndarray, mask: np.ndarray, threshold: float = 0.4) -> float:
     heat, mask = _map(heat), _mask(mask)
     inputs.number(threshold, "threshold", "a number from 0 to 1", lambda threshold: 0 <= threshold <= 1)
     if np.shape(heat) != np.shape(mask):
-        raise ValueError(f"The map is {np.shape(heat)}, the mask {np.shape(mask)}: "
-                         f"use heatmap(..., size=len(mask)).")
+        raise ValueError(f"The map is {np.shape(heat)}, the mask {np.shape(mask)}: use heatmap(..., size=len(mask)).")
     return float(_ious(heat, mask, (threshold,))[0])
 
 
@@ -99,7 +98,7 @@ def centre_prior(size):
     """The map of someone who guesses blindly, (size, size) float32, 0..1: a Gaussian in the middle, sigma size / 4. size: 2 to 4096."""
     inputs.whole_number(size, "size", 2, 4096)
     distance = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
-    bell = np.exp(-(distance / 0.25) ** 2 / 2)
+    bell = np.exp(-((distance / 0.25) ** 2) / 2)
     heat = bell[:, None] * bell[None, :]  # (size, 1) * (1, size) -> (size, size)
     return (heat - heat.min()) / (heat.max() - heat.min())
 
@@ -121,17 +120,23 @@ def six_ways(layers):
     """Six usual ways to pool the maps of a word: {name: arguments of `heatmap`}, for the `layers` of a record."""
     layers = inputs.list_of(layers, "layers", "layers of a record, attention.layers", Layer, least=1)
     lowest, names = min(one.height for one in layers), [one.name for one in layers]
-    return {"mean subtracted": {}, "nothing subtracted": {"against": None},
-            "up layers only": {"layers": [name for name in names if name.startswith("up_blocks")]},
-            "coarsest layers": {"layers": [one.name for one in layers if one.height == lowest]},
-            "last layer": {"layers": names[-1]}, "noisiest step": {"steps": 0}}
+    return {
+        "mean subtracted": {},
+        "nothing subtracted": {"against": None},
+        "up layers only": {"layers": [name for name in names if name.startswith("up_blocks")]},
+        "coarsest layers": {"layers": [one.name for one in layers if one.height == lowest]},
+        "last layer": {"layers": names[-1]},
+        "noisiest step": {"steps": 0},
+    }
 
 
 def each_layer(layers, timesteps):
     """Every layer of a record alone at every noise level: {"<its name> at t = 700": arguments of `heatmap`}."""
     layers = inputs.list_of(layers, "layers", "layers of a record, attention.layers", Layer, least=1)
     timesteps = inputs.list_of(timesteps, "timesteps", "whole numbers", int, least=1)
-    return {f"{one.name} at t = {t}": {"layers": one.name, "steps": k} for one in layers for k, t in enumerate(timesteps)}
+    return {
+        f"{one.name} at t = {t}": {"layers": one.name, "steps": k} for one in layers for k, t in enumerate(timesteps)
+    }
 
 
 def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="nouns", seed=0, batch=16):
@@ -162,8 +167,10 @@ def score_maps(c, scenes, timesteps=(100, 300, 500, 700), poolings=None, words="
     for number, thing, asked, mask, heat, tokens, others in _maps(c, scenes, timesteps, wanted, seed, batch):
         heats = {name: heat(tokens, pooling) for name, pooling in poolings.items()}
         heats |= {"shuffled words": heat(rng.choice(others))} if others else {}
-        scored = {name: (_peak(map_), pointing_hit(map_, mask), _ious(map_, mask, THRESHOLDS))
-                  for name, map_ in (heats | {"centre prior": prior}).items()}
+        scored = {
+            name: (_peak(map_), pointing_hit(map_, mask), _ious(map_, mask, THRESHOLDS))
+            for name, map_ in (heats | {"centre prior": prior}).items()
+        }
         for one in asked:
             masks[one][thing].append(mask)
             for name, marks in scored.items():
@@ -190,7 +197,11 @@ def word_maps(c, scenes, timesteps=(100, 300, 500, 700), words="subjects", pooli
 
     pooling: arguments of `heatmap`; None: the default. The rest as for `score_maps`; of several words {words: (heats, masks)}.
     """
-    pooling = {} if pooling is None else inputs.table(pooling, "pooling", "arguments of heatmap by name, {name: value}", least=0)
+    pooling = (
+        {}
+        if pooling is None
+        else inputs.table(pooling, "pooling", "arguments of heatmap by name, {name: value}", least=0)
+    )
     wanted = _asked(c, scenes, timesteps, words, seed, batch)
     found = {one: ([], []) for one in wanted}
     for _, _, asked, mask, heat, tokens, _ in _maps(c, scenes, timesteps, wanted, seed, batch):
@@ -220,7 +231,9 @@ def _asked(c, scenes, timesteps, words, seed, batch):
     for t in inputs.list_of(timesteps, "timesteps", "whole numbers", (int, np.integer), least=1):
         inputs.whole_number(t, "a timestep", 0, len(c.scheduler.alphas_cumprod) - 1)
     if isinstance(scenes, Looks) and scenes.timesteps != list(timesteps):
-        raise ValueError(f"These cards were looked at with timesteps={scenes.timesteps}, not {inputs.shown(timesteps)}.")
+        raise ValueError(
+            f"These cards were looked at with timesteps={scenes.timesteps}, not {inputs.shown(timesteps)}."
+        )
     wanted = [words] if isinstance(words, str) else inputs.texts(words, "words")
     if not wanted or not set(wanted) <= set(WORDS):
         raise ValueError(f"words={words!r} is unknown: choose from {', '.join(WORDS)}.")
@@ -234,9 +247,14 @@ def _maps(c, scenes, timesteps, wanted, seed, batch):
     """
     looks = scenes if isinstance(scenes, Looks) else _look(c, scenes, timesteps, seed, batch)
     for number, (scene, card, caption, attention, picture) in enumerate(looks):
+
         def heat(tokens, pooling=None, attention=attention, picture=picture, caption=caption):
-            return attention.heatmap(tokens, size=c.image_size, picture=picture,
-                                     **{"against": token_positions(c.tokenizer, caption), **(pooling or {})})
+            return attention.heatmap(
+                tokens,
+                size=c.image_size,
+                picture=picture,
+                **{"against": token_positions(c.tokenizer, caption), **(pooling or {})},
+            )
 
         nouns = _positions(c.tokenizer, caption, scene)
         subjects = [one.kind for one in scene.subjects]
@@ -245,7 +263,15 @@ def _maps(c, scenes, timesteps, wanted, seed, batch):
                 asked = [one for one in wanted if _belongs(one, thing, scene, colours)]
                 if asked and thing in card.masks:
                     others = [nouns[noun] for noun in nouns if noun != thing]
-                    yield (number, "subject" if thing in subjects else thing, asked, card.masks[thing], heat, tokens, others)
+                    yield (
+                        number,
+                        "subject" if thing in subjects else thing,
+                        asked,
+                        card.masks[thing],
+                        heat,
+                        tokens,
+                        others,
+                    )
 
 
 def _peak(heat):
@@ -273,16 +299,22 @@ def _score(marks, masks):
     errors = [None] * len(THRESHOLDS)
     if len(by_card) > 1:
         errors = (by_card.std(0, ddof=1) / len(by_card) ** 0.5).tolist()
-    return MapScore(float(np.mean(hits)), float(each[fixed]), len(marks), len(by_card),
-                    float(np.mean(chances)) if chances else None, errors[fixed],
-                    (THRESHOLDS[most], float(each[most]), errors[most]))
+    return MapScore(
+        float(np.mean(hits)),
+        float(each[fixed]),
+        len(marks),
+        len(by_card),
+        float(np.mean(chances)) if chances else None,
+        errors[fixed],
+        (THRESHOLDS[most], float(each[most]), errors[most]),
+    )
 
 
 @torch.inference_mode()
 def _look(c, scenes, timesteps, seed, batch):
     """Each scene with its card and caption, and the record and the row in it of the U-Net looking at it."""
     for first in range(0, len(scenes), batch):
-        some = scenes[first:first + batch]
+        some = scenes[first : first + batch]
         cards, captions = [render(scene, c.image_size) for scene in some], list(map(full_caption, some))
         latents = torch.cat([encode_image(c, card.image) for card in cards])  # (B, C, h, w)
         noise = seeded_noise(latents.shape, [seed + first + i for i in range(len(some))], c.device, c.dtype)

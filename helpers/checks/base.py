@@ -12,6 +12,7 @@
 What an answer returns is read in one place, `read`, before a property sees it: finite numbers of the expected
 kind and shape, or nothing. So a property need not think of NaN, which no comparison finds.
 """
+
 import contextlib
 import contextvars
 import copy
@@ -26,8 +27,8 @@ import torch
 from helpers import my_course
 
 ONE = {int: "one whole number", float: "one number", bool: "True or False", list: "a list of whole numbers"}
-PRECISE = torch.float16, torch.float32, torch.float64      # bfloat16 keeps two digits: too few to check
-LONGEST = 300                                              # characters of a verdict
+PRECISE = torch.float16, torch.float32, torch.float64  # bfloat16 keeps two digits: too few to check
+LONGEST = 300  # characters of a verdict
 
 # How coarse the numbers of the answer under test are, relative to their size; 0: float32 or finer.
 _rounding = contextvars.ContextVar("rounding", default=0.0)
@@ -61,7 +62,7 @@ class Sheet:
 
     def __init__(self, lesson, core=None):
         self.lesson, self.core, self.right = lesson, core, {}
-        self.own = {}                   # {number: the reader's function that was found right}
+        self.own = {}  # {number: the reader's function that was found right}
 
     def exercise(self, number, like, what=""):
         """Turn a function that takes an answer and returns a hint, or None when all is well, into a check.
@@ -70,6 +71,7 @@ class Sheet:
             answer's arguments that gives the shape of a tensor, or {name: shape} of two.
         what: a few words for the hint: which number it is.
         """
+
         def decorate(properties):
             name = properties.__name__
             self.right[number] = False
@@ -79,7 +81,7 @@ class Sheet:
 
             def check(answer, counts=True):
                 if counts:
-                    self.right[number] = False      # and so it stays if the reader interrupts
+                    self.right[number] = False  # and so it stays if the reader interrupts
                 verdict = hint(answer)
                 if counts:
                     self.right[number] = verdict == "right"
@@ -93,6 +95,7 @@ class Sheet:
             check.__doc__ = f"Check an answer to exercise {number}. counts=False: it is not your own."
             check.hint = hint
             return check
+
         return decorate
 
     def keep(self, number, name, verdict, answer):
@@ -114,10 +117,12 @@ class Sheet:
     def yours_else(self, yours, solution):
         """The reader's function where its check has found this very one right, else the worked solution; says which.
 
-            add_noise = check.yours_else(add_noise, add_noise_solution)     # the cells below use it
+        add_noise = check.yours_else(add_noise, add_noise_solution)     # the cells below use it
         """
         right = any(yours is own and self.right[number] for number, own in self.own.items())
-        print(f"From here on, {solution.__name__.removesuffix('_solution')} is {'yours' if right else 'the worked solution'}.")
+        print(
+            f"From here on, {solution.__name__.removesuffix('_solution')} is {'yours' if right else 'the worked solution'}."
+        )
         return yours if right else solution
 
     def progress(self):
@@ -130,7 +135,7 @@ class Sheet:
 
 
 def judge(properties, function, like, what=""):
-    """"right", "not answered yet", or "not yet: " and what is wrong, as one line. like, what: see `exercise`.
+    """ "right", "not answered yet", or "not yet: " and what is wrong, as one line. like, what: see `exercise`.
 
     Nothing that the function raises comes out, sys.exit() included; only the reader's own interrupt does.
     """
@@ -149,7 +154,7 @@ def judge(properties, function, like, what=""):
         hint = str(refused)
     except KeyboardInterrupt:
         raise
-    except BaseException as problem:        # numbers that a property cannot reckon with, such as 1e38
+    except BaseException as problem:  # numbers that a property cannot reckon with, such as 1e38
         hint = f"the answer is too far off to be compared ({describe(problem)})"
     if hint and _rounding.get():
         hint = f"float16 keeps three digits, which may be all that is wrong: return float32; if that is no help, {hint}"
@@ -165,8 +170,8 @@ class Answer:
 
     def __init__(self, function, like, what=""):
         self.function, self.like, self.what = function, like, what
-        self.changed = set()            # places of the arguments that it wrote on
-        self.kept = None                # places of the arguments that it returned as they were, every time
+        self.changed = set()  # places of the arguments that it wrote on
+        self.kept = None  # places of the arguments that it returned as they were, every time
         _rounding.set(0.0)
 
     def __call__(self, *arguments):
@@ -182,7 +187,7 @@ class Answer:
         if result is None or result is Ellipsis:
             raise NotAnswered
         if inspect.iscoroutine(result):
-            result.close()                  # or Python warns that nobody waited for it
+            result.close()  # or Python warns that nobody waited for it
         like = self.like if isinstance(self.like, type) else self.like(*arguments)
         tensors = [one for one in arguments if isinstance(one, torch.Tensor)]
         dtype = torch.float64 if any(one.dtype == torch.float64 for one in tensors) else torch.float32
@@ -204,7 +209,7 @@ class Answer:
     def name(self, place):
         """What the student's function calls an argument."""
         code = getattr(self.function, "__code__", None)
-        names = code.co_varnames[:code.co_argcount] if code else ()
+        names = code.co_varnames[: code.co_argcount] if code else ()
         return names[place] if place < len(names) else f"argument {place + 1}"
 
 
@@ -226,7 +231,7 @@ def read(result, like, what="", dtype=torch.float32):
         listed = result.tolist() if isinstance(result, (torch.Tensor, np.ndarray)) else result
         if isinstance(listed, (list, tuple)):
             return [_number(one, int) for one in listed]
-    except (TypeError, ValueError, RuntimeError):       # several numbers where one is wanted, or none at all
+    except (TypeError, ValueError, RuntimeError):  # several numbers where one is wanted, or none at all
         pass
     raise Refused(f"return {ONE[like]}{what and ', ' + what}: yours is {kind(result)}", result)
 
@@ -314,7 +319,7 @@ def _set_defaults(dtype, device):
     if torch.get_default_dtype() != dtype:
         torch.set_default_dtype(dtype)
     if torch.get_default_device() != device:
-        torch.set_default_device(None if device.type == "cpu" else device)      # None: no layer is left behind
+        torch.set_default_device(None if device.type == "cpu" else device)  # None: no layer is left behind
 
 
 @contextlib.contextmanager
@@ -340,11 +345,14 @@ def describe(problem, function=None):
     """An exception in a few words: its kind, the first line of its message, where in the student's function."""
     try:
         message = str(problem).strip().splitlines()
-    except Exception:                       # the exception is the student's own class
+    except Exception:  # the exception is the student's own class
         message = []
     code = getattr(function, "__code__", None)
-    lines = [line - code.co_firstlineno + 1 for frame, line in traceback.walk_tb(problem.__traceback__)
-             if frame.f_code is code]
+    lines = [
+        line - code.co_firstlineno + 1
+        for frame, line in traceback.walk_tb(problem.__traceback__)
+        if frame.f_code is code
+    ]
     where = f" (line {lines[-1]} of your function)" if lines else ""
     if isinstance(problem, SystemExit):
         return f"sys.exit(){where}: leave it out, and return the result"
@@ -354,7 +362,7 @@ def describe(problem, function=None):
 def one_line(text):
     """Text without line breaks and other characters that are not printed, at most LONGEST of them."""
     text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return text if len(text) <= LONGEST else text[:LONGEST - 3] + "..."
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
 def close(result, expected, tolerance):

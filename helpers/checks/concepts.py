@@ -1,9 +1,10 @@
 """Exercises 1 to 4, lesson 05. A check tries properties from the most telling to the least, and stops at
 the first that fails."""
+
 import torch
 
-from ..figures import intervals
-from .base import Refused, Sheet, Uncopied, close, random
+from helpers.checks.base import Refused, Sheet, Uncopied, close, random
+from helpers.figures import intervals
 
 sheet = Sheet("05")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -68,13 +69,18 @@ def inversion_step(answer):
         before, asked = words.weight.detach().clone(), loss_of.asked
         loss = answer(words, new, optimizer, loss_of)
         if loss_of.asked != asked + 1:
-            return (f"the loss is asked for {loss_of.asked - asked} times in one step: loss = loss_of(), once" if loss_of.asked > asked
-                    else "the loss is never asked for: loss = loss_of()")
+            return (
+                f"the loss is asked for {loss_of.asked - asked} times in one step: loss = loss_of(), once"
+                if loss_of.asked > asked
+                else "the loss is never asked for: loss = loss_of()"
+            )
         table = before.clone().requires_grad_()
         loss_of.of(table).backward()
         if words.weight is not weight:
-            return ("words.weight is another tensor now, and the optimizer goes on with the old one: write into it, under "
-                    "torch.no_grad()")
+            return (
+                "words.weight is another tensor now, and the optimizer goes on with the old one: write into it, under "
+                "torch.no_grad()"
+            )
         hint = _rows_hint(words.weight.detach() - before, before, table.grad, new, old)
         if hint:
             return hint
@@ -82,7 +88,9 @@ def inversion_step(answer):
         if not close(after, wanted, 1e-4):
             if close(after, forgotten, 1e-4):
                 return "the gradient of the step before is still there: optimizer.zero_grad() before loss.backward()"
-            return "the new rows move, but not by one step of the optimizer: loss.backward(), then optimizer.step(), once"
+            return (
+                "the new rows move, but not by one step of the optimizer: loss.backward(), then optimizer.step(), once"
+            )
         expected = loss_of.of(before).item()
         if not close(loss, expected, 1e-4 * (1 + expected)):
             return f"you return {loss:.3f}, and the loss of this step is {expected:.3f}: return loss.item()"
@@ -92,15 +100,22 @@ def _rows_hint(moved, before, grad, new, old):
     """A hint where the wrong rows have moved in one step of AdamW, or None."""
     far, drift = moved[new].abs().amax(1), moved[old].abs().max().item()
     if far.max() == 0:
-        return ("the new word did not learn and the old ones did: it is the wrong way round" if drift > 0 else
-                "no row has moved: loss.backward(), and then optimizer.step()")
+        return (
+            "the new word did not learn and the old ones did: it is the wrong way round"
+            if drift > 0
+            else "no row has moved: loss.backward(), and then optimizer.step()"
+        )
     if far.min() == 0:
         return "one of the two new words did not learn: new_ids can hold several rows"
     if drift > 0 and close(moved[old], -RATE * DECAY * before[old], 1e-6):
-        return (f"old words drift by {drift:.1g}: a gradient of zero is not enough, weight decay moves them all the same; put the "
-                "rows back")
+        return (
+            f"old words drift by {drift:.1g}: a gradient of zero is not enough, weight decay moves them all the same; put the "
+            "rows back"
+        )
     if drift > 0:
-        return f"old words moved by {drift:.1g}: only the rows of new_ids may learn, so put the others back after the step"
+        return (
+            f"old words moved by {drift:.1g}: only the rows of new_ids may learn, so put the others back after the step"
+        )
     if ((moved * grad)[new].sum(1) > 0).all():
         return "the new word goes uphill: a step goes against the gradient"
 
@@ -128,7 +143,12 @@ def only_one(answer):
         return "in two pairs both are true, and in one neither: count the pairs that differ"
     if said != [3, 1]:
         return f"of {yes_or_no(some)} and {yes_or_no(others)} three have only the first true and one only the second; you return {said}"
-    for some, others in (([0, 0, 1], [1, 1, 1]), ([1, 1], [0, 0]), ([0, 1, 0], [0, 1, 0]), ([False] * 9 + [True], [True] * 9 + [False])):
+    for some, others in (
+        ([0, 0, 1], [1, 1, 1]),
+        ([1, 1], [0, 0]),
+        ([0, 1, 0], [0, 1, 0]),
+        ([False] * 9 + [True], [True] * 9 + [False]),
+    ):
         wanted, said = [*intervals.only_one(some, others)], answer(some, others)
         if said != wanted:
             return f"of {yes_or_no(some)} and {yes_or_no(others)} the counts are {wanted[0]} and {wanted[1]}; you return {said}"
@@ -148,6 +168,7 @@ def _layer_of(make):
     A, B: None, as the layer begins, or what is written into its own. how: "half" beside a layer in float16; "elsewhere" on
     a device that holds no numbers.
     """
+
     def layer(x, W, b, rank, alpha, A=None, B=None, how=""):
         kind = {"half": {"dtype": torch.float16}, "elsewhere": {"device": "meta"}}.get(how, {})
         linear = torch.nn.Linear(W.shape[1], W.shape[0], **kind).requires_grad_(False)
@@ -172,11 +193,20 @@ def _layer_of(make):
             made.A.copy_(A), made.B.copy_(B)
         with torch.enable_grad():  # whatever the answer has set
             y = made(x)
-            learns = isinstance(y, torch.Tensor) and y.requires_grad and all(
-                one is not None and one.any() for one in torch.autograd.grad(y.square().sum(), (made.A, made.B), allow_unused=True))
+            learns = (
+                isinstance(y, torch.Tensor)
+                and y.requires_grad
+                and all(
+                    one is not None and one.any()
+                    for one in torch.autograd.grad(y.square().sum(), (made.A, made.B), allow_unused=True)
+                )
+            )
         if not learns:
-            raise Refused("no gradient reaches both matrices: compute with self.A and self.B themselves, neither detached nor copied")
+            raise Refused(
+                "no gradient reaches both matrices: compute with self.A and self.B themselves, neither detached nor copied"
+            )
         return y
+
     return layer
 
 
@@ -188,15 +218,19 @@ def _look_inside(made, rank, shape, how):
     if not isinstance(A, torch.nn.Parameter) or not isinstance(B, torch.nn.Parameter):
         raise Refused("an optimizer would not find them: make self.A and self.B a torch.nn.Parameter each")
     if (A.shape, B.shape) != ((rank, shape[1]), (shape[0], rank)):
-        raise Refused(f"A has shape {tuple(A.shape)} and B {tuple(B.shape)}, expected (rank, in) = {(rank, shape[1])} and "
-                      f"(out, rank) = {(shape[0], rank)}")
+        raise Refused(
+            f"A has shape {tuple(A.shape)} and B {tuple(B.shape)}, expected (rank, in) = {(rank, shape[1])} and "
+            f"(out, rank) = {(shape[0], rank)}"
+        )
     if A.dtype != torch.float32 or B.dtype != torch.float32:
         raise Refused("A and B learn in small steps: make them float32, whatever the layer is")
     if how == "elsewhere":
         if A.device.type != "meta" or B.device.type != "meta":
             raise Refused("A and B have to be where the layer is: device=linear.weight.device")
     elif not A.any():
-        raise Refused("A and B both begin with zeros: then neither ever gets a gradient; let A begin with small random numbers")
+        raise Refused(
+            "A and B both begin with zeros: then neither ever gets a gradient; let A begin with small random numbers"
+        )
 
 
 @sheet.exercise(3, lambda x, W, *others: (*x.shape[:-1], len(W)))
@@ -214,7 +248,9 @@ def lora_layer(answer):
         return "at the start nothing may change: let B begin with zeros, and add the change to self.linear(x)"
     nothing = torch.zeros(5)
     for rank, alpha, down_then, up_then in ((2, 4.0, down, up), (4, 2.0, random(4, 10, seed=5), random(5, 4, seed=6))):
-        columns = answer(torch.eye(10), torch.zeros(5, 10), nothing, rank, alpha, down_then, up_then)   # (10, 5), transposed
+        columns = answer(
+            torch.eye(10), torch.zeros(5, 10), nothing, rank, alpha, down_then, up_then
+        )  # (10, 5), transposed
         if close(columns, 0, 1e-6):
             return "A and B change nothing: add what they make of x"
         if torch.linalg.matrix_rank(columns, rtol=1e-4) > rank:
@@ -236,10 +272,14 @@ def _size_hint(change, product, alpha, rank):
     size, right = ((change * product).sum() / product.square().sum()).item(), alpha / rank
     if not close(change, size * product, 1e-4):
         return "the change is no multiple of B @ A"
-    known = {1: "A and B are right, but alpha is not used", alpha: "alpha is not divided by the rank",
-             alpha * rank: "alpha is multiplied by the rank, not divided by it", -right: "it is subtracted, not added",
-             alpha / change.shape[1]: "alpha is divided by the width of the input; the rank is how many rows A has",
-             1 / right: "that is rank / alpha: the fraction is upside down"}
+    known = {
+        1: "A and B are right, but alpha is not used",
+        alpha: "alpha is not divided by the rank",
+        alpha * rank: "alpha is multiplied by the rank, not divided by it",
+        -right: "it is subtracted, not added",
+        alpha / change.shape[1]: "alpha is divided by the width of the input; the rank is how many rows A has",
+        1 / right: "that is rank / alpha: the fraction is upside down",
+    }
     why = next((why for factor, why in known.items() if abs(size - factor) < 1e-4), "the size is off")
     if not close(size, right, 1e-4):
         return f"the change is {size:.3g} times B A, expected alpha / rank = {right:g}: {why}"
@@ -265,8 +305,11 @@ def merge(answer):
         return hint
     half = answer(weight, [(down, up, 4.0, -0.5)]) - weight
     if not close(half, -up @ down, 1e-4):
-        return ("the strength is not used: each change counts strength * alpha / rank" if close(half, 2 * up @ down, 1e-4) else
-                "right at strength 1, but not at strength -0.5: each change counts strength * alpha / rank")
+        return (
+            "the strength is not used: each change counts strength * alpha / rank"
+            if close(half, 2 * up @ down, 1e-4)
+            else "right at strength 1, but not at strength -0.5: each change counts strength * alpha / rank"
+        )
     wide, one = random(5, 8, seed=3), (random(2, 8, seed=4), random(5, 2, seed=5), 4.0, 1.0)
     other = random(3, 8, seed=6), random(5, 3, seed=7), 1.5, 0.5
     both, first, second = answer(wide, [one, other]) - wide, 2 * one[1] @ one[0], 0.25 * other[1] @ other[0]

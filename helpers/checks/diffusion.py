@@ -1,11 +1,12 @@
 """Exercises 1 to 4 and the four samplers to diagnose, lesson 01. A check tries properties from the most telling
 to the least, and stops at the first that fails."""
+
 from functools import partial
 
 import torch
 
-from .. import diffusion
-from .base import NotFinite, Sheet, Uncopied, close, mistaken_for, random
+from helpers import diffusion
+from helpers.checks.base import NotFinite, Sheet, Uncopied, close, mistaken_for, random
 
 sheet = Sheet("01")
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -29,6 +30,7 @@ class Plain(Uncopied, torch.optim.SGD):
 
 def _noise_hint(x_t, x_0, signal, noise):
     """What is wrong with the noisy points x_t, or nothing; and the noise in them."""
+
     def like_noise(eps):
         return abs(eps.mean()) < 0.08 and abs(eps.var() - 1) < 0.1
 
@@ -67,7 +69,11 @@ def _step_hint(answer, net, x_0, arguments, seed, levels, target, last=None):
     if x_t.shape != x_0.shape:
         return f"the network gets x_t of shape {tuple(x_t.shape)}, expected that of x_0, {tuple(x_0.shape)}", None, None
     if t.shape != x_0.shape[:1]:
-        return f"the network gets t of shape {tuple(t.shape)}: draw one t for each point, {tuple(x_0.shape[:1])}", None, None
+        return (
+            f"the network gets t of shape {tuple(t.shape)}: draw one t for each point, {tuple(x_0.shape[:1])}",
+            None,
+            None,
+        )
     if t.unique().numel() < 50:
         return "all points get the same t, or nearly: draw one for each", None, None
     weights = levels(t)
@@ -85,7 +91,11 @@ def _step_hint(answer, net, x_0, arguments, seed, levels, target, last=None):
         return "the network is the same afterwards: loss.backward(), and then optimizer.step()", None, None
     if not close(moved, -rate * gradient, 1e-4 * (1 + abs(rate * gradient.item()))):
         if last is not None and close(moved, -rate * (gradient + last), 1e-3 * (1 + abs(rate * gradient.item()))):
-            return "the gradient of the step before is still there: optimizer.zero_grad() before loss.backward()", None, None
+            return (
+                "the gradient of the step before is still there: optimizer.zero_grad() before loss.backward()",
+                None,
+                None,
+            )
         return "the network moves, but not by one step along the gradient of the loss", None, None
     return None, eps, gradient.item()
 
@@ -100,7 +110,11 @@ def _two_steps(answer, kinds, target):
         if hint:
             return [None] * len(noises) + [hint] + [None] * (2 - len(noises))
         noises.append(eps)
-    return None, None, "two steps draw the same noise: do not seed inside the function" if close(*noises, 1e-3) else None
+    return (
+        None,
+        None,
+        "two steps draw the same noise: do not seed inside the function" if close(*noises, 1e-3) else None,
+    )
 
 
 def _loss_hint(loss, guess, wanted, x_0, x_t, eps, expected):
@@ -127,6 +141,7 @@ def _loss_hint(loss, guess, wanted, x_0, x_t, eps, expected):
 @sheet.exercise(1, float, "the loss")
 def train_step(answer):
     """train_step(net, optimizer, x_0, alphas_cumprod) -> loss: one training step on clean points x_0 (n, 2)."""
+
     def levels(schedule, t):
         if t.is_floating_point():
             return "t is a whole number from 0 to 999: torch.randint draws them"
@@ -136,7 +151,9 @@ def train_step(answer):
         return abar.sqrt(), (1 - abar).sqrt()
 
     schedules = map(diffusion.make_alphas_cumprod, ("scaled_linear", "linear"))
-    first, second, both = _two_steps(answer, [((schedule,), partial(levels, schedule)) for schedule in schedules], lambda x_0, eps: eps)
+    first, second, both = _two_steps(
+        answer, [((schedule,), partial(levels, schedule)) for schedule in schedules], lambda x_0, eps: eps
+    )
     if not first and second and "gradient" not in second:
         return f"right with one schedule, wrong with another: use the alphas_cumprod you are given ({second})"
     return first or second or both
@@ -158,21 +175,39 @@ def sample(answer):
     if not close(path[0], x, 1e-6):
         return "the path begins with the x that was given: put it in first"
     if asked[:2] != [900, 300] or len(asked) != 4:
-        return f"the noise is asked for at t = {asked[:len(asked) // 2]}, expected at each of timesteps once, [900, 300]"
+        return (
+            f"the noise is asked for at t = {asked[: len(asked) // 2]}, expected at each of timesteps once, [900, 300]"
+        )
     if not close(places[1], path[1], 1e-6):
-        return "at the second step the noise is asked for in another x than the one reached: ask about the x of this step"
+        return (
+            "at the second step the noise is asked for in another x than the one reached: ask about the x of this step"
+        )
     return _stops_hint(path, x, schedule[900], schedule[300], schedule[0]) or _given_hint(answer)
 
 
 def _stops_hint(path, x, abar, after, end):
     """What is wrong with the two stops after x, where every guess is 1, or None. end: abar at t = 0, used by mistake."""
     x_0 = (x - (1 - abar).sqrt()) / abar.sqrt()
-    hint = mistaken_for(path[1], [
-        ("after the first of two steps the noise is all gone: put it back, with the weight of the next t", x_0),
-        ("you put noise back with the weight of this t: use that of the next, sqrt(1 - abar_next)",
-         after.sqrt() * x_0 + (1 - abar).sqrt()),
-        ("noise is back, but the estimate keeps its full size: weigh it by sqrt(abar_next)", x_0 + (1 - after).sqrt()),
-        ("the guess is taken off x, and no x_0 is estimated: solve the formula for x_0 first", x - 1, x - (1 - abar).sqrt())], 1e-4)
+    hint = mistaken_for(
+        path[1],
+        [
+            ("after the first of two steps the noise is all gone: put it back, with the weight of the next t", x_0),
+            (
+                "you put noise back with the weight of this t: use that of the next, sqrt(1 - abar_next)",
+                after.sqrt() * x_0 + (1 - abar).sqrt(),
+            ),
+            (
+                "noise is back, but the estimate keeps its full size: weigh it by sqrt(abar_next)",
+                x_0 + (1 - after).sqrt(),
+            ),
+            (
+                "the guess is taken off x, and no x_0 is estimated: solve the formula for x_0 first",
+                x - 1,
+                x - (1 - abar).sqrt(),
+            ),
+        ],
+        1e-4,
+    )
     if hint:
         return hint
     if not close(path[1], after.sqrt() * x_0 + (1 - after).sqrt(), 1e-4):
@@ -186,13 +221,18 @@ def _stops_hint(path, x, abar, after, end):
 
 def _given_hint(answer):
     """What is wrong with other shapes, timesteps and schedules, or None."""
-    for shape, timesteps, name in (((3, 1), [999], "scaled_linear"), ((2, 4, 8, 8), [900, 600, 300, 100], "linear"),
-                                   ((4, 2), diffusion.spaced_timesteps(7), "scaled_linear")):
+    for shape, timesteps, name in (
+        ((3, 1), [999], "scaled_linear"),
+        ((2, 4, 8, 8), [900, 600, 300, 100], "linear"),
+        ((4, 2), diffusion.spaced_timesteps(7), "scaled_linear"),
+    ):
         x, schedule = random(*shape), diffusion.make_alphas_cumprod(name)
         bent = lambda x, t: 0.3 * x + 0.001 * int(t)  # noqa: E731
         if not close(answer(bent, x, timesteps, schedule), diffusion.ddim_path(bent, x, timesteps, schedule), 1e-3):
-            return (f"right on points and two steps, wrong on x of shape {shape} and {len(timesteps)} on another schedule: use "
-                    "what is given, the schedule too")
+            return (
+                f"right on points and two steps, wrong on x of shape {shape} and {len(timesteps)} on another schedule: use "
+                "what is given, the schedule too"
+            )
 
 
 @sheet.exercise(3, lambda x_t, data, abar: x_t.shape)
@@ -223,6 +263,7 @@ def flow_step(answer):
 
     eps: the noise of each point, (n, 2); None: drawn.
     """
+
     def levels(t):
         if not t.is_floating_point():
             return "t is any number from 0 to 1 here: torch.rand draws them"
@@ -234,7 +275,9 @@ def flow_step(answer):
     def velocity(x_0, eps):
         return eps - x_0
 
-    return next(filter(None, _two_steps(answer, [((), levels)] * 2, velocity)), None) or _pairs_hint(answer, levels, velocity)
+    return next(filter(None, _two_steps(answer, [((), levels)] * 2, velocity)), None) or _pairs_hint(
+        answer, levels, velocity
+    )
 
 
 def _pairs_hint(answer, levels, target):
@@ -247,10 +290,14 @@ def _pairs_hint(answer, levels, target):
         return "eps is given, and other noise is used: draw noise only if eps is None"
 
 
-# ---- four samplers to be diagnosed --------------------------------------------------------
+# Four samplers to be diagnosed
 
-FAULTS = {"A": "the estimate goes on at full size", "B": "no noise is put back", "C": "noise goes back with the weight of this t",
-          "D": "the network is told the next t"}
+FAULTS = {
+    "A": "the estimate goes on at full size",
+    "B": "no noise is put back",
+    "C": "noise goes back with the weight of this t",
+    "D": "the network is told the next t",
+}
 
 
 def faulty(noise_pred, x, timesteps, alphas_cumprod):
@@ -258,6 +305,7 @@ def faulty(noise_pred, x, timesteps, alphas_cumprod):
 
     noise_pred(x, t), x, timesteps and alphas_cumprod as for `sample`.
     """
+
     def end(name, x):
         abars = [*alphas_cumprod[timesteps], torch.tensor(1.0)]
         for t, t_next, abar, after in zip(timesteps, [*timesteps[1:], timesteps[-1]], abars, abars[1:]):

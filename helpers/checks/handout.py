@@ -2,6 +2,7 @@
 
 It is no secret, only out of sight: the cells below need the solution where a reader's own is not right yet.
 """
+
 import base64
 import textwrap
 import zlib

@@ -10,6 +10,7 @@ latents were divided by before decoding.
 The numbers are read off the model and the scheduler. Only a scheduler whose step is linear in the answer and
 draws no noise can be read so: DDIM (Song et al. 2021) and Euler (Karras et al. 2022).
 """
+
 import copy
 import math
 from typing import NamedTuple
@@ -29,8 +30,8 @@ WRONG_HALF = "guidance on the wrong half"
 WRONG_FACTOR = "wrong scaling factor"
 UNKNOWN = "something else"
 
-TOLERANCE = 0.05        # of a step, of the guidance: leaves room for the rounding of float16
-LEVELS = 2.0            # of 255, on average: how far two decodings of the same latents may differ
+TOLERANCE = 0.05  # of a step, of the guidance: leaves room for the rounding of float16
+LEVELS = 2.0  # of 255, on average: how far two decodings of the same latents may differ
 
 
 class Diagnosis(NamedTuple):
@@ -65,8 +66,10 @@ def diagnose(c, prompt, scheduler, history, picture, *, negative_prompt="", guid
     for turn, latents in enumerate(history):
         if not latents.isfinite().all():
             first, end = ((~x.isfinite()).sum().item() for x in (latents, history[-1]))
-            symptom = (f"not finite after turn {turn} of {len(history) - 1}: {first} of {latents.numel()} "
-                       f"numbers, at the end {end}")
+            symptom = (
+                f"not finite after turn {turn} of {len(history) - 1}: {first} of {latents.numel()} "
+                f"numbers, at the end {end}"
+            )
             return Diagnosis(NOT_FINITE, symptom, sizes)
 
     prompt_embeds = encode_prompts(c, [negative_prompt, prompt])  # (2, 77, d)
@@ -89,30 +92,34 @@ def diagnose(c, prompt, scheduler, history, picture, *, negative_prompt="", guid
     if factor is None:
         return Diagnosis(UNKNOWN, "no scaling factor makes this picture of the last latents", sizes)
     if abs(factor / own - 1) > TOLERANCE:
-        return Diagnosis(WRONG_FACTOR, f"latents divided by {factor:.2f}, the VAE's factor is {own:.2f}",
-                         sizes)
+        return Diagnosis(WRONG_FACTOR, f"latents divided by {factor:.2f}, the VAE's factor is {own:.2f}", sizes)
     return Diagnosis(HEALTHY, f"1 step per answer, guidance {read.guidance:.1f}, factor {own:.2f}", sizes)
 
 
 def _check(c, prompt, negative_prompt, scheduler, history, picture):
     """A copy of the scheduler as it was before the first step, or ValueError."""
     if not isinstance(scheduler, (diffusers.DDIMScheduler, diffusers.EulerDiscreteScheduler)):
-        raise ValueError(f"scheduler is a {type(scheduler).__name__}: use a DDIMScheduler or an "
-                         "EulerDiscreteScheduler.")
+        raise ValueError(
+            f"scheduler is a {type(scheduler).__name__}: use a DDIMScheduler or an EulerDiscreteScheduler."
+        )
     if prompt == negative_prompt:
-        raise ValueError("prompt and negative_prompt are the same, so guidance cannot be seen: use another "
-                         "prompt.")
+        raise ValueError("prompt and negative_prompt are the same, so guidance cannot be seen: use another prompt.")
     count = len(scheduler.timesteps)
     if len(history) != count + 1:
-        raise ValueError(f"history holds {len(history)} latents: for {count} timesteps give {count + 1}, the "
-                         "start and one after every step.")
+        raise ValueError(
+            f"history holds {len(history)} latents: for {count} timesteps give {count + 1}, the "
+            "start and one after every step."
+        )
     for latents in history:
         if latents.shape != (1, *c.latent_shape):
-            raise ValueError(f"history holds latents of shape {tuple(latents.shape)}: they must be "
-                             f"{(1, *c.latent_shape)}, one picture's.")
+            raise ValueError(
+                f"history holds latents of shape {tuple(latents.shape)}: they must be "
+                f"{(1, *c.latent_shape)}, one picture's."
+            )
     if getattr(picture, "mode", None) != "RGB" or picture.size != (c.image_size, c.image_size):
-        raise ValueError(f"picture must be the PIL picture that the loop drew, RGB and {c.image_size} x "
-                         f"{c.image_size}.")
+        raise ValueError(
+            f"picture must be the PIL picture that the loop drew, RGB and {c.image_size} x {c.image_size}."
+        )
     fresh = copy.deepcopy(scheduler)
     fresh.set_timesteps(count)  # Euler counts its steps: back to the first
     return fresh
@@ -126,9 +133,9 @@ def _sizes(scheduler, history):
 
 
 class _Reading(NamedTuple):
-    steps: float        # scheduler steps in one turn of the loop
-    guidance: float     # the scale that arrived
-    misfit: float       # part of the turn that no number of steps and no scale explains, 0 to 1
+    steps: float  # scheduler steps in one turn of the loop
+    guidance: float  # the scale that arrived
+    misfit: float  # part of the turn that no number of steps and no scale explains, 0 to 1
 
 
 def _read_steps(c, scheduler, history, prompt_embeds, scaled=True):
@@ -185,7 +192,7 @@ def _factor(c, latents, picture):
             return math.inf
         return np.abs(np.asarray(decoded, float) - wanted).mean()
 
-    for usual in (own, 1.0):            # as it should be, and never divided: most need no search
+    for usual in (own, 1.0):  # as it should be, and never divided: most need no search
         if off(math.log(usual)) <= LEVELS:
             return usual
     # Multiplied (1 / own) and divided twice (own^2) lie within these bounds.

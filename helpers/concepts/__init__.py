@@ -9,10 +9,19 @@
 
 Sources: Gal et al. 2022 (textual inversion), the sd-concepts-library (file format), diffusers (token names).
 """
-from .concept import Concept, nearest_words
-from .files import read_concept, save_concept
-from .loading import loaded
-from .train import Progress, noise_loss, train_concept
 
-__all__ = ["Concept", "Progress", "loaded", "nearest_words", "noise_loss", "read_concept", "save_concept",
-           "train_concept"]
+from helpers.concepts.concept import Concept, nearest_words
+from helpers.concepts.files import read_concept, save_concept
+from helpers.concepts.loading import loaded
+from helpers.concepts.train import Progress, noise_loss, train_concept
+
+__all__ = [
+    "Concept",
+    "Progress",
+    "loaded",
+    "nearest_words",
+    "noise_loss",
+    "read_concept",
+    "save_concept",
+    "train_concept",
+]

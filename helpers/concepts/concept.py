@@ -1,4 +1,5 @@
 """What a concept is, and which words it lies near."""
+
 from dataclasses import dataclass
 
 import helpers.runtime  # noqa: F401  before the libraries: it tells them to speak of errors only
@@ -30,8 +31,9 @@ class Concept:
             kind = type(self.token).__name__
             raise TypeError(f'The token of a concept is a string such as "<teal>", not {kind}.')
         if not self.token or any(letter.isspace() for letter in self.token):
-            raise ValueError(f'The token of a concept is one word without spaces, such as "<teal>", not '
-                             f"{inputs.shown(self.token)}.")
+            raise ValueError(
+                f'The token of a concept is one word without spaces, such as "<teal>", not {inputs.shown(self.token)}.'
+            )
         object.__setattr__(self, "vectors", _checked(self.token, self.vectors))
 
     @property
@@ -52,11 +54,14 @@ def _checked(token, vectors):
         raise TypeError(f"The concept {token} needs a tensor of fractional numbers, not {kind}.")
     fits = vectors.ndim in (1, 2) and vectors.numel() and not vectors.is_meta
     if not fits or vectors.numel() > MOST_VECTORS * vectors.shape[-1]:
-        raise ValueError(f"The concept {token} needs one vector (d,), or up to {MOST_VECTORS} as (n, d), and "
-                         f"has the shape {tuple(vectors.shape)}.")
+        raise ValueError(
+            f"The concept {token} needs one vector (d,), or up to {MOST_VECTORS} as (n, d), and "
+            f"has the shape {tuple(vectors.shape)}."
+        )
     if vectors.shape[-1] > WIDEST:  # said before it is copied: an expanded tensor may be large and take no room
-        raise ValueError(f"The concept {token} has vectors of {vectors.shape[-1]} numbers: no text encoder reads more "
-                         f"than {WIDEST}.")
+        raise ValueError(
+            f"The concept {token} has vectors of {vectors.shape[-1]} numbers: no text encoder reads more than {WIDEST}."
+        )
     vectors = vectors.detach().reshape(-1, vectors.shape[-1]).to("cpu", torch.float32, copy=True).contiguous()
     if not vectors.isfinite().all():
         raise ValueError(f"The concept {token} holds NaN or infinite numbers: get or train it anew.")
@@ -74,10 +79,14 @@ def nearest_words(c: Components, vector: torch.Tensor, n: int = 8) -> list[tuple
     inputs.tensor(vector, "vector"), inputs.whole_number(n, "n", 1, 100_000)
     table = inputs.components(c).text_encoder.get_input_embeddings().weight.detach()  # (V, d)
     if vector.shape not in ((table.shape[1],), (1, table.shape[1])):
-        raise ValueError(f"nearest_words takes one vector of {table.shape[1]} numbers, not the shape "
-                         f"{tuple(vector.shape)}.")
-    ids = {text.removesuffix("</w>"): i for text, i in c.tokenizer.get_vocab().items()
-           if text.endswith("</w>") and len(text) > 5 and text[:-4].isalpha()}
+        raise ValueError(
+            f"nearest_words takes one vector of {table.shape[1]} numbers, not the shape {tuple(vector.shape)}."
+        )
+    ids = {
+        text.removesuffix("</w>"): i
+        for text, i in c.tokenizer.get_vocab().items()
+        if text.endswith("</w>") and len(text) > 5 and text[:-4].isalpha()
+    }
     rows = F.normalize(table[list(ids.values())].float().cpu(), dim=1)  # (words, d)
     cosines = rows @ F.normalize(vector.detach().float().cpu().reshape(-1), dim=0)
     best = cosines.topk(min(n, len(ids)))

@@ -3,6 +3,7 @@
 A folder holds learned_embeds.safetensors (or .bin, a pickle): {token: (d,) or (n, d)}; token_identifier.txt;
 type_of_concept.txt, "object" or "style"; concept_images/, what it was learnt from; and README.md, its card.
 """
+
 import io
 import os
 import warnings
@@ -16,11 +17,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from helpers import hub, inputs
+from helpers.concepts.concept import Concept
 from helpers.files import filling, make_folder, write_atomic
 from helpers.formats import CARD, IMAGES, KIND, TOKEN, VECTORS, candidates, read, vectors_in, what_is
 from helpers.pictures import upright
-
-from .concept import Concept
 
 KINDS = ("object", "style")
 LOCAL = 'The concepts in the course\'s own folder "concepts" need no network.'
@@ -37,8 +37,10 @@ def read_concept(where: str | Path, token: str | None = None) -> Concept:
     Raises FileNotFoundError (nothing there), ValueError (a pickle that asks for more than numbers; empty,
     damaged, no concept), or what `hub.folder` raises, each one sentence.
     """
-    where = inputs.path(where, "where", "a file, a folder, or an id such as \"sd-concepts-library/cat-toy\"")
-    Concept("x" if token is None else token, torch.ones(1))  # what is wrong with the token is said before the file is read
+    where = inputs.path(where, "where", 'a file, a folder, or an id such as "sd-concepts-library/cat-toy"')
+    Concept(
+        "x" if token is None else token, torch.ones(1)
+    )  # what is wrong with the token is said before the file is read
     found = what_is(_place(where), "concept")
     if found.problem or found.kind != "concept":
         raise ValueError(found.problem or f"{found.path} holds a LoRA, which is no vector: open it with load_lora.")
@@ -47,16 +49,22 @@ def read_concept(where: str | Path, token: str | None = None) -> Concept:
         concept = Concept(name if token is None else token, vectors)
     except (TypeError, ValueError) as error:
         spaced = isinstance(name, str) and token is None and " " in name
-        raise ValueError(f"{found.path} is no concept that can be used. {error}"
-                         f"{' Give one, as token=.' if spaced else ''}") from None
+        raise ValueError(
+            f"{found.path} is no concept that can be used. {error}{' Give one, as token=.' if spaced else ''}"
+        ) from None
     storage = vectors.untyped_storage().nbytes()
     if storage > 2 * vectors.nbytes:
-        warnings.warn(f"{found.path} drags a table of {storage / 1e6:.0f} MB along for {vectors.numel()} numbers: "
-                      "only these are kept, and save_concept writes only these.", stacklevel=2)
+        warnings.warn(
+            f"{found.path} drags a table of {storage / 1e6:.0f} MB along for {vectors.numel()} numbers: "
+            "only these are kept, and save_concept writes only these.",
+            stacklevel=2,
+        )
     return concept
 
 
-def save_concept(concept: Concept, folder: str | Path, kind: str = "object", images: Iterable[Image.Image] = (), card: str = "") -> Path:
+def save_concept(
+    concept: Concept, folder: str | Path, kind: str = "object", images: Iterable[Image.Image] = (), card: str = ""
+) -> Path:
     """Write a concept as a folder in the layout of the sd-concepts-library, and return the folder, a Path.
 
     kind: "object" or "style". images: PIL pictures that it was learnt from, saved upright. card: the text of
@@ -100,8 +108,9 @@ def _about(token, kind, images, card):
     try:
         return about | {name: text.encode() for name, text in texts.items()}
     except UnicodeEncodeError as error:
-        raise ValueError(f"{error.object[:60]!r} holds half a letter (a lone surrogate), which no file can hold: write "
-                         "it anew.") from None
+        raise ValueError(
+            f"{error.object[:60]!r} holds half a letter (a lone surrogate), which no file can hold: write it anew."
+        ) from None
 
 
 def _write_about(folder, about):
@@ -120,10 +129,13 @@ def _place(where):
     if candidates(where):
         return where
     if where.is_dir():
-        raise FileNotFoundError(f"{where} is no concept: it holds neither {VECTORS[0]} nor another file of vectors; check the path.")
+        raise FileNotFoundError(
+            f"{where} is no concept: it holds neither {VECTORS[0]} nor another file of vectors; check the path."
+        )
     if not hub.ID.fullmatch(os.fspath(where)):
-        raise FileNotFoundError(f"There is no concept {where}: use a file, a folder, or an id such as "
-                                '"sd-concepts-library/cat-toy".')
+        raise FileNotFoundError(
+            f'There is no concept {where}: use a file, a folder, or an id such as "sd-concepts-library/cat-toy".'
+        )
     return hub.folder(os.fspath(where), _wanted, whole=_whole, public=True, instead=LOCAL)
 
 

@@ -1,4 +1,5 @@
 """A concept put into a tokenizer and a text encoder, without changing the model it is put into."""
+
 import copy
 import re
 from collections.abc import Iterator
@@ -11,9 +12,8 @@ from transformers import AddedToken
 
 from helpers import inputs
 from helpers.components import Components, SharedTokenizer
+from helpers.concepts.concept import Concept
 from helpers.formats import made_for
-
-from .concept import Concept
 
 
 @contextmanager
@@ -41,12 +41,14 @@ def with_concepts(c, *concepts):
         if concept.vectors.shape[1] != table.shape[1]:
             raise ValueError(
                 f"The concept {concept.token} has vectors of {made_for(concept.vectors.shape[1])}, and the "
-                f"text encoder of {c.name} reads {table.shape[1]}: it was made for another model, so use one for this.")
+                f"text encoder of {c.name} reads {table.shape[1]}: it was made for another model, so use one for this."
+            )
     _check_names(c.tokenizer, names)
     # The ids of new tokens follow those of the old ones, and so do their rows.
-    rows = [table[:len(c.tokenizer)], *(concept.vectors.to(table) for concept in concepts)]
-    return replace(c, tokenizer=_taught(c.tokenizer, concepts, names),
-                   text_encoder=_with_table(c.text_encoder, torch.cat(rows)))
+    rows = [table[: len(c.tokenizer)], *(concept.vectors.to(table) for concept in concepts)]
+    return replace(
+        c, tokenizer=_taught(c.tokenizer, concepts, names), text_encoder=_with_table(c.text_encoder, torch.cat(rows))
+    )
 
 
 def _with_table(text_encoder, table):
@@ -62,11 +64,15 @@ def _check_names(tokenizer, names):
     known = tokenizer.get_vocab()
     for i, name in enumerate(names):
         if name in known or f"{name.lower()}</w>" in known:
-            raise ValueError(f"The token {name} is in the vocabulary already: give the concept another one, "
-                             f'such as read_concept(..., token="<my-{name.strip("<>")}>").')
+            raise ValueError(
+                f"The token {name} is in the vocabulary already: give the concept another one, "
+                f'such as read_concept(..., token="<my-{name.strip("<>")}>").'
+            )
         if name in names[:i]:
-            raise ValueError(f"Two of the concepts have the token {name}: read one of them with another, "
-                             f'such as read_concept(..., token="<other-{name.strip("<>")}>").')
+            raise ValueError(
+                f"Two of the concepts have the token {name}: read one of them with another, "
+                f'such as read_concept(..., token="<other-{name.strip("<>")}>").'
+            )
 
 
 def _taught(tokenizer, concepts, names):
@@ -77,7 +83,8 @@ def _taught(tokenizer, concepts, names):
     # Not normalized: the tokenizer would look for them in lower case only.
     taught.add_tokens([AddedToken(name, normalized=False) for name in names])
     taught.several = getattr(tokenizer, "several", {}) | {
-        concept.token: " ".join(concept.tokens) for concept in concepts if len(concept.tokens) > 1}
+        concept.token: " ".join(concept.tokens) for concept in concepts if len(concept.tokens) > 1
+    }
     return taught
 
 
@@ -97,5 +104,7 @@ class ConceptTokenizer(SharedTokenizer):
         if isinstance(text, (list, tuple)):
             return [self.written_out(one) for one in text]
         for token, all_of_it in self.several.items() if isinstance(text, str) else ():
-            text = re.sub(rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found, whole=all_of_it: whole, text)
+            text = re.sub(
+                rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found, whole=all_of_it: whole, text
+            )
         return text

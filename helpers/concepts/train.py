@@ -1,4 +1,5 @@
 """Training a concept: the model is frozen, and only the vector of one new word is learnt."""
+
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,11 +12,10 @@ from PIL import Image
 
 from helpers import inputs
 from helpers.components import Components
+from helpers.concepts.concept import Concept
+from helpers.concepts.loading import with_concepts
 from helpers.diffusion import add_noise
 from helpers.latents import encode_pixels, require_finite, to_pixels
-
-from .concept import Concept
-from .loading import with_concepts
 
 SCALE = 2.0**10  # of a loss whose gradients pass through float16; AdamW's steps have the same size at any scale
 WATCHED, EVERY = 16, 10  # rows of the fixed batch, and every how many steps its loss is measured
@@ -67,9 +67,19 @@ def descend(loss, optimizer, scaler, schedule):
         schedule.step()
 
 
-def train_concept(c: Components, images: list[Image.Image], token: str, start: str, prompts: list[str] | None = None, *,
-                  steps: int = 80, batch: int = 8, lr: float = 0.02, seed: int = 0,
-                  step: Callable | None = None) -> Iterator[Progress]:
+def train_concept(
+    c: Components,
+    images: list[Image.Image],
+    token: str,
+    start: str,
+    prompts: list[str] | None = None,
+    *,
+    steps: int = 80,
+    batch: int = 8,
+    lr: float = 0.02,
+    seed: int = 0,
+    step: Callable | None = None,
+) -> Iterator[Progress]:
     """Learn the vectors of a new word from a few pictures, one `Progress` at a time. To cancel, stop asking.
 
     c: Components. images: PIL, c.image_size square, turned `upright`. token: the new word, such as "<teal>".
@@ -114,21 +124,26 @@ def _cached(model, images, token, prompts, last_id):
         raise ValueError("There is no picture to learn from: give a list of images.")
     if len(images) != len(prompts):
         raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt a picture.")
-    ids = torch.tensor(model.tokenizer(
-        prompts, padding="max_length", max_length=model.max_tokens, truncation=True).input_ids)
+    ids = torch.tensor(
+        model.tokenizer(prompts, padding="max_length", max_length=model.max_tokens, truncation=True).input_ids
+    )
     for prompt, row in zip(prompts, ids):
         if last_id not in row:
-            raise ValueError(f"The prompt {inputs.shown(prompt)} does not hold {token}, or too late to be read: name it "
-                             "in every prompt.")
+            raise ValueError(
+                f"The prompt {inputs.shown(prompt)} does not hold {token}, or too late to be read: name it "
+                "in every prompt."
+            )
     return encoded(model, images), ids.to(model.device)
 
 
 def encoded(c, images):
     """The latents (n, C, h, w) of pictures to train on. ValueError unless all are as large as those that c draws."""
     if any(image.size != (c.image_size,) * 2 for image in images):
-        raise ValueError(f"The pictures must be {c.image_size} x {c.image_size} pixels: see prepare_picture in helpers.latents.")
+        raise ValueError(
+            f"The pictures must be {c.image_size} x {c.image_size} pixels: see prepare_picture in helpers.latents."
+        )
     some = min(ENCODED, c.at_once)
-    latents = [encode_pixels(c, to_pixels(images[i:i + some])).mode() for i in range(0, len(images), some)]
+    latents = [encode_pixels(c, to_pixels(images[i : i + some])).mode() for i in range(0, len(images), some)]
     return torch.cat(latents) * c.vae.config.scaling_factor  # no tensor of inference mode, so it can be trained on
 
 
@@ -137,8 +152,13 @@ def _steps(model, vectors, latents, ids, steps, batch, lr, generator, take):
     lengths = vectors.norm(dim=1, keepdim=True)
     trained = take(model, table, vectors.to(model.device), lr, steps)  # float32, whatever the model computes in
     levels = len(model.scheduler.alphas_cumprod)
-    watched = _batch(model, latents, torch.arange(WATCHED) % len(latents),
-                     torch.linspace(LOWEST * levels, levels - 1, WATCHED).long(), seeded_generator(0))
+    watched = _batch(
+        model,
+        latents,
+        torch.arange(WATCHED) % len(latents),
+        torch.linspace(LOWEST * levels, levels - 1, WATCHED).long(),
+        seeded_generator(0),
+    )
     lowest, best = math.inf, None
     for step in range(steps + 1):
         measured = step % EVERY == 0 or step == steps
@@ -160,7 +180,7 @@ class _Descended:
     """Only the new rows are parameters; all others are constants and cannot move."""
 
     def __init__(self, model, table, vectors, lr, steps):
-        self.old_words, self.rows = table[:-len(vectors)], vectors.requires_grad_()
+        self.old_words, self.rows = table[: -len(vectors)], vectors.requires_grad_()
         self.optimizer = torch.optim.Adam([self.rows], lr=lr)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, lr / 10)
         self.scaler = loss_scaler(model)
@@ -182,10 +202,10 @@ class _Taken:
     """The whole table is a parameter; the step that the reader wrote has to restrict the change to the new rows."""
 
     def __init__(self, take, model, table, vectors, lr, steps):
-        rows = torch.cat([table[:-len(vectors)].float(), vectors])
+        rows = torch.cat([table[: -len(vectors)].float(), vectors])
         self.take, self.dtype, self.n = take, table.dtype, len(vectors)
         self.words = torch.nn.Embedding.from_pretrained(rows.clone(), freeze=False)
-        self.new_ids, self.old_words = list(range(len(rows) - self.n, len(rows))), rows[:-self.n]
+        self.new_ids, self.old_words = list(range(len(rows) - self.n, len(rows))), rows[: -self.n]
         self.optimizer = torch.optim.AdamW(self.words.parameters(), lr=lr)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, lr / 10)
 
@@ -193,14 +213,16 @@ class _Taken:
         return self.words.weight.to(self.dtype)
 
     def vectors(self):
-        return self.words.weight.detach()[-self.n:]
+        return self.words.weight.detach()[-self.n :]
 
     def step(self, loss_of, number):
         with torch.enable_grad():
             self.take(self.words, list(self.new_ids), self.optimizer, lambda: SCALE * loss_of())
         require_finite(self.vectors(), f"After {number + 1} steps, the vectors hold")
-        if not torch.equal(self.words.weight.detach()[:-self.n], self.old_words):
-            raise ValueError("This step moves other words than the new one: put their rows back after the optimizer's step.")
+        if not torch.equal(self.words.weight.detach()[: -self.n], self.old_words):
+            raise ValueError(
+                "This step moves other words than the new one: put their rows back after the optimizer's step."
+            )
         self.schedule.step()
 
 

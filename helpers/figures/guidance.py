@@ -1,13 +1,14 @@
 """Guidance where it can be computed exactly: two classes on a line, four arrows, and where the samples end."""
+
 import torch
 
-from . import style
-from .style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
+from helpers.figures import style
+from helpers.figures.style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
 
-LOW, HIGH = -2.1, 2.6               # the line is drawn between these
-HEIGHTS = {"empty": 0.80, "prompt": 0.62, "difference": 0.44, "guided": 0.26}      # of the arrows, 0..1
+LOW, HIGH = -2.1, 2.6  # the line is drawn between these
+HEIGHTS = {"empty": 0.80, "prompt": 0.62, "difference": 0.44, "guided": 0.26}  # of the arrows, 0..1
 COLOURS = {"empty": NOISE, "prompt": PROMPT, "difference": INK, "guided": GUIDED}
-ENDS, BINS = (-1.6, 2.2), 110       # of the end histograms
+ENDS, BINS = (-1.6, 2.2), 110  # of the end histograms
 
 
 def arrows_at(everything, wanted, x_t, abar, scale):
@@ -26,7 +27,9 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names, places=()):
     x = torch.linspace(LOW, HIGH, 300)[:, None]
     for world, colour, alpha in ((everything, SIGNAL, 0.18), (wanted, PROMPT, 0.18)):
         density = world.log_density(x, abar).exp() / len(everything.means) * len(world.means)
-        ax.fill_between(x[:, 0], 0, 0.9 * density / density.max() * len(world.means) ** -0.5, color=colour, alpha=alpha, lw=0)
+        ax.fill_between(
+            x[:, 0], 0, 0.9 * density / density.max() * len(world.means) ** -0.5, color=colour, alpha=alpha, lw=0
+        )
     ax.plot([x_t, x_t], [0.0, 0.92], color=INK, lw=0.8, ls=":")
     ax.plot(places, [0.92] * len(places), "o", mec=NOISE, mfc="white", ms=6)
     ax.plot([x_t], [0.92], "o", color=INK, ms=6)
@@ -38,9 +41,20 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names, places=()):
         if end > HIGH:
             ax.text(HIGH, y - 0.1, f"to {end:.1f}", color=COLOURS[name], fontsize=10, ha="right")
             end = HIGH
-        ax.annotate("", (end, y), (start, y), arrowprops=dict(
-            arrowstyle="-|>", color=COLOURS[name], lw=2.0 if not dashed else 1.2, ls="--" if dashed else "-",
-            shrinkA=0, shrinkB=0, mutation_scale=11))
+        ax.annotate(
+            "",
+            (end, y),
+            (start, y),
+            arrowprops=dict(
+                arrowstyle="-|>",
+                color=COLOURS[name],
+                lw=2.0 if not dashed else 1.2,
+                ls="--" if dashed else "-",
+                shrinkA=0,
+                shrinkB=0,
+                mutation_scale=11,
+            ),
+        )
         ax.plot([start], [y], "|", color=COLOURS[name], ms=6)
     tidy(ax, "place on the line", None, (-1, 0, 1, 2), ())
     ax.xaxis.label.set_size(9.5)
@@ -48,7 +62,12 @@ def draw_arrows(ax, everything, wanted, x_t, abar, scale, names, places=()):
     ax.spines["left"].set_visible(False)
 
 
-WORDS = {"empty": "without the prompt", "prompt": "with the prompt", "difference": "what the prompt changes", "guided": "guided"}
+WORDS = {
+    "empty": "without the prompt",
+    "prompt": "with the prompt",
+    "difference": "what the prompt changes",
+    "guided": "guided",
+}
 
 
 def arrows_frame(everything, wanted, x_t, abar, scale, places=()):
@@ -64,8 +83,15 @@ def arrows_frame(everything, wanted, x_t, abar, scale, places=()):
         write(fig, 2.0, top + high * (1 - y / 1.1), WORDS[name], ha="right", color=COLOURS[name], fontsize=10.5)
     style.claim(fig, f"Guidance scales the change that the prompt makes, here {scale:g} times")
     height = fig.get_size_inches()[1]
-    write(fig, 0.08, height - 0.14, f"Exact, no network. Blue: all data at this noise level. Green: the class asked for; its +1 lies at {abar**0.5:.2f} "
-          "here. Hollow: other places of the slider.", fontsize=9, color=FAINT)
+    write(
+        fig,
+        0.08,
+        height - 0.14,
+        f"Exact, no network. Blue: all data at this noise level. Green: the class asked for; its +1 lies at {abar**0.5:.2f} "
+        "here. Hollow: other places of the slider.",
+        fontsize=9,
+        color=FAINT,
+    )
     return style.finish(fig, "").png
 
 
@@ -89,14 +115,23 @@ def end_histograms(wanted, ends):
     highest = max(torch.histc(values, BINS, *ENDS).max().item() / len(values) / bin_width for values in ends.values())
     for i, (scale, values) in enumerate(ends.items()):
         ax = place(fig, 0.15 + i % columns * (width + 0.15), top + i // columns * 1.72, width, 1.42)
-        draw_ends(ax, wanted, values, f"guidance {scale:g}\n{(values > 0).float().mean():.0%} in the class\n"
-                                      f"mean {values.mean():.2f}, spread {values.std():.2f}")
-        ax.set_ylim(0, 1.05 * highest)                  # one scale of height for all
+        draw_ends(
+            ax,
+            wanted,
+            values,
+            f"guidance {scale:g}\n{(values > 0).float().mean():.0%} in the class\n"
+            f"mean {values.mean():.2f}, spread {values.std():.2f}",
+        )
+        ax.set_ylim(0, 1.05 * highest)  # one scale of height for all
     n, centre, spread = len(next(iter(ends.values()))), wanted.means.mean(), wanted.std
-    return style.claimed(fig, "Guidance does not find the class better: it overshoots and narrows",
-                         f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. All six share one scale of height.",
-                         "Histograms of end points for guidance " + ", ".join(f"{scale:g}" for scale in ends)
-                    + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.")
+    return style.claimed(
+        fig,
+        "Guidance does not find the class better: it overshoots and narrows",
+        f"Vermilion: {n} samples; blue: the true class, mean {centre:.2f}, spread {spread:.2f}. All six share one scale of height.",
+        "Histograms of end points for guidance "
+        + ", ".join(f"{scale:g}" for scale in ends)
+        + ": the larger the scale, the narrower they are and the farther beyond the true class's mean.",
+    )
 
 
 def implicit_classifier(everything, wanted, abar):
@@ -121,7 +156,10 @@ def implicit_classifier(everything, wanted, abar):
     right.plot(x[:, 0], slope, color=SIGNAL, lw=5, alpha=0.35)
     right.plot(x[:, 0], answers, color=GUIDED, lw=1.3)
     right.set_title("slope of its logarithm (blue), from two answers (vermilion)", fontsize=8.5, color=FAINT)
-    return style.claimed(fig, "The two answers differ by the slope of log p(class), up to a factor",
-                         f"Exact, no network. Noise level: abar = {abar:.2f}.",
-                         "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
-                         "scaled difference of the two answers: one curve lies on the other.")
+    return style.claimed(
+        fig,
+        "The two answers differ by the slope of log p(class), up to a factor",
+        f"Exact, no network. Noise level: abar = {abar:.2f}.",
+        "Left, the probability of the class over x_t, rising from 0 to 1. Right, the slope of its logarithm and the "
+        "scaled difference of the two answers: one curve lies on the other.",
+    )

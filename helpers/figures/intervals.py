@@ -1,4 +1,5 @@
 """Uncertainty of counts: the interval of a share, and the sign test for paired yes-or-no readings."""
+
 from math import comb
 
 

@@ -1,15 +1,16 @@
 """Lesson 05: what a LoRA puts beside a weight, and several ways to teach one thing, side by side."""
+
 import textwrap
 
 from PIL import Image
 
-from . import style
-from .intervals import interval
-from .style import INK, LEARNT, NOTE, PROMPT, TITLE, place, show_picture, write
+from helpers.figures import style
+from helpers.figures.intervals import interval
+from helpers.figures.style import INK, LEARNT, NOTE, PROMPT, TITLE, place, show_picture, write
 
-MEASURES = ("#3C3C3C", "#9A9A9A", "#C8C8C8")    # no hues: what is measured may be a colour
-PALE = "#EBC9DC"                        # LEARNT, for what follows from what is learnt
-LINE = 0.15                             # from one line of a header to the next, in inches
+MEASURES = ("#3C3C3C", "#9A9A9A", "#C8C8C8")  # no hues: what is measured may be a colour
+PALE = "#EBC9DC"  # LEARNT, for what follows from what is learnt
+LINE = 0.15  # from one line of a header to the next, in inches
 
 
 def beside_weight(weight, rank, title):
@@ -22,12 +23,23 @@ def beside_weight(weight, rank, title):
     fig = style.new_figure(top + high + 0.1)
     limit = 3 * float(weight.detach().float().std())
     grey = place(fig, 0.1, top, wide, high, bare=True)
-    grey.imshow(weight.detach().float().cpu().numpy(), cmap="Greys", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    grey.imshow(
+        weight.detach().float().cpu().numpy(),
+        cmap="Greys",
+        vmin=-limit,
+        vmax=limit,
+        aspect="auto",
+        interpolation="nearest",
+    )
     style.block(fig, at_b, top, thin, high, LEARNT)
     style.block(fig, product, top - gap - thin, wide, thin, LEARNT)
     style.block(fig, product, top, wide, high, PALE)
     letters = {"fontsize": 11, "color": LEARNT, **style.MATH}
-    x, y, dot = product + 0.7 * wide, top + 0.7 * high, 0.07     # one number of the product: a row of B times a column of A
+    x, y, dot = (
+        product + 0.7 * wide,
+        top + 0.7 * high,
+        0.07,
+    )  # one number of the product: a row of B times a column of A
     for left, above, width, height in ((at_b, y, x - at_b, 0.0), (x, top - gap - thin, 0.0, y - top + gap + thin)):
         style.box(fig, left, above, width, height, INK, linewidth=0.9)
     style.block(fig, x - dot / 2, y - dot / 2, dot, dot, INK)
@@ -36,14 +48,21 @@ def beside_weight(weight, rank, title):
     write(fig, end + 0.1, top - gap - thin / 2, "$A$", **letters)
     write(fig, product + wide / 2, top + high / 2, "$BA$", ha="center", fontsize=11, **style.MATH)
     write(fig, 0.1 + wide + 0.5, top + high / 2, r"$+\ \ \frac{\alpha}{r}$", ha="center", fontsize=16, **style.MATH)
-    told = ((0, f"W, {out} by {into}, stays frozen: {out * into} numbers", INK, "normal"),
-            (1, f"B, {out} by {rank}, and A, {rank} by {into}, learn: {rank * (out + into)}", LEARNT, "bold"),
-            (2, "A row of B times a column of A is one number of B A,", INK, "normal"),
-            (3, f"which is {out} by {into} again and need not be stored", INK, "normal"))
+    told = (
+        (0, f"W, {out} by {into}, stays frozen: {out * into} numbers", INK, "normal"),
+        (1, f"B, {out} by {rank}, and A, {rank} by {into}, learn: {rank * (out + into)}", LEARNT, "bold"),
+        (2, "A row of B times a column of A is one number of B A,", INK, "normal"),
+        (3, f"which is {out} by {into} again and need not be stored", INK, "normal"),
+    )
     for line, text, colour, weight_of in told:
         write(fig, end + 0.45, top + high / 2 + 0.26 * (line - 1.5), text, color=colour, fontweight=weight_of)
-    return style.claimed(fig, title, None,
-                         f"{title}: beside a frozen weight of {out} by {into} stand B, {out} by {rank}, and A, {rank} by {into}.", 128)
+    return style.claimed(
+        fig,
+        title,
+        None,
+        f"{title}: beside a frozen weight of {out} by {into} stand B, {out} by {rank}, and A, {rank} by {into}.",
+        128,
+    )
 
 
 # Rows of pictures, and what was measured in them
@@ -74,9 +93,17 @@ def picture_rows(pictures, contexts, measured, title, note=None, few=None, seen=
     top, row = TITLE + (0.1 + LINE * above if above else 0), size + 0.09
     fig = style.new_figure(top + row * len(pictures) + (NOTE if note else 0.08))
     for k, lines in enumerate(contexts):
-        for i, text in enumerate(reversed(lines)):      # line by line: all of them equally far apart
-            write(fig, left + k * (size + gap) + size / 2, top - 0.1 - LINE * i, text, ha="center", va="baseline", fontsize=8.5,
-                  color=PROMPT)
+        for i, text in enumerate(reversed(lines)):  # line by line: all of them equally far apart
+            write(
+                fig,
+                left + k * (size + gap) + size / 2,
+                top - 0.1 - LINE * i,
+                text,
+                ha="center",
+                va="baseline",
+                fontsize=8.5,
+                color=PROMPT,
+            )
     begin = left + columns * (size + gap) + 0.15
     for r, (name, row_of) in enumerate(pictures.items()):
         y = top + r * row
@@ -86,8 +113,10 @@ def picture_rows(pictures, contexts, measured, title, note=None, few=None, seen=
         if measured:
             draw_measured(fig, measured[name], begin, y, style.WIDTH - begin - 0.1, size)
     style.claim(fig, title, note)
-    counts = "; ".join(f"for {name}: " + ", ".join(f"{what} {hits} of {of}" for what, (hits, of) in found.items())
-                       for name, found in (measured or {}).items())
+    counts = "; ".join(
+        f"for {name}: " + ", ".join(f"{what} {hits} of {of}" for what, (hits, of) in found.items())
+        for name, found in (measured or {}).items()
+    )
     rows = f"Rows: {', '.join(pictures)}." if not counts else f"In the bars the judge counts {counts}."
     told = f"{style.ended(title)} {seen + ' ' if seen else ''}{rows}"
     return style.finish(fig, told, 256)

@@ -1,12 +1,12 @@
 """Pictures for lesson 04: what the loop holds at every step, and what comes out of it."""
+
 import textwrap
 
 import torch
 
+from helpers.figures import style
+from helpers.figures.style import FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 from helpers.latents import decode_latents
-
-from . import style
-from .style import FAINT, GUIDED, NOISE, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 
 def prompt_grid(pictures, prompts, title, columns=3, note=None):
@@ -20,8 +20,7 @@ def prompt_grid(pictures, prompts, title, columns=3, note=None):
         x, y = 0.08 + i % columns * (size + gap), TITLE + i // columns * (size + words)
         show_picture(fig, picture, x, y, size)
         write(fig, x + size / 2, y + size + 0.05, text, fontsize=7.5, ha="center", va="top", color=FAINT)
-    return style.claimed(fig, title, note,
-                   f"{title}: " + "; ".join(prompts))
+    return style.claimed(fig, title, note, f"{title}: " + "; ".join(prompts))
 
 
 def shown(count, of):
@@ -37,20 +36,31 @@ def film_strip(c, history, timesteps, title, count=8):
     picks = shown(count, len(history))
     both = [decode_latents(c, torch.cat([history[i][row] for i in picks])) for row in (0, 1)]
     labels = [f"t = {float(timesteps[i]):.0f}" for i in picks]
-    return style.picture_grid(both, title, f"{title}. Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.", column_labels=labels,
-                        row_labels=("$x_t$", "estimate of $x_0$"), math=True, note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE")
+    return style.picture_grid(
+        both,
+        title,
+        f"{title}. Two rows of {len(picks)} pictures from {labels[0]} to {labels[-1]}.",
+        column_labels=labels,
+        row_labels=("$x_t$", "estimate of $x_0$"),
+        math=True,
+        note="sampling goes this way \N{RIGHTWARDS ARROW}   each latent decoded by the VAE",
+    )
 
 
 def sweep(pictures, labels, title, note=None):
     """One row of pictures, each with what was changed above it."""
     size = min(1.6, (9 - 0.16) / len(pictures) - 0.06)
-    return style.picture_grid([pictures], title, f"{title}. Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size)
+    return style.picture_grid(
+        [pictures], title, f"{title}. Pictures for {', '.join(labels)}.", column_labels=labels, note=note, size=size
+    )
 
 
 def bars(seconds, megabytes, title):
     """The bill of a picture: seconds and megabytes of each part as bars. seconds: {part: s}. megabytes: one a part."""
     fig = style.new_figure(TITLE + 0.2 + 0.36 * len(seconds) + NOTE)
-    for k, (left, values, unit, colour) in enumerate(((1.5, list(seconds.values()), "s", GUIDED), (5.7, megabytes, "MB", SIGNAL))):
+    for k, (left, values, unit, colour) in enumerate(
+        ((1.5, list(seconds.values()), "s", GUIDED), (5.7, megabytes, "MB", SIGNAL))
+    ):
         write(fig, left, TITLE + 0.05, ("seconds a picture", "megabytes of weights")[k], fontsize=8.5, color=colour)
         for i, value in enumerate(values):
             top = TITLE + 0.2 + 0.36 * i
@@ -58,9 +68,7 @@ def bars(seconds, megabytes, title):
             write(fig, left + 2.6 * value / max(values) + 0.06, top + 0.17, f"{_two_digits(value)} {unit}", fontsize=8)
     for i, name in enumerate(seconds):
         write(fig, 1.4, TITLE + 0.37 + 0.36 * i, name, ha="right")
-    return style.claimed(fig, title,
-                   "On the machine that ran this notebook.",
-                   f"{title}: " + ", ".join(seconds))
+    return style.claimed(fig, title, "On the machine that ran this notebook.", f"{title}: " + ", ".join(seconds))
 
 
 def _two_digits(value):
@@ -100,7 +108,9 @@ def _size_axis(ax, measured, named=True):
     last, kept = len(measured) - 1, measured[measured.isfinite()]
     near = kept.min() > 0.6 and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
-    ax.set_yticks(*(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"])))
+    ax.set_yticks(
+        *(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"]))
+    )
     ax.set_xticks([0, last], ["first", "last turn"])
     for label, side in zip(ax.get_xticklabels(), ("left", "right")):
         label.set_horizontalalignment(side)
@@ -109,4 +119,6 @@ def _size_axis(ax, measured, named=True):
     kept = int(measured.isfinite().sum())
     if 0 < kept <= last:
         ax.plot(kept - 1, measured[kept - 1], "x", color=GUIDED, markersize=7)
-        ax.annotate("NaN" if named else "", (kept - 1, measured[kept - 1]), (6, 6), textcoords="offset points", color=GUIDED)
+        ax.annotate(
+            "NaN" if named else "", (kept - 1, measured[kept - 1]), (6, 6), textcoords="offset points", color=GUIDED
+        )

@@ -7,6 +7,7 @@ so nothing is shown twice and nothing stays in memory.
 Text is text: a prompt, a word or a name is drawn letter by letter, dollar signs and backslashes included. What
 is meant as mathematics says so: write(fig, x, y, "$x_t$", **MATH); also `tidy` and `picture_grid` take math=True.
 """
+
 import base64
 import functools
 import io
@@ -25,29 +26,40 @@ from PIL import Image
 
 from helpers.pictures import images_of_pixels, upright
 
-SIGNAL = "#0072B2"      # blue: the picture, the data, the true distribution
-NOISE = "#8C8C8C"       # grey: noise
-ESTIMATE = "#E69F00"    # orange: what the model estimates (x_0, noise)
-PROMPT = "#009E73"      # green: the prompt, what is given to the network
-GUIDED = "#D55E00"      # vermilion: the guided or final result, the mark that moves
-LEARNT = "#CC79A7"      # purple: a learnt concept
+SIGNAL = "#0072B2"  # blue: the picture, the data, the true distribution
+NOISE = "#8C8C8C"  # grey: noise
+ESTIMATE = "#E69F00"  # orange: what the model estimates (x_0, noise)
+PROMPT = "#009E73"  # green: the prompt, what is given to the network
+GUIDED = "#D55E00"  # vermilion: the guided or final result, the mark that moves
+LEARNT = "#CC79A7"  # purple: a learnt concept
 INK, FAINT = "#222222", "#6E6E6E"
 SEQUENTIAL, SIGNED = "cividis", "PuOr"
 BLUES = LinearSegmentedColormap.from_list("signal", ["#FFFFFF", "#BFDDF0", "#5BA7D6", SIGNAL])
 
 DPI, PANEL_DPI = 128, 96
 WIDTH = 9.0
-TITLE, NOTE = 0.42, 0.30   # height kept free for the claim above and the small print below
-RC = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT,
-      "axes.linewidth": 0.8, "axes.spines.top": False, "axes.spines.right": False, "xtick.color": FAINT,
-      "ytick.color": FAINT, "xtick.labelsize": 8, "ytick.labelsize": 8}
-MATH = {"gid": "mathematics"}       # marks a text in which $...$ is mathematics
-NO_GLYPH = "\N{WHITE SQUARE}"       # stands for a character that the font cannot draw
+TITLE, NOTE = 0.42, 0.30  # height kept free for the claim above and the small print below
+RC = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+MATH = {"gid": "mathematics"}  # marks a text in which $...$ is mathematics
+NO_GLYPH = "\N{WHITE SQUARE}"  # stands for a character that the font cannot draw
 
 
 @dataclass(frozen=True)
 class Picture:
     """A finished figure: PNG bytes, what they show in words, and the width on the page in CSS pixels."""
+
     png: bytes
     alt: str
     width: int = 900
@@ -76,7 +88,7 @@ def place(fig, left, top, width, height, bare=False):
         ax = fig.add_axes([left / total_w, 1 - (top + height) / total_h, width / total_w, height / total_h])
     if bare:
         ax.set_axis_off()
-        ax.set(xticks=[], yticks=[])            # else every look through the figure's texts makes the ticks that are not drawn
+        ax.set(xticks=[], yticks=[])  # else every look through the figure's texts makes the ticks that are not drawn
     return ax
 
 
@@ -112,11 +124,13 @@ def settle_texts(fig):
     """Draw every text of a figure literally, except those marked with MATH and the tick labels that scales write."""
     scales = set()
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
-        for ticks, formatter in ((axis.get_major_ticks(), axis.get_major_formatter()),
-                                 (axis.get_minor_ticks(), axis.get_minor_formatter())):
+        for ticks, formatter in (
+            (axis.get_major_ticks(), axis.get_major_formatter()),
+            (axis.get_minor_ticks(), axis.get_minor_formatter()),
+        ):
             labels = [label for tick in ticks for label in (tick.label1, tick.label2)]
             if not isinstance(formatter, ticker.FixedFormatter):
-                scales.update(labels)                   # 10^3 on a logarithmic scale
+                scales.update(labels)  # 10^3 on a logarithmic scale
             elif labels and labels[0].get_gid() != MATH["gid"]:
                 font = font_manager.findfont(labels[0].get_fontproperties())
                 formatter.seq = [drawable(text, font) for text in formatter.seq]
@@ -132,8 +146,13 @@ def box(fig, left, top, width, height, colour, **kwargs):
     """An empty dashed frame round a part of the figure, in inches from the top left."""
     total_w, total_h = fig.get_size_inches()
     kwargs = {"fill": False, "linestyle": (0, (4, 2)), "linewidth": 1.6, "edgecolor": colour, **kwargs}
-    patch = matplotlib.patches.Rectangle((left / total_w, 1 - (top + height) / total_h), width / total_w,
-                                         height / total_h, transform=fig.transFigure, **kwargs)
+    patch = matplotlib.patches.Rectangle(
+        (left / total_w, 1 - (top + height) / total_h),
+        width / total_w,
+        height / total_h,
+        transform=fig.transFigure,
+        **kwargs,
+    )
     fig.add_artist(patch)
     return patch
 
@@ -153,8 +172,11 @@ def arrow(fig, start, end, colour=FAINT, **kwargs):
     total_w, total_h = fig.get_size_inches()
     (x0, y0), (x1, y1) = start, end
     patch = matplotlib.patches.FancyArrowPatch(
-        (x0 / total_w, 1 - y0 / total_h), (x1 / total_w, 1 - y1 / total_h), transform=fig.transFigure,
-        **{"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.0, "color": colour, **kwargs})
+        (x0 / total_w, 1 - y0 / total_h),
+        (x1 / total_w, 1 - y1 / total_h),
+        transform=fig.transFigure,
+        **{"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.0, "color": colour, **kwargs},
+    )
     fig.add_artist(patch)
     return patch
 
@@ -219,7 +241,7 @@ def encode(array, palette=0, compress_level=3, refine=32):
     """
     image = Image.fromarray(np.ascontiguousarray(array[..., :3]))
     if palette:
-        few = image.width * image.height // refine if refine else 0         # Pillow stops at so many; 0: it does not begin
+        few = image.width * image.height // refine if refine else 0  # Pillow stops at so many; 0: it does not begin
         image = image.quantize(palette, Image.Quantize.MEDIANCUT, kmeans=few, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=compress_level)
@@ -270,8 +292,22 @@ def leftwards(fig, top):
     write(fig, 8.12, top, "sampling goes this way", fontsize=8, color=FAINT, ha="right")
 
 
-def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=None, note=None, size=1.0,
-                 gap=0.06, palette=0, math=False, beside=(), sampling=False, below=()):
+def picture_grid(
+    rows,
+    title,
+    alt,
+    column_labels=(),
+    row_labels=(),
+    captions=None,
+    note=None,
+    size=1.0,
+    gap=0.06,
+    palette=0,
+    math=False,
+    beside=(),
+    sampling=False,
+    below=(),
+):
     """Rows of pictures (see to_rgb), all of one shape, `size` inches wide, with direct labels: the film strip.
 
     palette: as in `encode`; 128 colours do for noise, gradients look better with all of them (0).
@@ -302,12 +338,27 @@ def picture_grid(rows, title, alt, column_labels=(), row_labels=(), captions=Non
             if r == 0 and column_labels:
                 write(fig, x + size / 2, top - 0.1, column_labels[i], ha="center", **kind)
             if captions:
-                write(fig, x + size / 2, y + tall + 0.02, captions[r][i], fontsize=7.5, ha="center", va="top",
-                      color=FAINT, **kind)
+                write(
+                    fig,
+                    x + size / 2,
+                    y + tall + 0.02,
+                    captions[r][i],
+                    fontsize=7.5,
+                    ha="center",
+                    va="top",
+                    color=FAINT,
+                    **kind,
+                )
         if beside:
             left = margin + len(row) * (size + gap) + 0.1
-            write(fig, left, y + tall / 2, textwrap.fill(beside[r], max(10, int((WIDTH - left) / 0.073))), fontsize=8.5,
-                  color=PROMPT)
+            write(
+                fig,
+                left,
+                y + tall / 2,
+                textwrap.fill(beside[r], max(10, int((WIDTH - left) / 0.073))),
+                fontsize=8.5,
+                color=PROMPT,
+            )
     if sampling:
         leftwards(fig, 0.2)
     return claimed(fig, title, note, alt, palette)

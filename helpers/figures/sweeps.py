@@ -1,16 +1,17 @@
 """What guidance buys, with its interval; solvers beside the curve that they follow, and how fast they converge; walks on the line."""
+
 import textwrap
 
 import numpy as np
 import torch
 from matplotlib import ticker
 
-from . import style
-from .style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+from helpers.figures import style
+from helpers.figures.style import FAINT, GUIDED, INK, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
 # Colours that can be told apart by everybody (Okabe and Ito 2008), dark enough for text.
 LINES = ["#0072B2", "#D55E00", "#009E73", "#B8860B", "#CC79A7", "#3C9BD6", "#222222", "#8C8C8C", "#7A4FA3"]
-SOLVERS = {"Euler": INK, "Heun": GUIDED}        # in every figure; what they follow is blue
+SOLVERS = {"Euler": INK, "Heun": GUIDED}  # in every figure; what they follow is blue
 
 
 def guidance_bill(found, pictures, show, title, note, below=()):
@@ -22,17 +23,21 @@ def guidance_bill(found, pictures, show, title, note, below=()):
     """
     means = {name: {scale: share_of(each) for scale, each in line.items()} for name, line in found.items()}
     scales = sorted({scale for line in means.values() for scale in line})
-    gap, apart = 0.06, 0.16                                     # between pictures, between cards
+    gap, apart = 0.06, 0.16  # between pictures, between cards
     size = min(1.45, (style.WIDTH - 3.15 - apart * (len(show) - 1)) / (len(show) * len(scales)) - gap)
     card = len(scales) * (size + gap) - gap
-    top, high, first = TITLE + 0.3, max(1.3, len(means) * (size + gap)), style.WIDTH - 0.04 - len(show) * (card + apart) + apart
+    top, high, first = (
+        TITLE + 0.3,
+        max(1.3, len(means) * (size + gap)),
+        style.WIDTH - 0.04 - len(show) * (card + apart) + apart,
+    )
     foot = [textwrap.fill(text, int(card / 0.058)) for text in below]
     under = max(0.42, 0.06 + 0.13 * max([0, *(text.count("\n") + 1 for text in foot)]))
     fig = style.new_figure(top + high + under + NOTE)
     ax = place(fig, 0.7, top, first - 1.7, high - gap)
     for k, (colour, (name, line)) in enumerate(zip((SIGNAL, GUIDED), means.items())):
         values, low, high_end = np.array(list(line.values())).T
-        where = np.array([scales.index(scale) for scale in line]) + 0.12 * (k - 0.5)         # bars side by side
+        where = np.array([scales.index(scale) for scale in line]) + 0.12 * (k - 0.5)  # bars side by side
         ax.errorbar(where, values, (values - low, high_end - values), fmt="o-", color=colour, ms=4, lw=1.6, capsize=3)
     tidy(ax, "guidance", "fidelity", ())
     ax.set(xlim=(-0.5, len(scales) - 0.5), ylim=(0, 1.03), yticks=(0, 0.5, 1))
@@ -40,7 +45,9 @@ def guidance_bill(found, pictures, show, title, note, below=()):
     ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
     for r, (name, row) in enumerate(pictures.items()):
         y = top + r * (size + gap)
-        write(fig, first - 0.1, y + size / 2, name.replace(" ", "\n"), ha="right", fontsize=8.5, color=(SIGNAL, GUIDED)[r])
+        write(
+            fig, first - 0.1, y + size / 2, name.replace(" ", "\n"), ha="right", fontsize=8.5, color=(SIGNAL, GUIDED)[r]
+        )
         for k, number in enumerate(show):
             for i, scale in enumerate(scales):
                 x = first + k * (card + apart) + i * (size + gap)
@@ -49,10 +56,28 @@ def guidance_bill(found, pictures, show, title, note, below=()):
                 if scale in row:
                     show_picture(fig, row[scale][number], x, y, size)
     for k, text in enumerate(foot):
-        write(fig, first + k * (card + apart) + card / 2, top + high, text, fontsize=7.5, ha="center", va="top", color=FAINT)
-    return style.claimed(fig, title, note,
-                         f"{title}. " + " ".join(f"{name}: " + ", ".join(
-    f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items()) + "." for name, line in means.items()))
+        write(
+            fig,
+            first + k * (card + apart) + card / 2,
+            top + high,
+            text,
+            fontsize=7.5,
+            ha="center",
+            va="top",
+            color=FAINT,
+        )
+    return style.claimed(
+        fig,
+        title,
+        note,
+        f"{title}. "
+        + " ".join(
+            f"{name}: "
+            + ", ".join(f"fidelity ≈{mean:.0%} at guidance {scale:g}" for scale, (mean, *_) in line.items())
+            + "."
+            for name, line in means.items()
+        ),
+    )
 
 
 def student(n):
@@ -108,9 +133,20 @@ def convergence(panels, title, note, fitted, least=0):
             calls, distance = np.array(line).T
             ax.plot(calls, distance, "o-", color=colour, ms=4, lw=1.5)
             long = [point for point in line if point[0] >= least]
-            label, told = (f"{name}\norder {-order(long):.1f}", f"order ≈{-order(long):.1f}") if where == fitted else (
-                name, ", ".join(f"≈{far:.3f} after {n} calls" for n, far in line))
-            ax.annotate(label, (calls[-1], distance[-1]), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
+            label, told = (
+                (f"{name}\norder {-order(long):.1f}", f"order ≈{-order(long):.1f}")
+                if where == fitted
+                else (name, ", ".join(f"≈{far:.3f} after {n} calls" for n, far in line))
+            )
+            ax.annotate(
+                label,
+                (calls[-1], distance[-1]),
+                (8, 0),
+                textcoords="offset points",
+                color=colour,
+                va="center",
+                fontsize=8,
+            )
             said.append(f"{where}, {name}: {told}")
         ax.set(xscale="log", yscale="log")
         ax.margins(y=0.14)
@@ -122,8 +158,7 @@ def convergence(panels, title, note, fitted, least=0):
         ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
         ax.minorticks_off()
         ax.set_title(where, fontsize=9, color=FAINT)
-    return style.claimed(fig, title, note,
-                         f"{title}. " + "; ".join(said))
+    return style.claimed(fig, title, note, f"{title}. " + "; ".join(said))
 
 
 def curve_from(slope, z, sigma, after, points=401):
@@ -142,7 +177,7 @@ def solver_path(slope, solver, z, sigma, after, steps):
     """
     stops, path = torch.linspace(sigma, after, steps + 1).double(), [torch.tensor([[float(z)]]).double()]
     for k in range(steps):
-        path.append(solver(slope, path[-1], stops[k:k + 2]))
+        path.append(solver(slope, path[-1], stops[k : k + 2]))
     return stops, torch.stack(path)[:, 0, 0]
 
 
@@ -166,12 +201,27 @@ def solver_frame(curves, walks, title, low, high):
         ax.plot([stops[-1]] * 2, [at[-1].item(), right], color=INK, lw=1.2, ls=":")
         named.append([at[-1].item(), "here the steps end" if len(walks) == 1 else f"{name} ends here", colour])
     for height, words, colour in set_apart(named, 0.11 * (high - low)):
-        ax.annotate(words, (stops[-1].item(), height), (8, 0), textcoords="offset points", color=colour, va="center", fontsize=10,
-                    annotation_clip=False)
+        ax.annotate(
+            words,
+            (stops[-1].item(), height),
+            (8, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=10,
+            annotation_clip=False,
+        )
     ax.set(xlim=(stops[0].item(), stops[-1].item()), ylim=(low, high))
     style.claim(fig, title)
-    write(fig, 0.08, fig.get_size_inches()[1] - 0.14, "Exact, no network: two classes, at -1 and +1. Grey: curves from other starts. "
-          "Sampling goes from left to right.", fontsize=9, color=FAINT)
+    write(
+        fig,
+        0.08,
+        fig.get_size_inches()[1] - 0.14,
+        "Exact, no network: two classes, at -1 and +1. Grey: curves from other starts. "
+        "Sampling goes from left to right.",
+        fontsize=9,
+        color=FAINT,
+    )
     return style.finish(fig, "").png
 
 

@@ -1,4 +1,5 @@
 """The U-Net as a ledger, drawn to scale from the loaded model: sizes, channels, parameters, work, skips, words."""
+
 from typing import NamedTuple
 
 import matplotlib
@@ -9,13 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.components import copy_of
+from helpers.figures import style
+from helpers.figures.style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, write
 
-from . import style
-from .style import FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, TITLE, place, write
-
-TALL = 1.05         # inches: a block of the largest resolution
-SEEN = 0.84         # inches: the picture of what a block holds
-FILL = "YlGnBu"     # pale: few weights; dark: many. Steps that can be told apart, where a half of them are small
+TALL = 1.05  # inches: a block of the largest resolution
+SEEN = 0.84  # inches: the picture of what a block holds
+FILL = "YlGnBu"  # pale: few weights; dark: many. Steps that can be told apart, where a half of them are small
 
 
 class Block(NamedTuple):
@@ -37,8 +37,10 @@ class Block(NamedTuple):
 
 def parts_of(unet):
     """The U-Net's parts in the order in which latents pass through them: {name: module}."""
-    downs, ups = ({f"{word} {i + 1}": block for i, block in enumerate(blocks)}
-                  for word, blocks in (("down", unet.down_blocks), ("up", unet.up_blocks)))
+    downs, ups = (
+        {f"{word} {i + 1}": block for i, block in enumerate(blocks)}
+        for word, blocks in (("down", unet.down_blocks), ("up", unet.up_blocks))
+    )
     return {"in": unet.conv_in, **downs, "middle": unet.mid_block, **ups, "out": unet.conv_out}
 
 
@@ -53,7 +55,8 @@ def anatomy(unet, latents, timestep, prompt_embeds):
 
     def note(name):
         def hook(module, args, output):
-            seen[name] = output                                         # (1, channels, h, w)
+            seen[name] = output  # (1, channels, h, w)
+
         return hook
 
     for name, part in parts.items():
@@ -64,9 +67,17 @@ def anatomy(unet, latents, timestep, prompt_embeds):
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     work = {name: counts.get(f"{type(unet).__name__}.{names[part]}", 0) for name, part in parts.items()}
     held = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
-    return [Block(name, tuple(seen[name].shape[1:]), held[name] / sum(p.numel() for p in unet.parameters()),
-                  work[name] / sum(work.values()), seen[name][0].abs().mean(0).float().cpu().numpy(),
-                  bool(getattr(part, "has_cross_attention", False))) for name, part in parts.items()]
+    return [
+        Block(
+            name,
+            tuple(seen[name].shape[1:]),
+            held[name] / sum(p.numel() for p in unet.parameters()),
+            work[name] / sum(work.values()),
+            seen[name][0].abs().mean(0).float().cpu().numpy(),
+            bool(getattr(part, "has_cross_attention", False)),
+        )
+        for name, part in parts.items()
+    ]
 
 
 def per_cent(share):
@@ -95,8 +106,19 @@ def ledger(blocks, title, note):
         x, height = margin + (i + 0.5) * step, TALL * block.shape[1] / tallest
         width = max((step - 0.14) * block.shape[0] / widest, 0.16)
         centre[block.name] = (x, middle - height / 2)
-        style.box(fig, x - width / 2, middle - height / 2, width, height, INK, fill=True, linestyle="-",
-                  facecolor=colours(0.05 + 0.9 * (block.parameters / most) ** 0.5), linewidth=0.4 + 9 * block.work, zorder=-1)
+        style.box(
+            fig,
+            x - width / 2,
+            middle - height / 2,
+            width,
+            height,
+            INK,
+            fill=True,
+            linestyle="-",
+            facecolor=colours(0.05 + 0.9 * (block.parameters / most) ** 0.5),
+            linewidth=0.4 + 9 * block.work,
+            zorder=-1,
+        )
         below = top + TALL + 0.16
         ax = place(fig, x - SEEN / 2, below + 0.17 * 5 + 0.16, SEEN, SEEN, bare=True)
         ax.imshow(block.activation, cmap="gray", interpolation="nearest", aspect="auto")
@@ -105,16 +127,40 @@ def ledger(blocks, title, note):
             write(fig, x, below + 0.17 * (k + 1), words, ha="center", fontsize=8, color=FAINT)
         inputs = [("time", GUIDED)] * (block.name not in ("in", "out")) + [("words", PROMPT)] * block.reads_words
         for k, (name, colour) in enumerate(inputs):
-            write(fig, x, below + 0.17 * (4 + k) + 0.02, f"\N{BLACK UP-POINTING TRIANGLE} {name}", ha="center", fontsize=8, color=colour)
+            write(
+                fig,
+                x,
+                below + 0.17 * (4 + k) + 0.02,
+                f"\N{BLACK UP-POINTING TRIANGLE} {name}",
+                ha="center",
+                fontsize=8,
+                color=colour,
+            )
     for k, words in enumerate(("shape", "weights", "work")):
         write(fig, margin - 0.05, top + TALL + 0.16 + 0.17 * (k + 1), words, ha="right", fontsize=8, color=FAINT)
     write(fig, margin - 0.05, top + TALL + 1.17 + SEEN / 2, "mean\n|output|", ha="right", fontsize=8, color=FAINT)
     for down, up in zip(downs, reversed(ups)):
         (x0, y0), (x1, y1) = centre[down.name], centre[up.name]
-        fig.add_artist(FancyArrowPatch((x0 / style.WIDTH, 1 - (y0 - 0.05) / total_h), (x1 / style.WIDTH, 1 - (y1 - 0.05) / total_h),
-                                       transform=fig.transFigure, connectionstyle=f"arc3,rad={-0.55 / (x1 - x0):.3f}",
-                                       arrowstyle="-|>", mutation_scale=9, color=NOISE, lw=1.2))
+        fig.add_artist(
+            FancyArrowPatch(
+                (x0 / style.WIDTH, 1 - (y0 - 0.05) / total_h),
+                (x1 / style.WIDTH, 1 - (y1 - 0.05) / total_h),
+                transform=fig.transFigure,
+                connectionstyle=f"arc3,rad={-0.55 / (x1 - x0):.3f}",
+                arrowstyle="-|>",
+                mutation_scale=9,
+                color=NOISE,
+                lw=1.2,
+            )
+        )
     write(fig, sum(centre["middle"][:1]), TITLE + 0.1, "skip connections", ha="center", fontsize=8, color=NOISE)
-    return style.claimed(fig, title, note,
-                         f"{title} " + "; ".join(
-    f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the weights, {per_cent(b.work)} of the work" for b in blocks))
+    return style.claimed(
+        fig,
+        title,
+        note,
+        f"{title} "
+        + "; ".join(
+            f"{b.name}: {'x'.join(map(str, b.shape))}, {per_cent(b.parameters)} of the weights, {per_cent(b.work)} of the work"
+            for b in blocks
+        ),
+    )

@@ -10,9 +10,19 @@
 Sources: Hu et al. 2021 (LoRA), Ruiz et al. 2023 (keeping what the model knew), the file format of diffusers
 and PEFT.
 """
-from .files import load_lora, save_lora
-from .layers import ATTENTION, EVERYWHERE, Lora, LoraLinear, add_lora
-from .train import Progress, train_lora
 
-__all__ = ["ATTENTION", "EVERYWHERE", "Lora", "LoraLinear", "Progress", "add_lora", "load_lora", "save_lora",
-           "train_lora"]
+from helpers.lora.files import load_lora, save_lora
+from helpers.lora.layers import ATTENTION, EVERYWHERE, Lora, LoraLinear, add_lora
+from helpers.lora.train import Progress, train_lora
+
+__all__ = [
+    "ATTENTION",
+    "EVERYWHERE",
+    "Lora",
+    "LoraLinear",
+    "Progress",
+    "add_lora",
+    "load_lora",
+    "save_lora",
+    "train_lora",
+]

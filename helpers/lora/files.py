@@ -7,6 +7,7 @@ A layer's two halves are called, in the layout of
     kohya's sd-scripts           lora_unet_LAYER.lora_down.weight, lora_te_text_model_LAYER.lora_down.weight, with _ for every
                                  dot in LAYER; and lora_up; and LAYER.alpha beside them
 """
+
 import json
 import re
 from functools import partial
@@ -21,8 +22,7 @@ from helpers.components import Components
 from helpers.files import filling, write_atomic
 from helpers.formats import HALF, LORAS, candidates, made_for, read, what_is
 from helpers.interrupts import whole
-
-from .layers import LARGEST_RANK, LAYERS, TEXT, Lora, lora_layer, own_layers
+from helpers.lora.layers import LARGEST_RANK, LAYERS, TEXT, Lora, lora_layer, own_layers
 
 FILE = LORAS[0]
 LARGEST_SCALE = 10_000  # alpha / rank: usually 1, and never more than a few hundred
@@ -61,16 +61,19 @@ def load_lora(c: Components, where: str | Path) -> Lora:
     inputs.components(c)
     where = inputs.path(where, "where", f"a .safetensors file, or a folder with {FILE}")
     if not candidates(where):
-        raise FileNotFoundError(f"There is no LoRA in {where}: it takes a .safetensors file, or a folder "
-                                f"with {FILE}.")
+        raise FileNotFoundError(f"There is no LoRA in {where}: it takes a .safetensors file, or a folder with {FILE}.")
     path, kind, width, problem, _ = what_is(where)
     if problem or kind != "LoRA":
-        raise ValueError(problem or f"{path} is a concept, which is one token and its vectors, and no LoRA: open it with "
-                                    "read_concept.")
+        raise ValueError(
+            problem
+            or f"{path} is a concept, which is one token and its vectors, and no LoRA: open it with read_concept."
+        )
     here = c.text_encoder.config.hidden_size
     if width not in (None, here):
-        raise ValueError(f"{path} was made for another model: it reads vectors of {made_for(width)}, and the text encoder of "
-                         f"{c.name} writes {here}, so use one made for this.")
+        raise ValueError(
+            f"{path} was made for another model: it reads vectors of {made_for(width)}, and the text encoder of "
+            f"{c.name} writes {here}, so use one made for this."
+        )
     tensors, notes = read(path)
     known = own_layers(c.unet) | {TEXT + name: layer for name, layer in own_layers(c.text_layers).items()}
     pairs, layers = _pairs(path, tensors, partial(_layer_name, {_kohya(name): name for name in known})), {}
@@ -78,17 +81,22 @@ def load_lora(c: Components, where: str | Path) -> Lora:
     for name, (down, up, alpha) in pairs.items():
         layer, network = known.get(name), "text encoder" if name.startswith(TEXT) else "U-Net"
         if not isinstance(layer, LAYERS):
-            raise ValueError(f"{path} was made for another model, or has names of its own for layers: this {network} has no layer "
-                             f"{name.removeprefix(TEXT)}, so use one made for this, in the layout of diffusers or kohya.")
+            raise ValueError(
+                f"{path} was made for another model, or has names of its own for layers: this {network} has no layer "
+                f"{name.removeprefix(TEXT)}, so use one made for this, in the layout of diffusers or kohya."
+            )
         change, weight = (len(up), *down.shape[1:]), tuple(layer.weight.shape)
         if change != weight:
-            raise ValueError(f"{path} was made for another model: its {name} has weights {change}, this "
-                             f"{network}'s {weight}.")
+            raise ValueError(
+                f"{path} was made for another model: its {name} has weights {change}, this {network}'s {weight}."
+            )
         alpha = len(down) * scales[network] if alpha is None else alpha.item()
         layers[name] = lora_layer(layer, len(down), alpha, seeded_generator(0))  # replaced by the next lines
         layers[name].A.data.copy_(down.flatten(1))
         layers[name].B.data.copy_(up.flatten(1))
-    return Lora(c.unet, {name: layers[name] for name in known if name in layers}, c.text_layers)  # in the order of the model
+    return Lora(
+        c.unet, {name: layers[name] for name in known if name in layers}, c.text_layers
+    )  # in the order of the model
 
 
 def _kohya(name):
@@ -115,20 +123,26 @@ def _pairs(path, tensors, layer_name):
     for name, tensor in tensors.items():
         match = HALF.fullmatch(str(name))  # in a pickle, a number may be a name
         if not match or not getattr(tensor, "is_floating_point", bool)():
-            raise ValueError(f"{path} is no LoRA that can be read: it holds {name}, which is no half of a changed layer; ask "
-                             "for another.")
+            raise ValueError(
+                f"{path} is no LoRA that can be read: it holds {name}, which is no half of a changed layer; ask "
+                "for another."
+            )
         half = {None: 2, "A": 0, "down": 0, "B": 1, "up": 1}[match["half"]]
         layer = found.setdefault(layer_name(match["layer"]), [None] * 3)
         if layer[half] is not None:
-            raise ValueError(f"{path} is no LoRA that can be read: it holds {name} twice, in two layouts; ask for another.")
+            raise ValueError(
+                f"{path} is no LoRA that can be read: it holds {name} twice, in two layouts; ask for another."
+            )
         layer[half] = tensor.float()
     for name, (down, up, alpha) in found.items():
         if down is None or up is None:
             raise ValueError(f"{path} is not a whole LoRA: one half of {name} is missing, so fetch it again.")
         flat = up.ndim == down.ndim in (2, 4) and set(up.shape[2:]) <= {1}
         if not (flat and len(down) == up.shape[1] and 1 <= len(down) <= LARGEST_RANK):
-            raise ValueError(f"{path} does not fit together: in {name} A is {tuple(down.shape)} and B "
-                             f"{tuple(up.shape)}, where (rank, in) and (out, rank) are needed.")
+            raise ValueError(
+                f"{path} does not fit together: in {name} A is {tuple(down.shape)} and B "
+                f"{tuple(up.shape)}, where (rank, in) and (out, rank) are needed."
+            )
         if not (down.isfinite().all() and up.isfinite().all()):
             raise ValueError(f"{path} holds NaN or infinite numbers in {name}: its training went wrong.")
         if alpha is not None and not (alpha.numel() == 1 and 0 < alpha.item() / len(down) <= LARGEST_SCALE):
@@ -146,8 +160,12 @@ def _scales(path, notes):
                 raise ValueError(f"alpha / rank is {scale}")
             scales[network] = scale
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{path} has settings that cannot be read ({inputs.first_line(error)}): save it again.") from None
+        raise ValueError(
+            f"{path} has settings that cannot be read ({inputs.first_line(error)}): save it again."
+        ) from None
     if any(settings.get(part + name) for part in ("unet.", TEXT) for name in OTHER_SETTINGS):
-        raise ValueError(f"{path} is a LoRA whose alpha is not alike in all layers (PEFT's {', '.join(OTHER_SETTINGS)}): a "
-                         "pipeline's load_lora_weights reads it.")
+        raise ValueError(
+            f"{path} is a LoRA whose alpha is not alike in all layers (PEFT's {', '.join(OTHER_SETTINGS)}): a "
+            "pipeline's load_lora_weights reads it."
+        )
     return scales

@@ -1,4 +1,5 @@
 """A linear layer with a low-rank change beside it, and a U-Net full of them."""
+
 import math
 from collections.abc import Iterable
 
@@ -119,8 +120,7 @@ class Lora:
     def strength(self, strength):
         strength = inputs.number(strength, "strength", "a number such as 0, 0.5 or 1")
         if self.merged:
-            raise RuntimeError("This LoRA is merged into the weights: call unmerge() before you change its "
-                               "strength.")
+            raise RuntimeError("This LoRA is merged into the weights: call unmerge() before you change its strength.")
         for layer in self.layers.values():
             layer.strength = strength
 
@@ -144,8 +144,10 @@ class Lora:
         if self.merged:
             raise RuntimeError("This LoRA is merged already: a second time would add it twice.")
         kept = {name: layer.linear.weight.data for name, layer in self.layers.items()}
-        merged = {name: (kept[name] + layer.strength * layer.change().view_as(kept[name])).to(kept[name].dtype)
-                  for name, layer in self.layers.items()}  # all of them, before the first is put in: memory may run out
+        merged = {
+            name: (kept[name] + layer.strength * layer.change().view_as(kept[name])).to(kept[name].dtype)
+            for name, layer in self.layers.items()
+        }  # all of them, before the first is put in: memory may run out
         for name, layer in self.layers.items():
             layer.linear.weight.data, layer.merged = merged[name], True
         self._kept = {name: (kept[name], merged[name]) for name in kept}
@@ -158,8 +160,9 @@ class Lora:
             raise RuntimeError("This LoRA is not merged: there is nothing to undo.")
         now = {name: layer.linear.weight.data_ptr() for name, layer in self.layers.items()}
         if any(now[name] != merged.data_ptr() for name, (_, merged) in self._kept.items()):
-            raise RuntimeError("The weights were changed after this LoRA was merged: undo that first, such "
-                               "as another merge.")
+            raise RuntimeError(
+                "The weights were changed after this LoRA was merged: undo that first, such as another merge."
+            )
         for name, (kept, _) in self._kept.items():
             self.layers[name].linear.weight.data, self.layers[name].merged = kept, False
         self._kept = {}
@@ -202,8 +205,14 @@ class OwnLayer(LoraLinear):
 
 
 @whole
-def add_lora(unet: nn.Module, rank: int = 4, alpha: float | None = None, targets: str | Iterable[str] = ATTENTION, seed: int = 0,
-             layer: type[nn.Module] | None = None) -> Lora:
+def add_lora(
+    unet: nn.Module,
+    rank: int = 4,
+    alpha: float | None = None,
+    targets: str | Iterable[str] = ATTENTION,
+    seed: int = 0,
+    layer: type[nn.Module] | None = None,
+) -> Lora:
     """A new LoRA in a U-Net: a LoraLinear for every layer whose name ends like one of `targets`. Pictures
     stay the same.
 
@@ -220,7 +229,9 @@ def add_lora(unet: nn.Module, rank: int = 4, alpha: float | None = None, targets
     layers = {}
     for name, base in found.items():
         own = layer is not None and isinstance(base, nn.Linear)
-        layers[name] = OwnLayer(base, rank, alpha, generator, layer) if own else lora_layer(base, rank, alpha, generator)
+        layers[name] = (
+            OwnLayer(base, rank, alpha, generator, layer) if own else lora_layer(base, rank, alpha, generator)
+        )
     return Lora(unet, layers)
 
 
@@ -230,14 +241,19 @@ def _check_alpha(alpha, rank):
 
 
 def layers_of(unet, targets=ATTENTION):
-    """{name: layer} of the linear layers and convolutions whose names end so. ValueError where one fits none.
-    """
+    """{name: layer} of the linear layers and convolutions whose names end so. ValueError where one fits none."""
     targets = (targets,) if isinstance(targets, str) else tuple(inputs.texts(targets, "targets"))
-    found = {name: layer for name, layer in own_layers(unet).items() if f".{name}".endswith(tuple(f".{end}" for end in targets))}
+    found = {
+        name: layer
+        for name, layer in own_layers(unet).items()
+        if f".{name}".endswith(tuple(f".{end}" for end in targets))
+    }
     lost = [end for end in targets if not any(f".{name}".endswith(f".{end}") for name in found)]
     if lost or not targets:
-        raise ValueError(f"This {type(unet).__name__} has no linear layer or convolution called "
-                         f"{', '.join(lost) or 'so'}: use those of an attention, {', '.join(ATTENTION)}.")
+        raise ValueError(
+            f"This {type(unet).__name__} has no linear layer or convolution called "
+            f"{', '.join(lost) or 'so'}: use those of an attention, {', '.join(ATTENTION)}."
+        )
     return found
 
 
@@ -245,8 +261,10 @@ def own_layers(network):
     """{name: layer} of all linear layers and convolutions. ValueError where another library has put LoRAs into them."""
     modules = dict(network.named_modules())
     if any(hasattr(module, "base_layer") for module in modules.values()):  # so PEFT calls the layer below its own
-        raise ValueError(f"This {type(network).__name__} holds the LoRA of a pipeline already (layers of PEFT): take it out "
-                         "with the pipeline's unload_lora_weights().")
+        raise ValueError(
+            f"This {type(network).__name__} holds the LoRA of a pipeline already (layers of PEFT): take it out "
+            "with the pipeline's unload_lora_weights()."
+        )
     return {name: layer for name, layer in modules.items() if isinstance(layer, LAYERS)}
 
 

@@ -1,4 +1,5 @@
 """Training a LoRA from a few pictures and their captions."""
+
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,9 +18,8 @@ from helpers.concepts.train import descend, encoded, loss_scaler
 from helpers.conditioning import encode_prompts
 from helpers.diffusion import add_noise
 from helpers.latents import require_finite
+from helpers.lora.layers import Lora, unet_without
 from helpers.pictures import check_mask_fits
-
-from .layers import Lora, unet_without
 
 WATCHED, EVERY = 10, 50  # rows of the fixed batch, and every how many steps its loss is measured
 AHEAD = 16  # pictures on which the teacher is asked in one call, for several steps: that takes two thirds of the time
@@ -40,10 +40,20 @@ class Progress(NamedTuple):
     loss: float
 
 
-def train_lora(c: Components, lora: Lora, images: list[Image.Image], prompts: list[str],
-               keep: tuple[list[Image.Image], list[str]] | None = None, masks: list[np.ndarray] | None = None, *,
-               steps: int = 400, batch: int = 8, lr: float = 6e-3, seed: int = 0,
-               timesteps: tuple[int, int] | None = None) -> Iterator[Progress]:
+def train_lora(
+    c: Components,
+    lora: Lora,
+    images: list[Image.Image],
+    prompts: list[str],
+    keep: tuple[list[Image.Image], list[str]] | None = None,
+    masks: list[np.ndarray] | None = None,
+    *,
+    steps: int = 400,
+    batch: int = 8,
+    lr: float = 6e-3,
+    seed: int = 0,
+    timesteps: tuple[int, int] | None = None,
+) -> Iterator[Progress]:
     """Train a LoRA that is in c.unet, one `Progress` at a time. To cancel, stop asking: it stays as far as it
     came.
 
@@ -70,8 +80,7 @@ def train_lora(c: Components, lora: Lora, images: list[Image.Image], prompts: li
     if lora.unet is not c.unet:
         raise ValueError("This LoRA is in another U-Net: add one with add_lora(c.unet).")
     if lora.merged or lora.strength != 1:
-        raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its "
-                         "strength to 1.")
+        raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its strength to 1.")
     levels = len(c.scheduler.alphas_cumprod)
     low, high = (0, levels) if timesteps is None else _pair(timesteps, "timesteps", "(low, high)")
     whole_number(low, "the lowest of timesteps", 0, levels - 1)
@@ -80,8 +89,10 @@ def train_lora(c: Components, lora: Lora, images: list[Image.Image], prompts: li
     kept, said = ([], []) if keep is None else _pair(keep, "keep", "(images, prompts)")
     kept, said = inputs.pictures(kept, "images to keep"), inputs.texts(said, "prompts to keep")
     if kept and batch < 3:
-        raise ValueError(f"A batch of {batch} has no room for pictures to keep, which are three of eight: give "
-                         "batch at least 3, or keep=None.")
+        raise ValueError(
+            f"A batch of {batch} has no room for pictures to keep, which are three of eight: give "
+            "batch at least 3, or keep=None."
+        )
     lesson = _Lesson(c, images, prompts, kept, said, masks, (low, high))
     return _steps(lesson, lora, steps, batch, lr, seeded_generator(seed))
 
@@ -99,8 +110,9 @@ class _Lesson:
     def __init__(self, c, images, prompts, keep_images, keep_prompts, masks, levels):
         for some, words, name in ((images, prompts, "images"), (keep_images, keep_prompts, "keep")):
             if len(some) != len(words):
-                raise ValueError(f"{name}: {len(some)} pictures and {len(words)} prompts: give one prompt "
-                                 "for each picture.")
+                raise ValueError(
+                    f"{name}: {len(some)} pictures and {len(words)} prompts: give one prompt for each picture."
+                )
         if not images:
             raise ValueError("There is no picture to learn from: give a list of images and one of prompts.")
         for image in images:
@@ -111,13 +123,15 @@ class _Lesson:
         self.prompt_embeds = encode_prompts(c, prompts + keep_prompts + [""]).clone()
         self.weights = torch.ones(len(latents), 1, *c.latent_shape[1:], device=c.device)
         if masks is not None:
-            self.weights[:self.new] = place_weights(c, masks, len(images))
+            self.weights[: self.new] = place_weights(c, masks, len(images))
 
     def rows(self, batch, generator):
         """Which new pictures the next batch holds, and which of those to keep: three of eight, if any."""
         kept = batch * 3 // 8 if self.kept else 0
-        return (torch.randint(self.new, (batch - kept,), generator=generator),
-                self.new + torch.randint(max(self.kept, 1), (kept,), generator=generator))
+        return (
+            torch.randint(self.new, (batch - kept,), generator=generator),
+            self.new + torch.randint(max(self.kept, 1), (kept,), generator=generator),
+        )
 
     def batch(self, rows, words, generator):
         """What `noise_loss` takes."""
@@ -152,11 +166,10 @@ def place_weights(c, masks, n):
     """How much each place of n pictures counts, (n, 1, h, w), of mean 1 in each picture.
 
     masks: n arrays (H, W) of bool. In the mask, and one place around it, FOCUS + 1 times as much as
-    elsewhere. """
+    elsewhere."""
     masks = [np.asarray(mask) for mask in inputs.list_of(masks, "masks", "arrays of bool", (np.ndarray, torch.Tensor))]
     if len(masks) != n or any(mask.dtype != bool or mask.shape != (c.image_size,) * 2 for mask in masks):
-        raise ValueError(f"masks must be {n} arrays of bool, {c.image_size} x {c.image_size}, one for each "
-                         "picture.")
+        raise ValueError(f"masks must be {n} arrays of bool, {c.image_size} x {c.image_size}, one for each picture.")
     inside = torch.from_numpy(np.stack(masks)).float()[:, None]  # (n, 1, H, W)
     inside = F.max_pool2d(F.avg_pool2d(inside, c.vae_scale_factor), 3, stride=1, padding=1)  # -> (n, 1, h, w)
     weights = 1 + FOCUS * inside
@@ -164,7 +177,9 @@ def place_weights(c, masks, n):
 
 
 def _steps(lesson, lora, steps, batch, lr, generator):
-    optimizer = torch.optim.AdamW(lora.parameters(), lr=lr, weight_decay=0.0, fused=lesson.c.device.type == "cpu" or None)
+    optimizer = torch.optim.AdamW(
+        lora.parameters(), lr=lr, weight_decay=0.0, fused=lesson.c.device.type == "cpu" or None
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
     teacher = unet_without(lora) if lesson.kept else None
     scaler = loss_scaler(lesson.c)  # A and B are float32, whatever the model is
@@ -195,8 +210,7 @@ def _batches(lesson, teacher, steps, batch, generator):
 def _drawn(lesson, batch, step, generator):
     """The batch of new pictures of a step, and that of those to keep, or None."""
     new, kept = lesson.rows(batch, generator)
-    return (lesson.batch(new, new, generator),
-            lesson.batch(kept, _words(kept, step), generator) if len(kept) else None)
+    return (lesson.batch(new, new, generator), lesson.batch(kept, _words(kept, step), generator) if len(kept) else None)
 
 
 def _words(kept, step):

@@ -2,6 +2,7 @@
 
 Only parts that behave the same in ipywidgets 7.7.1 (Colab) and 8 (JupyterLab) are used.
 """
-from .base import Panel, Progress, match, predict
+
+from helpers.panels.base import Panel, Progress, match, predict
 
 __all__ = ["Panel", "Progress", "match", "predict"]

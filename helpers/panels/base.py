@@ -3,6 +3,7 @@
 A panel is driven by two pure functions of its state, {name of control: value}: frame(**state) -> PNG bytes
 and readout(**state) -> one line of HTML. Tests call them without a browser.
 """
+
 import base64
 import html
 import io
@@ -14,13 +15,13 @@ import time
 import ipywidgets as widgets
 from PIL import Image, ImageDraw, ImageFont
 
-from .. import inputs, my_course
+from helpers import inputs, my_course
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PAPER_WIDTH = 720                                               # pixels, at most, of a panel's picture on a page
-STILL = "Interactive panel: run the notebook to use it."     # what a page without a kernel shows
+PAPER_WIDTH = 720  # pixels, at most, of a panel's picture on a page
+STILL = "Interactive panel: run the notebook to use it."  # what a page without a kernel shows
 WIDE = {"description_width": "initial"}
-FITTING = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}     # a picture in its own size
+FITTING = {"max_width": "100%", "margin": "2px 0", "align_self": "flex-start"}  # a picture in its own size
 
 
 class Still(widgets.VBox):
@@ -34,7 +35,7 @@ class Still(widgets.VBox):
     speaks = False
     paper_width = PAPER_WIDTH
 
-    _ipython_display_ = None        # ipywidgets 7 shows itself by this one, and a page would get no picture
+    _ipython_display_ = None  # ipywidgets 7 shows itself by this one, and a page would get no picture
 
     def __repr__(self):
         return f"{STILL} {self.about()}".strip()
@@ -64,17 +65,21 @@ def on_paper(png, caption, said="", width=PAPER_WIDTH):
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     font = ImageFont.load_default(12)
-    most = max(40, picture.width // 6)              # letters a line
+    most = max(40, picture.width // 6)  # letters a line
     told, below = textwrap.wrap(said, most), textwrap.wrap(caption, most)
     lines = [*told, *below]
     wide = max(picture.width, *(int(font.getlength(line)) + 8 for line in lines))
     page = Image.new("RGB", (wide, picture.height + 4 + 18 * len(lines)), "white")
     page.paste(picture)
     for k, line in enumerate(lines):
-        ImageDraw.Draw(page).text((4, picture.height + 4 + 18 * k), line, "#555555" if k >= len(told) else "black", font)
+        ImageDraw.Draw(page).text(
+            (4, picture.height + 4 + 18 * k), line, "#555555" if k >= len(told) else "black", font
+        )
     buffer = io.BytesIO()
-    few = page.width * page.height // 32        # pixels: where no more change their colour, the colours are good enough
-    page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=few, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    few = page.width * page.height // 32  # pixels: where no more change their colour, the colours are good enough
+    page.quantize(128, Image.Quantize.MEDIANCUT, kmeans=few, dither=Image.Dither.NONE).save(
+        buffer, "PNG", optimize=True
+    )
     return buffer.getvalue(), page.width
 
 
@@ -87,10 +92,14 @@ def named(control):
 
 def options(name, values, start):
     """The values of a control as a list, `start` among them: a widget's own words for it are not for a reader."""
-    values = inputs.list_of(list(values) if isinstance(values, dict) else values, f"The values of {name!r}", "values", object, least=1)
+    values = inputs.list_of(
+        list(values) if isinstance(values, dict) else values, f"The values of {name!r}", "values", object, least=1
+    )
     if not any(one is start or one == start for one in values):
-        raise ValueError(f"{name!r} must begin at one of its values, {', '.join(map(inputs.shown, values[:12]))}, not "
-                         f"{inputs.shown(start)}.")
+        raise ValueError(
+            f"{name!r} must begin at one of its values, {', '.join(map(inputs.shown, values[:12]))}, not "
+            f"{inputs.shown(start)}."
+        )
     return values
 
 
@@ -99,34 +108,64 @@ def slider(name, values, start, live=True, width="420px"):
 
     live=False: it acts when it is let go, for frames that take longer than a glance.
     """
-    return named(widgets.SelectionSlider(options=options(name, values, start), value=start, description=name, style=WIDE,
-                                         continuous_update=live, layout=widgets.Layout(width=width)))
+    return named(
+        widgets.SelectionSlider(
+            options=options(name, values, start),
+            value=start,
+            description=name,
+            style=WIDE,
+            continuous_update=live,
+            layout=widgets.Layout(width=width),
+        )
+    )
 
 
 def menu(name, values, start):
     """A drop-down list of a few values."""
-    return named(widgets.Dropdown(options=options(name, values, start), value=start, description=name, style=WIDE,
-                                  layout=widgets.Layout(width="220px")))
+    return named(
+        widgets.Dropdown(
+            options=options(name, values, start),
+            value=start,
+            description=name,
+            style=WIDE,
+            layout=widgets.Layout(width="220px"),
+        )
+    )
 
 
 def buttons(name, values, start):
     """A row of buttons of which one is down, its name before it on the same line."""
     layout = widgets.Layout(display="flex", flex_flow="row wrap", grid_gap="4px")
-    return named(widgets.ToggleButtons(options=options(name, values, start), value=start, description=name, layout=layout,
-                                       style={**WIDE, "button_width": "auto"}))
+    return named(
+        widgets.ToggleButtons(
+            options=options(name, values, start),
+            value=start,
+            description=name,
+            layout=layout,
+            style={**WIDE, "button_width": "auto"},
+        )
+    )
 
 
 def text(name, start):
     """A line to type into; it counts when Enter is pressed. For panels that draw when asked (ahead=False)."""
     inputs.text(start, name)
-    return named(widgets.Text(value=start, description=name, continuous_update=False, style=WIDE,
-                              layout=widgets.Layout(width="640px", max_width="100%")))
+    return named(
+        widgets.Text(
+            value=start,
+            description=name,
+            continuous_update=False,
+            style=WIDE,
+            layout=widgets.Layout(width="640px", max_width="100%"),
+        )
+    )
 
 
 def row(controls):
     """Controls side by side, on a second line where the page is narrow."""
-    return widgets.HBox(list(controls), layout=widgets.Layout(flex_flow="row wrap", align_items="center",
-                                                              grid_gap="0 12px"))
+    return widgets.HBox(
+        list(controls), layout=widgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="0 12px")
+    )
 
 
 def sentence(*parts):
@@ -187,8 +226,10 @@ class Question(Still):
     def __init__(self, options):
         options = inputs.texts(options, "options")
         if len(options) < 2 or len({"choose", *options}) <= len(options):
-            raise ValueError("predict takes at least two different answers, such as predict(\"sky\", \"boat\"), none of "
-                             f"them \"choose\", not {inputs.shown(options)}.")
+            raise ValueError(
+                'predict takes at least two different answers, such as predict("sky", "boat"), none of '
+                f'them "choose", not {inputs.shown(options)}.'
+            )
         self.answers, self.line = buttons("", ["choose", *options], "choose"), widgets.HTML(self.ASK)
         super().__init__([self.answers, self.line])
         self.answers.observe(self.note, "value")
@@ -245,9 +286,16 @@ class Match(Still):
     def __init__(self, things, names):
         self.names = inputs.texts(names, "names")
         things = inputs.texts(things, "things")
-        if len(self.names) < 2 or len({"choose", *self.names}) <= len(self.names) or len(set(things)) < len(things) or not things:
-            raise ValueError("match takes things and at least two names to give them, all different, none of them \"choose\", not "
-                             f"{inputs.shown(things)} and {inputs.shown(names)}.")
+        if (
+            len(self.names) < 2
+            or len({"choose", *self.names}) <= len(self.names)
+            or len(set(things)) < len(things)
+            or not things
+        ):
+            raise ValueError(
+                'match takes things and at least two names to give them, all different, none of them "choose", not '
+                f"{inputs.shown(things)} and {inputs.shown(names)}."
+            )
         self.controls = {thing: menu(thing, ["choose", *self.names], self.noted(thing) or "choose") for thing in things}
         self.line = widgets.HTML(self.ASK)
         super().__init__([row(self.controls.values()), self.line])
@@ -280,7 +328,9 @@ class Match(Still):
         try:
             for thing, name in self.chosen.items():
                 if name is not None:
-                    my_course.note_prediction(self.pairs(thing), f"{thing}: {name}", right.get(thing) and f"{thing}: {right[thing]}")
+                    my_course.note_prediction(
+                        self.pairs(thing), f"{thing}: {name}", right.get(thing) and f"{thing}: {right[thing]}"
+                    )
         except OSError as problem:
             return f"It could not be written down: {problem}"
         return ""
@@ -293,7 +343,9 @@ class Match(Still):
         if not given:
             return "You have not named any of them."
         wrong = [thing for thing, name in given.items() if name != right[thing]]
-        said = f"You named {len(given) - len(wrong)} of {len(right)} rightly" + (f"; look again at {', '.join(wrong)}." if wrong else ".")
+        said = f"You named {len(given) - len(wrong)} of {len(right)} rightly" + (
+            f"; look again at {', '.join(wrong)}." if wrong else "."
+        )
         return " ".join(filter(None, [said, problem]))
 
 

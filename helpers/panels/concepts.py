@@ -1,34 +1,40 @@
 """The panels of lesson 05: the life of a vector, and a studio with concepts."""
+
 import json
 from pathlib import Path
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from .. import inputs
-from ..concepts import Concept, loaded
-from ..figures import style
-from ..figures.concepts import life_of
-from ..figures.lora import picture_rows
-from ..library import LIBRARY, all_concepts, brought_in, call_of, find_concepts, is_lora, remarks, without  # noqa: F401  lessons ask for find_concepts here
-from ..postcards.measures import load_measures
-from ..postcards.world import postcards_only
-from ..sampling import denoise, generate
-from .base import Panel, menu, named, sentence, slider, text
-from .sampling import Studio, beside, number
+from helpers import inputs
+from helpers.concepts import Concept, loaded
+from helpers.figures import style
+from helpers.figures.concepts import life_of
+from helpers.figures.lora import picture_rows
+from helpers.library import LIBRARY, all_concepts, brought_in, call_of, find_concepts, is_lora, remarks, without  # noqa: F401  lessons ask for find_concepts here
+from helpers.panels.base import Panel, menu, named, sentence, slider, text
+from helpers.panels.sampling import Studio, beside, number
+from helpers.postcards.measures import load_measures
+from helpers.postcards.world import postcards_only
+from helpers.sampling import denoise, generate
 
-ON_HUB, HUB_WIDTH = "sd-concepts-library", 768          # vectors for Stable Diffusion 1, and their length
+ON_HUB, HUB_WIDTH = "sd-concepts-library", 768  # vectors for Stable Diffusion 1, and their length
 NONE = "none"
-LINE = 0.36                                             # inches from one row of controls to the next, on a page
+LINE = 0.36  # inches from one row of controls to the next, on a page
 
 
 def life_panel(life, title):
     """F22, a figures.concepts.Life, with a slider over the steps at which there are pictures."""
+
     def frame(step):
         return life.figure(title, step, dpi=style.PANEL_DPI).png
 
     def readout(step):
-        return sentence(f"Step {step}: nearest " + ", ".join(f"{word} ({cosine:.2f})" for cosine, word in life.nearest(step, 3)) + ".")
+        return sentence(
+            f"Step {step}: nearest "
+            + ", ".join(f"{word} ({cosine:.2f})" for cosine, word in life.nearest(step, 3))
+            + "."
+        )
 
     stops = list(life.pictures)
     return Panel({"step": slider("training step", stops, stops[-1])}, frame, readout)
@@ -39,6 +45,7 @@ def watch(c, path, prompt, word, title, **settings):
 
     path, word: as `life_of` takes them. prompt: with {} for the word that is learnt. settings: of `generate`.
     """
+
     def draw(concepts):
         with loaded(c, *concepts) as model:
             return generate(model, [prompt.format(one.token) for one in concepts], seed=[0] * len(concepts), **settings)
@@ -89,8 +96,13 @@ class ConceptStudio(Studio):
     WORDS = Studio.WORDS | {"picture": "with, and beside it without"}
 
     def __init__(self, c, library=None, drawn=None, **settings):
-        self.library = all_concepts(c) if library is None else dict(
-            inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}", least=0))
+        self.library = (
+            all_concepts(c)
+            if library is None
+            else dict(
+                inputs.table(library, "library", "{name: a Concept, a folder, a file, or an id on the Hub}", least=0)
+            )
+        )
         for name, source in self.library.items():
             inputs.text(name, "A name in library")
             if not isinstance(source, Concept):
@@ -111,8 +123,11 @@ class ConceptStudio(Studio):
             known = ", ".join([NONE, *self.library])
             if inputs.text(start[name], name, f"one of {known}") not in (NONE, *self.library):
                 raise ValueError(f"There is no {name} {inputs.shown(start[name])}: use one of {known}.")
-        sources = {"concept": menu("concept", [NONE, *self.library], start["concept"]),
-                   "second": menu("and", [NONE, *self.library], start["second"]), "own": text("a file of your own", start["own"])}
+        sources = {
+            "concept": menu("concept", [NONE, *self.library], start["concept"]),
+            "second": menu("and", [NONE, *self.library], start["second"]),
+            "own": text("a file of your own", start["own"]),
+        }
         mine = {}
         for name, strength in self.STRENGTHS.items():
             dial = number(strength, start[strength], -1, 2, 0.25)
@@ -135,7 +150,10 @@ class ConceptStudio(Studio):
         rows, high = list(filter(None, rows)), 1.7 if self.shown else 0
         fig = style.new_figure(LINE * (len(rows) + 1) + high + 0.1, dpi=style.PANEL_DPI)
         columns = [[controls[k] for controls in rows if k < len(controls)] for k in range(max(map(len, rows)))]
-        wide, begins = style.WIDTH / len(columns), [max(0.085 * len(one.description) + 0.1 for one in some) for some in columns]
+        wide, begins = (
+            style.WIDTH / len(columns),
+            [max(0.085 * len(one.description) + 0.1 for one in some) for some in columns],
+        )
         for r, controls in enumerate(rows):
             for k, control in enumerate(controls):
                 x, y, end = 0.1 + k * wide, LINE * (r + 0.5), style.WIDTH if k == len(controls) - 1 else (k + 1) * wide
@@ -150,9 +168,15 @@ class ConceptStudio(Studio):
             across, top = high * self.shown[0].width / self.shown[0].height, LINE * (len(rows) + 1)
             style.show_picture(fig, self.shown[0], 0.1, top, across)
             style.write(fig, 0.25 + across, top + high / 2, self.WORDS["picture"], fontsize=9.5, color=style.FAINT)
-        chosen = ", ".join(name for name in (self.controls["concept"].value, self.controls["second"].value) if name != NONE)
+        chosen = ", ".join(
+            name for name in (self.controls["concept"].value, self.controls["second"].value) if name != NONE
+        )
         said = f"The concepts chosen: {chosen or NONE}; the prompt: {self.controls['prompt'].value}"
-        said += "; two pictures, with the concepts and without" if self.shown and self.shown[0].width > self.c.image_size else ""
+        said += (
+            "; two pictures, with the concepts and without"
+            if self.shown and self.shown[0].width > self.c.image_size
+            else ""
+        )
         return style.finish(fig, said).png, said
 
     def chosen(self, settings):

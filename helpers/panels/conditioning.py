@@ -1,4 +1,5 @@
 """The panels of lesson 03. Cheap frames are drawn when asked, pictures that a model drew wait ready."""
+
 import html
 import io
 from functools import cache
@@ -7,21 +8,27 @@ import ipywidgets as widgets
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .. import inputs
-from ..attention import AttentionRecord
-from ..conditioning import Token, encode_prompts, split_prompt, token_positions
-from ..figures import attention as maps
-from ..figures import conditioning as figures
-from ..figures import style
-from ..figures.attention import short_name
-from .base import FITTING, Panel, Still, buttons, menu, named, row, sentence, slider, text
+from helpers import inputs
+from helpers.attention import AttentionRecord
+from helpers.conditioning import Token, encode_prompts, split_prompt, token_positions
+from helpers.figures import attention as maps
+from helpers.figures import conditioning as figures
+from helpers.figures import style
+from helpers.figures.attention import short_name
+from helpers.panels.base import FITTING, Panel, Still, buttons, menu, named, row, sentence, slider, text
 
-EXAMPLES = {"your own": None, "a rare word": "a red zebra beside a skateboard",
-            "90 words": " ".join(["a red boat on a lake"] * 15), "empty": ""}
+EXAMPLES = {
+    "your own": None,
+    "a rare word": "a red zebra beside a skateboard",
+    "90 words": " ".join(["a red boat on a lake"] * 15),
+    "empty": "",
+}
 MEAN = "mean of all words"
 SPACE = "\N{ZERO WIDTH SPACE}"
-BROKEN = ("Pieces are made of bytes, and a letter outside of English takes two to four: where they lie in several pieces, "
-          "the letter is shown with the number of the piece, such as 1/2 and 2/2.")
+BROKEN = (
+    "Pieces are made of bytes, and a letter outside of English takes two to four: where they lie in several pieces, "
+    "the letter is shown with the number of the piece, such as 1/2 and 2/2."
+)
 
 
 def inspector_panel(c, prompt, example="your own"):
@@ -33,20 +40,25 @@ def inspector_panel(c, prompt, example="your own"):
 
     def frame(prompt, example):
         asked = chosen(prompt, example)
-        return figures.ruler(split_prompt(c.tokenizer, asked), encode_prompts(c, [asked], warns=False)[0],
-                             empty, style.PANEL_DPI).png
+        return figures.ruler(
+            split_prompt(c.tokenizer, asked), encode_prompts(c, [asked], warns=False)[0], empty, style.PANEL_DPI
+        ).png
 
     def readout(prompt, example):
-        pieces = [one for one in split_prompt(c.tokenizer, chosen(prompt, example))
-                  if one.kind in ("piece", "cut")]
+        pieces = [one for one in split_prompt(c.tokenizer, chosen(prompt, example)) if one.kind in ("piece", "cut")]
         said = [f"{one.text} = {one.id}" for one in pieces[:24]]
         cut = sum(one.kind == "cut" for one in pieces)
-        return sentence(", ".join(said) + (", ..." if len(pieces) > 24 else ""), f"({len(pieces)} pieces,",
-                        f"{cut} of them never read)", BROKEN if any(one.broken for one in pieces) else "")
+        return sentence(
+            ", ".join(said) + (", ..." if len(pieces) > 24 else ""),
+            f"({len(pieces)} pieces,",
+            f"{cut} of them never read)",
+            BROKEN if any(one.broken for one in pieces) else "",
+        )
 
-    panel = Panel({"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, example)}, frame, readout,
-                  ahead=False)
-    panel.paper_width = 864                                                     # so small a print is not made smaller
+    panel = Panel(
+        {"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, example)}, frame, readout, ahead=False
+    )
+    panel.paper_width = 864  # so small a print is not made smaller
     return panel
 
 
@@ -54,10 +66,12 @@ def temperature_panel(cards, captions, cosines, learnt, brackets=()):
     """F12 with a slider for the scale, from 1 to 100, the learnt one among its stops. Arguments as for figures.thermostat."""
     inputs.pictures(cards, "cards", least=2)
     if np.shape(cosines) != (len(cards), len(cards)) or len(inputs.texts(captions, "captions")) != len(cards):
-        raise ValueError(f"{len(cards)} cards need as many captions and cosines of shape {(len(cards), len(cards))}, not "
-                         f"{len(captions)} and {np.shape(cosines)}.")
+        raise ValueError(
+            f"{len(cards)} cards need as many captions and cosines of shape {(len(cards), len(cards))}, not "
+            f"{len(captions)} and {np.shape(cosines)}."
+        )
     inputs.number(learnt, "learnt", "the model's scale, a number above 0", lambda learnt: learnt > 0)
-    scales = {f"{one:.0f}": one for one in (1.0, 3.0, 10.0, 50.0, 100.0, float(learnt))}   # the learnt one unrounded
+    scales = {f"{one:.0f}": one for one in (1.0, 3.0, 10.0, 50.0, 100.0, float(learnt))}  # the learnt one unrounded
     scales = dict(sorted(scales.items(), key=lambda both: both[1]))
 
     def frame(scale):
@@ -65,11 +79,13 @@ def temperature_panel(cards, captions, cosines, learnt, brackets=()):
 
     def readout(scale):
         rows, columns = (figures.softmax(scales[scale] * np.asarray(cosines), axis) for axis in (1, 0))
-        return sentence(f"At scale {scale}, picture 1 gives its own caption {rows[0, 0]:.0%}, caption 2 its own picture "
-                        f"{columns[1, 1]:.0%}; the loss of these pairs is {figures.contrast(np.asarray(cosines), scales[scale]):.2f}.")
+        return sentence(
+            f"At scale {scale}, picture 1 gives its own caption {rows[0, 0]:.0%}, caption 2 its own picture "
+            f"{columns[1, 1]:.0%}; the loss of these pairs is {figures.contrast(np.asarray(cosines), scales[scale]):.2f}."
+        )
 
     panel = Panel({"scale": slider("scale", scales, f"{learnt:.0f}")}, frame, readout, ahead=False)
-    panel.paper_width = 864                                                     # captions are small print
+    panel.paper_width = 864  # captions are small print
     return panel
 
 
@@ -81,9 +97,12 @@ def subtraction_panel(difference, values):
     def frame(first, second):
         return figures.subtraction([difference(first, second)], dpi=style.PANEL_DPI).png
 
-    return Panel({"first": menu("A", values, values[0]), "second": menu("B", values, values[1])}, frame,
-                 lambda first, second: sentence(f"mean picture vector of {first} minus that of {second}"),
-                 ahead=False)
+    return Panel(
+        {"first": menu("A", values, values[0]), "second": menu("B", values, values[1])},
+        frame,
+        lambda first, second: sentence(f"mean picture vector of {first} minus that of {second}"),
+        ahead=False,
+    )
 
 
 def recorded(attention):
@@ -100,32 +119,45 @@ def places_panel(image, points, attention, tokens, timesteps):
     if maps_of_heads.ndim != 4:
         raise ValueError("attention holds no single heads: record it with record_attention(unet, heads=True).")
     if len(inputs.list_of(timesteps, "timesteps", "the timesteps of the record", int, least=1)) != attention.steps:
-        raise ValueError(f"{len(timesteps)} timesteps are given for {attention.steps} recorded calls: give one a call, in order.")
+        raise ValueError(
+            f"{len(timesteps)} timesteps are given for {attention.steps} recorded calls: give one a call, in order."
+        )
     heads, end = maps_of_heads.shape[0], next(place for place, one in enumerate(tokens) if one.kind == "end")
 
-    @cache                                                                      # a layer, head or top share changes none
+    @cache  # a layer, head or top share changes none
     def budgets(step):
-        spent = {short: attention.spent(name, step) for short, name in names.items()}     # (77,) each, adds up to 1
+        spent = {short: attention.spent(name, step) for short, name in names.items()}  # (77,) each, adds up to 1
         return {short: (one[0], one[1], one[2:end].sum(), one[end:].sum()) for short, one in spent.items()}
 
     def frame(layer, head, t, top):
         step = list(timesteps).index(t)
-        probabilities = attention.probabilities(names[layer], step)             # (heads, h, w, T)
+        probabilities = attention.probabilities(names[layer], step)  # (heads, h, w, T)
         shown = probabilities.mean(0) if head == "mean" else probabilities[head]
         which = "mean over heads" if head == "mean" else f"head {head}"
-        return maps.dot_grid(image, points, shown, tokens, budgets(step), f"{layer}, head {head}, t = {t}, "
-                             f"top {top} %", top / 100, style.PANEL_DPI, f"What the cells read in {layer}, {which}").png
+        return maps.dot_grid(
+            image,
+            points,
+            shown,
+            tokens,
+            budgets(step),
+            f"{layer}, head {head}, t = {t}, top {top} %",
+            top / 100,
+            style.PANEL_DPI,
+            f"What the cells read in {layer}, {which}",
+        ).png
 
-    controls = {"layer": menu("layer", names, list(names)[-1]),
-                "head": menu("head", ["mean", *range(heads)], "mean"),
-                "t": slider("noise level t", timesteps, timesteps[0]),
-                "top": slider("top share, %", (50, 75, 90, 100), 100)}
+    controls = {
+        "layer": menu("layer", names, list(names)[-1]),
+        "head": menu("head", ["mean", *range(heads)], "mean"),
+        "t": slider("noise level t", timesteps, timesteps[0]),
+        "top": slider("top share, %", (50, 75, 90, 100), 100),
+    }
 
     def readout(layer, head, t, top):
         return sentence(f"{layer}, head {head}, t = {t}: each row sums to 1.")
 
     panel = Panel(controls, frame, readout, ahead=False)
-    panel.paper_width = 864                                                     # names of tokens are small print
+    panel.paper_width = 864  # names of tokens are small print
     return panel
 
 
@@ -135,27 +167,36 @@ def explorer_panel(image, attention, c, prompt):
     Start, end and padding are buttons too. Layer, step, and what is taken away can be chosen below the prompt.
     """
     recorded(attention), inputs.picture(image, "image")
-    tokens = split_prompt(inputs.components(c).tokenizer, prompt)[:c.max_tokens]
+    tokens = split_prompt(inputs.components(c).tokenizer, prompt)[: c.max_tokens]
     places, pieces = words_of(tokens), token_positions(c.tokenizer, prompt)
     layers = {"pooled": None} | {short_name(layer.name): layer.name for layer in attention.layers}
     size = max(layer.height for layer in attention.layers)
 
     def frame(word, layer, step, against):
-        heat = attention.heatmap(places[word], layers[layer], None if step == "all" else step, size,
-                                 against=pieces if against == MEAN else None)
+        heat = attention.heatmap(
+            places[word],
+            layers[layer],
+            None if step == "all" else step,
+            size,
+            against=pieces if against == MEAN else None,
+        )
         return maps.explorer_frame(image, heat)
 
     def readout(word, layer, step, against):
         spent = attention.spent(layers[layer], None if step == "all" else step)[places[word]].sum()
         where = f"position {places[word][0]}" if len(places[word]) == 1 else f"{len(places[word])} positions"
-        return sentence(f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read most"
-                        f"{'' if against == 'nothing' else ', compared with the words on average'}. A "
-                        f"cell of the picture spends {spent:.1%} of its attention on it, on average.")
+        return sentence(
+            f"{word.strip(SPACE)}, {where} of the prompt: yellow is where it was read most"
+            f"{'' if against == 'nothing' else ', compared with the words on average'}. A "
+            f"cell of the picture spends {spent:.1%} of its attention on it, on average."
+        )
 
-    controls = {"word": buttons("", places, list(places)[min(3, len(places) - 1)]),
-                "layer": menu("layer", layers, "pooled"),
-                "step": slider("step", ["all", *range(attention.steps)], "all"),
-                "against": menu("subtracted", [MEAN, "nothing"], MEAN)}
+    controls = {
+        "word": buttons("", places, list(places)[min(3, len(places) - 1)]),
+        "layer": menu("layer", layers, "pooled"),
+        "step": slider("step", ["all", *range(attention.steps)], "all"),
+        "against": menu("subtracted", [MEAN, "nothing"], MEAN),
+    }
     panel = Panel(controls, frame, readout, ahead=False)
     panel.speaks = True
     return panel
@@ -189,15 +230,23 @@ class MutingPanel(Still):
 
     def __init__(self, tokens, draw, down=()):
         self.draw = inputs.function(draw, "draw", "a function of a list of positions")
-        places = words_of([one for one in inputs.list_of(tokens, "tokens", "Tokens of split_prompt", Token, least=1)
-                           if one.kind != "cut"])
+        places = words_of(
+            [
+                one
+                for one in inputs.list_of(tokens, "tokens", "Tokens of split_prompt", Token, least=1)
+                if one.kind != "cut"
+            ]
+        )
         down = set(inputs.list_of(down, "down", "positions, whole numbers", int))
         if not down <= set(range(len(tokens))):
             raise ValueError(f"down is {inputs.shown(sorted(down))}: give positions from 0 to {len(tokens) - 1}.")
         self.places = list(places.values())
-        self.controls = {name: named(widgets.ToggleButton(bool(down & set(some)), description=name,
-                                                          layout=widgets.Layout(width="auto")))
-                         for name, some in places.items()}
+        self.controls = {
+            name: named(
+                widgets.ToggleButton(bool(down & set(some)), description=name, layout=widgets.Layout(width="auto"))
+            )
+            for name, some in places.items()
+        }
         self.press = widgets.Button(description="Draw", button_style="primary")
         self.press.on_click(self.show)
         self.picture, self.line = widgets.Image(format="png", layout=widgets.Layout(**FITTING)), widgets.HTML()
@@ -207,7 +256,9 @@ class MutingPanel(Still):
     @property
     def positions(self):
         """The positions of all words that are down, sorted."""
-        return sorted(place for control, some in zip(self.controls.values(), self.places) if control.value for place in some)
+        return sorted(
+            place for control, some in zip(self.controls.values(), self.places) if control.value for place in some
+        )
 
     def about(self):
         return "Controls: a button for each word, and Draw."
@@ -246,7 +297,12 @@ def with_buttons(png, controls):
     pen = ImageDraw.Draw(page)
     for box, control in zip(boxes, controls.values()):
         pen.rectangle(box, "#444444" if control.value else "#EEEEEE")
-        pen.text((box[0] + gap, box[1] + size // 3), control.description.strip(SPACE), "white" if control.value else "black", font)
+        pen.text(
+            (box[0] + gap, box[1] + size // 3),
+            control.description.strip(SPACE),
+            "white" if control.value else "black",
+            font,
+        )
     page.paste(picture, (0, y + 3 * size))
     buffer = io.BytesIO()
     page.save(buffer, "PNG")
@@ -256,8 +312,10 @@ def with_buttons(png, controls):
 def walk_panel(ways, shares):
     """Pictures between two prompts, side by side at one share. ways: {name: PIL images, one a share}. shares: 0..1."""
     inputs.table(ways, "ways", "{name: PIL pictures, one a share}")
-    rounded = [round(inputs.number(share, "A share", "a number from 0 to 1", lambda share: 0 <= share <= 1), 2)
-               for share in inputs.list_of(shares, "shares", "numbers from 0 to 1", object, least=1)]
+    rounded = [
+        round(inputs.number(share, "A share", "a number from 0 to 1", lambda share: 0 <= share <= 1), 2)
+        for share in inputs.list_of(shares, "shares", "numbers from 0 to 1", object, least=1)
+    ]
     for name, drawn in ways.items():
         if len(inputs.pictures(drawn, f"ways[{name!r}]")) != len(rounded):
             raise ValueError(f"ways[{name!r}] holds {len(drawn)} pictures for {len(rounded)} shares: give one a share.")
@@ -265,9 +323,20 @@ def walk_panel(ways, shares):
     def frame(share):
         return maps.side_by_side({name: drawn[rounded.index(share)] for name, drawn in ways.items()})
 
-    return Panel({"share": slider("share", rounded, rounded[len(rounded) // 2])}, frame,
-                 lambda share: sentence(f"{' and '.join(ways)}: {share:.0%} of the way to the second prompt"))
+    return Panel(
+        {"share": slider("share", rounded, rounded[len(rounded) // 2])},
+        frame,
+        lambda share: sentence(f"{' and '.join(ways)}: {share:.0%} of the way to the second prompt"),
+    )
 
 
-__all__ = ["MutingPanel", "explorer_panel", "inspector_panel", "places_panel", "short_name", "subtraction_panel",
-           "temperature_panel", "walk_panel"]
+__all__ = [
+    "MutingPanel",
+    "explorer_panel",
+    "inspector_panel",
+    "places_panel",
+    "short_name",
+    "subtraction_panel",
+    "temperature_panel",
+    "walk_panel",
+]

@@ -1,10 +1,11 @@
 """The panels of lesson 01: every frame is drawn ahead, a slider only looks it up."""
-from .. import diffusion, inputs
-from ..figures import diffusion as figures
-from .base import Panel, menu, sentence, slider
+
+from helpers import diffusion, inputs
+from helpers.figures import diffusion as figures
+from helpers.panels.base import Panel, menu, sentence, slider
 
 STEPS = 1, 2, 3, 5, 7, 10, 20, 50, 100, 200
-EVERY_T = sorted({*range(0, 1000, 27), 354})        # both ends, and where SD's schedule is half and half
+EVERY_T = sorted({*range(0, 1000, 27), 354})  # both ends, and where SD's schedule is half and half
 
 
 def noise_panel(picture, noise):
@@ -15,11 +16,12 @@ def noise_panel(picture, noise):
 
     def readout(t, schedule):
         abar = schedules[schedule][t]
-        return (f"x<sub>{t:d}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
-                f"noise. Signal-to-noise ratio: {diffusion.snr_db(abar):z.1f} dB.")
+        return (
+            f"x<sub>{t:d}</sub> = {abar.sqrt():.2f} &middot; picture + {(1 - abar).sqrt():.2f} &middot; "
+            f"noise. Signal-to-noise ratio: {diffusion.snr_db(abar):z.1f} dB."
+        )
 
-    controls = {"t": slider("t", EVERY_T, 354),
-                "schedule": menu("schedule", diffusion.SCHEDULES, "scaled_linear")}
+    controls = {"t": slider("t", EVERY_T, 354), "schedule": menu("schedule", diffusion.SCHEDULES, "scaled_linear")}
     return Panel(controls, tide.frame, readout)
 
 
@@ -29,16 +31,19 @@ def follow_panel(walk):
 
     def readout(t, point):
         estimates, shape = walk.spread(t)
-        return sentence(f"The estimates lie {estimates:.2f} from their middle (root mean square), the points of the shape "
-                        f"{shape:.2f}.")
+        return sentence(
+            f"The estimates lie {estimates:.2f} from their middle (root mean square), the points of the shape "
+            f"{shape:.2f}."
+        )
 
     panel = Panel({"t": slider("t", stops, stops[-3]), "point": menu("point", points, 1)}, walk.frame, readout)
-    panel.speaks = True         # on paper, too, a number for what the question is about
+    panel.speaks = True  # on paper, too, a number for what the question is about
     return panel
 
 
 def steps_panel(steps):
     """One step against many (a figures.diffusion.Steps) with a slider over their number."""
+
     def readout(n):
         gap, spread = steps.ends(n)
         width = f"The bunch above it has standard deviation {spread:.3f}, the peak {steps.world.std:.3f}."
@@ -51,5 +56,8 @@ def steps_panel(steps):
 
 def memory_panel(table):
     """The ideal denoiser (a figures.diffusion.MemoryTable) with a slider over t."""
-    return Panel({"t": slider("t", EVERY_T[14:], 810)}, table.frame,
-                 lambda t: sentence(f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work."))
+    return Panel(
+        {"t": slider("t", EVERY_T[14:], 810)},
+        table.frame,
+        lambda t: sentence(f"{table.answer(t)[3]:.1f} of {len(table.data)} training pictures are at work."),
+    )

@@ -4,6 +4,7 @@ Work is an iterator, such as `denoise` returns: it is asked for one step after t
 nothing asks for the next one. So it stops within one step, and what it holds is never half-written.
 The kernel stays free, since the thread only sets traits of widgets.
 """
+
 import atexit
 import threading
 import time
@@ -55,14 +56,14 @@ class Job:
     def stop_earlier(self, run):
         """Ask the runs that were started before this one to stop; returns them."""
         runs = list(self.runs)
-        earlier = runs[:runs.index(run)] if run in runs else []     # a later one has taken it out
+        earlier = runs[: runs.index(run)] if run in runs else []  # a later one has taken it out
         for one in earlier:
             one.stop("superseded")
         return earlier
 
     def work(self, run):
         for one in self.stop_earlier(run):
-            one.join()                  # two works never share the model
+            one.join()  # two works never share the model
             with suppress(ValueError):  # another start did it
                 self.runs.remove(one)
         done, step, started = 0, None, time.monotonic()

@@ -1,12 +1,13 @@
 """The panels of lesson 02. Those that decode act when a control is let go; the others only look frames up."""
+
 import torch
 
-from .. import inputs
-from .. import latents as codec
-from ..figures import latents as figures
-from .base import Panel, buttons, menu, sentence, slider
+from helpers import inputs
+from helpers import latents as codec
+from helpers.figures import latents as figures
+from helpers.panels.base import Panel, buttons, menu, sentence, slider
 
-WIDE = 864          # pixels on a page: a frame nine inches wide as it is, its small type too
+WIDE = 864  # pixels on a page: a frame nine inches wide as it is, its small type too
 
 
 def _speaking(panel):
@@ -23,13 +24,17 @@ def cell_panel(cell, row, column):
     def readout(row, column, channel, delta):
         value = float(cell.latents[0, channel, row, column])
         outside = cell.change(row, column, channel, delta)[2]
-        return (f"latents[0, {channel:d}, {row:d}, {column:d}]: {value:.2f}, moved to {value + delta:.2f}. "
-                f"{outside:.0%} of the change falls outside the patch.")
+        return (
+            f"latents[0, {channel:d}, {row:d}, {column:d}]: {value:.2f}, moved to {value + delta:.2f}. "
+            f"{outside:.0%} of the change falls outside the patch."
+        )
 
-    controls = {"row": slider("row", range(size), row, live=False, width="260px"),
-                "column": slider("column", range(size), column, live=False, width="260px"),
-                "channel": menu("channel", range(channels), 0),
-                "delta": slider("move", moves, 1.5, live=False)}
+    controls = {
+        "row": slider("row", range(size), row, live=False, width="260px"),
+        "column": slider("column", range(size), column, live=False, width="260px"),
+        "channel": menu("channel", range(channels), 0),
+        "delta": slider("move", moves, 1.5, live=False),
+    }
     return _speaking(Panel(controls, cell.frame, readout, ahead=False))
 
 
@@ -40,7 +45,7 @@ def numbers_panel(net, numbers, target):
     """
     inputs.tensor(target, "target", 1, 3, 32, 32)
     with torch.no_grad():
-        own = net.encoder(target).chunk(2, 1)[0]                                            # (1, d): means
+        own = net.encoder(target).chunk(2, 1)[0]  # (1, d): means
         best = codec.psnr(net.decoder(own).clamp(-1, 1), target).item()
     numbers = inputs.list_of(numbers, "numbers", "whole numbers", object, least=1)
     numbers = [inputs.whole_number(number, "A number of the latent", 0, own.shape[1] - 1) for number in numbers]
@@ -50,18 +55,26 @@ def numbers_panel(net, numbers, target):
     def drawn(state):
         z = torch.zeros_like(own)
         z[0, numbers] = torch.tensor([float(state[name]) for name in names])
-        return net.decoder(z).clamp(-1, 1)                                                  # (1, 3, 32, 32)
+        return net.decoder(z).clamp(-1, 1)  # (1, 3, 32, 32)
 
     def frame(**state):
         return figures.beside(target[0], drawn(state)[0], ("the picture to make", "what your numbers decode to"))
 
     def readout(**state):
         mine = ", ".join(f"{float(state[name]):g}" for name in names)
-        return sentence(f"Your numbers {mine}: {codec.psnr(drawn(state), target).item():.1f} dB. "
-                        f"The encoder's own numbers: {best:.1f} dB.")
+        return sentence(
+            f"Your numbers {mine}: {codec.psnr(drawn(state), target).item():.1f} dB. "
+            f"The encoder's own numbers: {best:.1f} dB."
+        )
 
-    return _speaking(Panel({name: slider(name, [k / 4 for k in range(-12, 13)], 0.0, width="300px") for name in names}, frame,
-                           readout, ahead=False))
+    return _speaking(
+        Panel(
+            {name: slider(name, [k / 4 for k in range(-12, 13)], 0.0, width="300px") for name in names},
+            frame,
+            readout,
+            ahead=False,
+        )
+    )
 
 
 def factor_panel(hidden, abars, spread, stops):
@@ -70,10 +83,15 @@ def factor_panel(hidden, abars, spread, stops):
     hidden(size, t): the picture (3, H, W) in -1..1 of latents of standard deviation `size`. abars: (T,). spread: of raw latents.
     stops: values of t to stop at beside every twentieth of the way; it starts at the first.
     """
-    inputs.function(hidden, "hidden", "a function of a size and a t, which gives a picture"), inputs.tensor(abars, "abars", "T")
+    (
+        inputs.function(hidden, "hidden", "a function of a size and a t, which gives a picture"),
+        inputs.tensor(abars, "abars", "T"),
+    )
     inputs.number(spread, "spread", "a number above 0", lambda number: number > 0)
-    stops = [inputs.whole_number(t, "A stop", 0, len(abars) - 1)
-             for t in inputs.list_of(stops, "stops", "whole numbers", object, least=1)]
+    stops = [
+        inputs.whole_number(t, "A stop", 0, len(abars) - 1)
+        for t in inputs.list_of(stops, "stops", "whole numbers", object, least=1)
+    ]
     times = sorted({*range(0, len(abars), max(len(abars) // 20, 1)), *stops})
 
     def frame(t):
@@ -81,7 +99,9 @@ def factor_panel(hidden, abars, spread, stops):
 
     def readout(t):
         noise = float((1 / abars[t] - 1) ** 0.5)
-        return sentence(f"At t = {t} the noise is {noise:.2f} times as strong as scaled latents, {noise / spread:.2f} times as strong as raw ones.")
+        return sentence(
+            f"At t = {t} the noise is {noise:.2f} times as strong as scaled latents, {noise / spread:.2f} times as strong as raw ones."
+        )
 
     return _speaking(Panel({"t": slider("t", times, stops[0], live=False)}, frame, readout, ahead=False))
 
@@ -93,15 +113,22 @@ def rate_panel(pictures, qualities):
     """
     inputs.table(pictures, "pictures", "{name: (original, decoded, bytes of the latents)}")
     qualities = inputs.list_of(qualities, "qualities", "whole numbers from 1 to 95", object, least=1)
-    after = {(name, quality): codec.jpeg(original, quality)
-             for name, (original, _, _) in pictures.items() for quality in qualities}
+    after = {
+        (name, quality): codec.jpeg(original, quality)
+        for name, (original, _, _) in pictures.items()
+        for quality in qualities
+    }
 
     def decibels(name, other):
         return codec.psnr(*(codec.to_pixels([one]) for one in (pictures[name][0], other))).item()
 
-    stages = {name: figures.Rates((original, decoded, original), (
-        f"original: {3 * original.width * original.height} bytes", f"VAE: {size} bytes", ""))
-        for name, (original, decoded, size) in pictures.items()}
+    stages = {
+        name: figures.Rates(
+            (original, decoded, original),
+            (f"original: {3 * original.width * original.height} bytes", f"VAE: {size} bytes", ""),
+        )
+        for name, (original, decoded, size) in pictures.items()
+    }
 
     def frame(picture, quality):
         one = after[picture, quality]
@@ -110,9 +137,19 @@ def rate_panel(pictures, qualities):
     def readout(picture, quality):
         one = after[picture, quality]
         _, decoded, size = pictures[picture]
-        return sentence(f"VAE {decibels(picture, decoded):.1f} dB with {size} bytes, JPEG "
-                        f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them tables).")
+        return sentence(
+            f"VAE {decibels(picture, decoded):.1f} dB with {size} bytes, JPEG "
+            f"{decibels(picture, one.image):.1f} dB with {one.size} bytes ({one.header} of them tables)."
+        )
 
     middle = qualities[len(qualities) // 2]
-    return _speaking(Panel({"picture": buttons("", list(pictures), next(iter(pictures))),
-                            "quality": slider("JPEG quality", qualities, middle)}, frame, readout))
+    return _speaking(
+        Panel(
+            {
+                "picture": buttons("", list(pictures), next(iter(pictures))),
+                "quality": slider("JPEG quality", qualities, middle),
+            },
+            frame,
+            readout,
+        )
+    )

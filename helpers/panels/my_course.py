@@ -1,13 +1,14 @@
 """What the reader has made so far, and a button that hands it over as one file."""
+
 import base64
 import sys
 
 import ipywidgets as widgets
 
-from .. import my_course, runtime
-from .base import Still, row, sentence
+from helpers import my_course, runtime
+from helpers.panels.base import Still, row, sentence
 
-LARGEST = 30_000_000    # bytes of a file that a page carries in a link
+LARGEST = 30_000_000  # bytes of a file that a page carries in a link
 ONE = {"concepts": "concept", "pictures": "picture", "answers": "answer"}
 
 
@@ -41,12 +42,15 @@ class Kept(Still):
             path = my_course.pack()
             if runtime.place() == "colab" and "google.colab" in sys.modules:
                 from google.colab import files
+
                 files.download(str(path))
                 self.line.value = sentence(f"{path.name} is on its way to your browser.")
             elif path.stat().st_size <= LARGEST:
                 inside = base64.b64encode(path.read_bytes()).decode()
-                self.line.value = (f'<a download="{path.name}" href="data:application/zip;base64,{inside}">Save {path.name}</a> '
-                                   f"{sentence(f'(it also lies at {path}).')}")
+                self.line.value = (
+                    f'<a download="{path.name}" href="data:application/zip;base64,{inside}">Save {path.name}</a> '
+                    f"{sentence(f'(it also lies at {path}).')}"
+                )
             else:
                 self.line.value = sentence(f"Everything lies in {path}: take it from there.")
         except OSError as problem:

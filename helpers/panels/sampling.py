@@ -2,6 +2,7 @@
 
 The studio's loop can be watched and stopped while it draws; it can also draw while the reader types.
 """
+
 import io
 import json
 import re
@@ -13,30 +14,42 @@ import ipywidgets as widgets
 import torch
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from .. import components, inputs, my_course
-from ..conditioning import too_long
-from ..figures import guidance, sweeps
-from ..files import save_picture, write_atomic
-from ..latents import decode_latents, preview_of
-from ..sampling import SCHEDULERS, Step, denoise
-from .base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
-from .job import Job
+from helpers import components, inputs, my_course
+from helpers.conditioning import too_long
+from helpers.figures import guidance, sweeps
+from helpers.files import save_picture, write_atomic
+from helpers.latents import decode_latents, preview_of
+from helpers.panels.base import WIDE, Panel, Still, menu, named, row, sentence, slider, text
+from helpers.panels.job import Job
+from helpers.sampling import SCHEDULERS, Step, denoise
 
-SHOWN = 192             # CSS pixels of a live picture
-WORDS_INSIDE = {"guidance": "CFG scale", "scheduler": "Sampler"}     # what A1111 calls them
-KEPT = 8                # pictures in the strip
-INDEX = '<sub style="line-height:0">'            # an index that does not make its line taller
-BLANK = Image.new("RGB", (8, 8), "#EEEEEE")     # where there is no picture yet
-PAUSE = 0.2             # seconds without a key after which a picture is drawn
+SHOWN = 192  # CSS pixels of a live picture
+WORDS_INSIDE = {"guidance": "CFG scale", "scheduler": "Sampler"}  # what A1111 calls them
+KEPT = 8  # pictures in the strip
+INDEX = '<sub style="line-height:0">'  # an index that does not make its line taller
+BLANK = Image.new("RGB", (8, 8), "#EEEEEE")  # where there is no picture yet
+PAUSE = 0.2  # seconds without a key after which a picture is drawn
 FAST = "postcard-fast"  # the postcard model's variant that draws in few calls, where this copy of the course has it
-QUICKLY = {"steps": 4, "scheduler": "dpm++_2m", "guidance": 1.0}    # one answer a call, four calls
-COLOURS = {"blue": "#5B9BD5", "light blue": "#A8D4F0", "green": "#5B9A4B", "dark green": "#2E5E2E", "white": "#F4F6F8",
-           "grey": "#8C8C8C", "yellow": "#F2C230", "orange": "#E08A2C", "red": "#C8352B", "pink": "#E58FB3",
-           "purple": "#7A4FA3", "brown": "#7B5336", "dark blue": "#1C2A4A"}     # of a drawing
+QUICKLY = {"steps": 4, "scheduler": "dpm++_2m", "guidance": 1.0}  # one answer a call, four calls
+COLOURS = {
+    "blue": "#5B9BD5",
+    "light blue": "#A8D4F0",
+    "green": "#5B9A4B",
+    "dark green": "#2E5E2E",
+    "white": "#F4F6F8",
+    "grey": "#8C8C8C",
+    "yellow": "#F2C230",
+    "orange": "#E08A2C",
+    "red": "#C8352B",
+    "pink": "#E58FB3",
+    "purple": "#7A4FA3",
+    "brown": "#7B5336",
+    "dark blue": "#1C2A4A",
+}  # of a drawing
 
 
-SCALES = 0, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15       # of guidance, on the line
-PLACES = -0.8, -0.35, 0.0, 0.35, 0.8                    # of x_t there
+SCALES = 0, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15  # of guidance, on the line
+PLACES = -0.8, -0.35, 0.0, 0.35, 0.8  # of x_t there
 
 
 def guidance_panel(everything, wanted, abar):
@@ -44,6 +57,7 @@ def guidance_panel(everything, wanted, abar):
 
     everything, wanted: Mixtures without and with the prompt; abar: 0 to 1, the noise level.
     """
+
     def readout(scale, x_t):
         arrows = guidance.arrows_at(everything, wanted, x_t, abar, scale)
         empty, prompt, guided = (arrows[name][1] for name in ("empty", "prompt", "guided"))
@@ -52,7 +66,9 @@ def guidance_panel(everything, wanted, abar):
     def frame(scale, x_t):
         return guidance.arrows_frame(everything, wanted, x_t, abar, scale, PLACES)
 
-    panel = Panel({"scale": slider("scale", SCALES, 2), "x_t": slider("x_t", PLACES, -0.35)}, frame, readout, ahead=False)
+    panel = Panel(
+        {"scale": slider("scale", SCALES, 2), "x_t": slider("x_t", PLACES, -0.35)}, frame, readout, ahead=False
+    )
     panel.paper_width = 864
     return panel
 
@@ -67,8 +83,11 @@ def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
     curves = sweeps.curve_from(slope, torch.cat([torch.tensor([[z]]).double(), starts]), sigma, after)
     least = max(each for _, each in solvers.values())
     calls = [n for n in (1, 2, 4, 8, 16, 32) if n >= least]
-    walks = {(name, n): sweeps.solver_path(slope, solver, z, sigma, after, n // each)
-             for name, (solver, each) in solvers.items() for n in calls}
+    walks = {
+        (name, n): sweeps.solver_path(slope, solver, z, sigma, after, n // each)
+        for name, (solver, each) in solvers.items()
+        for n in calls
+    }
     ends = [at for _, at in walks.values()] + [curves[1][:, 0]]
     low, high = min(at.min().item() for at in ends) - 0.4, max(at.max().item() for at in ends) + 0.4
 
@@ -84,8 +103,10 @@ def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
 
     def readout(calls):
         first, *others = solvers
-        return sentence(f"{first}, {calls} call{'s' * (calls > 1)}: the end is {miss(calls, first):.3f} away from the curve"
-                        + "".join(f"; {name}: {miss(calls, name):.3f} away" for name in others))
+        return sentence(
+            f"{first}, {calls} call{'s' * (calls > 1)}: the end is {miss(calls, first):.3f} away from the curve"
+            + "".join(f"; {name}: {miss(calls, name):.3f} away" for name in others)
+        )
 
     panel = Panel({"calls": slider("calls", calls, calls[0])}, frame, readout, ahead=False)
     panel.paper_width = 864
@@ -110,18 +131,31 @@ class Studio(Still):
     """
 
     ROWS = ("prompt",), ("negative_prompt",), ("steps", "guidance"), ("scheduler", "seed")
-    WORDS = {"x_t": f"x{INDEX}t</sub>: what the loop holds", "x_0": f"x{INDEX}0</sub>: what it expects",
-             "picture": "the picture"}
+    WORDS = {
+        "x_t": f"x{INDEX}t</sub>: what the loop holds",
+        "x_0": f"x{INDEX}0</sub>: what it expects",
+        "picture": "the picture",
+    }
 
     def __init__(self, c, **settings):
         known = [name for names in self.ROWS for name in names]
         for name in settings:
             inputs.one_of(name, "A setting", known)
         self.c, self.preview, self.history, self.shown = c, preview_of(c), [], None
-        self.controls = self.make_controls({
-            "prompt": "", "negative_prompt": "", "steps": c.steps, "guidance": c.guidance, "scheduler": "ddim",
-            "seed": 0} | settings)
-        self.generate, self.cancel, self.save = (widgets.Button(description=word) for word in ("Generate", "Cancel", "Save"))
+        self.controls = self.make_controls(
+            {
+                "prompt": "",
+                "negative_prompt": "",
+                "steps": c.steps,
+                "guidance": c.guidance,
+                "scheduler": "ddim",
+                "seed": 0,
+            }
+            | settings
+        )
+        self.generate, self.cancel, self.save = (
+            widgets.Button(description=word) for word in ("Generate", "Cancel", "Save")
+        )
         self.generate.button_style, self.cancel.disabled, self.save.disabled = "primary", True, True
         self.bar, self.line = widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="300px")), widgets.HTML()
         self.views = {name: picture_of(BLANK, SHOWN) for name in self.WORDS}
@@ -132,8 +166,9 @@ class Studio(Still):
         self.save.on_click(lambda button: self.save_shown())
         rows = [[self.controls[name] for name in names if name in self.controls] for names in self.ROWS]
         views = row([widgets.VBox([widgets.HTML(self.WORDS[name]), view]) for name, view in self.views.items()])
-        super().__init__([*map(row, filter(None, rows)), row([*self.actions(), self.bar]), self.line,
-                          views, self.strip])
+        super().__init__(
+            [*map(row, filter(None, rows)), row([*self.actions(), self.bar]), self.line, views, self.strip]
+        )
 
     def actions(self):
         """The buttons, in their order."""
@@ -147,7 +182,8 @@ class Studio(Still):
             "steps": number("steps", start["steps"], 1, 50),
             "guidance": number("guidance", start["guidance"], 0, 15, 0.5, ".1f"),
             "scheduler": menu("scheduler", SCHEDULERS, start["scheduler"]),
-            "seed": number("seed", start["seed"], 0, 9999)}
+            "seed": number("seed", start["seed"], 0, 9999),
+        }
 
     @property
     def settings(self):
@@ -172,7 +208,7 @@ class Studio(Still):
 
     def begin(self, c, settings):
         """Draw with these settings and this model, in place of what is being drawn."""
-        model = c.snapshot()                        # what cells and other panels do to c does not reach it
+        model = c.snapshot()  # what cells and other panels do to c does not reach it
 
         def work():
             finished = []
@@ -188,10 +224,11 @@ class Studio(Still):
         self.job.start(work, total)
 
     def show_step(self, told, done, seconds_left):
-        self.bar.max = max(self.bar.max, done)      # "heun" and "pndm" call the U-Net more often than `steps`
+        self.bar.max = max(self.bar.max, done)  # "heun" and "pndm" call the U-Net more often than `steps`
         self.bar.value = done
         self.views["x_t"].value, self.views["x_0"].value = (
-            png(self.preview(x)) for x in (told.step.latents, told.step.x0))
+            png(self.preview(x)) for x in (told.step.latents, told.step.x0)
+        )
         self.line.value = sentence(f"Step {done} of {self.bar.max}, {seconds_left:.0f} s left.", *told.said)
 
     def show_picture(self, told):
@@ -260,7 +297,11 @@ class LiveStudio(Studio):
 
     def __init__(self, c, **settings):
         super().__init__(c, **settings)
-        self.live, self.timer, self.fast = named(widgets.Checkbox(False, description="draw as I type", indent=False)), None, None
+        self.live, self.timer, self.fast = (
+            named(widgets.Checkbox(False, description="draw as I type", indent=False)),
+            None,
+            None,
+        )
         self.live.observe(self.switch, "value")
         for control in self.controls.values():
             control.observe(self.changed, "value")
@@ -292,14 +333,14 @@ class LiveStudio(Studio):
         try:
             c, quick = self.quick_model()
             self.begin(c, self.settings | quick)
-        except Exception as problem:            # this runs on the timer's thread, where nobody else would say it
+        except Exception as problem:  # this runs on the timer's thread, where nobody else would say it
             self.show_problem(problem)
 
     def quick_model(self):
         """The model that draws live pictures, and its settings."""
         if self.fast is None:
             self.fast = fast_variant(self.c)
-        if self.fast is self.c or self.settings["negative_prompt"]:     # which the fast variant gave up
+        if self.fast is self.c or self.settings["negative_prompt"]:  # which the fast variant gave up
             return self.c, QUICKLY
         return self.fast, QUICKLY | {"steps": self.fast.steps, "scheduler": "ddim"}
 
@@ -310,7 +351,7 @@ def fast_variant(c):
         return c
     try:
         return components.load_components(FAST, c.device, c.dtype, sharing=c)
-    except (ValueError, FileNotFoundError):         # its name is known, and its weights have not been released
+    except (ValueError, FileNotFoundError):  # its name is known, and its weights have not been released
         return c
 
 
@@ -322,15 +363,24 @@ class Drawing(Still):
     """
 
     SHAPES = ("rectangle", "ellipse", "triangle")
-    BEGUN = [("rectangle", "light blue", 50, 30, 100, 60), ("rectangle", "green", 50, 80, 100, 42),
-             ("ellipse", "yellow", 80, 16, 16, 16), ("triangle", "red", 40, 62, 34, 28)]
+    BEGUN = [
+        ("rectangle", "light blue", 50, 30, 100, 60),
+        ("rectangle", "green", 50, 80, 100, 42),
+        ("ellipse", "yellow", 80, 16, 16, 16),
+        ("triangle", "red", 40, 62, 34, 28),
+    ]
 
     def __init__(self, size=128):
         self.size = inputs.whole_number(size, "size", 16, 2048)
-        self.drawn = list(self.BEGUN)           # (shape, colour, middle across, middle down, width, height)
-        self.controls = {"shape": menu("shape", self.SHAPES, "ellipse"), "colour": menu("colour", COLOURS, "dark green"),
-                         "across": number("across", 75, 0, 100), "down": number("down", 55, 0, 100),
-                         "wide": number("wide", 24, 1, 100), "high": number("high", 24, 1, 100)}
+        self.drawn = list(self.BEGUN)  # (shape, colour, middle across, middle down, width, height)
+        self.controls = {
+            "shape": menu("shape", self.SHAPES, "ellipse"),
+            "colour": menu("colour", COLOURS, "dark green"),
+            "across": number("across", 75, 0, 100),
+            "down": number("down", 55, 0, 100),
+            "wide": number("wide", 24, 1, 100),
+            "high": number("high", 24, 1, 100),
+        }
         self.add, self.undo, self.clear = (widgets.Button(description=word) for word in ("Add", "Undo", "Clear"))
         self.add.on_click(lambda button: self.put([*self.drawn, self.pending]))
         self.undo.on_click(lambda button: self.put(self.drawn[:-1]))
@@ -339,8 +389,16 @@ class Drawing(Still):
         for control in self.controls.values():
             control.observe(self.show, "value")
         controls = list(self.controls.values())
-        super().__init__([row(controls[:2]), row(controls[2:4]), row(controls[4:]), row([self.add, self.undo, self.clear]),
-                          self.view, self.line])
+        super().__init__(
+            [
+                row(controls[:2]),
+                row(controls[2:4]),
+                row(controls[4:]),
+                row([self.add, self.undo, self.clear]),
+                self.view,
+                self.line,
+            ]
+        )
         self.show()
 
     @property
@@ -359,7 +417,13 @@ class Drawing(Still):
         for shape, colour, *place in shapes:
             paint(draw, shape, [share * self.size / 100 for share in place], fill=COLOURS[colour])
         if outlined:
-            paint(draw, outlined[0], [share * self.size / 100 for share in outlined[2:]], outline=COLOURS[outlined[1]], width=2)
+            paint(
+                draw,
+                outlined[0],
+                [share * self.size / 100 for share in outlined[2:]],
+                outline=COLOURS[outlined[1]],
+                width=2,
+            )
         return picture
 
     def still(self):
@@ -412,8 +476,9 @@ def number(name, start, low, high, step=None, digits=".2f"):
 
 def picture_of(picture, height):
     """A PIL picture as a widget, so many CSS pixels high."""
-    return widgets.Image(value=png(picture), format="png",
-                         layout=widgets.Layout(width=width_of(picture, height), height=f"{height}px"))
+    return widgets.Image(
+        value=png(picture), format="png", layout=widgets.Layout(width=width_of(picture, height), height=f"{height}px")
+    )
 
 
 def width_of(picture, height):
@@ -437,8 +502,14 @@ def parameters(picture, settings):
     The prompt; "Negative prompt: ..." where there is one; then "Steps: 25, Sampler: ddim, ..." on one line, and there a
     value with a comma, a colon or the end of a line in it stands as JSON has it.
     """
-    rest = {WORDS_INSIDE.get(name, name.replace("_", " ").capitalize()): str(value) for name, value in settings.items()
-            if name not in ("prompt", "negative_prompt") and value != ""} | {"Size": "{}x{}".format(*picture.size)}
-    quoted = {name: json.dumps(value, ensure_ascii=False) if re.search("[,:\n]", value) else value for name, value in rest.items()}
+    rest = {
+        WORDS_INSIDE.get(name, name.replace("_", " ").capitalize()): str(value)
+        for name, value in settings.items()
+        if name not in ("prompt", "negative_prompt") and value != ""
+    } | {"Size": "{}x{}".format(*picture.size)}
+    quoted = {
+        name: json.dumps(value, ensure_ascii=False) if re.search("[,:\n]", value) else value
+        for name, value in rest.items()
+    }
     negative = [f"Negative prompt: {settings['negative_prompt']}"] if settings.get("negative_prompt") else []
     return "\n".join([settings["prompt"], *negative, ", ".join(f"{name}: {value}" for name, value in quoted.items())])

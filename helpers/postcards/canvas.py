@@ -4,6 +4,7 @@ Written out in NumPy instead of calling a drawing library, because "same seed, s
 of every library: nothing here depends on more than IEEE arithmetic. All positions are in units of the picture's side,
 x to the right and y down, so that a drawing is the same at every size.
 """
+
 import math
 from functools import lru_cache
 
@@ -83,10 +84,15 @@ def coverages(layers, size):
     w, h = np.maximum(x1 - x0, 0), np.maximum(y1 - y0, 0)
     area = (w + 2) * h
     start = np.cumsum(area) - area  # where each layer's pixels begin
-    of = np.repeat(np.arange(len(layers)), np.add.reduceat(lengths, np.cumsum(per_layer) - per_layer))  # (edges,) its layer
+    of = np.repeat(
+        np.arange(len(layers)), np.add.reduceat(lengths, np.cumsum(per_layer) - per_layer)
+    )  # (edges,) its layer
 
     top, bottom = np.minimum(p[:, 1], q[:, 1]), np.maximum(p[:, 1], q[:, 1])
-    low, high = (np.minimum(np.maximum(np.ceil((y - y0[of]) * SUB - 0.5), 0), h[of] * SUB).astype(np.int64) for y in (top, bottom))
+    low, high = (
+        np.minimum(np.maximum(np.ceil((y - y0[of]) * SUB - 0.5), 0), h[of] * SUB).astype(np.int64)
+        for y in (top, bottom)
+    )
     count = np.where(w[of] > 0, high - low, 0)
     edge = np.repeat(np.arange(len(p)), count)  # (crossings,)
     line = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count - low, count)
@@ -101,8 +107,16 @@ def coverages(layers, size):
     part = sign * (x - column)
     switch = np.bincount(at, sign - part, area.sum()) + np.bincount(at + 1, part, area.sum())
     alpha = np.minimum(np.abs(np.cumsum(switch)) / SUB, 1).astype(np.float32)
-    return [(slice(y0[k], y1[k]), slice(x0[k], x1[k]), alpha[start[k]:start[k] + area[k]].reshape(h[k], w[k] + 2)[:, :w[k]])
-            if w[k] and h[k] else None for k in range(len(layers))]
+    return [
+        (
+            slice(y0[k], y1[k]),
+            slice(x0[k], x1[k]),
+            alpha[start[k] : start[k] + area[k]].reshape(h[k], w[k] + 2)[:, : w[k]],
+        )
+        if w[k] and h[k]
+        else None
+        for k in range(len(layers))
+    ]
 
 
 class Canvas:

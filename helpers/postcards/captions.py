@@ -1,17 +1,35 @@
 """Words for a scene, the pixels each word speaks of, and back from words to what they name."""
+
 import re
 from random import Random
 
 from helpers import inputs
+from helpers.postcards.scene import COLOURS, KEPT_OUT, KINDS, PLACES, WHOLE, Scene
 
-from .scene import COLOURS, KEPT_OUT, KINDS, PLACES, WHOLE, Scene
-
-SKY_WORDS = {"dawn": ("at dawn",), "day": ("by day",), "cloudy": ("on a cloudy day", "under a cloudy sky"),
-             "sunset": ("at sunset",), "night": ("at night",)}
-LIGHT_WORDS = {"sun": ("with the sun", "under the sun"), "full moon": ("with a full moon", "under a full moon"),
-               "crescent moon": ("with a crescent moon", "under a crescent moon")}
-GROUND_WORDS = {"lake": ("on a lake",), "meadow": ("in a meadow",), "desert": ("in the desert",), "snow field": ("in a snow field",)}
-GROUND_BELOW = {"lake": ("over a lake",), "meadow": ("over a meadow",), "desert": ("over the desert",), "snow field": ("over a snow field",)}
+SKY_WORDS = {
+    "dawn": ("at dawn",),
+    "day": ("by day",),
+    "cloudy": ("on a cloudy day", "under a cloudy sky"),
+    "sunset": ("at sunset",),
+    "night": ("at night",),
+}
+LIGHT_WORDS = {
+    "sun": ("with the sun", "under the sun"),
+    "full moon": ("with a full moon", "under a full moon"),
+    "crescent moon": ("with a crescent moon", "under a crescent moon"),
+}
+GROUND_WORDS = {
+    "lake": ("on a lake",),
+    "meadow": ("in a meadow",),
+    "desert": ("in the desert",),
+    "snow field": ("in a snow field",),
+}
+GROUND_BELOW = {
+    "lake": ("over a lake",),
+    "meadow": ("over a meadow",),
+    "desert": ("over the desert",),
+    "snow field": ("over a snow field",),
+}
 BACKDROP_WORDS = ("in front of {}", "below {}", "with {}")
 WEATHER_WORDS = {"rain": ("in the rain",), "mist": ("in the mist",), "falling snow": ("in falling snow",)}
 PLACE_WORDS = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
@@ -36,7 +54,10 @@ def clauses(scene: Scene, rng: Random):
     names = [s.kind if scene.style == "cyanotype" else f"{s.colour} {s.kind}" for s in scene.subjects]
     subjects = [(article(name), PLACE_WORDS[s.place]) for name, s in zip(names, scene.subjects)]
     flying = all(s.kind == "balloon" for s in scene.subjects)
-    rest = {"ground": rng.choice((GROUND_BELOW if flying else GROUND_WORDS)[scene.ground]), "sky": rng.choice(SKY_WORDS[scene.sky])}
+    rest = {
+        "ground": rng.choice((GROUND_BELOW if flying else GROUND_WORDS)[scene.ground]),
+        "sky": rng.choice(SKY_WORDS[scene.sky]),
+    }
     if scene.backdrop != "none":
         rest["backdrop"] = rng.choice(BACKDROP_WORDS).format(scene.backdrop)
     if scene.light != "none":
@@ -69,7 +90,9 @@ def caption(scene: Scene, rng: Random) -> str:
     subjects, rest = clauses(scene_of(scene), inputs.random_numbers(rng, "rng"))
     keep = 1.0 if rng.random() < 0.5 else rng.uniform(0.0, 0.9)
     words = " and ".join(f"{name} {place}" if rng.random() < keep else name for name, place in subjects)
-    kept = [rest[key] for key in ("ground", "backdrop", "sky", "light", "weather") if key in rest and rng.random() < keep]
+    kept = [
+        rest[key] for key in ("ground", "backdrop", "sky", "light", "weather") if key in rest and rng.random() < keep
+    ]
     if rng.random() < 0.34:
         rng.shuffle(kept)
     return " ".join([words] + kept + style_of(scene))
@@ -77,6 +100,7 @@ def caption(scene: Scene, rng: Random) -> str:
 
 class First:
     """Stands in for a random generator where the first choice is wanted."""
+
     choice = staticmethod(lambda options: options[0])
 
 
@@ -113,7 +137,10 @@ def read_caption(text: str, kinds=(), colours=()) -> dict:
             pattern = r" by day " if value == "day" else rf" {value} "
             if value != "none" and re.search(pattern, text):
                 named[key] = value
-    kinds, colours = "|".join((*KINDS, *KEPT_OUT["kind"], *map(re.escape, kinds))), "|".join((*COLOURS, *KEPT_OUT["colour"], *map(re.escape, colours)))
+    kinds, colours = (
+        "|".join((*KINDS, *KEPT_OUT["kind"], *map(re.escape, kinds))),
+        "|".join((*COLOURS, *KEPT_OUT["colour"], *map(re.escape, colours))),
+    )
     places = "|".join(f"(?:on|in) the {p}" for p in PLACES)
     found = re.finditer(rf"(?:\b({colours}) )?\b({kinds})\b(?: ({places})\b)?", text)
     named["subjects"] = [(m[1], m[2], m[3].split()[-1] if m[3] else None) for m in found]

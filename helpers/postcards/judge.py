@@ -1,9 +1,10 @@
 """The judge: a small network that reads a postcard, trained on renders alone. It is the course's measuring instrument.
 
-    judge = load_judge()
-    judge.read([image])                                  # [{"sky": "sunset", ..., "subjects": {"left": ("red", "boat")}}]
-    judge.agreement([image], ["a red boat at sunset"])   # {"sky": Score(right=1.0, n=1), "kind": ..., "mean": ...}
+judge = load_judge()
+judge.read([image])                                  # [{"sky": "sunset", ..., "subjects": {"left": ("red", "boat")}}]
+judge.agreement([image], ["a red boat at sunset"])   # {"sky": Score(right=1.0, n=1), "kind": ..., "mean": ...}
 """
+
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -15,19 +16,22 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from helpers import inputs, pictures
-
-from .captions import read_caption, scene_of
-from .scene import COLOURS, COURSE_COLOURS, COURSE_KINDS, KINDS, PLACES, WHOLE, Scene
+from helpers.postcards.captions import read_caption, scene_of
+from helpers.postcards.scene import COLOURS, COURSE_COLOURS, COURSE_KINDS, KINDS, PLACES, WHOLE, Scene
 
 BUNDLED = Path(__file__).resolve().parents[1] / "models" / "postcard" / "judge"
 SIZE = 128
 EACH_PLACE = {"kind": KINDS + ("none",), "colour": COLOURS + ("none",)}  # one answer a place; one a picture: WHOLE
-COURSE = {"kind": COURSE_KINDS + ("none",), "colour": COURSE_COLOURS + ("none",)}  # EACH_PLACE of the bundled judge, whatever a reader adds
+COURSE = {
+    "kind": COURSE_KINDS + ("none",),
+    "colour": COURSE_COLOURS + ("none",),
+}  # EACH_PLACE of the bundled judge, whatever a reader adds
 ATTRIBUTES = (*WHOLE, "kind", "colour", "place")
 
 
 class Score(NamedTuple):
     """right: the fraction of answers that were right, 0..1 (NaN if nobody asked). n: how many there were."""
+
     right: float
     n: int
 
@@ -52,23 +56,30 @@ class Reader(torch.nn.Module):
         self.questions = torch.nn.Parameter(0.5 * torch.randn(len(WHOLE) + len(PLACES), before))
         self.key, self.value = torch.nn.Linear(before, before), torch.nn.Linear(before, before)
         self.norm = torch.nn.LayerNorm(before)
-        self.answers = torch.nn.ModuleDict({key: torch.nn.Linear(before, len(words)) for key, words in (WHOLE | self.each_place).items()})
+        self.answers = torch.nn.ModuleDict(
+            {key: torch.nn.Linear(before, len(words)) for key, words in (WHOLE | self.each_place).items()}
+        )
 
     def forward(self, pixels):
-        x = self.features(pixels).flatten(2).mT                                # (n, 64, width)
+        x = self.features(pixels).flatten(2).mT  # (n, 64, width)
         keys, values = self.key(x + self.position), self.value(x + self.position)
         heads = 4
-        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(-3, -2) for t in (self.questions.expand(len(x), -1, -1), keys, values))
+        q, k, v = (
+            t.unflatten(-1, (heads, -1)).transpose(-3, -2)
+            for t in (self.questions.expand(len(x), -1, -1), keys, values)
+        )
         found = F.scaled_dot_product_attention(q, k, v).transpose(-3, -2).flatten(-2)  # (n, 8, width)
         found = self.norm(found + self.questions)
         logits = {key: self.answers[key](found[:, i]) for i, key in enumerate(WHOLE)}
-        return logits | {key: self.answers[key](found[:, len(WHOLE):]) for key in EACH_PLACE}
+        return logits | {key: self.answers[key](found[:, len(WHOLE) :]) for key in EACH_PLACE}
 
 
 class Residual(torch.nn.Module):
     def __init__(self, width):
         super().__init__()
-        self.body = torch.nn.Sequential(torch.nn.Conv2d(width, width, 3, 1, 1), torch.nn.GroupNorm(8, width), torch.nn.SiLU())
+        self.body = torch.nn.Sequential(
+            torch.nn.Conv2d(width, width, 3, 1, 1), torch.nn.GroupNorm(8, width), torch.nn.SiLU()
+        )
 
     def forward(self, x):
         return x + self.body(x)
@@ -76,7 +87,9 @@ class Residual(torch.nn.Module):
 
 def truth(scene: Scene) -> dict:
     """What a perfect judge would read off the scene's picture, in the form of `Judge.read`."""
-    return {key: getattr(scene_of(scene), key) for key in WHOLE} | {"subjects": {s.place: (s.colour, s.kind) for s in scene.subjects}}
+    return {key: getattr(scene_of(scene), key) for key in WHOLE} | {
+        "subjects": {s.place: (s.colour, s.kind) for s in scene.subjects}
+    }
 
 
 class Judge:
@@ -96,7 +109,7 @@ class Judge:
         inputs.whole_number(batch, "batch", 1, 100_000)
         device, readings = next(self.reader.parameters()).device, []
         for start in range(0, len(images), batch):
-            pixels = torch.stack(list(map(pixels_of, images[start:start + batch]))).to(device)
+            pixels = torch.stack(list(map(pixels_of, images[start : start + batch]))).to(device)
             best = {key: logits.argmax(-1).tolist() for key, logits in self.reader(pixels).items()}
             for i in range(len(pixels)):
                 subjects = {}
@@ -123,7 +136,10 @@ class Judge:
         images, prompts = pictures_of(images), inputs.texts(prompts, "prompts")
         if len(images) != len(prompts):
             raise ValueError(f"{len(images)} pictures and {len(prompts)} prompts: give one prompt for each picture")
-        kinds, colours = ([word for word in self.each_place[key] if word not in (*COURSE[key], "something else")] for key in ("kind", "colour"))
+        kinds, colours = (
+            [word for word in self.each_place[key] if word not in (*COURSE[key], "something else")]
+            for key in ("kind", "colour")
+        )
         return self.read(images), [read_caption(prompt, kinds, colours) for prompt in prompts]
 
 
@@ -177,16 +193,22 @@ def _shows(reading, scene):
     """What of a scene a reading holds; see `tally`."""
     first, seen = scene.subjects[0], reading["subjects"].values()
     there = first.kind in [kind for _, kind in seen]
-    return {"object": there, "another object": bool(seen) and not there, "colour": first.colour in [colour for colour, _ in seen],
-            "sky and ground": (reading["sky"], reading["ground"]) == (scene.sky, scene.ground),
-            "unasked weather": reading["weather"] not in ("none", scene.weather)}
+    return {
+        "object": there,
+        "another object": bool(seen) and not there,
+        "colour": first.colour in [colour for colour, _ in seen],
+        "sky and ground": (reading["sky"], reading["ground"]) == (scene.sky, scene.ground),
+        "unasked weather": reading["weather"] not in ("none", scene.weather),
+    }
 
 
 def only_gone(reading, scene, kind) -> bool:
     """Whether the scene without its subjects of that kind is what was read: its other subjects and no more, sky and ground."""
     stay = sorted((one.colour, one.kind) for one in scene_of(scene).subjects if one.kind != kind)
-    return (sorted(reading["subjects"].values()) == stay
-            and (reading["sky"], reading["ground"]) == (scene.sky, scene.ground))
+    return sorted(reading["subjects"].values()) == stay and (reading["sky"], reading["ground"]) == (
+        scene.sky,
+        scene.ground,
+    )
 
 
 def in_words(reading, between=" and ") -> str:
@@ -198,11 +220,16 @@ def pictures_of(images):
     """A list of PIL images, or of uint8 arrays (height, width, 3)."""
     if getattr(images, "ndim", 4) == 3:
         raise TypeError("images must be a list of pictures: wrap a single one as [image].")
-    images = inputs.list_of(images, "images", "PIL pictures or uint8 arrays (height, width, 3)", (Image.Image, np.ndarray))
+    images = inputs.list_of(
+        images, "images", "PIL pictures or uint8 arrays (height, width, 3)", (Image.Image, np.ndarray)
+    )
     for image in images:
-        if isinstance(image, np.ndarray) and not (image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-                                                  and image.size):
-            raise TypeError(f"images must be PIL pictures or uint8 arrays (height, width, 3), not {inputs.shown(image)}.")
+        if isinstance(image, np.ndarray) and not (
+            image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+        ):
+            raise TypeError(
+                f"images must be PIL pictures or uint8 arrays (height, width, 3), not {inputs.shown(image)}."
+            )
     return images
 
 
@@ -225,12 +252,16 @@ def load_judge(path=None) -> Judge:
     folder = BUNDLED if path is None else inputs.path(path, "path")
     config, weights = folder / "config.json", folder / "model.safetensors"
     if not (config.is_file() and weights.is_file()):
-        raise FileNotFoundError(f"no judge in {folder}: it needs config.json and model.safetensors (train one: python -m training.judge)")
+        raise FileNotFoundError(
+            f"no judge in {folder}: it needs config.json and model.safetensors (train one: python -m training.judge)"
+        )
     try:
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and then replaced
             own = json.loads(config.read_text())
             reader = Reader(own["widths"], {key: tuple(own.get("words", COURSE)[key]) for key in COURSE})
         reader.load_state_dict({name: tensor.float() for name, tensor in load_file(weights).items()})
     except Exception as error:
-        raise ValueError(f"the judge in {folder} is damaged ({error}): restore the folder or train a new one") from error
+        raise ValueError(
+            f"the judge in {folder} is damaged ({error}): restore the folder or train a new one"
+        ) from error
     return Judge(reader)

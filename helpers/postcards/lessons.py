@@ -1,9 +1,10 @@
 """Postcards to learn a concept from, and prompts to try it on: what notebook 05 and the concept library train with.
 
-    cards = concept_cards("windmill", 32)        # 32 pictures of one subject each
-    cards.images, cards.prompts, cards.masks     # masks: the pixels of the windmill
-    ordinary = concept_cards(None, 48)           # the world as the model knows it
+cards = concept_cards("windmill", 32)        # 32 pictures of one subject each
+cards.images, cards.prompts, cards.masks     # masks: the pixels of the windmill
+ordinary = concept_cards(None, 48)           # the world as the model knows it
 """
+
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -11,10 +12,9 @@ import numpy as np
 from PIL import Image
 
 from helpers import inputs
-
-from .captions import article, caption
-from .render import render
-from .scene import GROUNDS, KEPT_OUT, Scene, Subject, check_word, sample_scene
+from helpers.postcards.captions import article, caption
+from helpers.postcards.render import render
+from helpers.postcards.scene import GROUNDS, KEPT_OUT, Scene, Subject, check_word, sample_scene
 
 TEAL = (  # what a word for teal is learnt from: five skies, because a colour looks another under each
     Scene("day", "sun", "meadow", "green hills", "none", (Subject("house", "teal", "left"),), 1),
@@ -24,10 +24,14 @@ TEAL = (  # what a word for teal is learnt from: five skies, because a colour lo
     Scene("dawn", "none", "meadow", "pine trees", "none", (Subject("flag", "teal", "left"),), 5),
 )
 TRIALS = {  # things in places, and skies, that a concept is tried on; of teal, none that TEAL shows
-    "teal": (("{} boat on a lake", "{} tent in a snow field", "{} lighthouse on a lake", "{} lighthouse in a snow field"),
-             ("by day", "at night", "at sunset", "at dawn", "on a cloudy day")),
-    "windmill": (("red {}", "blue {}", "white {}", "yellow {}", "green {}", "orange {}"),
-                 ("in a meadow by day", "in the desert at sunset", "in a snow field at night", "in a meadow on a cloudy day")),
+    "teal": (
+        ("{} boat on a lake", "{} tent in a snow field", "{} lighthouse on a lake", "{} lighthouse in a snow field"),
+        ("by day", "at night", "at sunset", "at dawn", "on a cloudy day"),
+    ),
+    "windmill": (
+        ("red {}", "blue {}", "white {}", "yellow {}", "green {}", "orange {}"),
+        ("in a meadow by day", "in the desert at sunset", "in a snow field at night", "in a meadow on a cloudy day"),
+    ),
 }
 TRIED = 10  # pictures of a thing are picked from so many times as many
 
@@ -35,6 +39,7 @@ TRIED = 10  # pictures of a thing are picked from so many times as many
 @dataclass(frozen=True)
 class Cards:
     """images: PIL. prompts: one caption each. masks: (H, W) of bool, where the subjects are. scenes: what was drawn."""
+
     images: list
     prompts: list
     masks: list
@@ -55,10 +60,17 @@ def concept_cards(concept, n, seed=0, alike=True, size=128):
     picks = alike and concept in KEPT_OUT["kind"]
     scenes = [concept_scene(concept, rng) for _ in range(n * TRIED if picks else n)]
     drawn = [render(scene, size) for scene in scenes]
-    masks = [np.any([card.masks[s.kind] for s in scene.subjects if s.kind in card.masks], axis=0) for scene, card in zip(scenes, drawn)]
+    masks = [
+        np.any([card.masks[s.kind] for s in scene.subjects if s.kind in card.masks], axis=0)
+        for scene, card in zip(scenes, drawn)
+    ]
     chosen = most_alike(masks, n) if picks else range(n)
-    return Cards(*([some[i] for i in chosen] for some in ([card.image for card in drawn], [caption(scene, rng) for scene in scenes],
-                                                          masks, scenes)))
+    return Cards(
+        *(
+            [some[i] for i in chosen]
+            for some in ([card.image for card in drawn], [caption(scene, rng) for scene in scenes], masks, scenes)
+        )
+    )
 
 
 def trial_prompts(concept):
@@ -84,8 +96,12 @@ def concept_scene(concept, rng) -> Scene:
     kind = concept if concept in KEPT_OUT["kind"] else first.kind
     colour = concept if concept in KEPT_OUT["colour"] else first.colour
     ground = "lake" if kind == "boat" else rng.choice(GROUNDS)
-    return replace(scene, subjects=(Subject(kind, colour, first.place),), ground=ground,
-                   style=concept if concept in KEPT_OUT["style"] else "flat")
+    return replace(
+        scene,
+        subjects=(Subject(kind, colour, first.place),),
+        ground=ground,
+        style=concept if concept in KEPT_OUT["style"] else "flat",
+    )
 
 
 def most_alike(masks, n):
@@ -100,5 +116,8 @@ def most_alike(masks, n):
 def cut_out(mask, size=32):
     """The rectangle that holds all of a mask, float32 (size, size), 0..1."""
     rows, columns = np.nonzero(mask)
-    part = mask[rows.min():rows.max() + 1, columns.min():columns.max() + 1]
-    return np.asarray(Image.fromarray(part.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX), np.float32) / 255
+    part = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return (
+        np.asarray(Image.fromarray(part.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BOX), np.float32)
+        / 255
+    )

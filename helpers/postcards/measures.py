@@ -7,6 +7,7 @@
 Windmill, snowman and teal are read by the judge's own convolutions under new questions and answers, fitted on renders
 (`python -m training.measures`). A cyanotype is told from its pixels. Above `SEEN` a thing counts as seen.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,18 @@ import torch
 from safetensors.torch import load_file
 
 from helpers import inputs
-
-from .canvas import BLUES
-from .captions import read_caption
-from .judge import Judge, load_judge, pictures_of, pixels_of
-from .scene import COURSE_COLOURS, COURSE_KINDS, KEPT_OUT
+from helpers.postcards.canvas import BLUES
+from helpers.postcards.captions import read_caption
+from helpers.postcards.judge import Judge, load_judge, pictures_of, pixels_of
+from helpers.postcards.scene import COURSE_COLOURS, COURSE_KINDS, KEPT_OUT
 
 FITTED = Path(__file__).with_name("measures.safetensors")
 SEEN = 0.5
 TEAL_TOO_OFTEN = 5  # a third of what the answers were fitted on was teal, of ten colours: so many times the odds
-WIDER = {"kind": (*COURSE_KINDS, *KEPT_OUT["kind"], "something else", "none"),  # as EACH_PLACE
-         "colour": (*COURSE_COLOURS, *KEPT_OUT["colour"], "none")}
+WIDER = {
+    "kind": (*COURSE_KINDS, *KEPT_OUT["kind"], "something else", "none"),  # as EACH_PLACE
+    "colour": (*COURSE_COLOURS, *KEPT_OUT["colour"], "none"),
+}
 
 
 class Measures(Judge):
@@ -76,14 +78,16 @@ class Measures(Judge):
         """For each picture, whether some thing in it has the "kind", or the "colour", of the first that its prompt names."""
         k = ("colour", "kind").index(part)
         named = [read_caption(prompt)["subjects"][0][k] for prompt in prompts]
-        return [any(thing[k] == word for thing in reading["subjects"].values())
-                for reading, word in zip(self.read(images), named, strict=True)]
+        return [
+            any(thing[k] == word for thing in reading["subjects"].values())
+            for reading, word in zip(self.read(images), named, strict=True)
+        ]
 
     def surely(self, images, part, word, batch=64):
         """(n, 3): the softmax of the answer `word` about `part` ("kind", "colour"), at each of PLACES."""
         found, images = [], pictures_of(images)
         for start in range(0, len(images), batch):
-            pixels = torch.stack([pixels_of(image) for image in images[start:start + batch]])
+            pixels = torch.stack([pixels_of(image) for image in images[start : start + batch]])
             with torch.inference_mode():
                 found.append(self.reader(pixels)[part].double().softmax(-1)[..., self.each_place[part].index(word)])
         return torch.cat(found).numpy() if found else np.zeros((0, 3))
@@ -118,8 +122,12 @@ def load_measures(path=FITTED) -> Measures:
         fitted = {name: tensor.float() for name, tensor in load_file(path).items()}
         missing = reader.load_state_dict(fitted, strict=False)
     except Exception as error:
-        raise ValueError(f"the measures in {path} are damaged ({error}): fit them anew with python -m training.measures") from error
+        raise ValueError(
+            f"the measures in {path} are damaged ({error}): fit them anew with python -m training.measures"
+        ) from error
     lacking = [name for name in missing.missing_keys if not name.startswith("features.")]
     if lacking or missing.unexpected_keys:
-        raise ValueError(f"the measures in {path} are not those of this judge: fit them anew with python -m training.measures")
+        raise ValueError(
+            f"the measures in {path} are not those of this judge: fit them anew with python -m training.measures"
+        )
     return Measures(reader)

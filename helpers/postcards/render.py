@@ -1,4 +1,5 @@
 """From a scene to pixels: sky, light, backdrop, ground, subjects and weather, painted back to front."""
+
 import math
 from dataclasses import dataclass
 from random import Random
@@ -7,22 +8,46 @@ import numpy as np
 from PIL import Image
 
 from helpers import inputs
-
-from .canvas import BLUES, LUMINANCE, Canvas, coverage, ellipse, mix, rgb
-from .captions import scene_of
-from .own import WORLD
-from .scene import Scene
-from .subjects import Look, Pen, draw_subject
+from helpers.postcards.canvas import BLUES, LUMINANCE, Canvas, coverage, ellipse, mix, rgb
+from helpers.postcards.captions import scene_of
+from helpers.postcards.own import WORLD
+from helpers.postcards.scene import Scene
+from helpers.postcards.subjects import Look, Pen, draw_subject
 
 # Each sky: three stops of its gradient from top to horizon, the tint it throws on land and on the subjects.
 SKY = {
-    "dawn": ((rgb(112, 130, 200), rgb(232, 170, 190), rgb(255, 218, 176)), np.float32([0.98, 0.90, 0.92]), np.float32([1.00, 0.96, 0.96])),
-    "day": ((rgb(62, 136, 224), rgb(124, 188, 242), rgb(210, 234, 250)), np.float32([1.00, 1.00, 1.00]), np.float32([1.00, 1.00, 1.00])),
-    "cloudy": ((rgb(124, 136, 154), rgb(166, 174, 188), rgb(206, 210, 214)), np.float32([0.84, 0.86, 0.88]), np.float32([0.92, 0.93, 0.95])),
-    "sunset": ((rgb(92, 54, 130), rgb(230, 96, 106), rgb(255, 188, 96)), np.float32([0.92, 0.74, 0.70]), np.float32([1.00, 0.93, 0.90])),
-    "night": ((rgb(10, 14, 46), rgb(26, 34, 86), rgb(64, 68, 132)), np.float32([0.30, 0.36, 0.58]), np.float32([0.80, 0.82, 0.92])),
+    "dawn": (
+        (rgb(112, 130, 200), rgb(232, 170, 190), rgb(255, 218, 176)),
+        np.float32([0.98, 0.90, 0.92]),
+        np.float32([1.00, 0.96, 0.96]),
+    ),
+    "day": (
+        (rgb(62, 136, 224), rgb(124, 188, 242), rgb(210, 234, 250)),
+        np.float32([1.00, 1.00, 1.00]),
+        np.float32([1.00, 1.00, 1.00]),
+    ),
+    "cloudy": (
+        (rgb(124, 136, 154), rgb(166, 174, 188), rgb(206, 210, 214)),
+        np.float32([0.84, 0.86, 0.88]),
+        np.float32([0.92, 0.93, 0.95]),
+    ),
+    "sunset": (
+        (rgb(92, 54, 130), rgb(230, 96, 106), rgb(255, 188, 96)),
+        np.float32([0.92, 0.74, 0.70]),
+        np.float32([1.00, 0.93, 0.90]),
+    ),
+    "night": (
+        (rgb(10, 14, 46), rgb(26, 34, 86), rgb(64, 68, 132)),
+        np.float32([0.30, 0.36, 0.58]),
+        np.float32([0.80, 0.82, 0.92]),
+    ),
 }
-LAND = {"snowy mountains": rgb(106, 118, 150), "green hills": rgb(94, 158, 84), "red cliffs": rgb(198, 98, 66), "pine trees": rgb(34, 98, 66)}
+LAND = {
+    "snowy mountains": rgb(106, 118, 150),
+    "green hills": rgb(94, 158, 84),
+    "red cliffs": rgb(198, 98, 66),
+    "pine trees": rgb(34, 98, 66),
+}
 SNOW = rgb(250, 252, 255)
 TALL = ("balloon", "lighthouse", "windmill", *WORLD.kinds)  # what could stand before the sun or the moon
 PLACE_X = {"left": 0.21, "middle": 0.50, "right": 0.79}
@@ -35,6 +60,7 @@ class Postcard:
     Keys are "sky", "ground", and where present "light", "backdrop" and each subject's kind ("island" for the bank under a thing
     that stands in a lake): together they cover the picture once. "weather" lies over the others: where rain, flakes or mist show.
     """
+
     image: Image.Image
     masks: dict[str, np.ndarray]
 
@@ -42,6 +68,7 @@ class Postcard:
 @dataclass
 class Setting:
     """What the painters of one picture share. `glow` is the colour of the sky at the horizon, `tint` the light on the land."""
+
     scene: Scene
     canvas: Canvas
     rng: Random
@@ -63,7 +90,9 @@ def render(scene: Scene, size: int = 128) -> Postcard:
     rng = Random(scene_of(scene).seed)
     centre = (np.arange(size, dtype=np.float32) + np.float32(0.5)) / np.float32(size)
     stops, tint, tint_near = SKY[scene.sky]
-    at = Setting(scene, Canvas(size), rng, rng.uniform(0.56, 0.64), centre[:, None], centre[None, :], stops[2], tint, tint_near)
+    at = Setting(
+        scene, Canvas(size), rng, rng.uniform(0.56, 0.64), centre[:, None], centre[None, :], stops[2], tint, tint_near
+    )
     paint_sky(at, stops)
     ridge = BACKDROPS[scene.backdrop](at)  # [(polygons, colour), ...], back to front
     light_x = paint_light(at, ridge)
@@ -79,7 +108,9 @@ def render(scene: Scene, size: int = 128) -> Postcard:
     if scene.weather != "none":
         without = clear if scene.weather == "mist" else at.canvas.image.copy()
         WEATHERS[scene.weather](at)
-        masks["weather"] = np.abs(at.canvas.image - without).max(-1) > 0.1  # where it moved a pixel by a tenth of the range
+        masks["weather"] = (
+            np.abs(at.canvas.image - without).max(-1) > 0.1
+        )  # where it moved a pixel by a tenth of the range
     image = at.canvas.image if scene.style == "flat" else cyanotype(at.canvas.image)
     pixels = (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8)
     return Postcard(Image.fromarray(pixels), masks)
@@ -98,7 +129,9 @@ def fade(distance):
 
 def gradient(at, stops, top, bottom):
     """Colours (size, size, 3) running through the stops from row `top` to row `bottom`, 0..1."""
-    u = np.clip((at.rows - np.float32(top)) / np.float32(bottom - top), 0, 1)[..., None] * (len(stops) - 1)  # (size, 1, 1)
+    u = np.clip((at.rows - np.float32(top)) / np.float32(bottom - top), 0, 1)[..., None] * (
+        len(stops) - 1
+    )  # (size, 1, 1)
     ramp = stops[0] + sum((b - a) * np.clip(u - k, 0, 1) for k, (a, b) in enumerate(zip(stops, stops[1:])))
     return np.broadcast_to(ramp, (at.canvas.size, at.canvas.size, 3))
 
@@ -110,13 +143,22 @@ def wave(rng, y, swing, waves=2):
     return crest + [(1.1, 1.1), (-0.1, 1.1)]
 
 
-# ---------------------------------------------------------------- sky
+# Sky
+
 
 def paint_sky(at, stops):
     whole = [(-0.1, -0.1), (1.1, -0.1), (1.1, 1.1), (-0.1, 1.1)]
     at.canvas.paint("sky", whole, gradient(at, stops, 0.0, at.horizon))
     if at.scene.sky == "night":
-        stars = [ellipse(at.rng.uniform(0, 1), at.rng.uniform(0, at.horizon * 0.85), at.rng.choice((0.004, 0.004, 0.005, 0.007)), n=8) for _ in range(34)]
+        stars = [
+            ellipse(
+                at.rng.uniform(0, 1),
+                at.rng.uniform(0, at.horizon * 0.85),
+                at.rng.choice((0.004, 0.004, 0.005, 0.007)),
+                n=8,
+            )
+            for _ in range(34)
+        ]
         haze = np.broadcast_to(0.9 - 0.6 * at.rows / np.float32(at.horizon), at.canvas.image.shape[:2])
         at.canvas.paint("sky", stars, rgb(236, 238, 255), clip=haze)
 
@@ -145,14 +187,20 @@ def paint_light(at, ridge):
     bite = None
     if at.scene.light == "crescent moon":
         side = at.rng.choice((-1, 1))
-        rows, columns, alpha = coverage([ellipse(x + side * radius * 0.52, y - radius * 0.22, radius * 0.92, n=40)], at.canvas.size)
+        rows, columns, alpha = coverage(
+            [ellipse(x + side * radius * 0.52, y - radius * 0.22, radius * 0.92, n=40)], at.canvas.size
+        )
         bite = np.ones((at.canvas.size,) * 2, np.float32)
         bite[rows, columns] -= alpha
-    at.canvas.paint("sky", disc, gradient(at, SKY["night"][0], 0.0, at.horizon), opacity=0.85)  # no star shines through the moon
+    at.canvas.paint(
+        "sky", disc, gradient(at, SKY["night"][0], 0.0, at.horizon), opacity=0.85
+    )  # no star shines through the moon
     at.canvas.paint("light", disc, rgb(250, 246, 222), clip=bite)
     if at.scene.light == "full moon":
         for u, v, q in ((-0.3, -0.25, 0.24), (0.32, 0.1, 0.18), (-0.1, 0.42, 0.2)):
-            at.canvas.paint("light", ellipse(x + u * radius, y + v * radius, q * radius, n=16), rgb(226, 220, 196), owns=False)
+            at.canvas.paint(
+                "light", ellipse(x + u * radius, y + v * radius, q * radius, n=16), rgb(226, 220, 196), owns=False
+            )
     return x
 
 
@@ -162,8 +210,10 @@ def skyline(ridge, x, radius):
     if found is None:
         return 1.0
     rows, columns, alpha = found
-    first, last = (min(max(int(u * 64) - columns.start, 0), alpha.shape[1] - 1) for u in (x - radius * 0.7, x + radius * 0.7))
-    solid = (alpha[:, first:last + 1] > 0.5).any(axis=1)
+    first, last = (
+        min(max(int(u * 64) - columns.start, 0), alpha.shape[1] - 1) for u in (x - radius * 0.7, x + radius * 0.7)
+    )
+    solid = (alpha[:, first : last + 1] > 0.5).any(axis=1)
     return (rows.start + int(np.argmax(solid))) / 64 if solid.any() else 1.0
 
 
@@ -174,8 +224,14 @@ def paint_clouds(at, light_x):
     if sky == "cloudy":
         for layer, (count, y0, y1, shade) in enumerate(((4, 0.02, 0.1, 0.80), (5, 0.08, 0.3, 0.94))):
             for k in range(count):
-                cloud(at, (k + rng.uniform(0.1, 0.9)) / count, rng.uniform(y0, y1), rng.uniform(0.07, 0.1), rgb(226, 230, 236) * np.float32(shade),
-                      rgb(152, 160, 174) * np.float32(shade))
+                cloud(
+                    at,
+                    (k + rng.uniform(0.1, 0.9)) / count,
+                    rng.uniform(y0, y1),
+                    rng.uniform(0.07, 0.1),
+                    rgb(226, 230, 236) * np.float32(shade),
+                    rgb(152, 160, 174) * np.float32(shade),
+                )
     elif sky == "day":
         for _ in range(rng.randint(1, 3)):
             x = rng.uniform(0.05, 0.95)
@@ -187,17 +243,22 @@ def paint_clouds(at, light_x):
         for _ in range(rng.randint(2, 4)):
             x, y, w = rng.uniform(0, 1), rng.uniform(0.06, 0.32), rng.uniform(0.12, 0.22)
             for shift, lift, part in ((0, 0, 1), (0.35, -0.016, 0.6), (-0.4, 0.012, 0.5)):
-                at.canvas.paint("sky", ellipse(x + shift * w, y + lift, w * part, 0.013 * (0.6 + part * 0.5)), tone, opacity=0.6)
+                at.canvas.paint(
+                    "sky", ellipse(x + shift * w, y + lift, w * part, 0.013 * (0.6 + part * 0.5)), tone, opacity=0.6
+                )
 
 
 def cloud(at, x, y, s, top, bottom):
     puffs = [(-1.5, 0.0, 0.55), (-0.75, -0.45, 0.85), (0.15, -0.75, 1.05), (1.0, -0.35, 0.8), (1.7, 0.0, 0.5)]
     flat_base = (at.rows < np.float32(y + 0.28 * s)) * np.ones_like(at.columns)
     shaded = gradient(at, (top, top, bottom), y - 1.6 * s, y + 0.3 * s)
-    at.canvas.paint("sky", [ellipse(x + u * s, y + v * s, q * s, n=20) for u, v, q in puffs], shaded, opacity=0.95, clip=flat_base)
+    at.canvas.paint(
+        "sky", [ellipse(x + u * s, y + v * s, q * s, n=20) for u, v, q in puffs], shaded, opacity=0.95, clip=flat_base
+    )
 
 
-# ---------------------------------------------------------------- backdrops: lists of (polygons, colour), back to front
+# Backdrops: lists of (polygons, colour), back to front
+
 
 def no_backdrop(at):
     return []
@@ -208,15 +269,32 @@ def snowy_mountains(at):
     for haze, count, low, high, wide in ((0.55, 4, 0.16, 0.24, 0.26), (0.15, 3, 0.16, 0.33, 0.30)):
         rock = mix(LAND["snowy mountains"] * at.tint, at.glow, haze)
         snow = mix(SNOW * mix(at.tint, SNOW, 0.35), at.glow, haze * 0.6)
-        peaks = [((k + rng.uniform(0.2, 0.8)) / count * 1.1 - 0.05, h - rng.uniform(low, high), wide * rng.uniform(0.8, 1.15)) for k in range(count)]
+        peaks = [
+            (
+                (k + rng.uniform(0.2, 0.8)) / count * 1.1 - 0.05,
+                h - rng.uniform(low, high),
+                wide * rng.uniform(0.8, 1.15),
+            )
+            for k in range(count)
+        ]
         for x, top, w in sorted(peaks, key=lambda p: p[1]):
             d = h - top
-            crest = [(x, top)] + [(x + w * 0.25 * t + 0.02 * s, top + d * t) for t, s in ((0.22, -1), (0.42, 0.7), (0.66, -0.9), (0.82, 0.6))] + [(x + w * 0.22, h)]
+            crest = (
+                [(x, top)]
+                + [
+                    (x + w * 0.25 * t + 0.02 * s, top + d * t)
+                    for t, s in ((0.22, -1), (0.42, 0.7), (0.66, -0.9), (0.82, 0.6))
+                ]
+                + [(x + w * 0.22, h)]
+            )
             layers.append(([[(x - w, h + 0.01), (x, top), (x + w, h + 0.01)]], rock))
             layers.append(([crest + [(x + w, h + 0.01)]], rock * np.float32(0.80)))
             f = rng.uniform(0.36, 0.46)
             left, right = (x - w * f, top + d * f), (x + w * f, top + d * f)
-            hem = [(x + w * f * u, top + d * (f + v)) for u, v in ((0.62, -0.04), (0.34, 0.07), (0.08, -0.03), (-0.2, 0.08), (-0.45, -0.02), (-0.72, 0.05))]
+            hem = [
+                (x + w * f * u, top + d * (f + v))
+                for u, v in ((0.62, -0.04), (0.34, 0.07), (0.08, -0.03), (-0.2, 0.08), (-0.45, -0.02), (-0.72, 0.05))
+            ]
             layers.append(([[left, (x, top), right] + hem], snow))
             layers.append(([[(x, top), right] + hem[:2] + [(x + 0.05 * w, top + d * 0.22)]], mix(snow, rock, 0.38)))
     return layers
@@ -233,7 +311,10 @@ def green_hills(at):
 
 def red_cliffs(at):
     rng, h, layers = at.rng, at.horizon, []
-    for haze, spans in ((0.45, [(-0.1, 0.35), (0.3, 0.75), (0.68, 1.1)]), (0.08, [(-0.08, 0.28), (0.36, 0.60), (0.72, 1.08)])):
+    for haze, spans in (
+        (0.45, [(-0.1, 0.35), (0.3, 0.75), (0.68, 1.1)]),
+        (0.08, [(-0.08, 0.28), (0.36, 0.60), (0.72, 1.08)]),
+    ):
         rock = mix(LAND["red cliffs"] * at.tint, at.glow, haze)
         for x0, x1 in spans:
             x0, x1 = x0 + rng.uniform(-0.06, 0.06), x1 + rng.uniform(-0.06, 0.06)
@@ -244,7 +325,12 @@ def red_cliffs(at):
                 yu, yv, iu, iv = h - (h - top) * u, h - (h - top) * v, lean * u, lean * v
                 left, right = (lambda i: x0 + i), (lambda i: x1 - i)
                 at_ = lambda i, s: left(i) + (right(i) - left(i)) * s
-                return [(at_(iu, a), yu + (0.01 if u == 0 else 0)), (at_(iv, a), yv), (at_(iv, b), yv), (at_(iu, b), yu + (0.01 if u == 0 else 0))]
+                return [
+                    (at_(iu, a), yu + (0.01 if u == 0 else 0)),
+                    (at_(iv, a), yv),
+                    (at_(iv, b), yv),
+                    (at_(iu, b), yu + (0.01 if u == 0 else 0)),
+                ]
 
             layers.append(([band(0, 1)], rock))
             layers.append(([band(0.56, 0.68), band(0.84, 0.9)], mix(rock, rgb(120, 44, 40) * at.tint, 0.35)))
@@ -269,10 +355,17 @@ def pine_trees(at):
     return layers
 
 
-BACKDROPS = {"none": no_backdrop, "snowy mountains": snowy_mountains, "green hills": green_hills, "red cliffs": red_cliffs, "pine trees": pine_trees}
+BACKDROPS = {
+    "none": no_backdrop,
+    "snowy mountains": snowy_mountains,
+    "green hills": green_hills,
+    "red cliffs": red_cliffs,
+    "pine trees": pine_trees,
+}
 
 
-# ---------------------------------------------------------------- grounds
+# Grounds
+
 
 def land(at, stops):
     area = [(-0.1, at.horizon), (1.1, at.horizon), (1.1, 1.1), (-0.1, 1.1)]
@@ -285,8 +378,12 @@ def lake(at, light_x):
     rows = np.arange(first, size)
     depth = ((rows - first + np.float32(0.5)) / np.float32(size)).astype(np.float32)  # 0 at the horizon
     source = np.clip(first - 1 - (rows - first), 0, size - 1)
-    sway = [int(round(1.6 * size / 128 * math.sin(0.9 * k * 128 / size) * min(1.0, k / size * 6))) for k in range(len(rows))]
-    mirrored = np.stack([np.roll(at.canvas.image[s], shift, axis=0) for s, shift in zip(source, sway)])  # (rows, size, 3)
+    sway = [
+        int(round(1.6 * size / 128 * math.sin(0.9 * k * 128 / size) * min(1.0, k / size * 6))) for k in range(len(rows))
+    ]
+    mirrored = np.stack(
+        [np.roll(at.canvas.image[s], shift, axis=0) for s, shift in zip(source, sway)]
+    )  # (rows, size, 3)
     water = mix(rgb(44, 112, 168) * at.tint, at.glow, 0.35)
     deep = rgb(28, 84, 140) * at.tint
     share = (0.34 + 0.9 * depth)[:, None, None]
@@ -297,11 +394,19 @@ def lake(at, light_x):
     for _ in range(9):
         y = rng.uniform(at.horizon + 0.03, 0.98)
         wide = rng.uniform(0.05, 0.12) * (0.4 + y - at.horizon)
-        at.canvas.paint("ground", ellipse(rng.uniform(0, 1), y, wide * 1.6, 0.005, n=14), shine, opacity=0.35, owns=False)
+        at.canvas.paint(
+            "ground", ellipse(rng.uniform(0, 1), y, wide * 1.6, 0.005, n=14), shine, opacity=0.35, owns=False
+        )
     if light_x is not None:  # the path of light on the water
         for k in range(7):
             y = at.horizon + 0.02 + 0.052 * k
-            at.canvas.paint("ground", ellipse(light_x + rng.uniform(-0.012, 0.012), y, 0.03 + 0.006 * k, 0.008, n=14), rgb(255, 244, 206), opacity=0.62 - 0.06 * k, owns=False)
+            at.canvas.paint(
+                "ground",
+                ellipse(light_x + rng.uniform(-0.012, 0.012), y, 0.03 + 0.006 * k, 0.008, n=14),
+                rgb(255, 244, 206),
+                opacity=0.62 - 0.06 * k,
+                owns=False,
+            )
 
 
 def meadow(at, light_x):
@@ -312,33 +417,49 @@ def meadow(at, light_x):
     for _ in range(11):
         y = rng.uniform(at.horizon + 0.06, 0.97)
         petal = rng.choice((rgb(255, 236, 120), rgb(255, 255, 255), rgb(250, 160, 190)))
-        at.canvas.paint("ground", ellipse(rng.uniform(0.02, 0.98), y, 0.006 + 0.012 * (y - at.horizon), n=10), mix(petal * at.tint_near, at.tint, 0.15), owns=False)
+        at.canvas.paint(
+            "ground",
+            ellipse(rng.uniform(0.02, 0.98), y, 0.006 + 0.012 * (y - at.horizon), n=10),
+            mix(petal * at.tint_near, at.tint, 0.15),
+            owns=False,
+        )
 
 
 def desert(at, light_x):
     rng = at.rng
     land(at, (rgb(250, 222, 160), rgb(238, 196, 126), rgb(214, 160, 96)))
-    for drop, lit, dark in ((0.07, rgb(246, 210, 142), rgb(216, 166, 102)), (0.19, rgb(240, 196, 124), rgb(202, 148, 88)), (0.32, rgb(228, 178, 108), rgb(188, 134, 78))):
+    for drop, lit, dark in (
+        (0.07, rgb(246, 210, 142), rgb(216, 166, 102)),
+        (0.19, rgb(240, 196, 124), rgb(202, 148, 88)),
+        (0.32, rgb(228, 178, 108), rgb(188, 134, 78)),
+    ):
         dune(at, wave(rng, at.horizon + drop, 0.026), lit * at.tint, dark * at.tint)
 
 
 def snow_field(at, light_x):
     rng = at.rng
     land(at, (rgb(240, 246, 253), rgb(228, 238, 250), rgb(206, 222, 242)))
-    for drop, lit, dark in ((0.08, rgb(250, 252, 255), rgb(214, 226, 244)), (0.22, rgb(244, 249, 255), rgb(200, 216, 240)), (0.34, rgb(238, 245, 254), rgb(190, 208, 236))):
+    for drop, lit, dark in (
+        (0.08, rgb(250, 252, 255), rgb(214, 226, 244)),
+        (0.22, rgb(244, 249, 255), rgb(200, 216, 240)),
+        (0.34, rgb(238, 245, 254), rgb(190, 208, 236)),
+    ):
         dune(at, wave(rng, at.horizon + drop, 0.022), lit * at.tint, dark * at.tint)
 
 
 def dune(at, shape, lit, dark):
     """A rounded drift: bright along its crest, falling off to the shade below."""
     crest = min(y for _, y in shape)
-    at.canvas.paint("ground", shape, gradient(at, (lit, mix(lit, dark, 0.6), dark), crest, crest + 0.2), opacity=0.9, owns=False)
+    at.canvas.paint(
+        "ground", shape, gradient(at, (lit, mix(lit, dark, 0.6), dark), crest, crest + 0.2), opacity=0.9, owns=False
+    )
 
 
 GROUNDS = {"lake": lake, "meadow": meadow, "desert": desert, "snow field": snow_field}
 
 
-# ---------------------------------------------------------------- subjects
+# Subjects
+
 
 def paint_subjects(at):
     rng, canvas, scene = at.rng, at.canvas, at.scene
@@ -352,17 +473,26 @@ def paint_subjects(at):
     for y, x, size, s, seed in sorted(placed, key=lambda p: (p[3].kind != "balloon", p[0])):
         look = Look.under(s.colour, at.tint_near, scene.sky == "night")
         if scene.ground == "lake" and s.kind != "balloon":
-            mirrored = Pen(canvas, "ground", x, y, size, mirror=True, veil=mix(rgb(44, 112, 168) * at.tint, at.glow, 0.3))
+            mirrored = Pen(
+                canvas, "ground", x, y, size, mirror=True, veil=mix(rgb(44, 112, 168) * at.tint, at.glow, 0.3)
+            )
             draw_subject(mirrored, s.kind, look, seed)
             if s.kind != "boat":
                 canvas.paint("island", ellipse(x, y + 0.012, size * 0.78, 0.034), rgb(170, 140, 96) * at.tint)
                 canvas.paint("island", ellipse(x, y + 0.003, size * 0.74, 0.026), rgb(112, 170, 84) * at.tint)
         elif s.kind != "balloon":
-            canvas.paint("ground", ellipse(x + 0.12 * size, y, size * 0.66, size * 0.085), np.float32([0.05, 0.06, 0.12]), opacity=0.30, owns=False)
+            canvas.paint(
+                "ground",
+                ellipse(x + 0.12 * size, y, size * 0.66, size * 0.085),
+                np.float32([0.05, 0.06, 0.12]),
+                opacity=0.30,
+                owns=False,
+            )
         draw_subject(Pen(canvas, s.kind, x, y, size), s.kind, look, seed)
 
 
-# ---------------------------------------------------------------- weather, over everything
+# Weather, over everything
+
 
 def rain(at):
     rng = at.rng
@@ -377,7 +507,9 @@ def rain(at):
 def falling_snow(at):
     rng = at.rng
     at.canvas.veil(np.full(at.canvas.image.shape[:2], 0.08), rgb(222, 230, 244) * mix(at.tint, SNOW, 0.4))
-    flakes = [ellipse(rng.uniform(0, 1), rng.uniform(0, 1), rng.choice((0.008, 0.010, 0.013, 0.016)), n=10) for _ in range(48)]
+    flakes = [
+        ellipse(rng.uniform(0, 1), rng.uniform(0, 1), rng.choice((0.008, 0.010, 0.013, 0.016)), n=10) for _ in range(48)
+    ]
     at.canvas.paint("weather", flakes, SNOW, opacity=0.95, owns=False)
 
 

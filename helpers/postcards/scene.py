@@ -1,37 +1,61 @@
 """What is in a postcard: the attributes, which of them can go together, and how a scene is sampled."""
+
 from dataclasses import dataclass
 from random import Random
 
 from helpers import inputs
-
-from .own import WORLD
+from helpers.postcards.own import WORLD
 
 SKIES = ("dawn", "day", "cloudy", "sunset", "night")
 LIGHTS = ("none", "sun", "full moon", "crescent moon")
 GROUNDS = ("lake", "meadow", "desert", "snow field")
 BACKDROPS = ("none", "snowy mountains", "green hills", "red cliffs", "pine trees")
 WEATHERS = ("none", "rain", "mist", "falling snow")
-WHOLE = {"sky": SKIES, "light": LIGHTS, "ground": GROUNDS, "backdrop": BACKDROPS, "weather": WEATHERS}  # one of each in a picture
+WHOLE = {
+    "sky": SKIES,
+    "light": LIGHTS,
+    "ground": GROUNDS,
+    "backdrop": BACKDROPS,
+    "weather": WEATHERS,
+}  # one of each in a picture
 COURSE_KINDS = ("boat", "house", "tent", "balloon", "car", "lighthouse", "tree", "flag")
 COURSE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
-KINDS, COLOURS = (*COURSE_KINDS, *WORLD.kinds), (*COURSE_COLOURS, *WORLD.colours)  # with those of a world of one's own, see own.py
+KINDS, COLOURS = (
+    (*COURSE_KINDS, *WORLD.kinds),
+    (*COURSE_COLOURS, *WORLD.colours),
+)  # with those of a world of one's own, see own.py
 PLACES = ("left", "middle", "right")
 
 # A tenth of the course's 72 (colour, kind) pairs is never in a training picture: composition to unseen pairs is measured on them.
 # Every kind and every colour is still seen many times, each in other company.
-HELDOUT_PAIRS = frozenset({("red", "tent"), ("yellow", "car"), ("blue", "balloon"), ("green", "lighthouse"),
-                           ("purple", "house"), ("white", "flag"), ("orange", "boat")})
+HELDOUT_PAIRS = frozenset(
+    {
+        ("red", "tent"),
+        ("yellow", "car"),
+        ("blue", "balloon"),
+        ("green", "lighthouse"),
+        ("purple", "house"),
+        ("white", "flag"),
+        ("orange", "boat"),
+    }
+)
 
 # Things the renderer can draw and the training world never holds: notebook 05 teaches them to the model.
 KEPT_OUT = {"colour": ("teal",), "kind": ("windmill", "snowman"), "style": ("cyanotype",)}
 
-LIGHTS_OF_SKY = {"dawn": ("none", "sun"), "day": ("none", "sun"), "cloudy": ("none",), "sunset": ("none", "sun"),
-                 "night": ("none", "full moon", "crescent moon")}
+LIGHTS_OF_SKY = {
+    "dawn": ("none", "sun"),
+    "day": ("none", "sun"),
+    "cloudy": ("none",),
+    "sunset": ("none", "sun"),
+    "night": ("none", "full moon", "crescent moon"),
+}
 
 
 @dataclass(frozen=True)
 class Subject:
     """One thing in the foreground: a kind (KINDS) in a colour (COLOURS) at a place (PLACES). A Scene checks the words."""
+
     kind: str
     colour: str
     place: str
@@ -46,6 +70,7 @@ class Scene:
     subjects: one or two `Subject`s of different kind, colour and place; style: "flat" or "cyanotype".
     Raises ValueError for a word the renderer does not know, or a scene it can not draw; TypeError for other types.
     """
+
     sky: str
     light: str
     ground: str
@@ -72,12 +97,16 @@ class Scene:
         if self.ground != "lake" and any(s.kind == "boat" for s in self.subjects):
             raise ValueError(f'a boat needs ground="lake", not "{self.ground}"')
         if self.light not in LIGHTS_OF_SKY[self.sky]:
-            raise ValueError(f'light="{self.light}" does not go with sky="{self.sky}": choose one of {LIGHTS_OF_SKY[self.sky]}')
+            raise ValueError(
+                f'light="{self.light}" does not go with sky="{self.sky}": choose one of {LIGHTS_OF_SKY[self.sky]}'
+            )
 
 
 def check_word(name, value, known):
     if inputs.text(value, name, f"one of {', '.join(known)}") not in known:
-        raise ValueError(f'{name}="{inputs.shown(value)[1:-1]}" is not in the postcard world: choose one of {", ".join(known)}')
+        raise ValueError(
+            f'{name}="{inputs.shown(value)[1:-1]}" is not in the postcard world: choose one of {", ".join(known)}'
+        )
 
 
 def sample_scene(rng: Random, split: str = "train") -> Scene:
@@ -98,8 +127,15 @@ def sample_scene(rng: Random, split: str = "train") -> Scene:
     subjects = tuple(Subject(kind, colour, place) for (colour, kind), place in zip(pairs, places))
     sky = rng.choice(SKIES)
     on_water = any(s.kind == "boat" for s in subjects)
-    return Scene(sky=sky, light=rng.choice(LIGHTS_OF_SKY[sky]), ground="lake" if on_water else rng.choice(GROUNDS),
-                 backdrop=rng.choice(BACKDROPS), weather=rng.choice(("none",) + WEATHERS), subjects=subjects, seed=rng.randrange(2**31))
+    return Scene(
+        sky=sky,
+        light=rng.choice(LIGHTS_OF_SKY[sky]),
+        ground="lake" if on_water else rng.choice(GROUNDS),
+        backdrop=rng.choice(BACKDROPS),
+        weather=rng.choice(("none",) + WEATHERS),
+        subjects=subjects,
+        seed=rng.randrange(2**31),
+    )
 
 
 def sample_pair(rng, kinds, colours):

@@ -3,14 +3,15 @@
 A drawing gets a `pen` and a `Look` and works in units of the thing's size: the origin is where it touches the ground (or the
 water), x to the right, y UP. The pen places, scales and, for a reflection, mirrors it.
 """
+
 import math
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 
-from .canvas import Canvas, box, ellipse, mix, rgb, stroke
-from .own import WORLD
+from helpers.postcards.canvas import Canvas, box, ellipse, mix, rgb, stroke
+from helpers.postcards.own import WORLD
 
 # base, shade, highlight
 PAINTS = {
@@ -32,6 +33,7 @@ GLASS_BY_DAY, GLASS_AT_NIGHT = rgb(176, 220, 244), rgb(255, 222, 120)
 @dataclass(frozen=True)
 class Look:
     """The colours of one thing under one sky."""
+
     base: np.ndarray
     shade: np.ndarray
     light: np.ndarray
@@ -52,7 +54,15 @@ class Pen:
     """Draws in units of a thing that stands at (x, y) on the canvas and is `size` tall; `mirror` draws its reflection."""
 
     def __init__(self, canvas: Canvas, thing, x, y, size, mirror=False, veil=None):
-        self.canvas, self.thing, self.x, self.y, self.size, self.mirror, self.veil = canvas, thing, x, y, size, mirror, veil
+        self.canvas, self.thing, self.x, self.y, self.size, self.mirror, self.veil = (
+            canvas,
+            thing,
+            x,
+            y,
+            size,
+            mirror,
+            veil,
+        )
 
     def place(self, points):
         p = np.asarray(points, dtype=np.float64)
@@ -109,7 +119,9 @@ def balloon(pen, look, r):
     height = [0.38 + 0.92 * (1 - math.cos(math.pi * k / 15)) / 2 for k in range(16)]
 
     def gore(left, right):  # a stripe of the envelope between two longitudes, -1 to 1
-        return [(0.45 * h * left, y) for h, y in zip(half, height)] + [(0.45 * h * right, y) for h, y in zip(half[::-1], height[::-1])]
+        return [(0.45 * h * left, y) for h, y in zip(half, height)] + [
+            (0.45 * h * right, y) for h, y in zip(half[::-1], height[::-1])
+        ]
 
     pen.fill(look.base, gore(-1, 1))
     pen.fill(look.light, gore(-0.7, -0.25))
@@ -119,7 +131,11 @@ def balloon(pen, look, r):
 
 def car(pen, look, r):
     pen.fill(look.base, [(-0.4, 0.4), (-0.24, 0.68), (0.2, 0.68), (0.42, 0.4)])
-    pen.fill(look.glass, [(-0.31, 0.42), (-0.2, 0.62), (-0.03, 0.62), (-0.03, 0.42)], [(0.03, 0.42), (0.03, 0.62), (0.17, 0.62), (0.32, 0.42)])
+    pen.fill(
+        look.glass,
+        [(-0.31, 0.42), (-0.2, 0.62), (-0.03, 0.62), (-0.03, 0.42)],
+        [(0.03, 0.42), (0.03, 0.62), (0.17, 0.62), (0.32, 0.42)],
+    )
     pen.fill(look.base, [(-0.62, 0.12), (-0.62, 0.34), (-0.54, 0.42), (0.5, 0.42), (0.62, 0.34), (0.64, 0.12)])
     pen.fill(look.shade, box(-0.62, 0.1, 0.64, 0.19))
     pen.fill(look.light, box(-0.58, 0.34, 0.56, 0.38))
@@ -169,7 +185,10 @@ def windmill(pen, look, r):
     turn = r.uniform(0.2, 1.3)
     for k in range(4):
         c, s = math.cos(turn + k * math.pi / 2), math.sin(turn + k * math.pi / 2)
-        pen.fill(look.cream, [(c * u - s * v, 0.86 + s * u + c * v) for u, v in ((0.1, 0.02), (0.1, 0.17), (0.62, 0.17), (0.62, 0.02))])
+        pen.fill(
+            look.cream,
+            [(c * u - s * v, 0.86 + s * u + c * v) for u, v in ((0.1, 0.02), (0.1, 0.17), (0.62, 0.17), (0.62, 0.02))],
+        )
         pen.line(look.wood, 0.04, (0, 0.86), (c * 0.64, 0.86 + s * 0.64))
     pen.fill(look.dark, ellipse(0, 0.86, 0.06))
 
@@ -185,10 +204,14 @@ def snowman(pen, look, r):
     pen.fill(look.base, box(-0.15, 1.16, 0.15, 1.4))
     pen.fill(look.shade, box(-0.24, 1.14, 0.24, 1.2))
     pen.fill(rgb(246, 128, 24), [(0.0, 1.06), (0.0, 1.0), (0.22, 1.02)])
-    pen.fill(look.dark, ellipse(-0.07, 1.08, 0.03), ellipse(0.07, 1.08, 0.03), ellipse(0, 0.72, 0.03), ellipse(0, 0.6, 0.03))
+    pen.fill(
+        look.dark, ellipse(-0.07, 1.08, 0.03), ellipse(0.07, 1.08, 0.03), ellipse(0, 0.72, 0.03), ellipse(0, 0.6, 0.03)
+    )
 
 
-DRAWINGS = {f.__name__: f for f in (boat, house, tent, balloon, car, lighthouse, tree, flag, windmill, snowman)} | WORLD.kinds
+DRAWINGS = {
+    f.__name__: f for f in (boat, house, tent, balloon, car, lighthouse, tree, flag, windmill, snowman)
+} | WORLD.kinds
 
 
 def draw_subject(pen: Pen, kind, look: Look, seed):

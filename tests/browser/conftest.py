@@ -9,8 +9,10 @@ import pytest
 from tools.browser import found_browser
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-MISSING = ("The browser tests need {}: `make test-browser` installs it, or says how. "
-           "Until then no panel has been moved by hand.")
+MISSING = (
+    "The browser tests need {}: `make test-browser` installs it, or says how. "
+    "Until then no panel has been moved by hand."
+)
 
 
 def give_up(what):
@@ -28,8 +30,7 @@ def browser():
     except ImportError:
         give_up("the package playwright")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--disable-dev-shm-usage", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage", "--disable-gpu"])
         yield browser
         browser.close()
 

@@ -76,7 +76,7 @@ def draw_and_cancel(panel):
         before = control.value
         control.move(control.others()[0])
         assert control.value != before, f"{control.name} did not move"
-    steps, = (control for control in panel.controls() if control.name == "steps")
+    (steps,) = (control for control in panel.controls() if control.name == "steps")
     steps.restore(6)
     drawn = generate(panel)
     assert not {"", "blank"} & set(drawn["pictures"]) and drawn["text"] != start["text"]

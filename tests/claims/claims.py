@@ -26,7 +26,9 @@ from jupyter_core.utils import ensure_async, run_sync
 
 HERE = Path(__file__).resolve().parent
 NOTEBOOKS = {file.stem[:2]: file for file in sorted((HERE.parents[1] / "notebooks").glob("*.ipynb"))}
-LESSONS = {file.stem[-2:]: import_module(f"tests.claims.{file.stem}").RIVALS for file in sorted(HERE.glob("lesson_*.py"))}
+LESSONS = {
+    file.stem[-2:]: import_module(f"tests.claims.{file.stem}").RIVALS for file in sorted(HERE.glob("lesson_*.py"))
+}
 SECONDS = 300  # for the rivals of one claim
 
 
@@ -56,8 +58,11 @@ def pytest_runtest_call(item):
     lesson = LESSONS.get(item.path.stem[:2]) if item.path.suffix == ".ipynb" else None
     if lesson:
         claims = claims_of(item.cell.source)
-        complaints = [f"assert {condition}: {line}" for condition, statement in claims.items()
-                      for line in in_kernel(item.parent.kernel.kc, statement, lesson.get(condition, {}))]
+        complaints = [
+            f"assert {condition}: {line}"
+            for condition, statement in claims.items()
+            for line in in_kernel(item.parent.kernel.kc, statement, lesson.get(condition, {}))
+        ]
         if complaints:
             pytest.fail("\n".join(complaints), pytrace=False)
     return result
@@ -66,10 +71,17 @@ def pytest_runtest_call(item):
 def in_kernel(client, statement, rivals):
     """`rivals.tried`, in the kernel behind a client of jupyter_client, one that waits (nbval's) or one that is awaited (nbclient's)."""
     source = (HERE / "rivals.py").read_text(encoding="utf-8")
-    code = (f"_trial = {{}}\nexec({source!r}, _trial)\n"
-            f"_complaints = _trial['tried']({statement!r}, {rivals!r}, globals())")
-    asked = client.execute_interactive(code, silent=True, allow_stdin=False, timeout=SECONDS, output_hook=lambda _: None,
-                                       user_expressions={"complaints": "_complaints"})
+    code = (
+        f"_trial = {{}}\nexec({source!r}, _trial)\n_complaints = _trial['tried']({statement!r}, {rivals!r}, globals())"
+    )
+    asked = client.execute_interactive(
+        code,
+        silent=True,
+        allow_stdin=False,
+        timeout=SECONDS,
+        output_hook=lambda _: None,
+        user_expressions={"complaints": "_complaints"},
+    )
     reply = run_sync(ensure_async)(asked)["content"]
     if reply["status"] != "ok":
         return [f"the rivals could not be tried: {reply.get('ename')}: {reply.get('evalue')}"]

@@ -3,16 +3,15 @@
 RIVALS = {
     # A block, opened
     "emb_off < near": {
-        "waves of one frequency":
-            "emb_off = off(layers(torch.cat([torch.full((1, width // 2), float(t)).cos(), torch.full((1, width // 2), float(t)).sin()], 1)"
-            ".to(x_t)).detach(), library)",
+        "waves of one frequency": "emb_off = off(layers(torch.cat([torch.full((1, width // 2), float(t)).cos(), torch.full((1, width // 2), float(t)).sin()], 1)"
+        ".to(x_t)).detach(), library)",
         "the time of the step before": "emb_off = other_off",
     },
     "block_off < near": {
         "the empty prompt": "block_off = no_words",
         "no time": "block_off = no_time",
         "no attention": "block_off = off(residual_block(middle.resnets[1], residual_block(middle.resnets[0], caught['x'], caught['emb']), "
-                        "caught['emb']).detach(), caught['out'])",
+        "caught['emb']).detach(), caught['out'])",
     },
     # The loop
     "apart <= 2": {
@@ -49,13 +48,12 @@ RIVALS = {
     'orders["Heun"] > orders["Euler"] + 0.5': {
         "Euler in the place of Heun": "orders = orders | {'Heun': orders['Euler']}",
         "Heun without its second look": "field, z, many = worlds['the exact line']; true_end = heun(field, z, karras(many)); orders = orders | "
-                                        "{'Heun': -order([(24, off(euler(field, z, karras(12)), true_end)), "
-                                        "(96, off(euler(field, z, karras(48)), true_end))])}",
+        "{'Heun': -order([(24, off(euler(field, z, karras(12)), true_end)), "
+        "(96, off(euler(field, z, karras(48)), true_end))])}",
     },
     'crossed or c.world != "postcards"': {
-        "Heun with as many steps as Euler, for twice the calls":
-            "field, z, many = worlds['the exact line']; end = heun(field, z, karras(many)); "
-            "crossed = off(heun(field, z, karras(8)), end) > off(euler(field, z, karras(8)), end)",
+        "Heun with as many steps as Euler, for twice the calls": "field, z, many = worlds['the exact line']; end = heun(field, z, karras(many)); "
+        "crossed = off(heun(field, z, karras(8)), end) > off(euler(field, z, karras(8)), end)",
         "Euler against itself": "crossed = all(pair == ['Euler', 'Heun'] for pair in (['Euler', 'Euler'],))",
     },
     # Further: operate on the U-Net
@@ -67,9 +65,7 @@ RIVALS = {
         "the same change in both": "in_x0 = in_eps",
         "the factor of another level": "some_levels = (500,) * 5",
     },
-    "max(in_eps) < 4 * min(in_eps)": {
-        "the change of the estimate of x_0": "in_eps = in_x0",
-    },
+    "max(in_eps) < 4 * min(in_eps)": {"the change of the estimate of x_0": "in_eps = in_x0"},
     # Further: a negative prompt
     "one_way > other_way and by_chance(one_way, other_way) < 0.05": {
         "no negative prompt in both": "one_way, other_way = only_one(red[''], red[''])",
@@ -116,11 +112,9 @@ RIVALS = {
         "each step once again": "ours = ours | {'4 times, 7 stops': ours['once, 7 stops']}",
         "as many calls, and no repeats": "ours = ours | {'4 times, 7 stops': ours['once, 28 stops']}",
         "a part put in without a look": "ours = ours | {'4 times, 7 stops': seams_of([np.where(np.arange(c.image_size)[None, :, None] < edge, "
-                                        "np.asarray(card), np.roll(np.asarray(card), 40, 0))], seam_solution).mean()}",
+        "np.asarray(card), np.roll(np.asarray(card), 40, 0))], seam_solution).mean()}",
     },
-    "np.array_equal(kept, np.asarray(card))": {
-        "as decoded, not laid over": "kept = decoded",
-    },
+    "np.array_equal(kept, np.asarray(card))": {"as decoded, not laid over": "kept = decoded"},
     # Further: a museum of failures
     "names == truth": {
         "every loop called sound": "names = ['healthy'] * 6",
@@ -136,9 +130,9 @@ RIVALS = {
         "the cards swapped": "exact_read = {'right': exact_read['wrong'], 'wrong': exact_read['right']}",
         "cards of the pairs in another order": "exact_read = exact_read | {'right': all_coloured(exact_cards['right'], texts[1:] + texts[:1])}",
         "an instrument that cannot read them": "exact_read = exact_read | {'right': all_coloured([np.roll(np.asarray(one), 1, 2) "
-                                               "for one in exact_cards['right']], texts)}",
+        "for one in exact_cards['right']], texts)}",
     },
     'max(bill, key=bill.get) == "U-Net, 50 answers" or c.world != "postcards"': {
-        "the text encoder's seconds": "bill = bill | {'U-Net, 50 answers': bill['text encoder']}",
+        "the text encoder's seconds": "bill = bill | {'U-Net, 50 answers': bill['text encoder']}"
     },
 }

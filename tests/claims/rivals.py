@@ -36,8 +36,11 @@ def remember(names):
     import numpy as np
     import torch
 
-    set_states = [(torch.set_rng_state, torch.get_rng_state()), (np.random.set_state, np.random.get_state()),
-                  (random.setstate, random.getstate())]
+    set_states = [
+        (torch.set_rng_state, torch.get_rng_state()),
+        (np.random.set_state, np.random.get_state()),
+        (random.setstate, random.getstate()),
+    ]
     for thing in names.values():
         if isinstance(thing, torch.Generator):
             set_states.append((thing.set_state, thing.get_state()))
@@ -47,4 +50,5 @@ def remember(names):
     def restore():
         for put_back, state in set_states:
             put_back(state)
+
     return restore

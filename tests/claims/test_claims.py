@@ -23,20 +23,30 @@ def test_every_claim_has_a_rival_and_every_rival_a_claim(lesson):
 
 # The mechanism itself
 
+
 def test_a_claim_is_known_by_its_condition_wherever_it_stands():
     cell = "x = 1\nassert x < 2\nfor k in range(3):\n    assert (k <\n            5), 'why'\n"
-    assert claims_of(cell) == {"x < 2": "assert x < 2",
-                               "k < 5": "for k in range(3):\n    assert (k <\n            5), 'why'"}
+    assert claims_of(cell) == {
+        "x < 2": "assert x < 2",
+        "k < 5": "for k in range(3):\n    assert (k <\n            5), 'why'",
+    }
     with pytest.raises(ValueError, match="stands twice"):
         claims_of("assert x < 2\nassert x < 2")
 
 
-RIVALS = {"fails": "share = zero()", "passes": "share = 0.0", "stops": "share = one()", "odd": "share = None",
-          "asserts": "assert False, 'too early'"}
+RIVALS = {
+    "fails": "share = zero()",
+    "passes": "share = 0.0",
+    "stops": "share = one()",
+    "odd": "share = None",
+    "asserts": "assert False, 'too early'",
+}
 
 
 def assert_all_but_the_first_are_reported(passes, stops, odd, asserts):
-    assert passes == "passes: passes, so the claim says nothing" and stops.startswith("stops: its own code stopped with NameError")
+    assert passes == "passes: passes, so the claim says nothing" and stops.startswith(
+        "stops: its own code stopped with NameError"
+    )
     assert odd.startswith("odd: the claim stopped with TypeError") and asserts.endswith("AssertionError: too early")
 
 
@@ -53,7 +63,11 @@ def test_a_rival_draws_no_numbers_from_the_lesson():
     tried("assert x == 0", {"noise": draws, "more noise": draws}, names)
     after = torch.rand(1, generator=names["draw"]), torch.rand(1), names["rng"].random()
     torch.manual_seed(0)
-    assert after == (torch.rand(1, generator=torch.Generator().manual_seed(0)), torch.rand(1), random.Random(0).random())
+    assert after == (
+        torch.rand(1, generator=torch.Generator().manual_seed(0)),
+        torch.rand(1),
+        random.Random(0).random(),
+    )
 
 
 def test_rivals_are_tried_in_a_kernel():

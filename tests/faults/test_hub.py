@@ -25,8 +25,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def hub(monkeypatch, hub_cache, model_folders):
     """A stand-in that serves the tiny SD-1.5-shaped model as "sd15", among files the course must not take."""
     with StandInHub() as server:
-        files = {path.relative_to(model_folders["sd15"]).as_posix(): path.read_bytes()
-                 for path in model_folders["sd15"].rglob("*") if path.is_file()}
+        files = {
+            path.relative_to(model_folders["sd15"]).as_posix(): path.read_bytes()
+            for path in model_folders["sd15"].rglob("*")
+            if path.is_file()
+        }
         others = ("v1-5-pruned.ckpt", "unet/diffusion_pytorch_model.bin", "safety_checker/model.safetensors")
         server.add(SD15, files | dict.fromkeys(others, b"not for the course"))
         monkeypatch.setenv("HF_ENDPOINT", server.url)
@@ -159,8 +162,9 @@ def test_a_download_that_is_killed_leaves_nothing_in_the_way(hub, hub_cache):
     hub.goes_wrong(drip(pieces=1000, pause=0.2), "/elsewhere/" + UNET)
     code = f"from helpers import hub; hub.folder({SD15!r}, hub.model_files, lambda folder: folder)"
     variables = {**os.environ, "HF_HUB_CACHE": str(hub_cache), "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen([sys.executable, "-c", code], env=variables, cwd=ROOT,
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], env=variables, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     until = time.monotonic() + 60
     while not any(one.path.startswith("/elsewhere/") and "/unet/" in one.path for one in list(hub.asked)):
         assert child.poll() is None and time.monotonic() < until
@@ -176,21 +180,28 @@ def test_a_download_that_is_killed_leaves_nothing_in_the_way(hub, hub_cache):
 # The wrong answer, or none
 
 
-@pytest.mark.parametrize("fault, kind, words", [
-    (status(404, "RepoNotFound"), FileNotFoundError, "is gone from the Hugging Face Hub.*look for it"),
-    (status(401, "RepoNotFound"), FileNotFoundError, "is gone from the Hugging Face Hub, or private"),
-    (status(401, "GatedRepo"), PermissionError, "is gated: accept its terms"),
-    (status(401, None, "Invalid credentials in Authorization header"), PermissionError,
-     r"refused .* \(answer 401\): log in"),
-    (status(403), PermissionError, r"refused .* \(answer 403\): log in"),
-    (status(429), ConnectionError, "answered 429 .* later, load it again"),
-    (status(500), ConnectionError, "answered 500 .* later, load it again"),
-    (status(503), ConnectionError, "answered 503 .* later, load it again"),
-    (login_page, ConnectionError, "is not the Hugging Face Hub, but perhaps a network"),
-    (half, ConnectionError, "unreachable or broke off"),
-    (hang_up, ConnectionError, r"unreachable or broke off \(.*disconnected"),
-    (nothing, ConnectionError, r"unreachable or broke off \(.*timed out"),
-], ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    "fault, kind, words",
+    [
+        (status(404, "RepoNotFound"), FileNotFoundError, "is gone from the Hugging Face Hub.*look for it"),
+        (status(401, "RepoNotFound"), FileNotFoundError, "is gone from the Hugging Face Hub, or private"),
+        (status(401, "GatedRepo"), PermissionError, "is gated: accept its terms"),
+        (
+            status(401, None, "Invalid credentials in Authorization header"),
+            PermissionError,
+            r"refused .* \(answer 401\): log in",
+        ),
+        (status(403), PermissionError, r"refused .* \(answer 403\): log in"),
+        (status(429), ConnectionError, "answered 429 .* later, load it again"),
+        (status(500), ConnectionError, "answered 500 .* later, load it again"),
+        (status(503), ConnectionError, "answered 503 .* later, load it again"),
+        (login_page, ConnectionError, "is not the Hugging Face Hub, but perhaps a network"),
+        (half, ConnectionError, "unreachable or broke off"),
+        (hang_up, ConnectionError, r"unreachable or broke off \(.*disconnected"),
+        (nothing, ConnectionError, r"unreachable or broke off \(.*timed out"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
 def test_what_the_hub_answers_is_put_in_words(hub, hub_cache, fault, kind, words):
     hub.goes_wrong(fault)
     with pytest.raises(kind) as error:
@@ -199,12 +210,16 @@ def test_what_the_hub_answers_is_put_in_words(hub, hub_cache, fault, kind, words
     assert not hub_cache.exists()
 
 
-@pytest.mark.parametrize("fault, kind, words", [
-    (status(500), ConnectionError, "answered 500 .* later, load it again"),
-    (status(403), PermissionError, r"refused .* \(answer 403\)"),
-    (status(404, "EntryNotFound"), FileNotFoundError, "is gone from the Hugging Face Hub"),
-    (hang_up, ConnectionError, "unreachable or broke off"),
-], ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    "fault, kind, words",
+    [
+        (status(500), ConnectionError, "answered 500 .* later, load it again"),
+        (status(403), PermissionError, r"refused .* \(answer 403\)"),
+        (status(404, "EntryNotFound"), FileNotFoundError, "is gone from the Hugging Face Hub"),
+        (hang_up, ConnectionError, "unreachable or broke off"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
 @pytest.mark.parametrize("method, paths", [("HEAD", "*/unet/config.json"), ("GET", UNET)])
 def test_what_goes_wrong_on_the_way_is_put_in_words(hub, fault, kind, words, method, paths):
     hub.goes_wrong(fault, paths, method)
@@ -268,8 +283,14 @@ def test_a_full_disk(hub, monkeypatch):
 
 
 def test_a_folder_of_any_kind_is_fetched_the_same_way(hub, capsys):
-    hub.add("someone/a-word", {"learned_embeds.safetensors": b"v" * 3072, "token_identifier.txt": b"<cat>",
-                               "concept_images/0.jpeg": b"a picture"})
+    hub.add(
+        "someone/a-word",
+        {
+            "learned_embeds.safetensors": b"v" * 3072,
+            "token_identifier.txt": b"<cat>",
+            "concept_images/0.jpeg": b"a picture",
+        },
+    )
 
     def wanted(files):
         return {name: size for name, size in files.items() if "/" not in name}

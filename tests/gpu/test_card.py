@@ -1,4 +1,5 @@
 """What the card refuses and what it computes: the same of the pretend one and of a real one."""
+
 import copy
 import io
 import pickle
@@ -60,16 +61,20 @@ def test_two_devices_do_not_mix(act, inference, card):
         act(ones(card, 4, 4))
 
 
-@pytest.mark.parametrize("act", [
-    lambda here: here @ here.float(),
-    lambda here: F.linear(here, here.float()),
-    lambda here: F.conv2d(here[None, None], torch.ones(1, 1, 3, 3, device=here.device)),
-    lambda here: F.group_norm(here[None], 2, here[0].float()),
-    lambda here: F.layer_norm(here, (4,), here[0].float()),
-    lambda here: F.scaled_dot_product_attention(here[None, None], here[None, None].float(), here[None, None]),
-    lambda here: here.index_put_((torch.tensor([0], device=here.device),), here[0].float()),
-    lambda here: torch.linalg.svd(here),
-], ids=["product", "linear", "convolution", "group norm", "layer norm", "attention", "assignment", "svd"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda here: here @ here.float(),
+        lambda here: F.linear(here, here.float()),
+        lambda here: F.conv2d(here[None, None], torch.ones(1, 1, 3, 3, device=here.device)),
+        lambda here: F.group_norm(here[None], 2, here[0].float()),
+        lambda here: F.layer_norm(here, (4,), here[0].float()),
+        lambda here: F.scaled_dot_product_attention(here[None, None], here[None, None].float(), here[None, None]),
+        lambda here: here.index_put_((torch.tensor([0], device=here.device),), here[0].float()),
+        lambda here: torch.linalg.svd(here),
+    ],
+    ids=["product", "linear", "convolution", "group norm", "layer norm", "attention", "assignment", "svd"],
+)
 def test_a_kernel_does_not_mix_number_formats(act, card):
     with pytest.raises(RuntimeError):
         act(ones(card, 4, 4, dtype=HALF))
@@ -100,8 +105,14 @@ def test_numbers_and_indices_of_the_cpu_are_taken(card):
     here = torch.arange(12.0, device=card).view(3, 4)
     assert torch.equal((here * torch.tensor(2.0)).cpu(), torch.arange(12.0).view(3, 4) * 2)
     assert torch.where(here > 5, here, torch.tensor(0.0)).sum() == sum(range(6, 12))
-    for index in ([0, 2], torch.tensor([0, 2]), torch.tensor([0, 2], device=card), np.array([0, 2]),
-                  torch.tensor([True, False, True]), [True, False, True]):
+    for index in (
+        [0, 2],
+        torch.tensor([0, 2]),
+        torch.tensor([0, 2], device=card),
+        np.array([0, 2]),
+        torch.tensor([True, False, True]),
+        [True, False, True],
+    ):
         assert here[index].tolist() == [[0, 1, 2, 3], [8, 9, 10, 11]]
     assert here[:, [1, 3]].tolist() == [[1, 3], [5, 7], [9, 11]]
     assert here[1, 2] == 6 and here[here > 10].tolist() == [11]
@@ -111,10 +122,17 @@ def test_numbers_and_indices_of_the_cpu_are_taken(card):
 
 
 def test_tensors_are_made_on_it(card):
-    made = [torch.tensor([0, 1, 2], device=card), torch.as_tensor([0, 1, 2], device=card), torch.arange(3, device=card),
-            torch.linspace(0, 2, 3, device=card).long(), torch.tensor([torch.tensor(0), 1, 2], device=card),
-            ones(card, 3).long().cumsum(0) - 1, torch.ones(1, device=card).new_tensor([0, 1, 2]).long(),
-            torch.as_tensor(np.arange(3), device=card), torch.as_tensor(torch.arange(3), device=card)]
+    made = [
+        torch.tensor([0, 1, 2], device=card),
+        torch.as_tensor([0, 1, 2], device=card),
+        torch.arange(3, device=card),
+        torch.linspace(0, 2, 3, device=card).long(),
+        torch.tensor([torch.tensor(0), 1, 2], device=card),
+        ones(card, 3).long().cumsum(0) - 1,
+        torch.ones(1, device=card).new_tensor([0, 1, 2]).long(),
+        torch.as_tensor(np.arange(3), device=card),
+        torch.as_tensor(torch.arange(3), device=card),
+    ]
     for one in made:
         assert one.device == card and one.tolist() == [0, 1, 2] and one.dtype == torch.int64
     assert torch.randn(3, device=card).device == torch.zeros(2).to(card).device == card
@@ -158,8 +176,15 @@ def load_saved(tensor):
 
 def network():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.GroupNorm(2, 8), torch.nn.SiLU(),
-                               torch.nn.Flatten(2), Attend(), torch.nn.LayerNorm(16), torch.nn.Linear(16, 5))
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1),
+        torch.nn.GroupNorm(2, 8),
+        torch.nn.SiLU(),
+        torch.nn.Flatten(2),
+        Attend(),
+        torch.nn.LayerNorm(16),
+        torch.nn.Linear(16, 5),
+    )
 
 
 class Attend(torch.nn.Module):

@@ -1,6 +1,7 @@
 """What helpers/ computes on a graphics card, a pretend one where there is none, is what it computes on the CPU: loop,
 attention, latents, words, concepts, LoRA, panels. In float16 as in float32, each within what its format rounds away.
 """
+
 import io
 
 from helpers.runtime import seeded_generator, seeded_noise
@@ -81,9 +82,13 @@ def test_the_same_loop_from_pictures_and_in_masks(both):
     mask = np.zeros(start.size, bool)
     mask[:, 40:] = True
     canvas, new = extend(start, right=both[0].vae_scale_factor * 4)
-    for settings in ({"image": start, "strength": 0.5, "steps": 4}, {"image": start, "mask": mask, "steps": 2},
-                     {"image": canvas, "mask": new, "steps": 2}, {"guidance": 1, "steps": 2},
-                     {"guidance": 0, "steps": 2}):
+    for settings in (
+        {"image": start, "strength": 0.5, "steps": 4},
+        {"image": start, "mask": mask, "steps": 2},
+        {"image": canvas, "mask": new, "steps": 2},
+        {"guidance": 1, "steps": 2},
+        {"guidance": 0, "steps": 2},
+    ):
         assert alike(both[1], *(generate(c, PROMPT, seed=2, **settings) for c in both))
 
 
@@ -97,8 +102,13 @@ def library_draws(c, noise, generator, scheduler):
     """The library's picture from the same noise, which it is given: a seed means other noise in some float16."""
     pipeline = c.pipeline()
     pipeline.scheduler = make_scheduler(c, scheduler)
-    return pipeline(PROMPT, num_inference_steps=3, guidance_scale=c.guidance, latents=noise.to(c.device, c.dtype),
-                    generator=generator).images[0]
+    return pipeline(
+        PROMPT,
+        num_inference_steps=3,
+        guidance_scale=c.guidance,
+        latents=noise.to(c.device, c.dtype),
+        generator=generator,
+    ).images[0]
 
 
 def test_latents_words_and_previews(both):
@@ -170,8 +180,10 @@ def test_a_concept_is_learnt_and_read(both, tmp_path):
 def test_the_loss_is_float32_in_every_format(both):
     losses = []
     for c in both:
-        x_0, noise = (torch.randn(2, *c.latent_shape, generator=torch.Generator().manual_seed(k)).to(c.device, c.dtype)
-                      for k in (0, 1))
+        x_0, noise = (
+            torch.randn(2, *c.latent_shape, generator=torch.Generator().manual_seed(k)).to(c.device, c.dtype)
+            for k in (0, 1)
+        )
         with torch.no_grad():
             losses.append(noise_loss(c, x_0, encode_prompts(c, ["a boat", "a house"]), noise, torch.tensor([100, 900])))
     assert losses[0].dtype == losses[1].dtype == torch.float32 and near(both[1], losses[1], losses[0])
@@ -186,8 +198,16 @@ def test_a_lora_is_trained_merged_saved_and_removed(both, tmp_path):
             assert {one.dtype for one in lora.parameters()} == {torch.float32}
             assert {one.device for one in lora.parameters()} == {c.device}
             assert generate(c, PROMPT, steps=2).tobytes() == answer.tobytes()
-            *_, last = train_lora(c, lora, [first_picture(c)], [PROMPT], ([picture(c)], ["a lake"]),
-                                  [np.ones((c.image_size,) * 2, bool)], steps=2, batch=4)
+            *_, last = train_lora(
+                c,
+                lora,
+                [first_picture(c)],
+                [PROMPT],
+                ([picture(c)], ["a lake"]),
+                [np.ones((c.image_size,) * 2, bool)],
+                steps=2,
+                batch=4,
+            )
             assert last.loss == last.loss
             moved.append(torch.cat([layer.B.detach().flatten().cpu() for layer in lora.layers.values()]))
             lora.strength = 30.0
@@ -240,12 +260,18 @@ def test_panels_draw(both, tmp_path, monkeypatch):
         generate(c, PROMPT, steps=2)
     vectors = tmp_path / "teal"
     save_concept(Concept("<teal>", torch.randn(1, c.unet.config.cross_attention_dim)), vectors)
-    panels = [latents.cell_panel(figures.Cell(c, image), 3, 2), latents.factor_panel(lambda size, t: torch.zeros(3, 16, 16), torch.linspace(0.9, 0.1, 40), 2.0, [7]),
-              conditioning.inspector_panel(c, PROMPT), conditioning.explorer_panel(image, attention, c, PROMPT)]
+    panels = [
+        latents.cell_panel(figures.Cell(c, image), 3, 2),
+        latents.factor_panel(lambda size, t: torch.zeros(3, 16, 16), torch.linspace(0.9, 0.1, 40), 2.0, [7]),
+        conditioning.inspector_panel(c, PROMPT),
+        conditioning.explorer_panel(image, attention, c, PROMPT),
+    ]
     for panel in panels:
         assert "could not" not in panel.line.value, panel.line.value
         Image.open(io.BytesIO(panel.picture.value)).load()
     assert split_prompt(c.tokenizer, PROMPT)
-    for studio in (Studio(c, prompt=PROMPT, steps=2),
-                   ConceptStudio(c, {"teal": vectors}, prompt="a <teal> boat", concept="teal", steps=2)):
+    for studio in (
+        Studio(c, prompt=PROMPT, steps=2),
+        ConceptStudio(c, {"teal": vectors}, prompt="a <teal> boat", concept="teal", steps=2),
+    ):
         assert draw(studio) == "Done.", studio.line.value

@@ -6,6 +6,7 @@ NOT_ASSERTED (tests/cut.py) names each of them. All else is, and every cell has 
 
 With VERSIONS=colab the lessons run with Colab's packages: float16 is drawn and rounded otherwise by other versions of torch.
 """
+
 import os
 import re
 from pathlib import Path
@@ -40,15 +41,26 @@ def run(file, dtype, cut, change=""):
     lesson = nbformat.read(file, as_version=4)
     if cut:
         leave_out(lesson, NOT_ASSERTED.get(file.stem[:2], []))
-    begin = [f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]", "import card",
-             f"_card_begun = card.begin({dtype!r})", f"card.cut_trainings({STEPS})" * cut, change]
+    begin = [
+        f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]",
+        "import card",
+        f"_card_begun = card.begin({dtype!r})",
+        f"card.cut_trainings({STEPS})" * cut,
+        change,
+    ]
     end = ["import torch", f"assert c.device == _card_begun and c.dtype == torch.{dtype}, c"]
     lesson.cells.insert(0, nbformat.v4.new_code_cell("\n".join(begin)))
     lesson.cells.append(nbformat.v4.new_code_cell("\n".join(end)))
-    NotebookClient(lesson, timeout=3600, kernel_name=KERNEL, allow_errors=True,
-                   resources={"metadata": {"path": str(file.parent)}}).execute()
-    return [f"cell {i - 1}: {plain(output)}" for i, cell in enumerate(lesson.cells) if cell.cell_type == "code"
-            for output in cell.outputs if output.output_type == "error"]
+    NotebookClient(
+        lesson, timeout=3600, kernel_name=KERNEL, allow_errors=True, resources={"metadata": {"path": str(file.parent)}}
+    ).execute()
+    return [
+        f"cell {i - 1}: {plain(output)}"
+        for i, cell in enumerate(lesson.cells)
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if output.output_type == "error"
+    ]
 
 
 def plain(error):

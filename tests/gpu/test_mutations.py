@@ -1,4 +1,5 @@
 """What lesson 05 has to notice on a card, broken on purpose: its own cells, on the tiny model, whole and changed."""
+
 import copy
 import json
 from dataclasses import replace
@@ -39,8 +40,15 @@ def names(request, model_folders):
     if not request.config.getoption("--gpu"):
         pytest.skip("for make test-gpu, which starts the card")
     c = load_components(model_folders["postcard"])
-    made = {"c": c, "torch": torch, "copy": copy, "replace": replace, "check": check, "Concept": concepts.Concept,
-            "cards": [Image.new("RGB", (c.image_size, c.image_size), one) for one in ("teal", "navy", "red")]}
+    made = {
+        "c": c,
+        "torch": torch,
+        "copy": copy,
+        "replace": replace,
+        "check": check,
+        "Concept": concepts.Concept,
+        "cards": [Image.new("RGB", (c.image_size, c.image_size), one) for one in ("teal", "navy", "red")],
+    }
     exec(cell(STEP), made)
     exec(cell(LAYER), made)
     return made
@@ -48,8 +56,11 @@ def names(request, model_folders):
 
 def trained(names):
     c, asked = names["c"], ["a <mine> boat"] * 3
-    return list(train_concept(c, names["cards"], "<mine>", "blue green", asked, steps=2, batch=2,
-                              step=names["inversion_step_solution"]))
+    return list(
+        train_concept(
+            c, names["cards"], "<mine>", "blue green", asked, steps=2, batch=2, step=names["inversion_step_solution"]
+        )
+    )
 
 
 def drawn(names):

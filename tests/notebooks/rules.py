@@ -14,8 +14,11 @@ PROSE_WORDS = 120  # between two code cells: tables, formulas, headings and fold
 ALL_WORDS = 200  # in a row, everything counted, also before the first code cell and after the last
 PICTURES, PICTURE_TYPES = 5, {"image/png", "image/jpeg"}
 MODEL_LINE = 'MODEL = "postcard"  # @param ["postcard", "sd15", "sd14"]'
-BANNED = re.compile(r"\b(simply|just|obviously|clearly|magic(?:al|ally)?|hacks?|powerful|amazing(?:ly)?"
-                    r"|understands|wants|imagines)\b", re.IGNORECASE)
+BANNED = re.compile(
+    r"\b(simply|just|obviously|clearly|magic(?:al|ally)?|hacks?|powerful|amazing(?:ly)?"
+    r"|understands|wants|imagines)\b",
+    re.IGNORECASE,
+)
 DOWNLOADS = re.compile(r"\b(urlopen|urlretrieve|requests|wget|curl|hf_hub_download|snapshot_download)\b")
 BAD_WIDGETS = {"Output", "interact", "interactive", "Tab", "Play", "jslink", "jsdlink", "clear_output"}
 MACHINE_PATH = re.compile(r"(?<![\w.])/(home|root|tmp|content|Users|var|opt)/\w")
@@ -207,7 +210,8 @@ def has_small_file(nb, file: Path):
         yield f"is {file.stat().st_size / 1e6:.2f} MB, at most {MAX_BYTES / 1e6}"
 
 
-# --- lessons of the second edition
+# Lessons of the second edition
+
 
 def is_further(nb):
     """For each cell the part to be skipped that it lies in, from a heading "## Further: ..." to the next "## "; or ""."""
@@ -221,7 +225,9 @@ def is_further(nb):
 
 def core_and_further(nb):
     """The code cells in order: (number, source, the part to be skipped or "")."""
-    both = [(source(c), f) for c, f in zip(nb["cells"], is_further(nb)) if c["cell_type"] == "code" and source(c).strip()]
+    both = [
+        (source(c), f) for c, f in zip(nb["cells"], is_further(nb)) if c["cell_type"] == "code" and source(c).strip()
+    ]
     return [(number, text, further) for number, (text, further) in enumerate(both, 1)]
 
 
@@ -267,8 +273,10 @@ def can_skip_further(nb):
         read, bound = read_and_bound(text)
         for name in sorted(read & last.keys()):
             if last[name][1] not in ("", further):
-                yield (f"code cell {number}, {further or 'core'}, reads {name!r}, which code cell {last[name][0]} of the part "
-                       f"{last[name][1]!r} binds")
+                yield (
+                    f"code cell {number}, {further or 'core'}, reads {name!r}, which code cell {last[name][0]} of the part "
+                    f"{last[name][1]!r} binds"
+                )
         last.update(dict.fromkeys(bound, (number, further)))
     first = " ".join(source(nb["cells"][0]).split())
     for cell in markdown_cells(nb):
@@ -278,8 +286,13 @@ def can_skip_further(nb):
 
 
 def has_short_core(nb):
-    lines = [line for number, text, further in core_and_further(nb) if number > 2 and not further
-             for line in text.splitlines() if line.strip()]
+    lines = [
+        line
+        for number, text, further in core_and_further(nb)
+        if number > 2 and not further
+        for line in text.splitlines()
+        if line.strip()
+    ]
     if len(lines) > CORE_LINES:
         yield f"the core path holds {len(lines)} lines of code, at most {CORE_LINES}"
 
@@ -292,6 +305,17 @@ def has_narrow_code(nb):
 
 
 SECOND_EDITION = [can_skip_further, has_short_core, has_narrow_code]
-RULES = [is_executed, has_pictures, has_clean_outputs, has_short_cells, has_short_prose, has_course_metadata,
-         has_alt_text, has_plain_code, has_setup, has_progress, has_plain_words]
+RULES = [
+    is_executed,
+    has_pictures,
+    has_clean_outputs,
+    has_short_cells,
+    has_short_prose,
+    has_course_metadata,
+    has_alt_text,
+    has_plain_code,
+    has_setup,
+    has_progress,
+    has_plain_words,
+]
 FILE_RULES = [has_live_links, has_small_file]  # these also look at where the notebook lies

@@ -54,7 +54,9 @@ def lines(outputs):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--strict-kernel", default="python3", help="name of the kernel that runs notebooks (default: this Python)")
+    parser.addoption(
+        "--strict-kernel", default="python3", help="name of the kernel that runs notebooks (default: this Python)"
+    )
 
 
 def pytest_collect_file(file_path, parent):
@@ -76,9 +78,15 @@ class Lesson(pytest.File):
         fresh = copy.deepcopy(self.saved)
         for cell in fresh.cells:
             cell.outputs = []
-        self.kernel = NotebookClient(fresh, kernel_name=self.config.option.strict_kernel, timeout=SECONDS, allow_errors=True,
-                                     coalesce_streams=True, shutdown_kernel="immediate",
-                                     resources={"metadata": {"path": str(self.path.parent)}})
+        self.kernel = NotebookClient(
+            fresh,
+            kernel_name=self.config.option.strict_kernel,
+            timeout=SECONDS,
+            allow_errors=True,
+            coalesce_streams=True,
+            shutdown_kernel="immediate",
+            resources={"metadata": {"path": str(self.path.parent)}},
+        )
         self.kernel.reset_execution_trackers()
         stack = ExitStack()
         stack.enter_context(self.kernel.setup_kernel())
@@ -112,4 +120,7 @@ class Cell(pytest.Item):
                 self.fails("raised an exception", *output.traceback)
         was, now = comparable(self.cell.outputs), comparable(fresh)
         if was != now:
-            self.fails("does not print what is saved", *difflib.unified_diff(lines(was), lines(now), "saved", "now", lineterm=""))
+            self.fails(
+                "does not print what is saved",
+                *difflib.unified_diff(lines(was), lines(now), "saved", "now", lineterm=""),
+            )

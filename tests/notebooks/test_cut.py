@@ -1,4 +1,5 @@
 """The assertions that a cut run leaves out are assertions of the lessons: found here in a second, not after the run."""
+
 from pathlib import Path
 
 import nbformat

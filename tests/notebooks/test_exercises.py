@@ -35,6 +35,7 @@ def test_stubs_run_untouched_and_worked_solutions_are_right(lesson, monkeypatch,
         return capsys.readouterr().out.splitlines()
 
     numbers = [int(text.removeprefix(WORKED).split()[0]) for text in solutions]
+
     def assert_lines(cells, line, right):
         """Every cell prints that line, with its number, and then so many are right."""
         *verdicts, progress = lines_of(cells)

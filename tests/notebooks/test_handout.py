@@ -36,9 +36,26 @@ def test_solutions_are_out_of_sight_and_still_run(file):
 
 
 def test_a_sealed_solution_runs_among_the_notebooks_names(capsys):
-    given, _ = handout.handout({"cells": [{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": 3, "source": [
-        "# @title Worked solution of exercise 1\n", "import math\n", "def twice_solution(x):\n", "    return math.prod((2, x)) + more\n",
-        "\n", "print('right')"]}]})
+    given, _ = handout.handout(
+        {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "metadata": {},
+                    "outputs": [],
+                    "execution_count": 3,
+                    "source": [
+                        "# @title Worked solution of exercise 1\n",
+                        "import math\n",
+                        "def twice_solution(x):\n",
+                        "    return math.prod((2, x)) + more\n",
+                        "\n",
+                        "print('right')",
+                    ],
+                }
+            ]
+        }
+    )
     names = {"more": 1}
     exec("".join(given["cells"][0]["source"]), names)
     assert names["twice_solution"](4) == 9 and "math" in names and capsys.readouterr().out == "right\n"
@@ -50,7 +67,9 @@ def test_the_key_holds_them_all(tmp_path):
         (tmp_path / "notebooks" / file.name).write_bytes(file.read_bytes())
     *files, key = handout.write_handout(tmp_path)
     assert [file.name for file in files] == [file.name for file in NOTEBOOKS]
-    assert {file.parent for file in files} == {tmp_path / "handout"}, "as deep as notebooks/: links and the setup cell hold"
+    assert {file.parent for file in files} == {tmp_path / "handout"}, (
+        "as deep as notebooks/: links and the setup cell hold"
+    )
     text, solved = key.read_text(encoding="utf-8"), 0
     for file in NOTEBOOKS:
         for number, source in handout.handout(json.loads(file.read_text(encoding="utf-8")))[1].items():

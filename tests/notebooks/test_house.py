@@ -30,8 +30,15 @@ def test_readme_lists_the_notebooks_there_are():
         assert setup_cell.badge(name) in text, f"{name} has no Colab badge in the README"
 
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for folder in ("docs", "training", "benchmarks", "concepts", "helpers/models")
-                               for page in sorted((ROOT / folder).rglob("*.md")))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(
+        page
+        for folder in ("docs", "training", "benchmarks", "concepts", "helpers/models")
+        for page in sorted((ROOT / folder).rglob("*.md"))
+    ),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -57,7 +64,8 @@ def test_pinned_set_holds_everything_asked_for():
         assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), wanted
 
 
-# --- the platforms
+# The platforms
+
 
 def commands(text):
     """Targets of make that a piece of text runs: {"test", "test-colab", ...}."""
@@ -80,7 +88,15 @@ def test_make_spreads_the_tests_as_the_course_does():
 
 def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
     parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
-    assert parts == ["lint", "site", "test", "test-shapes", "test-gpu ARGS=--cut VERSIONS=colab", "test-colab", "test-newest"]
+    assert parts == [
+        "lint",
+        "site",
+        "test",
+        "test-shapes",
+        "test-gpu ARGS=--cut VERSIONS=colab",
+        "test-colab",
+        "test-newest",
+    ]
 
 
 def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
@@ -93,7 +109,7 @@ def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
 def test_the_newest_versions_come_from_the_lines_of_environment_yml():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     first, *pip = environment.asked("newest")
-    assert pip == [conda[-1]["pip"]] and len(first) == len(conda) - 3      # python, pip and the part called pip
+    assert pip == [conda[-1]["pip"]] and len(first) == len(conda) - 3  # python, pip and the part called pip
     assert set(first) == {re.sub("^pytorch", "torch", line) for line in conda[2:-1]}
 
 
@@ -113,7 +129,7 @@ def test_an_environment_of_other_versions_takes_torch_first_and_small(which, tmp
     torch, *pins = (tmp_path / "pins.txt").read_text().splitlines()
     assert venv.startswith("/colabs/python" if which == "colab" else sys.executable)
     assert f"--no-index --no-deps {torch}" in wheel and cpu.endswith(f"--torch-backend=auto {torch}")
-    assert len(others) == len(environment.asked(which)) + 2                 # then the kernel, then what it holds
+    assert len(others) == len(environment.asked(which)) + 2  # then the kernel, then what it holds
     assert ("diffusers==0.39.0" in pins) == (which == "colab") and bool(pins) == (which == "colab")
 
 
@@ -133,12 +149,17 @@ def test_every_target_of_make_is_named_right_in_the_texts():
 
 
 def test_make_links_passes_the_address_on():
-    done = subprocess.run(["make", "--no-print-directory", "-n", "links", "REPO=someone/some-where", "TAG=v2"], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "links", "REPO=someone/some-where", "TAG=v2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.splitlines()[-1].endswith("-m tools.setup_cell someone/some-where v2")
 
 
-# --- when they were verified
+# When they were verified
+
 
 def test_readme_says_when_each_platform_was_verified():
     rows = re.findall(r"(?m)^\| `make ([a-z-]+)` \| (.+) \| (\S+) \| (.+) \|$", (ROOT / "README.md").read_text())
@@ -167,7 +188,8 @@ def test_a_run_that_passed_changes_its_own_row_only(tmp_path, monkeypatch):
         verified.main(["test-conda"])
 
 
-# --- the order of the rooms
+# The order of the rooms
+
 
 def test_rooms_import_only_from_rooms_that_stand_before_them():
     assert imports.against_the_order(imports.imports()) == []
@@ -179,28 +201,43 @@ def test_the_picture_of_the_imports_is_in_step():
 
 
 def test_an_import_from_a_room_above_is_noticed(tmp_path):
-    files = {"files.py": "def f():\n    from . import lora", "lora/__init__.py": "", "lora/train.py": "from ..panels.base import x",
-             "panels/__init__.py": "import helpers.files\nfrom helpers import lora", "__init__.py": "", "new.py": "from .files import y"}
+    files = {
+        "files.py": "def f():\n    from . import lora",
+        "lora/__init__.py": "",
+        "lora/train.py": "from ..panels.base import x",
+        "panels/__init__.py": "import helpers.files\nfrom helpers import lora",
+        "__init__.py": "",
+        "new.py": "from .files import y",
+    }
     for name, code in files.items():
         (tmp_path / "helpers" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "helpers" / name).write_text(code)
     found = imports.imports(tmp_path / "helpers")
     assert found == {"files": {"lora"}, "lora": {"panels"}, "panels": {"files", "lora"}, "new": {"files"}}
     wrong = [one for one in imports.against_the_order(found) if "no such room" not in one]
-    assert wrong == ["new has no place in ORDER.", "files imports from lora, which does not stand before it.",
-                     "lora imports from panels, which does not stand before it."]
+    assert wrong == [
+        "new has no place in ORDER.",
+        "files imports from lora, which does not stand before it.",
+        "lora imports from panels, which does not stand before it.",
+    ]
 
 
-# --- the glossary
+# The glossary
+
 
 def test_every_word_of_the_glossary_stands_in_bold_where_the_page_says():
     text = glossary.PAGE.read_text(encoding="utf-8")
     assert len(glossary.ROW.findall(text)) >= 60
-    assert glossary.with_places(text, glossary.places(sorted((ROOT / "notebooks").glob("*.ipynb")))) == text, "run python -m tools.glossary"
+    assert glossary.with_places(text, glossary.places(sorted((ROOT / "notebooks").glob("*.ipynb")))) == text, (
+        "run python -m tools.glossary"
+    )
 
 
 def test_a_word_that_no_lesson_shows_is_noticed():
     with pytest.raises(ValueError, match="No lesson has these in bold: flux capacitor"):
-        glossary.with_places("| **flux capacitor** | What makes time travel possible. | |\n", {"score": ("01.ipynb", "What")})
+        glossary.with_places(
+            "| **flux capacitor** | What makes time travel possible. | |\n", {"score": ("01.ipynb", "What")}
+        )
     assert glossary.with_places("| **score** | A direction. | |\n", {"score": ("01.ipynb", "What")}) == (
-        "| **score** | A direction. | [01](../notebooks/01.ipynb), What |\n")
+        "| **score** | A direction. | [01](../notebooks/01.ipynb), What |\n"
+    )

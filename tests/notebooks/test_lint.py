@@ -13,13 +13,7 @@ from tools.setup_cell import badge, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SECOND_EDITION = {
-    "01",
-    "02",
-    "03",
-    "04",
-    "05",
-}
+SECOND_EDITION = {"01", "02", "03", "04", "05"}
 
 
 @pytest.mark.parametrize("rule", rules.RULES + rules.FILE_RULES, ids=lambda rule: rule.__name__)
@@ -71,14 +65,27 @@ def shown(alt="", **data):
 
 def notebook(*cells):
     """A notebook that keeps all rules, with the cells given put in before its end."""
-    cells = [prose(f"# A lesson\n\n{badge('99_lesson.ipynb')}"), code(setup_cell()), code(rules.MODEL_LINE),
-             *cells, prose("Look at the lake:"), code("check.progress()\npictures",
-             printed("0 of 0 exercises are right.\n"), *[shown("a lake", image_png="")] * rules.PICTURES)]
+    cells = [
+        prose(f"# A lesson\n\n{badge('99_lesson.ipynb')}"),
+        code(setup_cell()),
+        code(rules.MODEL_LINE),
+        *cells,
+        prose("Look at the lake:"),
+        code(
+            "check.progress()\npictures",
+            printed("0 of 0 exercises are right.\n"),
+            *[shown("a lake", image_png="")] * rules.PICTURES,
+        ),
+    ]
     ran = [cell for cell in cells if cell["cell_type"] == "code"]
     for number, cell in enumerate(ran, 1):
         cell["execution_count"] = number
-    return {"cells": [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)],
-            "metadata": copy.deepcopy(METADATA), "nbformat": 4, "nbformat_minor": 5}
+    return {
+        "cells": [cell | {"id": f"cell-{i}"} for i, cell in enumerate(cells)],
+        "metadata": copy.deepcopy(METADATA),
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 
 @pytest.fixture
@@ -89,14 +96,17 @@ def file(tmp_path):
 
 
 @pytest.mark.parametrize("rule", rules.RULES + rules.FILE_RULES, ids=lambda rule: rule.__name__)
-@pytest.mark.parametrize("cells", [
-    [],
-    [prose("word " * 60 + "\n\n<details>some more words, folded</details>\n\n| a table |"), code("1")],
-    [prose("`just = 1` is code, and so is\n```python\nmagic = 1\n```")],
-    [code("\n\n".join(["line = 1"] * 12)), code("a = 1; b = 2  # two; comments"), code("self.__class__")],
-    [code("1 / 0", {"output_type": "error", "ename": "ZeroDivisionError"}, tags=["raises-exception"])],
-    [prose("![a red boat](99_lesson.ipynb), [this page](99_lesson.ipynb#part), [that](https://example.com)")],
-])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [],
+        [prose("word " * 60 + "\n\n<details>some more words, folded</details>\n\n| a table |"), code("1")],
+        [prose("`just = 1` is code, and so is\n```python\nmagic = 1\n```")],
+        [code("\n\n".join(["line = 1"] * 12)), code("a = 1; b = 2  # two; comments"), code("self.__class__")],
+        [code("1 / 0", {"output_type": "error", "ename": "ZeroDivisionError"}, tags=["raises-exception"])],
+        [prose("![a red boat](99_lesson.ipynb), [this page](99_lesson.ipynb#part), [that](https://example.com)")],
+    ],
+)
 def test_good_notebook_passes(rule, cells, file):
     assert complaints_of(rule, notebook(*cells), file) == []
 
@@ -105,48 +115,51 @@ def set_cell(number, **changes):
     return lambda nb: nb["cells"][number].update(changes)
 
 
-@pytest.mark.parametrize("rule, cells, change", [
-    (rules.is_executed, [], set_cell(2, execution_count=None)),
-    (rules.is_executed, [], set_cell(2, execution_count=7)),
-    (rules.has_pictures, [], lambda nb: nb["cells"][-1]["outputs"].pop()),
-    (rules.has_clean_outputs, [code("x", printed("warning", name="stderr"))], None),
-    (rules.has_clean_outputs, [code("x", {"output_type": "error", "ename": "ValueError"})], None),
-    (rules.has_clean_outputs, [code("x", printed("<object at 0x7f10ab34cd>"))], None),
-    (rules.has_clean_outputs, [code("x", shown(text_plain="saved to /home/reader/x.png"))], None),
-    (rules.has_clean_outputs, [code("x", shown(**{rules.WIDGET: {"model_id": "1"}}))], None),
-    (rules.has_short_cells, [code("line = 1\n" * (rules.CODE_LINES + 1))], None),
-    (rules.has_short_prose, [prose("word " * 100), prose("word " * 21)], None),
-    (rules.has_short_prose, [prose("<details>" + "word " * (rules.ALL_WORDS) + "</details>")], None),
-    (rules.has_short_prose, [], set_cell(0, source="word " * (rules.ALL_WORDS + 1))),
-    (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(widgets={})),
-    (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(accelerator="GPU")),
-    (rules.has_course_metadata, [], lambda nb: nb["metadata"]["colab"].update(gpuType="T4")),
-    (rules.has_course_metadata, [], set_cell(1, id="cell-0")),
-    (rules.has_alt_text, [prose("![](boat.png)")], None),
-    (rules.has_alt_text, [prose("<img src='boat.png'>")], None),
-    (rules.has_alt_text, [code("x", shown(text_html="<img src='data:'>"))], None),
-    (rules.has_alt_text, [code("x", shown(image_png=""))], None),
-    (rules.has_plain_code, [code("!pip install x")], None),
-    (rules.has_plain_code, [code("x = 1\n%matplotlib inline")], None),
-    (rules.has_plain_code, [code("from math import *")], None),
-    (rules.has_plain_code, [code("plot();")], None),
-    (rules.has_plain_code, [code("c.unet._internal_dict")], None),
-    (rules.has_plain_code, [code("hf_hub_download('x')")], None),
-    (rules.has_plain_code, [code("with widgets.Output(): pass")], None),
-    (rules.has_setup, [], set_cell(1, source="import sys")),
-    (rules.has_setup, [], set_cell(1, outputs=[printed("ready")])),
-    (rules.has_setup, [], set_cell(2, source='MODEL = "postcard"')),
-    (rules.has_setup, [code(rules.MODEL_LINE)], None),
-    (rules.has_progress, [], set_cell(-1, source="pictures\ncheck.progress()")),
-    (rules.has_progress, [], lambda nb: nb["cells"][-1]["outputs"].pop(0)),
-    (rules.has_progress, [code("# @title Worked solution of exercise 1\nx = 1")], None),
-    (rules.has_plain_words, [prose("The model clearly wants this.")], None),
-    (rules.has_plain_words, [prose("Just\nrun it.")], None),
-    (rules.has_live_links, [prose("[next](05_missing.ipynb)")], None),
-    (rules.has_live_links, [prose(badge("x.ipynb").replace("/blob/", "/blob/another-"))], None),
-    (rules.has_live_links, [], set_cell(0, source="# A lesson")),
-    (rules.has_small_file, [], "big"),
-])
+@pytest.mark.parametrize(
+    "rule, cells, change",
+    [
+        (rules.is_executed, [], set_cell(2, execution_count=None)),
+        (rules.is_executed, [], set_cell(2, execution_count=7)),
+        (rules.has_pictures, [], lambda nb: nb["cells"][-1]["outputs"].pop()),
+        (rules.has_clean_outputs, [code("x", printed("warning", name="stderr"))], None),
+        (rules.has_clean_outputs, [code("x", {"output_type": "error", "ename": "ValueError"})], None),
+        (rules.has_clean_outputs, [code("x", printed("<object at 0x7f10ab34cd>"))], None),
+        (rules.has_clean_outputs, [code("x", shown(text_plain="saved to /home/reader/x.png"))], None),
+        (rules.has_clean_outputs, [code("x", shown(**{rules.WIDGET: {"model_id": "1"}}))], None),
+        (rules.has_short_cells, [code("line = 1\n" * (rules.CODE_LINES + 1))], None),
+        (rules.has_short_prose, [prose("word " * 100), prose("word " * 21)], None),
+        (rules.has_short_prose, [prose("<details>" + "word " * (rules.ALL_WORDS) + "</details>")], None),
+        (rules.has_short_prose, [], set_cell(0, source="word " * (rules.ALL_WORDS + 1))),
+        (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(widgets={})),
+        (rules.has_course_metadata, [], lambda nb: nb["metadata"].update(accelerator="GPU")),
+        (rules.has_course_metadata, [], lambda nb: nb["metadata"]["colab"].update(gpuType="T4")),
+        (rules.has_course_metadata, [], set_cell(1, id="cell-0")),
+        (rules.has_alt_text, [prose("![](boat.png)")], None),
+        (rules.has_alt_text, [prose("<img src='boat.png'>")], None),
+        (rules.has_alt_text, [code("x", shown(text_html="<img src='data:'>"))], None),
+        (rules.has_alt_text, [code("x", shown(image_png=""))], None),
+        (rules.has_plain_code, [code("!pip install x")], None),
+        (rules.has_plain_code, [code("x = 1\n%matplotlib inline")], None),
+        (rules.has_plain_code, [code("from math import *")], None),
+        (rules.has_plain_code, [code("plot();")], None),
+        (rules.has_plain_code, [code("c.unet._internal_dict")], None),
+        (rules.has_plain_code, [code("hf_hub_download('x')")], None),
+        (rules.has_plain_code, [code("with widgets.Output(): pass")], None),
+        (rules.has_setup, [], set_cell(1, source="import sys")),
+        (rules.has_setup, [], set_cell(1, outputs=[printed("ready")])),
+        (rules.has_setup, [], set_cell(2, source='MODEL = "postcard"')),
+        (rules.has_setup, [code(rules.MODEL_LINE)], None),
+        (rules.has_progress, [], set_cell(-1, source="pictures\ncheck.progress()")),
+        (rules.has_progress, [], lambda nb: nb["cells"][-1]["outputs"].pop(0)),
+        (rules.has_progress, [code("# @title Worked solution of exercise 1\nx = 1")], None),
+        (rules.has_plain_words, [prose("The model clearly wants this.")], None),
+        (rules.has_plain_words, [prose("Just\nrun it.")], None),
+        (rules.has_live_links, [prose("[next](05_missing.ipynb)")], None),
+        (rules.has_live_links, [prose(badge("x.ipynb").replace("/blob/", "/blob/another-"))], None),
+        (rules.has_live_links, [], set_cell(0, source="# A lesson")),
+        (rules.has_small_file, [], "big"),
+    ],
+)
 def test_broken_rule_is_noticed(rule, cells, change, file):
     nb = notebook(*cells)
     if change == "big":
@@ -159,13 +172,22 @@ def test_broken_rule_is_noticed(rule, cells, change, file):
 FURTHER = prose(rules.FURTHER + "more of it")
 
 
-@pytest.mark.parametrize("cells", [
-    [FURTHER, code("more = 1\nmore"), prose("## Core again"), code("more = 2\nmore")],
-    [code("t = 1"), FURTHER, code("for k in range(3):\n    print(k, t)"), prose("## Core"), code("[k for k in range(t)]")],
-    [FURTHER, code("more = 1"), prose("### A smaller heading, further still"), code("more")],
-    [FURTHER, code("x = 1"), prose("## Core"), code("def f(x):\n    return x\nf(2)")],
-    [FURTHER, code("line = 1\n" * 16)] + [code("line = 1\n" * 16)] * 30,
-])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [FURTHER, code("more = 1\nmore"), prose("## Core again"), code("more = 2\nmore")],
+        [
+            code("t = 1"),
+            FURTHER,
+            code("for k in range(3):\n    print(k, t)"),
+            prose("## Core"),
+            code("[k for k in range(t)]"),
+        ],
+        [FURTHER, code("more = 1"), prose("### A smaller heading, further still"), code("more")],
+        [FURTHER, code("x = 1"), prose("## Core"), code("def f(x):\n    return x\nf(2)")],
+        [FURTHER, code("line = 1\n" * 16)] + [code("line = 1\n" * 16)] * 30,
+    ],
+)
 def test_a_lesson_whose_parts_can_be_skipped_passes(cells):
     nb = notebook(*cells)
     nb["cells"][0]["source"] += "\n\nFurther: more of it."
@@ -173,18 +195,49 @@ def test_a_lesson_whose_parts_can_be_skipped_passes(cells):
     assert [complaint for rule in rules.SECOND_EDITION for complaint in rule(nb)] == []
 
 
-@pytest.mark.parametrize("rule, cells, words", [
-    (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("print(more)")], "core, reads 'more'"),
-    (rules.can_skip_further, [code("t = 1"), FURTHER, code("for t in (1, 2):\n    pass"), prose("## Core"), code("t")], "reads 't'"),
-    (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("more = more + 1")], "reads 'more'"),
-    (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("more += 1")], "reads 'more'"),
-    (rules.can_skip_further, [FURTHER, code("import math"), prose("## Core"), code("def f(x):\n    return math.pi")], "reads 'math'"),
-    (rules.can_skip_further, [FURTHER, code("def f():\n    pass"), prose("## Core"), code("[f() for k in (1, 2)]")], "reads 'f'"),
-    (rules.can_skip_further, [FURTHER, code("own = 1"), prose(rules.FURTHER + "of it"), code("own")], "code cell 4, of it, reads 'own'"),
-    (rules.can_skip_further, [prose(rules.FURTHER + "what is not listed")], "does not list the part 'what is not listed'"),
-    (rules.has_short_core, [code("line = 1\n" * 16)] * 17, "274"),
-    (rules.has_narrow_code, [code("x = " + "1" * rules.COLUMNS)], "a line of 92 columns"),
-])
+@pytest.mark.parametrize(
+    "rule, cells, words",
+    [
+        (
+            rules.can_skip_further,
+            [FURTHER, code("more = 1"), prose("## Core"), code("print(more)")],
+            "core, reads 'more'",
+        ),
+        (
+            rules.can_skip_further,
+            [code("t = 1"), FURTHER, code("for t in (1, 2):\n    pass"), prose("## Core"), code("t")],
+            "reads 't'",
+        ),
+        (
+            rules.can_skip_further,
+            [FURTHER, code("more = 1"), prose("## Core"), code("more = more + 1")],
+            "reads 'more'",
+        ),
+        (rules.can_skip_further, [FURTHER, code("more = 1"), prose("## Core"), code("more += 1")], "reads 'more'"),
+        (
+            rules.can_skip_further,
+            [FURTHER, code("import math"), prose("## Core"), code("def f(x):\n    return math.pi")],
+            "reads 'math'",
+        ),
+        (
+            rules.can_skip_further,
+            [FURTHER, code("def f():\n    pass"), prose("## Core"), code("[f() for k in (1, 2)]")],
+            "reads 'f'",
+        ),
+        (
+            rules.can_skip_further,
+            [FURTHER, code("own = 1"), prose(rules.FURTHER + "of it"), code("own")],
+            "code cell 4, of it, reads 'own'",
+        ),
+        (
+            rules.can_skip_further,
+            [prose(rules.FURTHER + "what is not listed")],
+            "does not list the part 'what is not listed'",
+        ),
+        (rules.has_short_core, [code("line = 1\n" * 16)] * 17, "274"),
+        (rules.has_narrow_code, [code("x = " + "1" * rules.COLUMNS)], "a line of 92 columns"),
+    ],
+)
 def test_a_broken_rule_of_the_second_edition_is_noticed(rule, cells, words):
     nb = notebook(*cells)
     nb["cells"][0]["source"] += "\n\nFurther: more of it."
@@ -192,6 +245,9 @@ def test_a_broken_rule_of_the_second_edition_is_noticed(rule, cells, words):
 
 
 def test_nothing_asks_whether_a_model_is_trained():
-    asking = [path for path in [*NOTEBOOKS, *(ROOT / "helpers").rglob("*.py")]
-              if re.search(r"\bc\.trained\b", path.read_text(encoding="utf-8"))]
+    asking = [
+        path
+        for path in [*NOTEBOOKS, *(ROOT / "helpers").rglob("*.py")]
+        if re.search(r"\bc\.trained\b", path.read_text(encoding="utf-8"))
+    ]
     assert asking == [], "say what a claim needs: c.world, or a fact of the model's parts"

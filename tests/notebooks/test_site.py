@@ -1,4 +1,5 @@
 """What `make site` lays out for Sphinx (the building itself is run by CI): every page, and no word or picture lost."""
+
 import json
 import re
 import shutil
@@ -32,12 +33,17 @@ def test_every_lesson_stands_there_with_the_words_of_its_pictures(tmp_path):
 
 def test_a_panel_is_its_still_a_question_its_answers_and_a_bar_is_gone():
     def panel(words, **more):
-        return {"output_type": "execute_result", "metadata": {}, "data": {"text/plain": [f"{PANEL} {words}".strip()], **more}}
+        return {
+            "output_type": "execute_result",
+            "metadata": {},
+            "data": {"text/plain": [f"{PANEL} {words}".strip()], **more},
+        }
 
     picture, other = panel("", **{"image/png": "x"}), {"output_type": "stream", "name": "stdout", "text": [PANEL]}
     assert still(picture) == picture and still(other) == other and still(panel("")) is None
     assert still(panel("The answers to choose from: a < b; neither."))["data"] == {
-        "text/html": '<p class="asked">To choose from: <span>a &lt; b</span> <span>neither</span></p>'}
+        "text/html": '<p class="asked">To choose from: <span>a &lt; b</span> <span>neither</span></p>'
+    }
     assert "A panel in the notebook. Controls: seed." in still(panel("Controls: seed."))["data"]["text/html"]
 
 
@@ -78,7 +84,7 @@ def test_the_page_that_draws_leads_back_to_the_course(tmp_path):
     shutil.copy(ROOT / "web" / "index.html", tmp_path / "dist")
     put_page(tmp_path / "dist", tmp_path / "draw")
     page, plain = ((folder / "index.html").read_text(encoding="utf-8") for folder in (tmp_path / "draw", ROOT / "web"))
-    assert page.count('<a href="../index.html">') == 1 and "href=\"../" not in plain
+    assert page.count('<a href="../index.html">') == 1 and 'href="../' not in plain
     assert re.sub("<a href=.*?>|</a>", "", page) == re.sub("<a href=.*?>|</a>", "", plain)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "index.html").write_text("<p>Another page</p>")

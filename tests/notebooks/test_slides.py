@@ -1,4 +1,5 @@
 """tools.slides: the core path of every lesson, its questions and its pictures, and nothing of what can be skipped."""
+
 import re
 from html import unescape
 
@@ -13,8 +14,14 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def pictures(cells):
-    return ["".join(output.data[kind].split()) for cell in cells if cell.cell_type == "code" for output in cell.outputs
-            for kind in slides.PICTURES if kind in output.get("data", {})]
+    return [
+        "".join(output.data[kind].split())
+        for cell in cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        for kind in slides.PICTURES
+        if kind in output.get("data", {})
+    ]
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
@@ -25,11 +32,20 @@ def test_slides_hold_the_core_path(file):
     nbformat.validate(made)
     assert nbformat.writes(lesson) == before
     shown = [cell for cell in made.cells if cell.metadata.slideshow.slide_type != "notes"]
-    assert re.findall(r'<img alt="[^"]+" src="data:image/[a-z]+;base64,([^"]+)">', "\n".join(cell.source for cell in shown)) == pictures(core)
+    assert re.findall(
+        r'<img alt="[^"]+" src="data:image/[a-z]+;base64,([^"]+)">', "\n".join(cell.source for cell in shown)
+    ) == pictures(core)
     assert 0 < len(pictures(core)) < len(pictures(lesson.cells))
     text = "\n".join(cell.source for cell in shown)
-    headings = [heading for cell in core if cell.cell_type == "markdown" for heading in re.findall(r"^#+ (.+)", cell.source, re.MULTILINE)]
-    assert re.findall(r"^## (.+)", text, re.MULTILINE) == headings and not any(one.startswith("Further") for one in headings)
+    headings = [
+        heading
+        for cell in core
+        if cell.cell_type == "markdown"
+        for heading in re.findall(r"^#+ (.+)", cell.source, re.MULTILINE)
+    ]
+    assert re.findall(r"^## (.+)", text, re.MULTILINE) == headings and not any(
+        one.startswith("Further") for one in headings
+    )
     assert len(headings) > 4 and "<details>" not in text and "colab.research" not in text
     for cell in core:
         if cell.cell_type == "code":
@@ -37,7 +53,9 @@ def test_slides_hold_the_core_path(file):
             assert bool(answers(cell.source)) == ("= predict(" in cell.source)
     questions = sum(cell.source.count("**Predict.") for cell in core if cell.cell_type == "markdown")
     assert questions == text.count("**Predict.") > 0
-    exercises = sum(len(re.findall(r"^\*\*Exercise \d", cell.source, re.MULTILINE)) for cell in core if cell.cell_type == "markdown")
+    exercises = sum(
+        len(re.findall(r"^\*\*Exercise \d", cell.source, re.MULTILINE)) for cell in core if cell.cell_type == "markdown"
+    )
     assert exercises == len(re.findall(r"^\*\*Exercise \d", text, re.MULTILINE)) > 0
     assert all(cell.cell_type == "markdown" for cell in made.cells), "code belongs to the notebook"
 
@@ -45,16 +63,28 @@ def test_slides_hold_the_core_path(file):
 def test_the_page_keeps_the_words_for_pictures_and_finds_reveal_where_it_is_told_to(tmp_path, capsys, monkeypatch):
     lesson = nbformat.read(NOTEBOOKS[0], as_version=4)
     page, near = slides.page(lesson, title=NOTEBOOKS[0].stem), slides.page(lesson, "here")
-    alt = next(output.metadata["image/png"]["alt"] for cell in slides.core(lesson.cells) if cell.cell_type == "code"
-               for output in cell.outputs if "image/png" in output.get("data", {}) and "alt" in output.metadata.get("image/png", {}))
+    alt = next(
+        output.metadata["image/png"]["alt"]
+        for cell in slides.core(lesson.cells)
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if "image/png" in output.get("data", {}) and "alt" in output.metadata.get("image/png", {})
+    )
     assert alt.split('"')[0] in unescape(page) and "notes" in page
     fetched = r"<(?:script|link)[^>]*(?:src|href)=\"([^\"]+)\""
     assert {url.split("/")[2] for url in re.findall(fetched, page)} == {"unpkg.com", "cdnjs.cloudflare.com"}
-    assert {url.split("/")[1] for url in re.findall(fetched, near)} == {"reveal.js", "mathjax"} and "<title>01_diffusion_process" in page
+    assert {url.split("/")[1] for url in re.findall(fetched, near)} == {
+        "reveal.js",
+        "mathjax",
+    } and "<title>01_diffusion_process" in page
     assert all(url.startswith("here/") for url in re.findall(fetched, near)), "a room without a network"
     (tmp_path / "notebooks").mkdir()
-    short = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 09 Short\n\nOne. Two. Three."),
-                                            nbformat.v4.new_markdown_cell("## Next\n\nThis.\n\n## Further: long\n\nNot this.\n\n## Last\n\nAnd this.")])
+    short = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# 09 Short\n\nOne. Two. Three."),
+            nbformat.v4.new_markdown_cell("## Next\n\nThis.\n\n## Further: long\n\nNot this.\n\n## Last\n\nAnd this."),
+        ]
+    )
     nbformat.write(short, tmp_path / "notebooks" / "09_short.ipynb")
     (written,) = slides.write_slides(tmp_path)
     assert written == tmp_path / "slides" / "09_short.html" and "Not this" not in written.read_text()

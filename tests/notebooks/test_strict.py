@@ -23,9 +23,27 @@ def verdicts(executor, *files):
     """({file's name: ["PASSED", "FAILED", ...], a word a code cell}, all that pytest printed)."""
     folder = files[0].parent
     places = {"PYTHONPATH": str(ROOT), "MY_COURSE": str(folder / ("nbval" if executor is NBVAL else "ours"))}
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rA", "-n0", "--rootdir=.", "-p", "no:cacheprovider",
-                           "-p", "tests.claims.claims", *executor, *(file.name for file in files)],
-                          cwd=folder, env=os.environ | places, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-rA",
+            "-n0",
+            "--rootdir=.",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "tests.claims.claims",
+            *executor,
+            *(file.name for file in files),
+        ],
+        cwd=folder,
+        env=os.environ | places,
+        capture_output=True,
+        text=True,
+    )
     words = re.findall(r"(?m)^([A-Z]+) (\S+)::Cell (\d+)", done.stdout)
     by_number = sorted((int(number), name, word) for word, name, number in words)
     return {file.name: [word for _, name, word in by_number if name == file.name] for file in files}, done.stdout
@@ -44,11 +62,14 @@ def written(file, *sources):
 
 # How a saved cell is changed afterwards.
 
+
 def text(old, new):
     """One printed text becomes another."""
+
     def change(cell):
         assert old in cell.outputs[0].text
         cell.outputs[0].text = cell.outputs[0].text.replace(old, new)
+
     return change
 
 
@@ -163,11 +184,16 @@ def test_ours_reads_the_patterns_as_nbval_does():
 def test_nbval_and_ours_agree_on_lesson_03(folder):
     """Three cells of a copy are changed, far from each other; both find these three, the rivals of its claims tried after each."""
     (folder / "course").symlink_to(ROOT)
-    lesson, = (ROOT / "notebooks").glob("03_*.ipynb")
+    (lesson,) = (ROOT / "notebooks").glob("03_*.ipynb")
     saved = nbformat.read(lesson, as_version=4)
     code = [cell for cell in saved.cells if cell.cell_type == "code"]
-    printing = [number for number, cell in enumerate(code) if cell.outputs and cell.outputs[0].output_type == "stream"
-                and re.match(r"(?s)[^\d≈]*\d.*\n.", cell.outputs[0].text)]
+    printing = [
+        number
+        for number, cell in enumerate(code)
+        if cell.outputs
+        and cell.outputs[0].output_type == "stream"
+        and re.match(r"(?s)[^\d≈]*\d.*\n.", cell.outputs[0].text)
+    ]
     number, line, error = printing[0], printing[len(printing) // 2], printing[-1]
     before = [strict.comparable(cell.outputs) for cell in code]
     first = re.search(r"\d", code[number].outputs[0].text)[0]

@@ -25,7 +25,7 @@ from tools import execute_notebooks, lab, setup_cell
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# --- the setup cell
+# The setup cell
 
 COLAB = "import sys; sys.modules['google.colab'] = sys"
 NOBODY = 65534  # a user who may write nowhere; only root can play one
@@ -70,7 +70,9 @@ def test_setup_walks_up_to_the_course(tmp_path, below):
 
 
 def test_setup_elsewhere_says_what_to_do_in_one_sentence(tmp_path):
-    assert_stops(run_setup(tmp_path, PUBLISHED), str(tmp_path), "open a notebook inside it, or git clone https://github.com/x/y")
+    assert_stops(
+        run_setup(tmp_path, PUBLISHED), str(tmp_path), "open a notebook inside it, or git clone https://github.com/x/y"
+    )
     assert_stops(run_setup(tmp_path, setup_cell.setup_cell()), str(tmp_path), "open a notebook inside it")
 
 
@@ -114,8 +116,9 @@ def test_setup_on_colab_without_network_says_so(tmp_path):
 
 def test_setup_in_a_kernel_shows_its_sentence_and_nothing_below_it(tmp_path):
     cells = [nbformat.v4.new_code_cell(text) for text in (setup_cell.setup_cell(), "print('went on')")]
-    client = NotebookClient(nbformat.v4.new_notebook(cells=cells), kernel_name="python3",
-                            resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(
+        nbformat.v4.new_notebook(cells=cells), kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
     with pytest.raises(CellExecutionError):
         client.execute()
     (shown,), went_on = (cell.outputs for cell in cells)
@@ -127,8 +130,7 @@ def locked():
     """A course in a folder that may be read, not written, and how to run Python there (root: as another)."""
     how = {}
     if os.getuid() == 0:
-        how = {"python": shutil.which("python3", path="/usr/bin"), "user": NOBODY, "group": NOBODY,
-               "extra_groups": []}
+        how = {"python": shutil.which("python3", path="/usr/bin"), "user": NOBODY, "group": NOBODY, "extra_groups": []}
         if not how["python"] or subprocess.run([how["python"], "-c", "import tomllib"]).returncode:
             pytest.skip("needs a Python 3.11 that every user of this machine may run")
     with tempfile.TemporaryDirectory() as folder:
@@ -159,8 +161,11 @@ def test_setup_on_colab_where_nothing_may_be_written(locked):
 def test_a_kernel_without_the_packages_is_named_with_what_to_do(tmp_path):
     course = make_course(tmp_path / "course", needs=("torch>=2", "no-such-thing>=1", "nor.this>=2.5,<3"))
     done = run_setup(course, setup_cell.setup_cell())
-    assert_stops(done, f"This kernel ({sys.executable}) lacks no-such-thing nor.this: choose the course's",
-                 "-m pip install no-such-thing nor.this")
+    assert_stops(
+        done,
+        f"This kernel ({sys.executable}) lacks no-such-thing nor.this: choose the course's",
+        "-m pip install no-such-thing nor.this",
+    )
 
 
 def test_a_kernel_with_older_packages_is_told_and_goes_on(tmp_path):
@@ -186,13 +191,16 @@ def test_versions_compare_as_numbers():
 
 def test_the_first_import_without_packages_says_what_to_do(tmp_path):
     """Outside a notebook: `from helpers import load_components` where there is no torch."""
-    code = ("import sys; sys.modules['torch'] = None\n"
-            "try:\n    from helpers import load_components\nexcept ImportError as error:\n    print(error)")
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "try:\n    from helpers import load_components\nexcept ImportError as error:\n    print(error)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert "lacks torch: choose the course's own kernel" in done.stdout and done.stdout.count("\n") == 1
 
 
-# --- make links
+# Make links
+
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
@@ -203,9 +211,17 @@ def house(tmp_path, monkeypatch):
     page = setup_cell.told(setup_cell.DRAW[1])
     (tmp_path / "README.md").write_text(f"{sentence}\n{page}\n{setup_cell.badge('01_x.ipynb')}")
     badge = setup_cell.badge("01_x.ipynb")
-    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": [badge + "\n", "é"]},
-             {"cell_type": "code", "id": "b", "metadata": {}, "outputs": [], "execution_count": 1,
-              "source": [setup_cell.TEXT.splitlines()[0] + "\n", "import old"]}]
+    cells = [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": [badge + "\n", "é"]},
+        {
+            "cell_type": "code",
+            "id": "b",
+            "metadata": {},
+            "outputs": [],
+            "execution_count": 1,
+            "source": [setup_cell.TEXT.splitlines()[0] + "\n", "import old"],
+        },
+    ]
     notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "notebooks" / "01_x.ipynb").write_text(json.dumps(notebook))
     monkeypatch.setattr(setup_cell, "ROOT", tmp_path)
@@ -250,7 +266,8 @@ def test_links_name_the_notebook_without_setup_cell(house, capsys):
     assert "02_y.ipynb: holds 0 setup cells" in capsys.readouterr().err
 
 
-# --- make notebooks
+# Make notebooks
+
 
 def png(image):
     buffer = io.BytesIO()
@@ -266,11 +283,15 @@ def many_colours():
     return np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("image", [
-    Image.fromarray(many_colours()),
-    Image.fromarray(many_colours() // 128 * 255).convert("RGBA"),  # 8 colours, alpha hides nothing
-    Image.fromarray(np.concatenate([many_colours(), many_colours()[..., :1]], -1)),  # alpha that matters
-], ids=["colours", "palette", "alpha"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(many_colours()),
+        Image.fromarray(many_colours() // 128 * 255).convert("RGBA"),  # 8 colours, alpha hides nothing
+        Image.fromarray(np.concatenate([many_colours(), many_colours()[..., :1]], -1)),  # alpha that matters
+    ],
+    ids=["colours", "palette", "alpha"],
+)
 def test_pictures_shrink_without_loss(image):
     before = png(image)
     after = execute_notebooks.smaller_png(before)
@@ -286,32 +307,34 @@ def test_pictures_lose_colours_only_while_the_notebook_is_too_big():
         return nbformat.v4.new_notebook(cells=[cell])
 
     def colours(notebook):
-        return [len(np.unique(pixels(base64.b64decode(o["data"]["image/png"])).reshape(-1, 4),
-                              axis=0)) for o in notebook.cells[0].outputs]
+        return [
+            len(np.unique(pixels(base64.b64decode(o["data"]["image/png"])).reshape(-1, 4), axis=0))
+            for o in notebook.cells[0].outputs
+        ]
 
     roomy, tight, tighter, tightest = (with_pictures() for _ in range(4))
     execute_notebooks.shrink_pictures(roomy)
     size = len(execute_notebooks.as_text(roomy))
     execute_notebooks.shrink_pictures(tight, max_bytes=size - 1000)
     assert min(colours(roomy)) > 256 and sum(one < whole for one, whole in zip(colours(tight), colours(roomy))) == 1
-    assert min(colours(tight)) > 256                            # in 32 tones, which nobody sees
-    both = 2 * (size - len(execute_notebooks.as_text(tight)))   # what is saved where both are in tones
+    assert min(colours(tight)) > 256  # in 32 tones, which nobody sees
+    both = 2 * (size - len(execute_notebooks.as_text(tight)))  # what is saved where both are in tones
     execute_notebooks.shrink_pictures(tighter, max_bytes=size - both - 1000)
     assert sorted(n > 256 for n in colours(tighter)) == [False, True]
-    execute_notebooks.shrink_pictures(tightest, max_bytes=1)    # it goes as far as it may
+    execute_notebooks.shrink_pictures(tightest, max_bytes=1)  # it goes as far as it may
     assert max(colours(tightest)) <= 128
 
 
 def test_a_small_thing_keeps_its_colour_in_few_and_tones_are_next_to_the_right_ones():
     sky = np.random.default_rng(0).normal((120, 160, 220), 12, (256, 256, 3)).clip(0, 255).astype(np.uint8)
-    sky[:8, :8], sky[8:16, :8] = (200, 53, 43), (224, 138, 44)             # a red tent and an orange one
+    sky[:8, :8], sky[8:16, :8] = (200, 53, 43), (224, 138, 44)  # a red tent and an orange one
     whole = Image.fromarray(sky)
     for colours in (256, 128):
         few = np.asarray(execute_notebooks.in_fewer(whole, colours).convert("RGB")).astype(int)
         assert np.abs(few[:16, :8] - sky[:16, :8]).max() <= 16
     tones = np.asarray(execute_notebooks.in_fewer(whole, execute_notebooks.TONES)).astype(int)
     assert 0 < np.abs(tones - sky).max() <= 5
-    slow = np.linspace(0, 255, 256, dtype=np.uint8)                         # a sky without noise shows what it loses
+    slow = np.linspace(0, 255, 256, dtype=np.uint8)  # a sky without noise shows what it loses
     smooth = Image.fromarray(np.stack([*np.meshgrid(slow, slow), np.full((256, 256), 90, np.uint8)], 2))
     assert execute_notebooks.harm(png(smooth), 64) > execute_notebooks.harm(png(whole), 64)
     assert execute_notebooks.harm(png(Image.new("RGB", (64, 64), "red")), 256) == 0
@@ -320,19 +343,33 @@ def test_a_small_thing_keeps_its_colour_in_few_and_tones_are_next_to_the_right_o
 @pytest.fixture
 def lesson(tmp_path):
     """Writes a notebook of code cells without ids and outputs; returns its path."""
+
     def write(*sources):
-        cells = [{"cell_type": "code", "metadata": {"execution": {"t": 1}, "tags": ["a"]}, "outputs": [],
-                  "execution_count": None, "source": text} for text in sources]
+        cells = [
+            {
+                "cell_type": "code",
+                "metadata": {"execution": {"t": 1}, "tags": ["a"]},
+                "outputs": [],
+                "execution_count": None,
+                "source": text,
+            }
+            for text in sources
+        ]
         file = tmp_path / "lesson.ipynb"
         notebook = {"cells": cells, "metadata": {"widgets": {}}, "nbformat": 4, "nbformat_minor": 5}
         file.write_text(json.dumps(notebook))
         return file
+
     return write
 
 
 def test_execution_is_repeatable_and_leaves_nothing_behind(lesson):
-    file = lesson("from pathlib import Path\nimport ipywidgets\nPath('lesson.ipynb').exists()",
-                  "print(1)", "print(1)", "ipywidgets.VBox([ipywidgets.IntSlider()])")
+    file = lesson(
+        "from pathlib import Path\nimport ipywidgets\nPath('lesson.ipynb').exists()",
+        "print(1)",
+        "print(1)",
+        "ipywidgets.VBox([ipywidgets.IntSlider()])",
+    )
     assert execute_notebooks.main([str(file)]) == 0
     first = file.read_text()
     assert execute_notebooks.main([str(file)]) == 0
@@ -347,12 +384,18 @@ def test_execution_is_repeatable_and_leaves_nothing_behind(lesson):
 
 
 def test_a_panel_is_kept_as_its_still(lesson):
-    file = lesson(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" "from helpers.panels import Panel, predict\nfrom helpers.panels.base import menu\n"
-                  "import io; from PIL import Image; buffer = io.BytesIO(); Image.new('RGB', (9, 9)).save(buffer, 'PNG')\n"
-                  "Panel({'n': menu('n', [1], 1)}, lambda n: buffer.getvalue(), lambda n: 'black')", "predict('a', 'b')")
+    file = lesson(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from helpers.panels import Panel, predict\nfrom helpers.panels.base import menu\n"
+        "import io; from PIL import Image; buffer = io.BytesIO(); Image.new('RGB', (9, 9)).save(buffer, 'PNG')\n"
+        "Panel({'n': menu('n', [1], 1)}, lambda n: buffer.getvalue(), lambda n: 'black')",
+        "predict('a', 'b')",
+    )
     assert execute_notebooks.main([str(file)]) == 0
     panel, question = (cell.outputs[0] for cell in nbformat.read(file, as_version=4).cells)
-    assert set(panel.data) == {"text/plain", "image/png"} and panel.metadata["image/png"]["alt"].startswith("A still of a panel. black")
+    assert set(panel.data) == {"text/plain", "image/png"} and panel.metadata["image/png"]["alt"].startswith(
+        "A still of a panel. black"
+    )
     assert panel.data["text/plain"] == f"{execute_notebooks.PANEL} Controls: n."
     assert question.data == {"text/plain": f"{execute_notebooks.PANEL} The answers to choose from: a; b."}
 
@@ -365,7 +408,8 @@ def test_execution_that_fails_leaves_the_notebook_alone(lesson, capsys):
     assert "not saved" in capsys.readouterr().err
 
 
-# --- JupyterLab
+# JupyterLab
+
 
 def test_lab_opens_with_the_course_and_what_is_given_wins(monkeypatch):
     given = []
@@ -374,7 +418,9 @@ def test_lab_opens_with_the_course_and_what_is_given_wins(monkeypatch):
     assert given[-2:] == ["--no-browser", "--LabApp.default_url=/lab"]
     assert given[0] == "--ServerApp.kernel_websocket_connection_class=tools.lab.PromptConnection"
     assert sum(one.startswith("--LabApp.default_url") for one in given) == 1
-    opened = re.compile(r"allow_origin|allow_remote|disable_check_xsrf|token|password|\bip=")  # who else may come in is Jupyter's own choice
+    opened = re.compile(
+        r"allow_origin|allow_remote|disable_check_xsrf|token|password|\bip="
+    )  # who else may come in is Jupyter's own choice
     assert not [one for one in given if opened.search(one)]
 
 

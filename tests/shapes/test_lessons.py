@@ -36,8 +36,9 @@ def test_it_runs_on_an_sd15_shaped_model(file, stranger_folder, monkeypatch):
     monkeypatch.setenv("COURSE_MODEL", str(stranger_folder))
     notebook = nbformat.read(file, as_version=4)
     notebook.cells.insert(2, nbformat.v4.new_code_cell(CUT + INSTRUMENTS_LOCKED))
-    NotebookClient(notebook, timeout=600, kernel_name="python3",
-                   resources={"metadata": {"path": str(file.parent)}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(file.parent)}}
+    ).execute()
     printed = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     line = f'COURSE_MODEL is set: {stranger_folder} takes the place of "postcard".\n'
     assert line in printed, "the lesson did not run on that model"

@@ -42,8 +42,13 @@ def call(c, prompts, latents=None, **options):
 
 def everything(attention, picture=0):
     """All probabilities of one picture, flat."""
-    return np.concatenate([attention.probabilities(layer.name, step, picture).ravel()
-                           for layer in attention.layers for step in range(attention.steps)])
+    return np.concatenate(
+        [
+            attention.probabilities(layer.name, step, picture).ravel()
+            for layer in attention.layers
+            for step in range(attention.steps)
+        ]
+    )
 
 
 # Recording changes nothing
@@ -61,8 +66,13 @@ def test_the_picture_is_the_same(tiny, settings):
 
 def test_the_picture_of_a_pipeline_is_the_same(tiny_postcard):
     def draw():
-        return tiny_postcard.pipeline()(PROMPT, num_inference_steps=2, guidance_scale=3, output_type="latent",
-                                        generator=torch.Generator().manual_seed(1)).images
+        return tiny_postcard.pipeline()(
+            PROMPT,
+            num_inference_steps=2,
+            guidance_scale=3,
+            output_type="latent",
+            generator=torch.Generator().manual_seed(1),
+        ).images
 
     plain = draw()
     with record_attention(tiny_postcard.unet) as attention:
@@ -149,8 +159,8 @@ def test_maps_are_the_softmax_by_hand(tiny, heads):
     for layer in attention.layers:
         module, seen = tiny.unet.get_submodule(layer.name), {}
         hook = module.register_forward_pre_hook(
-            lambda module, args, kwargs: seen.update(x=args[0], text=kwargs["encoder_hidden_states"]),
-            with_kwargs=True)
+            lambda module, args, kwargs: seen.update(x=args[0], text=kwargs["encoder_hidden_states"]), with_kwargs=True
+        )
         with record_attention(tiny.unet, heads=heads) as attention:
             call(tiny, [PROMPT])
         hook.remove()
@@ -200,18 +210,21 @@ def test_heatmap_pools_as_it_says(tiny_postcard):
     close = {"atol": 1e-4, "rtol": 0}
     one = attention.heatmap(2, layer.name, size=side)
     assert np.allclose(one, scaled(maps[..., 2].mean((0, 1))), **close)
-    assert np.allclose(attention.heatmap([2, 5], layer.name, size=side),
-                       scaled(maps[..., [2, 5]].sum(-1).mean((0, 1))), **close)
-    assert np.allclose(attention.heatmap(2, layer.name, [0, 2], size=side),
-                       scaled(maps[[0, 2], ..., 2].mean((0, 1))), **close)
-    assert np.allclose(attention.heatmap(2, layer.name, 1, size=side, head=1),
-                       scaled(maps[1, 1, ..., 2]), **close)
+    assert np.allclose(
+        attention.heatmap([2, 5], layer.name, size=side), scaled(maps[..., [2, 5]].sum(-1).mean((0, 1))), **close
+    )
+    assert np.allclose(
+        attention.heatmap(2, layer.name, [0, 2], size=side), scaled(maps[[0, 2], ..., 2].mean((0, 1))), **close
+    )
+    assert np.allclose(attention.heatmap(2, layer.name, 1, size=side, head=1), scaled(maps[1, 1, ..., 2]), **close)
 
     heat = attention.heatmap(2)
     assert heat.shape == (128, 128) and (heat.min(), heat.max()) == (0, 1)
     assert np.array_equal(heat, attention.heatmap(2, layers=["down_blocks", "mid_block", "up_blocks"]))
-    assert np.array_equal(attention.heatmap(2, "up_blocks.1"), attention.heatmap(
-        2, [one.name for one in attention.layers if one.name.startswith("up_blocks.1.")]))
+    assert np.array_equal(
+        attention.heatmap(2, "up_blocks.1"),
+        attention.heatmap(2, [one.name for one in attention.layers if one.name.startswith("up_blocks.1.")]),
+    )
     assert not np.array_equal(heat, attention.heatmap(2, "up_blocks.1"))
 
 
@@ -300,9 +313,15 @@ def test_a_call_that_broke_off_is_no_step(tiny_postcard):
 def test_nothing_to_record(tiny_postcard):
     with pytest.raises(TypeError, match="c.unet, not Components"), record_attention(tiny_postcard):
         pass
-    unet = UNet2DConditionModel(sample_size=8, block_out_channels=(8, 8), norm_num_groups=4,
-                                down_block_types=("DownBlock2D",) * 2, mid_block_type="UNetMidBlock2D",
-                                up_block_types=("UpBlock2D",) * 2, cross_attention_dim=8)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        mid_block_type="UNetMidBlock2D",
+        up_block_types=("UpBlock2D",) * 2,
+        cross_attention_dim=8,
+    )
     with pytest.raises(ValueError, match="has no cross-attention"), record_attention(unet):
         pass
 
@@ -311,27 +330,34 @@ def test_nothing_recorded_yet(tiny_postcard):
     with record_attention(tiny_postcard.unet) as attention:
         pass
     assert attention.steps == 0
-    for read in (lambda: attention.heatmap(1), lambda: attention.layers, lambda: attention.pictures,
-                 lambda: attention.probabilities("mid_block", 0)):
+    for read in (
+        lambda: attention.heatmap(1),
+        lambda: attention.layers,
+        lambda: attention.pictures,
+        lambda: attention.probabilities("mid_block", 0),
+    ):
         with pytest.raises(RuntimeError, match="Nothing is recorded yet"):
             read()
 
 
-@pytest.mark.parametrize("arguments, error, said", [
-    ({"token_index": 77}, ValueError, "token_index must lie between 0 and 76"),
-    ({"token_index": "boat"}, TypeError, "token_index must be a whole number"),
-    ({"token_index": []}, ValueError, "token_index is an empty list"),
-    ({"layers": "up_blocks.9"}, ValueError, "No recorded layer is called 'up_blocks.9'"),
-    ({"layers": ["mid_block", "up"]}, ValueError, "No recorded layer is called 'up'"),
-    ({"layers": []}, ValueError, "layers is an empty list"),
-    ({"steps": 2}, ValueError, "step must lie between 0 and 1, not 2"),
-    ({"steps": [0, -1]}, ValueError, "step must lie between 0 and 1, not -1"),
-    ({"steps": []}, ValueError, "step is an empty list"),
-    ({"picture": 1}, ValueError, "picture must lie between 0 and 0"),
-    ({"head": 0}, ValueError, "heads=True"),
-    ({"size": 0}, ValueError, "size must lie between"),
-    ({"size": 1.5}, TypeError, "size must be a whole number"),
-])
+@pytest.mark.parametrize(
+    "arguments, error, said",
+    [
+        ({"token_index": 77}, ValueError, "token_index must lie between 0 and 76"),
+        ({"token_index": "boat"}, TypeError, "token_index must be a whole number"),
+        ({"token_index": []}, ValueError, "token_index is an empty list"),
+        ({"layers": "up_blocks.9"}, ValueError, "No recorded layer is called 'up_blocks.9'"),
+        ({"layers": ["mid_block", "up"]}, ValueError, "No recorded layer is called 'up'"),
+        ({"layers": []}, ValueError, "layers is an empty list"),
+        ({"steps": 2}, ValueError, "step must lie between 0 and 1, not 2"),
+        ({"steps": [0, -1]}, ValueError, "step must lie between 0 and 1, not -1"),
+        ({"steps": []}, ValueError, "step is an empty list"),
+        ({"picture": 1}, ValueError, "picture must lie between 0 and 0"),
+        ({"head": 0}, ValueError, "heads=True"),
+        ({"size": 0}, ValueError, "size must lie between"),
+        ({"size": 1.5}, TypeError, "size must be a whole number"),
+    ],
+)
 def test_what_was_not_recorded(tiny_postcard, arguments, error, said):
     with record_attention(tiny_postcard.unet) as attention:
         call(tiny_postcard, [PROMPT])
@@ -395,13 +421,17 @@ def test_centre_prior():
     assert np.unravel_index(heat.argmax(), heat.shape) == (7, 7)
 
 
-SCENE = Scene("night", "none", "lake", "none", "none",
-              (Subject("boat", "red", "middle"), Subject("tree", "blue", "left")))
+SCENE = Scene(
+    "night", "none", "lake", "none", "none", (Subject("boat", "red", "middle"), Subject("tree", "blue", "left"))
+)
 
 
 def test_score_maps_is_deterministic_and_counts_words(tiny_postcard):
-    asked = {"timesteps": (200, 600), "seed": 1,
-             "poolings": {"default": {}, "middle": {"layers": "mid_block", "steps": 1}}}
+    asked = {
+        "timesteps": (200, 600),
+        "seed": 1,
+        "poolings": {"default": {}, "middle": {"layers": "mid_block", "steps": 1}},
+    }
     scores = score_maps(tiny_postcard, [SCENE, SCENE], **asked)
     assert set(scores) == {"default", "middle", "shuffled words", "centre prior"}
     assert {score.n for score in scores.values()} == {8}  # sky, ground, boat and tree, twice
@@ -423,7 +453,7 @@ def test_what_was_looked_at_once_is_marked_again(tiny_postcard, monkeypatch):
     scenes = [sample_scene(random.Random(k)) for k in range(3)]
     looks = look_at_cards(tiny_postcard, scenes, (200, 600), batch=2)
     with monkeypatch.context() as patched:
-        patched.setattr(type(tiny_postcard.unet), "forward", None)              # a call would fail now
+        patched.setattr(type(tiny_postcard.unet), "forward", None)  # a call would fail now
         assert score_maps(tiny_postcard, looks, (200, 600)) == score_maps(tiny_postcard, looks, (200, 600))
         again = word_maps(tiny_postcard, looks, (200, 600))
     for first, second in zip(word_maps(tiny_postcard, scenes, (200, 600), batch=2), again):
@@ -438,10 +468,14 @@ def test_chance_is_what_the_same_maps_score_on_the_masks_of_other_cards(tiny_pos
     scores = score_maps(tiny_postcard, scenes, (200,), words=("ground", "subjects"))
     for words, (heats, masks) in maps.items():
         n, score = len(heats), scores[words]["default"]
-        table = masks.flatten(1)[:, heats.flatten(1).argmax(1)].double()         # mask j under the peak of map i
+        table = masks.flatten(1)[:, heats.flatten(1).argmax(1)].double()  # mask j under the peak of map i
         assert heats.shape == masks.shape == (n, 128, 128) and masks.dtype == torch.bool
-        assert score[:4] == (table.diag().mean(), pytest.approx(np.mean([iou(*both) for both in zip(heats.numpy(), masks.numpy())])),
-                             n, len(scenes))
+        assert score[:4] == (
+            table.diag().mean(),
+            pytest.approx(np.mean([iou(*both) for both in zip(heats.numpy(), masks.numpy())])),
+            n,
+            len(scenes),
+        )
         assert score.chance == pytest.approx((table.sum() - table.trace()).item() / (n * (n - 1)))
         assert score.best[1] >= score.iou > 0 and score.iou_error > 0 and score.best[2] > 0
     alone = score_maps(tiny_postcard, [SCENE], (200,), words="ground")["default"]
@@ -466,8 +500,9 @@ def test_score_maps_finds_a_perfect_map(tiny_postcard, monkeypatch):
         for word in said:
             for place in token_positions(tiny_postcard.tokenizer, full_caption(SCENE), word):
                 word_masks[place] = masks[thing]
-    monkeypatch.setattr(AttentionRecord, "heatmap",
-                        lambda self, token_index, **_: word_masks[token_index[0]].astype(np.float32))
+    monkeypatch.setattr(
+        AttentionRecord, "heatmap", lambda self, token_index, **_: word_masks[token_index[0]].astype(np.float32)
+    )
     for words in ("nouns", "subjects", "colours", "sky"):
         scores = score_maps(tiny_postcard, [SCENE], timesteps=(200,), words=words)
         assert scores["default"][:2] == (1, 1)
@@ -525,7 +560,9 @@ def test_poolings_name_layers_that_were_recorded(tiny_postcard):
     assert all(heat.shape == (16, 16) for heat in maps)
     last = attention.layers[-1].name
     assert each[f"{last} at t = 100"] == {"layers": last, "steps": 1} and ways["last layer"] == {"layers": last}
-    assert {attention.layers[-1].height} != {one.height for one in attention.layers if one.name in ways["coarsest layers"]["layers"]}
+    assert {attention.layers[-1].height} != {
+        one.height for one in attention.layers if one.name in ways["coarsest layers"]["layers"]
+    }
 
 
 @pytest.mark.parametrize("heads", [False, True])
@@ -534,13 +571,15 @@ def test_what_is_spent_is_the_mean_of_the_probabilities(tiny_postcard, heads):
         for prompt in (PROMPT, "the blue house"):
             call(tiny_postcard, [prompt])
     names = [one.name for one in attention.default_layers]
-    by_hand = np.mean([attention.probabilities(name, step).reshape(-1, 77).mean(0) for name in names for step in (0, 1)], 0)
+    by_hand = np.mean(
+        [attention.probabilities(name, step).reshape(-1, 77).mean(0) for name in names for step in (0, 1)], 0
+    )
     assert np.allclose(attention.spent(), by_hand, atol=1e-6) and attention.spent().sum() == pytest.approx(1, abs=1e-5)
     alone = attention.probabilities(names[0], 1).reshape(-1, 77).mean(0)
     assert np.allclose(attention.spent(names[0], 1), alone, atol=1e-6)
     side = attention.default_layers[0].height
     mask = np.zeros((2 * side, 2 * side), bool)
-    mask[2:4, :2] = mask[4, 2] = True                                            # one place whole, another by a quarter
+    mask[2:4, :2] = mask[4, 2] = True  # one place whole, another by a quarter
     maps = attention.probabilities(names[0], 1).reshape(-1, side, side, 77).mean(0)
     assert np.allclose(attention.spent(names[0], 1, where=mask), 0.8 * maps[1, 0] + 0.2 * maps[2, 1], atol=1e-6)
     assert np.allclose(attention.spent(where=np.ones_like(mask)), attention.spent(), atol=1e-6)

@@ -21,8 +21,10 @@ def call(c, prompts=(PROMPT,), latents=None):
 
 def read(c, *reweighting, prompts=(PROMPT,), picture=0, **options):
     """What the heads of the first layer read, (heads, h, w, T), with attention changed."""
-    with reweight_attention(c.unet, *reweighting, **options), record_attention(
-            c.unet, heads=True, guidance=False) as record:
+    with (
+        reweight_attention(c.unet, *reweighting, **options),
+        record_attention(c.unet, heads=True, guidance=False) as record,
+    ):
         call(c, prompts)
     return record.probabilities(record.layers[0].name, 0, picture)
 
@@ -101,20 +103,23 @@ def test_processors_are_put_back(tiny_postcard):
     assert unet.attn_processors == before and not unet._forward_pre_hooks
 
 
-@pytest.mark.parametrize("weights, swap, error, said", [
-    ({"boat": 2}, (), TypeError, "a position in weights must be a whole number"),
-    ({-1: 2}, (), ValueError, "a position in weights must lie between"),
-    ({1: "much"}, (), TypeError, "weight of position 1 must be a number"),
-    ({1: -1}, (), ValueError, "must be a number of 0 \\(mute\\) or more"),
-    ({1: float("nan")}, (), ValueError, "must be a number of 0 \\(mute\\) or more"),
-    ([3], (), TypeError, "weights must be {position: weight}"),
-    (None, (1, 2, 3), ValueError, "swap takes pairs"),
-    (None, [(1, 2, 3)], ValueError, "swap takes pairs"),
-    ({77: 2}, (), ValueError, "between 0 and 76, not 77"),
-    (None, (1, 77), ValueError, "a position in swap must lie between 0 and 76"),
-    (dict.fromkeys(range(77), 0), (), ValueError, "All tokens are muted"),
-    ([{}, {}], (), ValueError, "2 sets of weights for 1 pictures"),
-])
+@pytest.mark.parametrize(
+    "weights, swap, error, said",
+    [
+        ({"boat": 2}, (), TypeError, "a position in weights must be a whole number"),
+        ({-1: 2}, (), ValueError, "a position in weights must lie between"),
+        ({1: "much"}, (), TypeError, "weight of position 1 must be a number"),
+        ({1: -1}, (), ValueError, "must be a number of 0 \\(mute\\) or more"),
+        ({1: float("nan")}, (), ValueError, "must be a number of 0 \\(mute\\) or more"),
+        ([3], (), TypeError, "weights must be {position: weight}"),
+        (None, (1, 2, 3), ValueError, "swap takes pairs"),
+        (None, [(1, 2, 3)], ValueError, "swap takes pairs"),
+        ({77: 2}, (), ValueError, "between 0 and 76, not 77"),
+        (None, (1, 77), ValueError, "a position in swap must lie between 0 and 76"),
+        (dict.fromkeys(range(77), 0), (), ValueError, "All tokens are muted"),
+        ([{}, {}], (), ValueError, "2 sets of weights for 1 pictures"),
+    ],
+)
 def test_what_can_not_be(tiny_postcard, weights, swap, error, said):
     before = tiny_postcard.unet.attn_processors
     with pytest.raises(error, match=said), reweight_attention(tiny_postcard.unet, weights, swap):
@@ -130,8 +135,9 @@ def test_the_map_of_a_word(tiny_postcard):
         call(tiny_postcard)
     boat, words = token_positions(tokenizer, PROMPT, "boat"), token_positions(tokenizer, PROMPT)
     assert np.array_equal(word_map(record, tokenizer, PROMPT, "boat"), record.heatmap(boat, against=words))
-    assert np.array_equal(word_map(record, tokenizer, PROMPT, "boat", against=None, size=16),
-                          record.heatmap(boat, size=16))
+    assert np.array_equal(
+        word_map(record, tokenizer, PROMPT, "boat", against=None, size=16), record.heatmap(boat, size=16)
+    )
     with pytest.raises(ValueError, match="'tent' is not in the prompt"):
         word_map(record, tokenizer, PROMPT, "tent")
     with pytest.raises(ValueError, match="No recorded layer"):

@@ -1,4 +1,5 @@
 """What benchmarks share, and a small try of each: what they do is tested, how long it takes never is."""
+
 import importlib
 import json
 import os
@@ -22,8 +23,17 @@ def drawn(machine):
 
 
 def report(folder, name="try", rows=({"": "one", "time": 0.51234, "memory": None},), figure=drawn, **more):
-    measure.report(name, "A try", list(rows), [measure.claim("a try", "0.51", "≤ 1")], figure, {"rounds": 3},
-                   "A note.", keep=folder, **more)
+    measure.report(
+        name,
+        "A try",
+        list(rows),
+        [measure.claim("a try", "0.51", "≤ 1")],
+        figure,
+        {"rounds": 3},
+        "A note.",
+        keep=folder,
+        **more,
+    )
 
 
 # Measuring
@@ -47,16 +57,17 @@ def test_percentile_is_one_of_the_values(percent, value):
 
 def test_fit_finds_the_exponent_of_known_growth():
     sizes = [64, 128, 256, 512]
-    exponent, factor = measure.fit_power(sizes, [0.003 * size ** 1.7 for size in sizes])
+    exponent, factor = measure.fit_power(sizes, [0.003 * size**1.7 for size in sizes])
     assert (exponent, factor) == pytest.approx((1.7, 0.003))
-    noisy = [0.003 * size ** 1.7 * wobble for size, wobble in zip(sizes, (1.05, 0.95, 1.04, 0.97))]
+    noisy = [0.003 * size**1.7 * wobble for size, wobble in zip(sizes, (1.05, 0.95, 1.04, 0.97))]
     assert measure.fit_power(sizes, noisy)[0] == pytest.approx(1.7, abs=0.1)
 
 
 def test_a_new_process_answers_in_json_or_its_error_is_passed_on(monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "ROOT", tmp_path)
-    (tmp_path / "answer.py").write_text("import json, os, sys\nprint('noise')\n"
-                                        "print(json.dumps([sys.argv[1], os.environ['ROOM']]))\n")
+    (tmp_path / "answer.py").write_text(
+        "import json, os, sys\nprint('noise')\nprint(json.dumps([sys.argv[1], os.environ['ROOM']]))\n"
+    )
     assert measure.in_new_process("answer", 7, ROOM="12") == ["7", "12"]
     with pytest.raises(RuntimeError, match="(?s)answer 7 failed: .*ROOM"):
         measure.in_new_process("answer", 7)
@@ -65,8 +76,7 @@ def test_a_new_process_answers_in_json_or_its_error_is_passed_on(monkeypatch, tm
 @LINUX
 def test_memory_at_its_peak_is_seen_though_it_is_free_again():
     before = measure.in_use()
-    small, large = (measure.extra_memory(lambda: np.ones(size).sum(), before=before)
-                    for size in (2_000_000, 8_000_000))
+    small, large = (measure.extra_memory(lambda: np.ones(size).sum(), before=before) for size in (2_000_000, 8_000_000))
     assert 12e6 < small < 32e6 and 60e6 < large < 90e6
     assert 0 < measure.proportional() <= measure.resident() <= measure.resident("VmHWM")
 
@@ -74,8 +84,13 @@ def test_memory_at_its_peak_is_seen_though_it_is_free_again():
 def test_machine_is_named_with_versions_and_threads():
     machine = measure.machine()
     words = measure.machine_in_words(machine | {"others": 0.25})
-    for part in (machine["processor"], f"torch {machine['torch']}", f"diffusers {machine['diffusers']}",
-                 f"{machine['threads']} thread", "0.2 cores busy"):
+    for part in (
+        machine["processor"],
+        f"torch {machine['torch']}",
+        f"diffusers {machine['diffusers']}",
+        f"{machine['threads']} thread",
+        "0.2 cores busy",
+    ):
         assert part in words
     bare = machine | {"memory_gb": None, "card": "A card", "others": None}
     assert "A card" in measure.machine_in_words(bare, short=True) and "busy" not in measure.machine_in_words(bare)
@@ -87,18 +102,24 @@ def test_machine_is_named_with_versions_and_threads():
 
 def test_table_is_markdown_and_straight():
     text = measure.table([{"": "one", "time": 0.123456, "n": 12}, {"": "the second", "time": None, "n": 3}])
-    assert text.splitlines() == ["|            |  time |   n |", "| ---------- | ----: | --: |",
-                                 "| one        | 0.123 |  12 |", "| the second |     - |   3 |"]
+    assert text.splitlines() == [
+        "|            |  time |   n |",
+        "| ---------- | ----: | --: |",
+        "| one        | 0.123 |  12 |",
+        "| the second |     - |   3 |",
+    ]
 
 
-@pytest.mark.parametrize("seconds, words", [(0.00123, "1.23 ms"), (0.0456, "45.6 ms"), (0.5, "500 ms"),
-                                            (1.234, "1.23 s"), (75.4, "75 s")])
+@pytest.mark.parametrize(
+    "seconds, words", [(0.00123, "1.23 ms"), (0.0456, "45.6 ms"), (0.5, "500 ms"), (1.234, "1.23 s"), (75.4, "75 s")]
+)
 def test_seconds_in_words(seconds, words):
     assert measure.in_seconds(seconds) == words
 
 
-@pytest.mark.parametrize("size, words", [(None, "unknown"), (0, "0.0 MB"), (1.5e6, "1.5 MB"),
-                                         (4.1e8, "410 MB"), (2.04e9, "2.0 GB")])
+@pytest.mark.parametrize(
+    "size, words", [(None, "unknown"), (0, "0.0 MB"), (1.5e6, "1.5 MB"), (4.1e8, "410 MB"), (2.04e9, "2.0 GB")]
+)
 def test_bytes_in_words(size, words):
     assert measure.in_bytes(size) == words
 
@@ -109,7 +130,12 @@ def test_report_keeps_page_picture_and_numbers(tmp_path, capsys):
     kept = json.loads((tmp_path / "try.json").read_text())
     assert kept["data"] == {"runs": [1, 2]} and kept["rows"][0]["time"] == 0.51234 and kept["machine"]["threads"]
     page = (tmp_path / "try.md").read_text()
-    assert "0.512" in page and "![Two bars. one: 1 s; two: 2 s](try.png)" in page and kept["measured"] in page and "rounds 3" in page
+    assert (
+        "0.512" in page
+        and "![Two bars. one: 1 s; two: 2 s](try.png)" in page
+        and kept["measured"] in page
+        and "rounds 3" in page
+    )
     said = capsys.readouterr().out
     assert "a try: 0.51 (asked: ≤ 1)" in said and "A note." in said and kept["machine"]["processor"] in said
 
@@ -141,8 +167,12 @@ def test_a_picture_too_large_for_the_repository_is_refused(tmp_path):
 
 def test_figures_are_small_and_say_what_they_show():
     sizes = [1, 2, 4, 8]
-    curves = draw.growth("Growth", "Two curves", [("batch", "seconds", sizes, [1, 2, 4, 8]),
-                                                  ("batch", "memory, MB", sizes, [5, 5.1, 900, 8000])], "note")
+    curves = draw.growth(
+        "Growth",
+        "Two curves",
+        [("batch", "seconds", sizes, [1, 2, 4, 8]), ("batch", "memory, MB", sizes, [5, 5.1, 900, 8000])],
+        "note",
+    )
     for figure in (drawn("a machine"), curves):
         assert len(figure.png) < measure.MOST_BYTES and figure.alt
         assert len(figure.image().getcolors(256)) > 3
@@ -156,16 +186,27 @@ def test_round_numbers_lie_inside_and_are_few():
 
 
 def result(name="picture", what="a picture", day="2026-01-02", **machine):
-    known = {"processor": "A processor", "cores": 2, "threads": 2, "memory_gb": 8, "card": None, "system": "Linux",
-             "python": "3.11", "torch": "2", "diffusers": "1", "transformers": "5", "load_before": 0.1,
-             "others": 0.0}
-    return {"name": name, "measured": day, "machine": known | machine,
-            "claims": [measure.claim(what, "0.9", "≤ 1.00")]}
+    known = {
+        "processor": "A processor",
+        "cores": 2,
+        "threads": 2,
+        "memory_gb": 8,
+        "card": None,
+        "system": "Linux",
+        "python": "3.11",
+        "torch": "2",
+        "diffusers": "1",
+        "transformers": "5",
+        "load_before": 0.1,
+        "others": 0.0,
+    }
+    return {"name": name, "measured": day, "machine": known | machine, "claims": [measure.claim(what, "0.9", "≤ 1.00")]}
 
 
 def test_section_has_a_table_for_every_machine():
-    text = bench.section([result(), result("attention", "recording", "2026-01-03", others=1.5),
-                          result("gpu", "a step", card="A card")])
+    text = bench.section(
+        [result(), result("attention", "recording", "2026-01-03", others=1.5), result("gpu", "a step", card="A card")]
+    )
     assert text.count("| measured") == 2 and text.count("Measured 2026") == 2
     assert "Measured 2026-01-02 and 2026-01-03 on: A processor, 2 cores" in text and "A card" in text
     assert "[attention](results/attention.md)" in text and "≤ 1.00" in text and "busy" not in text
@@ -200,8 +241,10 @@ def test_readme_without_markers_stays_as_it_is(tmp_path, text):
 
 def test_readme_says_what_the_results_say():
     results = bench.kept(measure.RESULTS)
-    for page, told in ((bench.PAGE, bench.section(results)),
-                       (bench.README, bench.section(results, bench.FRONT, "benchmarks/results"))):
+    for page, told in (
+        (bench.PAGE, bench.section(results)),
+        (bench.README, bench.section(results, bench.FRONT, "benchmarks/results")),
+    ):
         written = page.read_text(encoding="utf-8").partition(bench.BEGIN)[2].partition(bench.END)[0].strip()
         assert written == told, "run `python -m benchmarks --readme`"
 
@@ -211,12 +254,25 @@ UNITS = {"ms": 0.001, "s": 1, "MB": 1, None: 1}  # what a unit is of the one tha
 
 def test_what_was_measured_last_reaches_what_was_asked():
     """No time is asserted of this machine: the numbers are those that are kept, and written into the README."""
-    bounded = {one["what"]: one for kept in bench.kept(measure.RESULTS) for one in kept["claims"] if one["asked"].startswith("≤")}
-    assert {"`generate` against StableDiffusionPipeline.from_pretrained, time", "recording attention against not, time",
-            "`import helpers`"} <= set(bounded)
+    bounded = {
+        one["what"]: one
+        for kept in bench.kept(measure.RESULTS)
+        for one in kept["claims"]
+        if one["asked"].startswith("≤")
+    }
+    assert {
+        "`generate` against StableDiffusionPipeline.from_pretrained, time",
+        "recording attention against not, time",
+        "`import helpers`",
+    } <= set(bounded)
     for what, one in bounded.items():
-        found, bound = (float(number) * UNITS[unit] for number, unit in (
-            re.match(r"([\d.]+)(?: (ms|s|MB))?", one[part].removeprefix("≤ ")).groups() for part in ("measured", "asked")))
+        found, bound = (
+            float(number) * UNITS[unit]
+            for number, unit in (
+                re.match(r"([\d.]+)(?: (ms|s|MB))?", one[part].removeprefix("≤ ")).groups()
+                for part in ("measured", "asked")
+            )
+        )
         assert found <= bound, f"{what}: {one['measured']}, and asked was {one['asked']}"
 
 
@@ -243,8 +299,10 @@ def stage(tmp_path, monkeypatch):
 def test_named_scripts_run_and_one_that_fails_does_not_stop_the_others(stage, capsys):
     assert bench.main(["growth", "picture"]) == 1
     assert stage == [["benchmarks.growth"], ["benchmarks.picture"]]
-    assert "a picture" in bench.PAGE.read_text() and "Failed, with the results of before kept: growth" in \
-        capsys.readouterr().err
+    assert (
+        "a picture" in bench.PAGE.read_text()
+        and "Failed, with the results of before kept: growth" in capsys.readouterr().err
+    )
 
 
 def test_all_scripts_run_but_the_one_that_installs(stage):
@@ -287,8 +345,7 @@ def test_all_ways_draw_the_same_picture(model_folders, shape):
     from helpers import load_components
 
     c = load_components(model_folders[shape], device="cpu")
-    ours, *others = (np.asarray(action(), int) for action in
-                     picture.drawers(c, picture.pipelines(c), steps=3).values())
+    ours, *others = (np.asarray(action(), int) for action in picture.drawers(c, picture.pipelines(c), steps=3).values())
     assert len(others) == 2 and all(abs(ours - other).max() <= 2 for other in others)
 
 
@@ -305,8 +362,9 @@ def test_recorders_do_not_move_the_latents(tiny):
 
 
 def test_attention_and_growth_say_what_each_costs(model_folders, monkeypatch, capsys):
-    monkeypatch.setattr(measure, "in_new_process",
-                        lambda module, *words: [1e6, 3e6] if module == "benchmarks.growth" else 2_500_000)
+    monkeypatch.setattr(
+        measure, "in_new_process", lambda module, *words: [1e6, 3e6] if module == "benchmarks.growth" else 2_500_000
+    )
     attention.main(["--model", str(model_folders["postcard"]), "--quick"])
     growth.main(["--model", str(model_folders["postcard"]), "--quick"])
     said = capsys.readouterr().out
@@ -328,16 +386,25 @@ def test_greater_drawings_take_more_memory(tiny_postcard):
 
 
 def test_startup_times_each_stage_in_a_new_python(monkeypatch):
-    monkeypatch.setattr(startup, "STAGES", {
-        "import helpers": "import helpers, sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules",
-        "model": "name = {model!r}", "steps": "assert (name, {steps}) == ('postcard', 25) and {prompt!r}"})
+    monkeypatch.setattr(
+        startup,
+        "STAGES",
+        {
+            "import helpers": "import helpers, sys; assert 'torch' not in sys.modules and 'numpy' not in sys.modules",
+            "model": "name = {model!r}",
+            "steps": "assert (name, {steps}) == ('postcard', 25) and {prompt!r}",
+        },
+    )
     took = startup.fresh("postcard", 25)
     assert list(took) == ["import helpers", "model", "steps"] and min(took.values()) >= 0
 
 
 def test_a_class_of_two_is_weighed_and_timed(tmp_path):
-    cells = ["block = b'x' * 60_000_000", "import time; time.sleep(1.2)",
-             "import os, pathlib; assert not any(pathlib.Path(os.environ['MY_COURSE']).iterdir())"]
+    cells = [
+        "block = b'x' * 60_000_000",
+        "import time; time.sleep(1.2)",
+        "import os, pathlib; assert not any(pathlib.Path(os.environ['MY_COURSE']).iterdir())",
+    ]
     found = classroom.class_of(2, cells, tmp_path, threads=1)
     assert len(found["seconds"]) == 2 and min(found["seconds"]) > 1.2
     if os.path.exists("/proc/self/smaps_rollup"):
@@ -383,8 +450,7 @@ def test_a_class_is_told_with_measured_and_extrapolated_apart(monkeypatch, capsy
 
     def pretend(count, cells, folder, threads):
         asked.append((count, len(cells), threads))
-        return {"seconds": [3.0 * count * (2 - threads)] * count, "shares": known * 4.1e8 * count,
-                "alone": 5e8 * count}
+        return {"seconds": [3.0 * count * (2 - threads)] * count, "shares": known * 4.1e8 * count, "alone": 5e8 * count}
 
     monkeypatch.setattr(classroom, "class_of", pretend)
     classroom.main(["--quick"])
@@ -398,6 +464,9 @@ def test_a_class_is_told_with_measured_and_extrapolated_apart(monkeypatch, capsy
 def test_lesson_cells_are_its_code():
     cells = classroom.code_cells(measure.ROOT / "notebooks" / "04_unet_sampling.ipynb", 3)
     assert len(cells) == 3 and "load_components" in cells[2]
-    figure = classroom.figure({1: {"seconds": [3.0], "shares": 6e8}, 4: {"seconds": [9.0] * 4, "shares": 2e9}},
-                              (2e8, 4e8, 5e8, 34), "Three cells")("a machine")
+    figure = classroom.figure(
+        {1: {"seconds": [3.0], "shares": 6e8}, 4: {"seconds": [9.0] * 4, "shares": 2e9}},
+        (2e8, 4e8, 5e8, 34),
+        "Three cells",
+    )("a machine")
     assert "34 students" in figure.alt and len(figure.png) < measure.MOST_BYTES

@@ -16,8 +16,10 @@ def c():
 
 
 def test_the_shape_is_stable_diffusion_1_5_s(c):
-    sizes = {name: sum(weight.numel() for weight in network.parameters())
-             for name, network in sd15.networks(sd15.SD15, "meta", c.tokenizer).items()}
+    sizes = {
+        name: sum(weight.numel() for weight in network.parameters())
+        for name, network in sd15.networks(sd15.SD15, "meta", c.tokenizer).items()
+    }
     assert sizes == {"text_encoder": 123_060_480, "vae": 83_653_863, "unet": 859_520_964}  # as published
 
 
@@ -94,8 +96,10 @@ def test_operations_grow_by_a_step_s(c):
 
 
 def test_claims_and_figure_are_made_from_the_numbers():
-    rows = [{"way": way, "s a picture": seconds, "ms a step": 20 * seconds, "of the limit": "9%"}
-            for way, seconds in (("generate", 1.5), ("StableDiffusionPipeline", 1.6), ("all three", 0.75))]
+    rows = [
+        {"way": way, "s a picture": seconds, "ms a step": 20 * seconds, "of the limit": "9%"}
+        for way, seconds in (("generate", 1.5), ("StableDiffusionPipeline", 1.6), ("all three", 0.75))
+    ]
     memory = {"without recording": 3e9, "recording attention": 3.5e9}
     said = json.dumps(gpu.claims(rows, 0.1, memory))
     for words in ("750 ms", "1.60 s", "3.0 GB; recording attention 3.5 GB", "100 ms"):

@@ -56,8 +56,15 @@ def test_a_training_that_is_not_there_is_named(lesson):
         learning.train(lesson, "windmill", learning.Stopwatch(dict, ()))
 
 
-@pytest.mark.parametrize("number, text", [("01", "progress.update("), ("02", learning.TINY_VAE),
-                                          ("05", "looking for <mine>"), ("05", "a LoRA for windmills")])
+@pytest.mark.parametrize(
+    "number, text",
+    [
+        ("01", "progress.update("),
+        ("02", learning.TINY_VAE),
+        ("05", "looking for <mine>"),
+        ("05", "a LoRA for windmills"),
+    ],
+)
 def test_the_lessons_train_where_the_benchmark_looks(number, text):
     cells = [source(cell) for file in NOTEBOOKS if file.name.startswith(number) for cell in code_cells(file)]
     assert any(text in cell for cell in cells)
@@ -65,7 +72,7 @@ def test_the_lessons_train_where_the_benchmark_looks(number, text):
 
 @pytest.mark.parametrize("number, training", learning.TRAININGS)
 def test_the_lessons_have_the_names_that_the_benchmark_asks_for(number, training):
-    lesson, = (Lesson(file) for file in NOTEBOOKS if file.name.startswith(number))
+    (lesson,) = (Lesson(file) for file in NOTEBOOKS if file.name.startswith(number))
     nodes = [node for line in lesson.lines for node in ast.walk(ast.parse(line["source"]))]
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     bound |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.alias))}
@@ -78,10 +85,17 @@ def done():
     rising = [(step, step / 8, step / 320) for step in range(0, 321, 40)]
     falling = [(step, seconds, 1.01 - quality) for step, seconds, quality in rising]
     betas = {f"beta {k}": [(step, seconds + k, 10 + q) for step, seconds, q in rising] for k in range(3)}
-    return [learning.Training("a denoiser", "loss above the best", {"loss": falling}, better="down"),
-            learning.Training("a VAE", "PSNR, dB", betas),
-            learning.Training("teal", "share of 25 pictures", {"teal": rising, "subject right": rising},
-                              (0.8, "asked: 80 %"), asked="80 %")]
+    return [
+        learning.Training("a denoiser", "loss above the best", {"loss": falling}, better="down"),
+        learning.Training("a VAE", "PSNR, dB", betas),
+        learning.Training(
+            "teal",
+            "share of 25 pictures",
+            {"teal": rising, "subject right": rising},
+            (0.8, "asked: 80 %"),
+            asked="80 %",
+        ),
+    ]
 
 
 def test_two_measures_of_one_run_count_its_seconds_once(done):
@@ -99,6 +113,7 @@ def test_claims_say_what_was_reached(done):
 def test_the_picture_is_small_and_names_that_would_touch_are_apart(done):
     assert len(learning.figure(done, "a claim", "a machine").png) < 80_000
     from helpers.figures import style
+
     ax = style.place(style.new_figure(3), 1, 1, 2, 1)
     ax.set_ylim(0, 1)
     places = sorted(learning.apart(ax, done[2]).values())

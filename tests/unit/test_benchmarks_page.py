@@ -13,8 +13,10 @@ def visit(ready=2.0, first=3.0, further=(0.8, 1.0), until_first=26_000_000, whol
     return dict(ready=ready, first=first, further=list(further), until_first=until_first, whole=whole, steps=steps)
 
 
-FOUND = {"fast": [visit(), visit(first=4.0, further=(0.9, 1.3)), visit(first=3.5)],
-         "plain": [visit(first=9.0, further=(5.0, 6.0), whole=35_000_000, steps=25)] * 3}
+FOUND = {
+    "fast": [visit(), visit(first=4.0, further=(0.9, 1.3)), visit(first=3.5)],
+    "plain": [visit(first=9.0, further=(5.0, 6.0), whole=35_000_000, steps=25)] * 3,
+}
 
 
 @pytest.fixture
@@ -30,8 +32,12 @@ def test_every_byte_that_is_sent_is_counted(tmp_path):
     (tmp_path / "a.wasm").write_bytes(bytes(300_000))
     (tmp_path / "b.mjs").write_bytes(bytes(200_000))
     with page.serving(tmp_path) as server:
-        threads = [threading.Thread(target=lambda name=name: urllib.request.urlopen(
-            f"http://127.0.0.1:{server.server_port}/{name}").read()) for name in ("a.wasm", "b.mjs") * 2]
+        threads = [
+            threading.Thread(
+                target=lambda name=name: urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{name}").read()
+            )
+            for name in ("a.wasm", "b.mjs") * 2
+        ]
         for one in threads:
             one.start()
         for one in threads:
@@ -47,9 +53,15 @@ def test_medians_stand_beside_what_was_asked():
         "fast model: downloaded until the first picture": ("26.0 MB", "≤ 32 MB"),
         "plain model, 25 steps: first picture, from a bare page load": ("9.00 s (rounds: 9.00 s to 9.00 s)", ""),
         "plain model, 25 steps: each further picture": ("5.50 s (rounds: 5.00 s to 6.00 s)", ""),
-        "plain model, 25 steps: downloaded in all": ("35.0 MB", "")}
+        "plain model, 25 steps: downloaded in all": ("35.0 MB", ""),
+    }
     assert page.row(FOUND, "fast", "each further picture") == {
-        "": "fast: each further picture", "median": "950 ms", "least": "800 ms", "most": "1.30 s", "figures": 6}
+        "": "fast: each further picture",
+        "median": "950 ms",
+        "least": "800 ms",
+        "most": "1.30 s",
+        "figures": 6,
+    }
 
 
 def test_results_are_kept_and_say_one_thread_unless_it_is_a_try(found, tmp_path, capsys):

@@ -20,19 +20,23 @@ SHOWN = [{"output_type": "execute_result", "data": {"text/plain": base.STILL}}]
 
 def notebook(folder, *sources):
     """A notebook, 07_try.ipynb, of such code cells; those that show a panel end in one."""
-    cells = [{"cell_type": "code", "source": source, "outputs": SHOWN * ("panel" in source.splitlines()[-1])}
-             for source in sources]
+    cells = [
+        {"cell_type": "code", "source": source, "outputs": SHOWN * ("panel" in source.splitlines()[-1])}
+        for source in sources
+    ]
     file = folder / "07_try.ipynb"
     file.write_text(json.dumps({"cells": cells}))
     return file
 
 
-TRY = ("from PIL import Image\nfrom helpers.panels import conditioning as panels",
-       "print('said')\nways = {name: [Image.new('RGB', (8, 8), name)] * 3 for name in ('red', 'blue')}",
-       "raise RuntimeError('not needed')",
-       "panels.walk_panel(ways, [0, 0.5, 1])",
-       "import os.path\nunused = os.path.abspath('.')",
-       "panels.walk_panel({'green': ways['red']}, [0, 0.5, 1])")
+TRY = (
+    "from PIL import Image\nfrom helpers.panels import conditioning as panels",
+    "print('said')\nways = {name: [Image.new('RGB', (8, 8), name)] * 3 for name in ('red', 'blue')}",
+    "raise RuntimeError('not needed')",
+    "panels.walk_panel(ways, [0, 0.5, 1])",
+    "import os.path\nunused = os.path.abspath('.')",
+    "panels.walk_panel({'green': ways['red']}, [0, 0.5, 1])",
+)
 
 
 # Finding and making them
@@ -41,9 +45,12 @@ TRY = ("from PIL import Image\nfrom helpers.panels import conditioning as panels
 def test_every_panel_of_the_course_is_measured():
     found = {thing for file in NOTEBOOKS for thing in pictured(code_cells(file)).values()}
     missing = [name for name, thing in makers().items() if thing not in found]
-    drawing_none = ("helpers.panels.base.", "helpers.panels.my_course.",  # questions, bars, what the reader has made
-                    "helpers.panels.sampling.Drawing",  # what the reader draws
-                    "helpers.panels.concepts.life_panel")  # and what `watch`, which is measured, makes
+    drawing_none = (
+        "helpers.panels.base.",
+        "helpers.panels.my_course.",  # questions, bars, what the reader has made
+        "helpers.panels.sampling.Drawing",  # what the reader draws
+        "helpers.panels.concepts.life_panel",
+    )  # and what `watch`, which is measured, makes
     assert all(name.startswith(drawing_none) for name in missing), missing
 
 
@@ -63,9 +70,16 @@ def test_names_are_bound_by_the_statements_they_need_once(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("maker, kind", [(noise_panel, timing.AHEAD), (explorer_panel, timing.MOVED),
-                                         (inspector_panel, timing.MOVED), (Studio, timing.LIVE),
-                                         (ConceptStudio, timing.LIVE)])
+@pytest.mark.parametrize(
+    "maker, kind",
+    [
+        (noise_panel, timing.AHEAD),
+        (explorer_panel, timing.MOVED),
+        (inspector_panel, timing.MOVED),
+        (Studio, timing.LIVE),
+        (ConceptStudio, timing.LIVE),
+    ],
+)
 def test_kinds_are_read_off_the_source(maker, kind):
     assert timing.kind_of(maker) == kind
 
@@ -80,8 +94,12 @@ def test_every_move_changes_one_control_and_is_timed(monkeypatch):
         drawn.append(state)
         return bytes(len(drawn))
 
-    controls = {"a": base.slider("a", range(5), 0), "b": base.menu("b", ["x", "y"], "x"), "c": base.text("c", ""),
-                "alone": base.menu("alone", [1], 1)}
+    controls = {
+        "a": base.slider("a", range(5), 0),
+        "b": base.menu("b", ["x", "y"], "x"),
+        "c": base.text("c", ""),
+        "alone": base.menu("alone", [1], 1),
+    }
     panel = base.Panel(controls, frame, lambda **state: "", ahead=False)
     times, sizes = panels.moved(panel, 40)
     assert len(times) == 40 and sizes == list(range(2, 42))  # the first frame is that of the start
@@ -128,14 +146,23 @@ def test_the_whole_script_keeps_its_results_unless_it_is_a_try(tmp_path, capsys)
 
 
 def test_a_course_of_panels_fits_its_picture():
-    found = [timing.Timing(f"0{1 + i // 6}", "thermostat", kind, [seconds * (1 + k / 9) for k in range(9)], 1.5)
-             for i in range(9) for kind, seconds in zip(panels.SAID, (0.0004, 0.04, 0.4, 0.25, 0.9), strict=True)
-             if i == 0 or kind in (timing.AHEAD, timing.MOVED, timing.LIVE)]  # one studio draws as a reader types
+    found = [
+        timing.Timing(f"0{1 + i // 6}", "thermostat", kind, [seconds * (1 + k / 9) for k in range(9)], 1.5)
+        for i in range(9)
+        for kind, seconds in zip(panels.SAID, (0.0004, 0.04, 0.4, 0.25, 0.9), strict=True)
+        if i == 0 or kind in (timing.AHEAD, timing.MOVED, timing.LIVE)
+    ]  # one studio draws as a reader types
     title = panels.title_of(found, "in a browser")
     assert title.endswith("within 0.76 ms (ahead), 76 ms (when moved), 760 ms (live), in a browser")
     assert len(panels.figure(found, title, "a machine").png) < 80_000
     asked = [panels.claim(found, kind, "in a browser")["asked"] for kind in panels.SAID]
-    assert [bool(one) for one in asked] == [True, False, False, True, False]  # what waits ready, and a picture as a prompt is typed, were promised
+    assert [bool(one) for one in asked] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]  # what waits ready, and a picture as a prompt is typed, were promised
 
 
 def test_without_a_browser_it_says_so_and_keeps_nothing(tmp_path, monkeypatch, capsys):

@@ -38,8 +38,10 @@ def bundle():
     """Every test here fails, and says why, where the trained weights are not there: none is skipped."""
     missing = [part for part in MODEL_PARTS if not (BUNDLE / part).is_dir()]
     if missing:
-        pytest.fail(f"The bundled model is not complete: {BUNDLE} has no {', '.join(missing)}. Train it "
-                    f"(make train) or fetch a whole copy of the course.")
+        pytest.fail(
+            f"The bundled model is not complete: {BUNDLE} has no {', '.join(missing)}. Train it "
+            f"(make train) or fetch a whole copy of the course."
+        )
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,9 @@ def library():
 
 
 def test_it_loads_without_a_network(library):
-    load = "from helpers import load_components\nc = load_components('postcard', device='cpu')\nprint(c.trained, c.world)"
+    load = (
+        "from helpers import load_components\nc = load_components('postcard', device='cpu')\nprint(c.trained, c.world)"
+    )
     assert library(load) == ("True postcards\n", 0)
 
 
@@ -103,8 +107,12 @@ def test_same_picture_as_the_pipeline(c, scheduler, guidance):
 
     pipe = c.pipeline()
     pipe.scheduler = SCHEDULERS[scheduler].from_config(pipe.scheduler.config)
-    theirs = pipe(PROMPT, num_inference_steps=10, guidance_scale=c.guidance if guidance is None else guidance,
-                  generator=torch.Generator("cpu").manual_seed(4)).images[0]
+    theirs = pipe(
+        PROMPT,
+        num_inference_steps=10,
+        guidance_scale=c.guidance if guidance is None else guidance,
+        generator=torch.Generator("cpu").manual_seed(4),
+    ).images[0]
     ours = generate(c, PROMPT, steps=10, guidance=guidance, scheduler=scheduler, seed=4)
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 2
 
@@ -152,11 +160,11 @@ def test_every_floor_is_reached(measured):
     assert min(measured["judge"][name] for name in ATTRIBUTES) >= 0.99
     assert vae["psnr"] >= 31.5 and min(vae["judge"][name] for name in ATTRIBUTES) >= 0.99
     assert vae["edges"] >= 0.95 and measured["edges"]["kept"] >= 0.93
-    for kind in ("nouns", "subjects", "colours"):       # the maps say more than a guess; how much more, the card says
+    for kind in ("nouns", "subjects", "colours"):  # the maps say more than a guess; how much more, the card says
         guesses = words[kind]["centre prior"]["pointing"], words[kind]["shuffled words"]["pointing"]
         assert words[kind]["default"]["pointing"] > 2 * max(guesses)
     assert words["nouns"]["default"]["pointing"] >= 0.95
-    for key in ATTRIBUTES:                              # beside the held-out pairs their control, on the same prompts
+    for key in ATTRIBUTES:  # beside the held-out pairs their control, on the same prompts
         assert measured["rendered"][key]["n"] == measured["heldout"][key]["n"]
         assert measured["rendered"][key]["right"] >= 0.99
 
@@ -200,8 +208,10 @@ def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
     words = {name: (*words, None) for name, words in eye.WHOLE.items()} | {"style": ("none", "cyanotype", None)}
     for _, label in found:
         assert all(label[name] in some for name, some in words.items())
-        assert all(kind in (*KINDS, "windmill", "snowman", "?") and colour in (*COLOURS, "teal", "?", None) and place in PLACES
-                   for colour, kind, place in label["subjects"])
+        assert all(
+            kind in (*KINDS, "windmill", "snowman", "?") and colour in (*COLOURS, "teal", "?", None) and place in PLACES
+            for colour, kind, place in label["subjects"]
+        )
     for pairs, pictures, things in (("train", 100, 200), ("heldout", 30, 80)):
         agreed = eye.agreement(judge, pairs)
         assert agreed["sky"]["n"] > pictures and agreed["colour"]["n"] > things

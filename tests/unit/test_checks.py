@@ -1,4 +1,5 @@
 """Every check accepts right answers, however written; each mistake gets its own hint; nothing else comes through."""
+
 import random
 import re
 import warnings
@@ -11,19 +12,32 @@ from made_up import made_up
 
 from helpers.checks.base import Sheet
 
-STUBS = {2: lambda a, b: ..., 3: lambda a, b, c: None, 4: lambda a, b, c, d=None: ..., 5: lambda a, b, c, d, e: ...,
-         6: lambda a, b, c, d, e, f: None, 7: lambda a, b, c, d, e, f, g: ...}
+STUBS = {
+    2: lambda a, b: ...,
+    3: lambda a, b, c: None,
+    4: lambda a, b, c, d=None: ...,
+    5: lambda a, b, c, d, e: ...,
+    6: lambda a, b, c, d, e, f: None,
+    7: lambda a, b, c, d, e, f, g: ...,
+}
 KINDS = list(made_up(lambda: 0))
 TRIALS = [(name, kind) for name in EXERCISES for kind in KINDS]
-COMPARES = {"seam"}      # any measure is right that gives one picture more than another, so what keeps their order is right, too
-ORDER_STAYS = {f"right, {what}" for what in ("1.001 times", "0.999 times", "0.01 more", "twice", "huge", "rounded", "positive")}
-ONE_IN = 7              # of all trials so many in `make test`: every kind is tried on two or three checks
+COMPARES = {
+    "seam"
+}  # any measure is right that gives one picture more than another, so what keeps their order is right, too
+ORDER_STAYS = {
+    f"right, {what}" for what in ("1.001 times", "0.999 times", "0.01 more", "twice", "huge", "rounded", "positive")
+}
+ONE_IN = 7  # of all trials so many in `make test`: every kind is tried on two or three checks
 
 
 def cases(which):
     """Every right or wrong answer of every exercise as a case of its own."""
-    return [pytest.param(exercise.check, answer, id=f"{name}-{i}")
-            for name, exercise in EXERCISES.items() for i, answer in enumerate(getattr(exercise, which))]
+    return [
+        pytest.param(exercise.check, answer, id=f"{name}-{i}")
+        for name, exercise in EXERCISES.items()
+        for i, answer in enumerate(getattr(exercise, which))
+    ]
 
 
 def test_every_exercise_is_numbered_and_has_answers_to_try():
@@ -47,10 +61,12 @@ def test_mistakes_get_their_own_hint(check, wrong):
 
 def precisely(answer, dtype):
     """The answer with its tensors in another precision."""
+
     def cast(result):
         if isinstance(result, (tuple, list)):
             return type(result)(map(cast, result))
         return result.to(dtype) if isinstance(result, torch.Tensor) and result.is_floating_point() else result
+
     return lambda *arguments: cast(answer(*arguments))
 
 
@@ -106,9 +122,15 @@ def test_an_untouched_stub_is_not_answered_yet(name, capsys):
 
 def state():
     """What an answer can disturb."""
-    return (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate(),
-            torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
-            torch.get_default_device())
+    return (
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        random.getstate(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+    )
 
 
 def tried(name, kind, capsys):
@@ -153,12 +175,15 @@ def test_an_interrupt_passes_through_and_counts_as_wrong(capsys):
     assert not exercise.sheet.right[number]
 
 
-@pytest.mark.parametrize("answer, words", [
-    (lambda x_t, data, abar: x_t, "; you return x_t as it came in"),
-    (lambda x_t, data, abar: x_t.mul_(abar) + data[:6], "; your function also changes x_t itself: work on a copy"),
-    (lambda x_t, data, abar: __import__("sys").exit(3), "sys.exit() (line 1 of your function): leave it out"),
-    (lambda x_t, data, abar: x_t * float("nan"), "NaN or infinity in 12 of 12 places"),
-])
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        (lambda x_t, data, abar: x_t, "; you return x_t as it came in"),
+        (lambda x_t, data, abar: x_t.mul_(abar) + data[:6], "; your function also changes x_t itself: work on a copy"),
+        (lambda x_t, data, abar: __import__("sys").exit(3), "sys.exit() (line 1 of your function): leave it out"),
+        (lambda x_t, data, abar: x_t * float("nan"), "NaN or infinity in 12 of 12 places"),
+    ],
+)
 def test_answers_that_do_nothing_are_told_so(answer, words):
     assert words in EXERCISES["ideal_denoiser"].check.hint(answer)
 
@@ -191,7 +216,8 @@ def test_progress_counts_own_right_answers_only(capsys):
         "Worked solution of exercise 2 (square): right.",
         "1 of 2 exercises are right.",
         "Exercise 1 (double): not yet: that is not twice as much.",
-        "0 of 2 exercises are right."]
+        "0 of 2 exercises are right.",
+    ]
     sheet.core = 1
     square(lambda x: x * x)
     sheet.progress()
@@ -216,11 +242,11 @@ def test_the_cells_below_use_the_readers_function_only_where_this_very_one_is_ri
         return found, capsys.readouterr().out.splitlines()[-1]
 
     worked = double_solution, "From here on, double is the worked solution."
-    assert chosen(own) == worked                                # not checked yet
+    assert chosen(own) == worked  # not checked yet
     double(own, counts=False)
-    assert chosen(own) == worked                                # checked, but not as the reader's
+    assert chosen(own) == worked  # checked, but not as the reader's
     double(own)
     assert chosen(own) == (own, "From here on, double is yours.")
-    assert chosen(lambda x: x + x) == worked                    # written anew since, and not checked again
+    assert chosen(lambda x: x + x) == worked  # written anew since, and not checked again
     double(lambda x: x)
-    assert chosen(own) == worked                                # the check has seen a wrong one last
+    assert chosen(own) == worked  # the check has seen a wrong one last

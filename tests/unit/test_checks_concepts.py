@@ -1,6 +1,5 @@
 """Every check of lesson 05 accepts right answers, however written; each mistake gets its own hint."""
 
-
 import peft
 import pytest
 import torch
@@ -46,8 +45,21 @@ def chosen_by_where(words, ids, optimizer, loss_of):
     return loss.detach()
 
 
-def step(clear=True, ask=1, backward=True, move=True, back=True, mask=False, up=False, turned=False, only=None, loss=None, sgd=False):
+def step(
+    clear=True,
+    ask=1,
+    backward=True,
+    move=True,
+    back=True,
+    mask=False,
+    up=False,
+    turned=False,
+    only=None,
+    loss=None,
+    sgd=False,
+):
     """A step with mistakes in it."""
+
     def answer(words, ids, optimizer, loss_of):
         before = words.weight.detach().clone()
         if clear:
@@ -57,7 +69,11 @@ def step(clear=True, ask=1, backward=True, move=True, back=True, mask=False, up=
             value = loss_of()
         if backward and ask:
             (-value if up else value).backward()
-        keep = [i for i in range(len(before)) if (i in ids) == turned] if only is None else [i for i in range(len(before)) if i != only]
+        keep = (
+            [i for i in range(len(before)) if (i in ids) == turned]
+            if only is None
+            else [i for i in range(len(before)) if i != only]
+        )
         if mask:
             words.weight.grad[keep] = 0
         if sgd:
@@ -67,6 +83,7 @@ def step(clear=True, ask=1, backward=True, move=True, back=True, mask=False, up=
         if back:
             words.weight.data[keep] = before[keep]
         return value.item() if loss is None else loss
+
     return answer
 
 
@@ -119,8 +136,11 @@ class Merging(torch.nn.Module):
         return F.linear(x.float(), weight, self.frozen.bias.float()).to(x.dtype)
 
 
-def layer(forward=None, scale=None, A=None, B=None, bias=True, names=("A", "B"), free=True, where=True, dtype=torch.float32):
+def layer(
+    forward=None, scale=None, A=None, B=None, bias=True, names=("A", "B"), free=True, where=True, dtype=torch.float32
+):
     """A layer with a mistake in it. forward(self, x, y, change): what it answers. A, B(rank, in or out): how they begin."""
+
     class Mistaken(AsPublished):
         def __init__(self, linear, rank, alpha):
             torch.nn.Module.__init__(self)
@@ -153,13 +173,24 @@ def merged(W, loras):
 
 RIGHT = {
     "inversion_step": [put_back, rows_kept, chosen_by_where],
-    "only_one": [in_pairs, one_by_one, lambda some, others: (sum(a > b for a, b in zip(some, others)), sum(b > a for a, b in zip(some, others)))],
-    "lora_layer": [lambda linear, rank, alpha: AsPublished(linear, rank, alpha), lambda linear, rank, alpha: Merging(linear, rank, alpha)],
+    "only_one": [
+        in_pairs,
+        one_by_one,
+        lambda some, others: (sum(a > b for a, b in zip(some, others)), sum(b > a for a, b in zip(some, others))),
+    ],
+    "lora_layer": [
+        lambda linear, rank, alpha: AsPublished(linear, rank, alpha),
+        lambda linear, rank, alpha: Merging(linear, rank, alpha),
+    ],
     "merge": [
         merged,
         lambda W, loras: sum((change_of(*one) for one in loras), W.clone()),
-        lambda W, loras: W + torch.stack([torch.zeros_like(W)] + [torch.einsum("or,ri->oi", B, A) * (s * a / B.shape[1])
-                                                                  for A, B, a, s in loras]).sum(0),
+        lambda W, loras: (
+            W
+            + torch.stack(
+                [torch.zeros_like(W)] + [torch.einsum("or,ri->oi", B, A) * (s * a / B.shape[1]) for A, B, a, s in loras]
+            ).sum(0)
+        ),
     ],
 }
 
@@ -194,9 +225,18 @@ WRONG = {
     "only_one": [
         (lambda some, others: in_pairs(others, some), "the other way round"),
         (lambda some, others: (sum(some), sum(others)), "are the totals"),
-        (lambda some, others: (max(sum(some) - sum(others), 0), max(sum(others) - sum(some), 0)), "difference of the totals"),
+        (
+            lambda some, others: (max(sum(some) - sum(others), 0), max(sum(others) - sum(some), 0)),
+            "difference of the totals",
+        ),
         (lambda some, others: [sum(in_pairs(some, others))] * 2, "4 pairs differ"),
-        (lambda some, others: (sum(a and b for a, b in zip(some, others)), sum(not (a or b) for a, b in zip(some, others))), "both are true"),
+        (
+            lambda some, others: (
+                sum(a and b for a, b in zip(some, others)),
+                sum(not (a or b) for a, b in zip(some, others)),
+            ),
+            "both are true",
+        ),
         (lambda some, others: [sum(in_pairs(some, others))], "return two counts"),
         (lambda some, others: (3, 2), "three have only the first true"),
         (lambda some, others: (3, 1), "the counts are 0 and 2"),
@@ -209,7 +249,12 @@ WRONG = {
         (layer(A=torch.zeros), "neither ever gets a gradient"),
         (layer(names=("down", "up")), "no self.A and self.B"),
         (layer(free=False), "an optimizer would not find them"),
-        (layer(A=lambda r, n: torch.randn(n, r), forward=lambda self, x, y, change: y, B=lambda o, r: torch.zeros(r, o)), "expected (rank, in)"),
+        (
+            layer(
+                A=lambda r, n: torch.randn(n, r), forward=lambda self, x, y, change: y, B=lambda o, r: torch.zeros(r, o)
+            ),
+            "expected (rank, in)",
+        ),
         (layer(lambda self, x, y, change: y), "no gradient reaches both matrices"),
         (layer(lambda self, x, y, change: y + change.detach()), "no gradient reaches both matrices"),
         (layer(scale=lambda a, r, n: 1), "alpha is not used"),
@@ -251,12 +296,15 @@ def forgets_return(W, loras):
     both.clone()
 
 
-@pytest.mark.parametrize("name, answer, kind", [
-    ("inversion_step", lambda words, ids, optimizer, loss_of: words.weight[20], "IndexError"),
-    ("only_one", lambda some, others: some[0] / 0, "ZeroDivisionError"),
-    ("lora_layer", lambda linear, rank, alpha: linear.weight[20], "IndexError"),
-    ("merge", lambda W, loras: W + (loras or [(W[:2], 0)])[0][0], "RuntimeError"),
-])
+@pytest.mark.parametrize(
+    "name, answer, kind",
+    [
+        ("inversion_step", lambda words, ids, optimizer, loss_of: words.weight[20], "IndexError"),
+        ("only_one", lambda some, others: some[0] / 0, "ZeroDivisionError"),
+        ("lora_layer", lambda linear, rank, alpha: linear.weight[20], "IndexError"),
+        ("merge", lambda W, loras: W + (loras or [(W[:2], 0)])[0][0], "RuntimeError"),
+    ],
+)
 def test_an_exception_is_one_line(name, answer, kind):
     verdict = getattr(checks, name).hint(answer)
     assert verdict.startswith(f"not yet: your function stopped with {kind}") and "\n" not in verdict
@@ -272,8 +320,7 @@ def test_a_class_is_checked_as_well_as_a_function_and_its_stub_is_not_answered_y
             super().__init__()
             self.linear = linear
 
-        def forward(self, x):
-            ...
+        def forward(self, x): ...
 
     assert checks.lora_layer.hint(AsPublished) == "right" and checks.lora_layer.hint(Stub) == "not answered yet"
 

@@ -32,15 +32,23 @@ def learn(optimizer, loss):
     return loss.item()
 
 
-def step(weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt()), draw_t=lambda n: torch.randint(1000, (n,)),
-         noise=torch.randn_like, loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).mean(), learn=learn, clean=False):
+def step(
+    weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt()),
+    draw_t=lambda n: torch.randint(1000, (n,)),
+    noise=torch.randn_like,
+    loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).mean(),
+    learn=learn,
+    clean=False,
+):
     """A training step with one part of it exchanged."""
+
     def train_step(net, optimizer, x_0, alphas_cumprod):
         t = draw_t(len(x_0))
         eps = noise(x_0)
         signal, rest = weights(alphas_cumprod[t.long()].reshape(-1, 1))
         x_t = signal * x_0 + rest * eps
         return learn(optimizer, loss(net(x_0 if clean else x_t, t), eps, x_0, x_t))
+
     return train_step
 
 
@@ -87,6 +95,7 @@ OWN = diffusion.make_alphas_cumprod()
 
 def path_of(move, last=1.0, first=True, fresh=False, start=False):
     """A sampler with one part of it exchanged. move(x_0, guess, x, abar, abar_next): the next stop."""
+
     def sample(noise_pred, x, timesteps, alphas_cumprod):
         begun, path = x, [x] * first
         for t, t_next in zip(timesteps, [*timesteps[1:], None]):
@@ -97,6 +106,7 @@ def path_of(move, last=1.0, first=True, fresh=False, start=False):
             x = move(x_0, torch.randn_like(x) if fresh else guess, x, abar, abar_next)
             path.append(x)
         return torch.stack(path if first else [*path, x])
+
     return sample
 
 
@@ -119,12 +129,20 @@ def given_or_drawn(x_0, eps):
     return torch.randn_like(x_0) if eps is None else eps
 
 
-def flow(draw_t=lambda n: torch.rand(n), target=lambda x_0, eps: eps - x_0, mix=lambda t: (1 - t, t), learn=learn, given=given_or_drawn):
+def flow(
+    draw_t=lambda n: torch.rand(n),
+    target=lambda x_0, eps: eps - x_0,
+    mix=lambda t: (1 - t, t),
+    learn=learn,
+    given=given_or_drawn,
+):
     """A training step of flow matching with one part of it exchanged."""
+
     def flow_step(net, optimizer, x_0, eps=None):
         t, eps = draw_t(len(x_0)), given(x_0, eps)
         signal, rest = mix(t[:, None])
         return learn(optimizer, ((net(signal * x_0 + rest * eps, t) - target(x_0, eps)) ** 2).mean())
+
     return flow_step
 
 
@@ -141,12 +159,15 @@ def flow_with_lerp(net, optimizer, x_0, eps=None):
 
 RIGHT = {
     "train_step": [step(), step_of_helpers],
-    "sample": [path_of(ddim), by_index,
-               lambda noise_pred, x, timesteps, abars: diffusion.ddim_path(noise_pred, x, timesteps, abars)],
+    "sample": [
+        path_of(ddim),
+        by_index,
+        lambda noise_pred, x, timesteps, abars: diffusion.ddim_path(noise_pred, x, timesteps, abars),
+    ],
     "ideal_denoiser": [
         ideal,
         one_by_one,
-        lambda x, d, a: torch.softmax(-torch.cdist(x, a.sqrt() * d) ** 2 / (2 - 2 * a), dim=-1) @ d,
+        lambda x, d, a: torch.softmax(-(torch.cdist(x, a.sqrt() * d) ** 2) / (2 - 2 * a), dim=-1) @ d,
     ],
     "flow_step": [flow(), flow_with_lerp],
 }
@@ -164,8 +185,10 @@ WRONG = {
         (step(draw_t=lambda n: torch.full((n,), int(torch.randint(1000, (1,))))), "all points get the same t"),
         (step(draw_t=lambda n: torch.randint(500, (n,))), "evenly from 0 to 999"),
         (step(draw_t=lambda n: 999 * torch.rand(n)), "whole number"),
-        (step(draw_t=lambda n: torch.randint(1000, (n, 1)), weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt())),
-         "one t for each point"),
+        (
+            step(draw_t=lambda n: torch.randint(1000, (n, 1)), weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt())),
+            "one t for each point",
+        ),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).sum()), "a sum"),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess - x_0) ** 2).mean()), "clean points, and these"),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess - x_t) ** 2).mean()), "noisy points that were given"),
@@ -182,17 +205,32 @@ WRONG = {
         (path_of(ddim, fresh=True), "two calls differ"),
         (path_of(ddim, first=False), "begins with the x"),
         (path_of(lambda x_0, guess, x, abar, abar_next: x_0), "all gone"),
-        (path_of(lambda x_0, guess, x, abar, abar_next: abar_next.sqrt() * x_0 + (1 - abar).sqrt() * guess), "weight of this t"),
+        (
+            path_of(lambda x_0, guess, x, abar, abar_next: abar_next.sqrt() * x_0 + (1 - abar).sqrt() * guess),
+            "weight of this t",
+        ),
         (path_of(lambda x_0, guess, x, abar, abar_next: x_0 + (1 - abar_next).sqrt() * guess), "full size"),
         (path_of(lambda x_0, guess, x, abar, abar_next: x - guess), "no x_0 is estimated"),
         (path_of(lambda x_0, guess, x, abar, abar_next: abar_next * x_0 + (1 - abar_next) * guess), "goes elsewhere"),
         (path_of(ddim, last=OWN[0].item()), "still holds the noise"),
         (path_of(ddim, last=0.9), "must end on the estimate"),
         (path_of(ddim, start=True), "ask about the x of this step"),
-        (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, OWN), "use what is given, the schedule too"),
-        (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps[::-1], abars), "is asked for at t = [300, 900]"),
-        (lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, abars)[-1], "has shape (5, 2)"),
-        (lambda noise_pred, x, timesteps, abars: list(path_of(ddim)(noise_pred, x, timesteps, abars)), "return a tensor, not list"),
+        (
+            lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, OWN),
+            "use what is given, the schedule too",
+        ),
+        (
+            lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps[::-1], abars),
+            "is asked for at t = [300, 900]",
+        ),
+        (
+            lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, abars)[-1],
+            "has shape (5, 2)",
+        ),
+        (
+            lambda noise_pred, x, timesteps, abars: list(path_of(ddim)(noise_pred, x, timesteps, abars)),
+            "return a tensor, not list",
+        ),
     ],
     "ideal_denoiser": [
         (lambda x, d, a: ideal(x, d, a, shrink=False), "shrink the data"),
@@ -213,14 +251,16 @@ WRONG = {
         (flow(learn=no_step), "the same afterwards"),
         (flow(learn=no_clearing), "zero_grad()"),
         (flow(given=lambda x_0, eps: torch.randn_like(x_0)), "draw noise only if eps is None"),
-        (flow(given=lambda x_0, eps: torch.randn_like(x_0) if eps is None else eps[:1].expand_as(x_0)), "wrong where eps is given"),
+        (
+            flow(given=lambda x_0, eps: torch.randn_like(x_0) if eps is None else eps[:1].expand_as(x_0)),
+            "wrong where eps is given",
+        ),
         (flow(given=lambda x_0, eps: torch.randn_like(x_0) + (0 if eps is None else eps)), "wrong where eps is given"),
     ],
 }
 
 
-def stub(x_t, data, abar):
-    ...
+def stub(x_t, data, abar): ...
 
 
 def forgot_return(x_t, data, abar):
@@ -237,13 +277,16 @@ def in_place(x_t, data, abar):
     return x_t.copy_(ideal(x_t, data, abar))
 
 
-@pytest.mark.parametrize("answer, verdict", [
-    (stub, "not answered yet"),
-    (lambda x_t, data, abar: ..., "not answered yet"),
-    (forgot_return, "not yet: your function returns None, is a return missing?"),
-    (3, "not yet: give the function itself, not int"),
-    (in_place, "right"),
-])
+@pytest.mark.parametrize(
+    "answer, verdict",
+    [
+        (stub, "not answered yet"),
+        (lambda x_t, data, abar: ..., "not answered yet"),
+        (forgot_return, "not yet: your function returns None, is a return missing?"),
+        (3, "not yet: give the function itself, not int"),
+        (in_place, "right"),
+    ],
+)
 def test_odd_answers(answer, verdict):
     assert checks.ideal_denoiser.hint(answer) == verdict
 
@@ -262,14 +305,14 @@ def test_each_faulty_sampler_shows_its_fault():
         asked.append(t)
         return world.noise_pred(x, OWN[t])
 
-    def width(points):                      # how far from the middle of the arm
+    def width(points):  # how far from the middle of the arm
         return torch.cdist(points, world.means).amin(1).pow(2).mean().sqrt()
 
     ends = checks.faulty(oracle, start, stops, OWN)
     sound = diffusion.ddim_path(oracle, start, stops, OWN)[-1]
     assert list(ends) == list(checks.FAULTS) and len(set(checks.FAULTS.values())) == 4
-    assert ends["A"].std() > 1.5 * sound.std() and width(ends["A"]) > 5 * width(sound)      # a shape, too large
-    assert ends["B"].std(0).max() < 0.05                                                    # one dot
-    assert ends["C"].std() > 1.5 * sound.std() and ends["C"].norm(dim=1).min() < 0.3        # all over the place
-    assert width(ends["D"]) < 0.5 * width(sound) and abs(ends["D"].std() - sound.std()) < 0.1       # thin
-    assert asked[3 * len(stops):4 * len(stops)] == [*stops[1:], 0] and asked[:len(stops)] == stops
+    assert ends["A"].std() > 1.5 * sound.std() and width(ends["A"]) > 5 * width(sound)  # a shape, too large
+    assert ends["B"].std(0).max() < 0.05  # one dot
+    assert ends["C"].std() > 1.5 * sound.std() and ends["C"].norm(dim=1).min() < 0.3  # all over the place
+    assert width(ends["D"]) < 0.5 * width(sound) and abs(ends["D"].std() - sound.std()) < 0.1  # thin
+    assert asked[3 * len(stops) : 4 * len(stops)] == [*stops[1:], 0] and asked[: len(stops)] == stops

@@ -11,9 +11,11 @@ def kl(mean, logvar):
 
 def forward(drawn=lambda m, v, e: m + (v / 2).exp() * e, cost=lambda m, v: kl(m, v).sum(1), swapped=False):
     """An answer to exercise 2 that draws and counts as it is told."""
+
     def vae_forward(encoder, decoder, batch, eps):
-        mean, logvar = encoder(batch).chunk(2, 1)[::-1 if swapped else 1]
+        mean, logvar = encoder(batch).chunk(2, 1)[:: -1 if swapped else 1]
         return decoder(drawn(mean, logvar, eps)), cost(mean, logvar)
+
     return vae_forward
 
 
@@ -52,7 +54,7 @@ def features_in_full(a, b):
     return (u.square().sum(1) + v.square().sum(1) - 2 * torch.einsum("nchw,nchw->nhw", u, v)).flatten(1).mean(1)
 
 
-def features_by_cosine(a, b):                                                   # 2, not 0, where both are 0
+def features_by_cosine(a, b):  # 2, not 0, where both are 0
     return (2 - 2 * F.cosine_similarity(a, b, dim=1, eps=1e-8)).flatten(1).mean(1)
 
 
@@ -82,12 +84,21 @@ def fit_backwards(latents, rgb):
 
 
 RIGHT = {
-    "mirror_control": [mirrored(), lambda encode, decode, pictures: torch.flip(decode(encode(torch.flip(pictures, [3]))), [3]),
-                       mirrored_one_by_one],
-    "vae_forward": [forward(), forward_in_full, forward(cost=lambda m, v: 0.5 * (m * m + v.exp() - v).sum(1) - m.shape[1] / 2)],
+    "mirror_control": [
+        mirrored(),
+        lambda encode, decode, pictures: torch.flip(decode(encode(torch.flip(pictures, [3]))), [3]),
+        mirrored_one_by_one,
+    ],
+    "vae_forward": [
+        forward(),
+        forward_in_full,
+        forward(cost=lambda m, v: 0.5 * (m * m + v.exp() - v).sum(1) - m.shape[1] / 2),
+    ],
     "crossover": [
         lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[0]),
-        lambda abars, spread: next(t for t, abar in enumerate(abars.tolist()) if abar**0.5 * spread <= (1 - abar) ** 0.5),
+        lambda abars, spread: next(
+            t for t, abar in enumerate(abars.tolist()) if abar**0.5 * spread <= (1 - abar) ** 0.5
+        ),
         lambda abars, spread: torch.searchsorted(-abars, torch.tensor(-1 / (1 + spread**2))).item(),
     ],
     "feature_distance": [
@@ -149,7 +160,10 @@ WRONG = {
         (lambda a, b: (unit(a) - unit(b)).square().mean((1, 2, 3)), "the places only"),
         (lambda a, b: (unit(a) - unit(b)).square().sum(1).sqrt().mean((1, 2)), "root out"),
         (lambda a, b: (unit(a) - unit(b)).square().sum(1).mean(), "keep the pictures apart"),
-        (lambda a, b: (unit(a, (1, 2, 3)) - unit(b, (1, 2, 3))).square().sum(1).mean((1, 2)), "over the channels, dim 1"),
+        (
+            lambda a, b: (unit(a, (1, 2, 3)) - unit(b, (1, 2, 3))).square().sum(1).mean((1, 2)),
+            "over the channels, dim 1",
+        ),
         (lambda a, b: (unit(a) * unit(b)).sum(1).mean((1, 2)), "at distance 0"),
         (lambda a, b: (unit(a, tiny=0) - unit(b, tiny=0)).square().sum(1).mean((1, 2)), "gives NaN"),
         (features_by_cosine, "in both is at distance 0"),

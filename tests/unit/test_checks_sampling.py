@@ -18,19 +18,20 @@ def jumps_of(grey):
 def near_less(rest, first=0, jumps=jumps_of):
     def seam(grey, edge, width):
         found = jumps(grey)
-        return found[:, edge - width + first:edge + width].mean(1) - rest(found, edge, width)
+        return found[:, edge - width + first : edge + width].mean(1) - rest(found, edge, width)
+
     return seam
 
 
 def right_of(found, edge, width):
-    return found[:, edge + width:].mean(1)
+    return found[:, edge + width :].mean(1)
 
 
 def one_by_one(grey, edge, width):
     told = []
     for picture in grey:
         found = [(picture[:, k + 1] - picture[:, k]).abs().mean() for k in range(picture.shape[1] - 1)]
-        near, rest = found[edge - width:edge + width], found[edge + width:]
+        near, rest = found[edge - width : edge + width], found[edge + width :]
         told.append(sum(near) / len(near) - sum(rest) / len(rest))
     return torch.stack(told)
 
@@ -57,8 +58,13 @@ def late(block, x, emb):
     return block.conv2(h) + (x if block.conv_shortcut is None else block.conv_shortcut(x))
 
 
-def loop(guide=lambda u, c, s: u + s * (c - u), end=lambda x, x_0, eps, a, p: p.sqrt() * x_0 + (1 - p).sqrt() * eps, twice=True,
-         swapped=False, less=0):
+def loop(
+    guide=lambda u, c, s: u + s * (c - u),
+    end=lambda x, x_0, eps, a, p: p.sqrt() * x_0 + (1 - p).sqrt() * eps,
+    twice=True,
+    swapped=False,
+    less=0,
+):
     def draw(ask, x, empty, words, scale, timesteps, abars):
         for i in range(len(timesteps) - less):
             t, a, p = timesteps[i], abars[i], abars[i + 1]
@@ -69,6 +75,7 @@ def loop(guide=lambda u, c, s: u + s * (c - u), end=lambda x, x_0, eps, a, p: p.
             eps = guide(w, u, scale) if swapped else guide(u, w, scale)
             x = end(x, (x - (1 - a) ** 0.5 * eps) / a**0.5, eps, a, p)
         return x
+
     return draw
 
 
@@ -83,6 +90,7 @@ def walk(step):
         for i in range(len(sigmas) - 1):
             z = step(slope, z, sigmas[i], sigmas[i + 1])
         return z
+
     return heun
 
 
@@ -100,19 +108,35 @@ def written_out(slope, z, sigmas):
 
 RIGHT = {
     "residual_block": [lambda b, x, e: block_of(x, e, b), as_a_module, lambda b, x, e: b(x, e)],
-    "draw": [loop(), loop(twice=False), loop(end=turned), loop(guide=torch.lerp),
-             loop(guide=lambda u, c, s: (1 - s) * u + s * c)],
-    "heun": [walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(straight(f, z, s, e), e))), written_out,
-             walk(lambda f, z, s, e: (straight(f, z, s, e) + z + (e - s) * f(straight(f, z, s, e), e)) / 2)],
-    "seam": [near_less(right_of), one_by_one, near_less(lambda found, e, w: found.mean(1)),
-             lambda g, e, w: jumps_of(g)[:, e - w:e + w].amax(1) / jumps_of(g).mean(1),
-             lambda g, e, w: jumps_of(g)[:, e - w:e + w].amax(1) - jumps_of(g)[:, e + w:].median(1).values],
+    "draw": [
+        loop(),
+        loop(twice=False),
+        loop(end=turned),
+        loop(guide=torch.lerp),
+        loop(guide=lambda u, c, s: (1 - s) * u + s * c),
+    ],
+    "heun": [
+        walk(lambda f, z, s, e: z + (e - s) / 2 * (f(z, s) + f(straight(f, z, s, e), e))),
+        written_out,
+        walk(lambda f, z, s, e: (straight(f, z, s, e) + z + (e - s) * f(straight(f, z, s, e), e)) / 2),
+    ],
+    "seam": [
+        near_less(right_of),
+        one_by_one,
+        near_less(lambda found, e, w: found.mean(1)),
+        lambda g, e, w: jumps_of(g)[:, e - w : e + w].amax(1) / jumps_of(g).mean(1),
+        lambda g, e, w: jumps_of(g)[:, e - w : e + w].amax(1) - jumps_of(g)[:, e + w :].median(1).values,
+    ],
 }
 
 WRONG = {
     "residual_block": [
-        (lambda b, x, e: b.conv2(silu(b.norm2(b.conv1(silu(b.norm1(x))) + b.time_emb_proj(silu(e))[..., None, None]))),
-         "the input is never added"),
+        (
+            lambda b, x, e: b.conv2(
+                silu(b.norm2(b.conv1(silu(b.norm1(x))) + b.time_emb_proj(silu(e))[..., None, None]))
+            ),
+            "the input is never added",
+        ),
         (lambda b, x, e: block_of(x, e, b, time=False), "does not know the time"),
         (lambda b, x, e: block_of(x, e, b, of_time=same), "emb goes through silu too"),
         (late, "belongs before it"),
@@ -151,21 +175,27 @@ WRONG = {
         (walk(lambda f, z, s, e: z + (e - s) * f(straight(f, z, s, (s + e) / 2), (s + e) / 2)), "the midpoint rule"),
         (walk(lambda f, z, s, e: z - (e - s) / 2 * (f(z, s) + f(z - (e - s) * f(z, s), 2 * s - e))), "the wrong way"),
         (lambda f, z, sigmas: z, "as it came in"),
-        (lambda f, z, sigmas: written_out(f, z, sigmas[:-1]) if len(sigmas) > 2 else written_out(f, z, sigmas), "5 steps do not arrive"),
+        (
+            lambda f, z, sigmas: written_out(f, z, sigmas[:-1]) if len(sigmas) > 2 else written_out(f, z, sigmas),
+            "5 steps do not arrive",
+        ),
         (lambda f, z, sigmas: written_out(f, z, sigmas).float().flatten(), "has shape"),
     ],
     "seam": [
         (near_less(lambda found, e, w: 0), "rain all over the picture"),
-        (lambda g, e, w: jumps_of(g)[:, e - w:e + w].amax(1), "rain all over the picture"),
+        (lambda g, e, w: jumps_of(g)[:, e - w : e + w].amax(1), "rain all over the picture"),
         (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1)), "beyond which all is darker"),
         (near_less(right_of, jumps=lambda grey: grey.diff(dim=2).mean(1).abs()), "cancel"),
         (lambda g, e, w: -near_less(right_of)(g, e, w), "two lands sewn together"),
         (lambda g, e, w: jumps_of(g)[:, e - 1] - right_of(jumps_of(g), e, w), "a few columns beside the edge"),
-        (lambda g, e, w: jumps_of(g)[:, e:e + w].mean(1) - right_of(jumps_of(g), e, w), "beyond which all is darker"),
+        (lambda g, e, w: jumps_of(g)[:, e : e + w].mean(1) - right_of(jumps_of(g), e, w), "beyond which all is darker"),
         (lambda g, e, w: jumps_of(g).amax(1), "look near the edge"),
         (lambda g, e, w: torch.zeros(len(g)), "two lands sewn together"),
         (lambda g, e, w: near_less(right_of)(g, e, w) - near_less(right_of)(g, e, w).mean(), "two lands sewn together"),
-        (lambda g, e, w: near_less(right_of)(g, e, w) - near_less(right_of)(g, e, w).mean() * (len(g) > 1), "each picture has its own number"),
+        (
+            lambda g, e, w: near_less(right_of)(g, e, w) - near_less(right_of)(g, e, w).mean() * (len(g) > 1),
+            "each picture has its own number",
+        ),
         (lambda g, e, w: near_less(right_of)(g, e, w).mean(), "has shape ()"),
     ],
 }
@@ -181,12 +211,20 @@ def too_many_axes(grey, edge, width):
     return jumps[:, :, edge].mean(1)
 
 
-@pytest.mark.parametrize("name, answer, kind, line", [
-    ("residual_block", lambda b, x, e: b.conv1(x) + b.time_emb_proj(e), "RuntimeError", 1),
-    ("draw", lambda ask, x, empty, words, *rest: ask(torch.cat([x, x]), 1, words), "AssertionError: ask got 4 latents and 2", 1),
-    ("heun", lambda f, z, sigmas: z + sigmas[99], "IndexError", 1),
-    ("seam", too_many_axes, "IndexError", 3),
-])
+@pytest.mark.parametrize(
+    "name, answer, kind, line",
+    [
+        ("residual_block", lambda b, x, e: b.conv1(x) + b.time_emb_proj(e), "RuntimeError", 1),
+        (
+            "draw",
+            lambda ask, x, empty, words, *rest: ask(torch.cat([x, x]), 1, words),
+            "AssertionError: ask got 4 latents and 2",
+            1,
+        ),
+        ("heun", lambda f, z, sigmas: z + sigmas[99], "IndexError", 1),
+        ("seam", too_many_axes, "IndexError", 3),
+    ],
+)
 def test_an_exception_is_one_line(name, answer, kind, line):
     verdict = getattr(checks, name).hint(answer)
     assert verdict.startswith(f"not yet: your function stopped with {kind}") and "\n" not in verdict
@@ -218,7 +256,14 @@ def test_right_answers_draw_what_the_library_draws(tiny):
 
 @torch.inference_mode()
 def test_right_blocks_are_those_of_the_loaded_model(tiny):
-    x, emb = torch.randn(2, tiny.unet.config.block_out_channels[-1], 4, 4), torch.randn(2, 4 * tiny.unet.config.block_out_channels[0])
+    x, emb = (
+        torch.randn(2, tiny.unet.config.block_out_channels[-1], 4, 4),
+        torch.randn(2, 4 * tiny.unet.config.block_out_channels[0]),
+    )
     for block in tiny.unet.mid_block.resnets:
         for answer in RIGHT["residual_block"]:
-            assert torch.allclose(answer(block, x.to(tiny.dtype), emb.to(tiny.dtype)), block(x.to(tiny.dtype), emb.to(tiny.dtype)), atol=1e-4)
+            assert torch.allclose(
+                answer(block, x.to(tiny.dtype), emb.to(tiny.dtype)),
+                block(x.to(tiny.dtype), emb.to(tiny.dtype)),
+                atol=1e-4,
+            )

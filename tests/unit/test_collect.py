@@ -14,8 +14,16 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def tried(number=1, right=True, name="double", lesson="04", **more):
-    return {"lesson": lesson, "exercise": number, "name": name, "right": right, "code": "", "tries": 2, "last_verdict": "right",
-            "when": "2026-01-01T00:00:00+00:00"} | more
+    return {
+        "lesson": lesson,
+        "exercise": number,
+        "name": name,
+        "right": right,
+        "code": "",
+        "tries": 2,
+        "last_verdict": "right",
+        "when": "2026-01-01T00:00:00+00:00",
+    } | more
 
 
 def predicted(chosen, measured=None, answers=("sky", "boat")):
@@ -37,12 +45,17 @@ def test_a_class_becomes_a_table_and_a_page(tmp_path, capsys):
     hand_in(tmp_path / "x", "hand_in.json", predicted("sky"), name="Ada")
     assert collect.main([str(tmp_path)]) == 0 and "3 students" in capsys.readouterr().out
     assert [(row["student"], row["exercise"], row["right"]) for row in rows(tmp_path)] == [
-        ("bob", "1", "False"), ("cyd", "1", "True"), ("cyd", "2", "True")]
+        ("bob", "1", "False"),
+        ("cyd", "1", "True"),
+        ("cyd", "2", "True"),
+    ]
     page = (tmp_path / "collected.html").read_text()
     assert page.index("<th>Ada</th>") < page.index("<th>bob</th>") < page.index("<th>cyd</th>")
     assert "<tr class='measured'><td>sky</td><td>1</td>" in page and "<tr class=''><td>boat</td><td>2</td>" in page
     assert "<h2>Lesson 04</h2>" in page and "<th>1 double</th><th>2 half</th>" in page and page.count("<td>–</td>") == 3
-    assert "<th>solved by</th><td>1 of 3</td><td>1 of 3</td>" in page and "<h2>Questions of another edition</h2>" in page
+    assert (
+        "<th>solved by</th><td>1 of 3</td><td>1 of 3</td>" in page and "<h2>Questions of another edition</h2>" in page
+    )
     assert collect.main([str(tmp_path)]) == 0, "the second time it does not read what it wrote"
 
 
@@ -58,8 +71,21 @@ def test_what_a_students_own_notebook_wrote_is_read(tmp_path, my_course_folder):
         assert [(one["exercise"], one["right"], one["tries"]) for one in found["tried"]] == [(2, True, 2)]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"name": 1, "answers": []}', b'{"name": "", "answers": 5}', b"\xff",
-                                     b"[" * 100_000, b"0" * 6_000_000], ids=range(9))
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"name": 1, "answers": []}',
+        b'{"name": "", "answers": 5}',
+        b"\xff",
+        b"[" * 100_000,
+        b"0" * 6_000_000,
+    ],
+    ids=range(9),
+)
 @pytest.mark.parametrize("called", ["bob.json", "bob.zip"])
 def test_what_is_no_hand_in_is_one_sentence_and_the_others_are_read(tmp_path, capsys, content, called):
     hand_in(tmp_path, "ada.json", tried())
@@ -77,7 +103,17 @@ def test_a_zip_that_swells_is_not_opened(tmp_path):
 
 
 def test_damaged_entries_are_left_out(tmp_path):
-    hand_in(tmp_path, "bob.json", tried(), tried(2, right="yes"), tried("3"), {}, 5, predicted("tree"), predicted("sky", answers=("sky", 5)))
+    hand_in(
+        tmp_path,
+        "bob.json",
+        tried(),
+        tried(2, right="yes"),
+        tried("3"),
+        {},
+        5,
+        predicted("tree"),
+        predicted("sky", answers=("sky", 5)),
+    )
     found = collect.read_hand_in(tmp_path / "bob.json")
     assert len(found["tried"]) == 1 and found["predicted"] == []
 
@@ -93,9 +129,14 @@ def test_students_write_neither_formulas_nor_markup(tmp_path):
 def test_predictions_are_named_by_where_the_lessons_ask_them(tmp_path):
     asked = collect.questions(NOTEBOOKS)
     assert [lesson for lesson, _, _ in asked.values()] == sorted(lesson for lesson, _, _ in asked.values())
-    assert {lesson for lesson, _, _ in asked.values()} == {"01", "02", "03", "04", "05"} and all(all(one) for one in asked.values())
-    calls = sum(cell["cell_type"] == "code" and "predict(" in "".join(cell["source"]) for file in NOTEBOOKS
-                for cell in json.loads(file.read_text(encoding="utf-8"))["cells"])
+    assert {lesson for lesson, _, _ in asked.values()} == {"01", "02", "03", "04", "05"} and all(
+        all(one) for one in asked.values()
+    )
+    calls = sum(
+        cell["cell_type"] == "code" and "predict(" in "".join(cell["source"])
+        for file in NOTEBOOKS
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
+    )
     assert len(asked) == calls, "also where the answers are held in a name first"
     for student, answers in enumerate(asked):
         hand_in(tmp_path, f"{student}.json", predicted(answers[0], answers[-1], answers))

@@ -19,8 +19,9 @@ def folder(model_folders, tmp_path):
 # What loads
 
 
-@pytest.mark.parametrize("shape, image_size, latent_shape, guidance",
-                         [("postcard", 128, (4, 16, 16), 3.0), ("sd15", 192, (4, 24, 24), 7.5)])
+@pytest.mark.parametrize(
+    "shape, image_size, latent_shape, guidance", [("postcard", 128, (4, 16, 16), 3.0), ("sd15", 192, (4, 24, 24), 7.5)]
+)
 def test_facts_are_computed_from_the_parts(model_folders, shape, image_size, latent_shape, guidance):
     c = load_components(model_folders[shape], device="cpu")
     assert (c.image_size, c.latent_shape) == (image_size, latent_shape)
@@ -69,13 +70,20 @@ def shared(one, other):
 
 
 def test_a_model_takes_the_memory_of_one_already_loaded_where_asked_and_its_unet_stays_apart(fast_folder):
-    plain, alone = load_components(fast_folder, device="cpu"), load_components(fast_folder, device="cpu", variant="fast")
+    plain, alone = (
+        load_components(fast_folder, device="cpu"),
+        load_components(fast_folder, device="cpu", variant="fast"),
+    )
     fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
     for part in ("text_encoder", "vae"):
-        assert all(shared(getattr(fast, part), getattr(plain, part))) and not any(shared(getattr(alone, part), getattr(plain, part)))
+        assert all(shared(getattr(fast, part), getattr(plain, part))) and not any(
+            shared(getattr(alone, part), getattr(plain, part))
+        )
         assert getattr(fast, part) is not getattr(plain, part)
     twice = load_components(fast_folder, device="cpu", sharing=plain)
-    assert not any(shared(fast.unet, plain.unet)) and not any(shared(twice.unet, plain.unet)), "every model owns its U-Net"
+    assert not any(shared(fast.unet, plain.unet)) and not any(shared(twice.unet, plain.unet)), (
+        "every model owns its U-Net"
+    )
 
 
 def test_what_happens_to_one_of_two_models_that_share_does_not_reach_the_other(fast_folder):
@@ -87,7 +95,7 @@ def test_what_happens_to_one_of_two_models_that_share_does_not_reach_the_other(f
     fast.vae.to(torch.float16), fast.text_encoder.to(torch.float64)
     fast.vae.decoder.conv_in.register_forward_hook(lambda *given: torch.zeros_like(given[-1]))
     layers = fast.text_layers.encoder.layers[0]
-    layers.mlp.fc1 = torch.nn.Identity()                        # as a LoRA does, which puts a layer of its own there
+    layers.mlp.fc1 = torch.nn.Identity()  # as a LoRA does, which puts a layer of its own there
     assert plain.vae.dtype == plain.text_encoder.dtype == torch.float32
     with torch.inference_mode():
         after = [plain.text_encoder(words).last_hidden_state, plain.vae.decode(latents).sample]
@@ -96,12 +104,12 @@ def test_what_happens_to_one_of_two_models_that_share_does_not_reach_the_other(f
 
 def test_only_a_network_that_is_frozen_and_still_what_its_file_holds_is_shared(fast_folder, model_folders):
     plain = load_components(fast_folder, device="cpu")
-    plain.vae.decoder.conv_in.weight.data += 1                  # no longer what its file holds
+    plain.vae.decoder.conv_in.weight.data += 1  # no longer what its file holds
     fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
     fresh = load_components(fast_folder, device="cpu", variant="fast")
     assert not any(shared(fast.vae, plain.vae)) and all(shared(fast.text_encoder, plain.text_encoder))
     assert all(torch.equal(a, b) for a, b in zip(fast.vae.parameters(), fresh.vae.parameters())), "as in its file"
-    plain.text_layers.final_layer_norm.weight.requires_grad_(True)          # about to change
+    plain.text_layers.final_layer_norm.weight.requires_grad_(True)  # about to change
     fast = load_components(fast_folder, device="cpu", variant="fast", sharing=plain)
     assert not any(shared(fast.text_encoder, plain.text_encoder))
     elsewhere = load_components(model_folders["postcard"], device="cpu", sharing=fresh)
@@ -124,14 +132,20 @@ def test_hooks_of_the_first_model_stay_behind(fast_folder):
 def test_the_library_loads_the_variant_by_itself(fast_folder, tiny_fast):
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(fast_folder, variant="fast")
     assert all(torch.equal(a, b.cpu()) for a, b in zip(pipe.unet.parameters(), tiny_fast.unet.parameters()))
-    assert all(torch.equal(a, b.cpu()) for a, b in zip(pipe.text_encoder.parameters(), tiny_fast.text_encoder.parameters()))
+    assert all(
+        torch.equal(a, b.cpu()) for a, b in zip(pipe.text_encoder.parameters(), tiny_fast.text_encoder.parameters())
+    )
 
 
 def test_the_fast_model_has_a_name_that_wins_over_course_model(fast_folder, model_folders, monkeypatch, capsys):
     monkeypatch.setenv("COURSE_MODEL", str(model_folders["sd15"]))
     monkeypatch.setitem(components.MODELS, "postcard-fast", fast_folder)
     c = load_components("postcard-fast", device="cpu")
-    assert (c.name, c.path, c.distilled_guidance) == ("postcard-fast", fast_folder, 3.0) and capsys.readouterr().out == ""
+    assert (c.name, c.path, c.distilled_guidance) == (
+        "postcard-fast",
+        fast_folder,
+        3.0,
+    ) and capsys.readouterr().out == ""
 
 
 def test_the_fast_model_can_take_the_place_of_the_bundled_one(fast_folder, monkeypatch, capsys):
@@ -156,7 +170,9 @@ def test_a_variant_without_its_weights_or_with_half_of_them_is_named(fast_folder
     with pytest.raises(ValueError, match="fast.safetensors is damaged .*Fetch it again"):
         load_components(folder, device="cpu", variant="fast")
     weights.unlink()
-    with pytest.raises(FileNotFoundError, match="lists a variant 'fast', and no network there has weights of that name"):
+    with pytest.raises(
+        FileNotFoundError, match="lists a variant 'fast', and no network there has weights of that name"
+    ):
         load_components(folder, device="cpu", variant="fast")
     assert load_components(folder, device="cpu").steps == 25
 
@@ -245,14 +261,19 @@ def test_pickled_weights_are_not_opened(folder):
 # Damage
 
 
-@pytest.mark.parametrize("part, file", [("text_encoder", "model.safetensors"),
-                                        ("vae", "diffusion_pytorch_model.safetensors"),
-                                        ("unet", "diffusion_pytorch_model.safetensors")])
+@pytest.mark.parametrize(
+    "part, file",
+    [
+        ("text_encoder", "model.safetensors"),
+        ("vae", "diffusion_pytorch_model.safetensors"),
+        ("unet", "diffusion_pytorch_model.safetensors"),
+    ],
+)
 @pytest.mark.parametrize("keep", [0, 5, 100, 0.5, -1])
 def test_truncated_weights_are_named(folder, part, file, keep):
     path = folder / part / file
     content = path.read_bytes()
-    path.write_bytes(content[:int(keep * len(content)) if isinstance(keep, float) else keep])
+    path.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
     with pytest.raises(ValueError, match=f"The weight file .*{part}.{file} is damaged"):
         load_components(folder)
 
@@ -273,8 +294,16 @@ def test_a_missing_weight_does_not_stay_random(folder, part, file):
         load_components(folder)
 
 
-@pytest.mark.parametrize("file", ["unet/config.json", "text_encoder/config.json", "tokenizer/vocab.json",
-                                  "scheduler/scheduler_config.json", "course.json"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "unet/config.json",
+        "text_encoder/config.json",
+        "tokenizer/vocab.json",
+        "scheduler/scheduler_config.json",
+        "course.json",
+    ],
+)
 def test_a_damaged_text_file_is_named(folder, file):
     (folder / file).write_text("{half")
     with pytest.raises(ValueError, match=file.split("/")[0]):

@@ -1,4 +1,5 @@
 """A concept file is data from strangers: what is read of it, what is refused, and that nothing in it runs."""
+
 import io
 import os
 import pickle
@@ -134,30 +135,33 @@ def huge(path):
 BIN, SAFE = "learned_embeds.bin", "learned_embeds.safetensors"
 
 
-@pytest.mark.parametrize("name, write, words", [
-    (BIN, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
-    (SAFE, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
-    (BIN, lambda path: path.write_bytes(b"<html>not found</html>"), "is a web page"),
-    (SAFE, lambda path: path.write_bytes(b"<html>not found</html>"), "is a web page"),
-    (BIN, broken_zip, "is damaged"),
-    (BIN, strange_zip, "is damaged"),
-    (SAFE, half_safetensors, "is damaged"),
-    (BIN, huge, "has 500 MB, and a concept file may have at most 400 MB"),
-    (SAFE, huge, "has 500 MB"),
-    (BIN, lambda path: torch.save(VECTOR, path), "holds a Tensor, and a concept is"),
-    (BIN, lambda path: torch.save([VECTOR], path), "holds a list, and a concept is"),
-    (BIN, lambda path: torch.save({}, path), "holds 0 entries"),
-    (BIN, lambda path: torch.save({"a": VECTOR, "b": VECTOR}, path), r"holds 2 entries \(a, b\)"),
-    (SAFE, lambda path: save_file({"a": VECTOR, "b": -VECTOR}, path), r"holds 2 entries \(a, b\)"),
-    (BIN, lambda path: torch.save({3: VECTOR}, path), "is no concept .* token of a concept is a string"),
-    (BIN, lambda path: torch.save({"<cat>": "a cat"}, path), "tensor of fractional numbers, not str"),
-    (BIN, lambda path: torch.save({"<cat>": {"deep": VECTOR}}, path), "fractional numbers, not dict"),
-    (BIN, lambda path: torch.save({"<cat>": VECTOR.to_sparse()}, path), "tensor of fractional numbers"),
-    (SAFE, lambda path: save_file({"<cat>": VECTOR.long()}, path), "not torch.int64"),
-    (SAFE, lambda path: save_file({"<cat>": torch.ones(2, 2, 32)}, path), r"has the shape \(2, 2, 32\)"),
-    (SAFE, lambda path: save_file({"<cat>": VECTOR / 0}, path), "NaN or infinite"),
-    (SAFE, lambda path: save_file({"my cat": VECTOR}, path), "one word without spaces"),
-])
+@pytest.mark.parametrize(
+    "name, write, words",
+    [
+        (BIN, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
+        (SAFE, lambda path: path.write_bytes(b""), "is empty: fetch it again"),
+        (BIN, lambda path: path.write_bytes(b"<html>not found</html>"), "is a web page"),
+        (SAFE, lambda path: path.write_bytes(b"<html>not found</html>"), "is a web page"),
+        (BIN, broken_zip, "is damaged"),
+        (BIN, strange_zip, "is damaged"),
+        (SAFE, half_safetensors, "is damaged"),
+        (BIN, huge, "has 500 MB, and a concept file may have at most 400 MB"),
+        (SAFE, huge, "has 500 MB"),
+        (BIN, lambda path: torch.save(VECTOR, path), "holds a Tensor, and a concept is"),
+        (BIN, lambda path: torch.save([VECTOR], path), "holds a list, and a concept is"),
+        (BIN, lambda path: torch.save({}, path), "holds 0 entries"),
+        (BIN, lambda path: torch.save({"a": VECTOR, "b": VECTOR}, path), r"holds 2 entries \(a, b\)"),
+        (SAFE, lambda path: save_file({"a": VECTOR, "b": -VECTOR}, path), r"holds 2 entries \(a, b\)"),
+        (BIN, lambda path: torch.save({3: VECTOR}, path), "is no concept .* token of a concept is a string"),
+        (BIN, lambda path: torch.save({"<cat>": "a cat"}, path), "tensor of fractional numbers, not str"),
+        (BIN, lambda path: torch.save({"<cat>": {"deep": VECTOR}}, path), "fractional numbers, not dict"),
+        (BIN, lambda path: torch.save({"<cat>": VECTOR.to_sparse()}, path), "tensor of fractional numbers"),
+        (SAFE, lambda path: save_file({"<cat>": VECTOR.long()}, path), "not torch.int64"),
+        (SAFE, lambda path: save_file({"<cat>": torch.ones(2, 2, 32)}, path), r"has the shape \(2, 2, 32\)"),
+        (SAFE, lambda path: save_file({"<cat>": VECTOR / 0}, path), "NaN or infinite"),
+        (SAFE, lambda path: save_file({"my cat": VECTOR}, path), "one word without spaces"),
+    ],
+)
 def test_what_is_no_concept_is_refused_in_one_sentence(tmp_path, name, write, words):
     path = tmp_path / name
     write(path)
@@ -173,7 +177,10 @@ def test_where_there_is_no_concept_it_says_so(tmp_path):
         read_concept(tmp_path / "nowhere.bin")
     with pytest.raises(FileNotFoundError, match="holds neither learned_embeds.safetensors nor"):
         read_concept(tmp_path)
-    save_file({f"unet.mid_block.to_q.lora_{half}.weight": torch.ones(2, 2) for half in "AB"}, tmp_path / "pytorch_lora_weights.safetensors")
+    save_file(
+        {f"unet.mid_block.to_q.lora_{half}.weight": torch.ones(2, 2) for half in "AB"},
+        tmp_path / "pytorch_lora_weights.safetensors",
+    )
     with pytest.raises(ValueError, match="holds a LoRA, .* open it with load_lora"):
         read_concept(tmp_path)
 
@@ -181,7 +188,9 @@ def test_where_there_is_no_concept_it_says_so(tmp_path):
 def test_a_file_of_another_width_loads_nowhere(tiny, tmp_path):
     save_file({"<cat>": torch.ones(1024)}, tmp_path / SAFE)  # as Stable Diffusion 2 has it
     concept = read_concept(tmp_path)
-    with pytest.raises(ValueError, match=r"vectors of 1024 numbers \(Stable Diffusion 2\), .* it was made for another model"):
+    with pytest.raises(
+        ValueError, match=r"vectors of 1024 numbers \(Stable Diffusion 2\), .* it was made for another model"
+    ):
         loaded(tiny, concept).__enter__()
     assert "<cat>" not in tiny.tokenizer.get_vocab()
 
@@ -218,8 +227,13 @@ def test_a_saved_folder_has_the_layout_of_the_library(tmp_path):
     card = "# Teal: \u00bd\n"
     folder = save_concept(concept, tmp_path / "deep" / "teal", kind="style", images=images, card=card)
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert names == {SAFE, "token_identifier.txt", "type_of_concept.txt", "README.md",
-                     *(os.path.join("concept_images", f"{i}.png") for i in range(3))}
+    assert names == {
+        SAFE,
+        "token_identifier.txt",
+        "type_of_concept.txt",
+        "README.md",
+        *(os.path.join("concept_images", f"{i}.png") for i in range(3)),
+    }
     assert (folder / "token_identifier.txt").read_text() == "<teal>"
     assert (folder / "type_of_concept.txt").read_text() == "style"
     assert (folder / "README.md").read_text(encoding="utf-8") == card
@@ -253,19 +267,28 @@ def test_what_can_not_be_saved_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("images, words", [
-    (Image.new("RGB", (8, 8)), "takes a list of PIL pictures"), (7, "takes a list of PIL pictures"),
-    ([Image.new("RGB", (8, 8)), "a path"], "must be a PIL picture, not str")])
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        (Image.new("RGB", (8, 8)), "takes a list of PIL pictures"),
+        (7, "takes a list of PIL pictures"),
+        ([Image.new("RGB", (8, 8)), "a path"], "must be a PIL picture, not str"),
+    ],
+)
 def test_wrong_pictures_make_no_folder(tmp_path, images, words):
     with pytest.raises(TypeError, match=words):
         save_concept(Concept("<teal>", VECTOR), tmp_path / "deep" / "teal", images=images)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("token, card, kind, words", [
-    ("<teal>", 7, TypeError, "README.md holds a string, not int"),
-    ("<teal>", "half a letter: \ud800", ValueError, "lone surrogate"),
-    ("<\ud800>", "", ValueError, "lone surrogate")])
+@pytest.mark.parametrize(
+    "token, card, kind, words",
+    [
+        ("<teal>", 7, TypeError, "README.md holds a string, not int"),
+        ("<teal>", "half a letter: \ud800", ValueError, "lone surrogate"),
+        ("<\ud800>", "", ValueError, "lone surrogate"),
+    ],
+)
 def test_words_that_no_file_can_hold_make_no_folder(tmp_path, token, card, kind, words):
     with pytest.raises(kind, match=words) as caught:
         save_concept(Concept(token, VECTOR), tmp_path / "teal", card=card)
@@ -315,19 +338,30 @@ def overlapping(path):
 
 GREEDY = {
     "one number, seen 400 million times": (
-        lambda path: torch.save({"<cat>": torch.ones(1).expand(4 * 10**8)}, path), "has vectors of 400000000 numbers"),
+        lambda path: torch.save({"<cat>": torch.ones(1).expand(4 * 10**8)}, path),
+        "has vectors of 400000000 numbers",
+    ),
     "75 rows of 100 million": (
-        lambda path: torch.save({"<cat>": torch.ones(1).expand(75, 10**8)}, path), "vectors of 100000000 numbers"),
+        lambda path: torch.save({"<cat>": torch.ones(1).expand(75, 10**8)}, path),
+        "vectors of 100000000 numbers",
+    ),
     "the same in the old format": (
-        lambda path: old_torch(path, {"<cat>": torch.ones(1).expand(4 * 10**8)}), "vectors of 400000000 numbers"),
+        lambda path: old_torch(path, {"<cat>": torch.ones(1).expand(4 * 10**8)}),
+        "vectors of 400000000 numbers",
+    ),
     "more rows than there are": (
-        lambda path: torch.save({"<cat>": torch.ones(1).expand(10**8, 4)}, path), "up to 75 as"),
+        lambda path: torch.save({"<cat>": torch.ones(1).expand(10**8, 4)}, path),
+        "up to 75 as",
+    ),
     "another dtype": (
-        lambda path: torch.save({"<cat>": torch.ones(1).double().expand(10**9)}, path), "vectors of 1000000000 numbers"),
+        lambda path: torch.save({"<cat>": torch.ones(1).double().expand(10**9)}, path),
+        "vectors of 1000000000 numbers",
+    ),
     "bytearrays": (bytearrays, "asks for builtins.bytearray, which .* fill the memory"),
     "a packed zip": (deflated, "would unpack to 200 MB, which torch never writes"),
     "a hidden directory": (hidden_directory, "begins with something else than its first part"),
-    "overlapping parts": (overlapping, "would unpack to 1,00. MB")}
+    "overlapping parts": (overlapping, "would unpack to 1,00. MB"),
+}
 
 
 @pytest.mark.parametrize("name", GREEDY)
@@ -356,11 +390,20 @@ def test_an_expanded_tensor_is_no_concept_either():
 
 
 @pytest.mark.parametrize("name", [BIN, SAFE])
-@pytest.mark.parametrize("content, words", [
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 3819\n", "is not the file itself but a pointer of Git "
-     "LFS, .* run `git lfs pull`"),
-    (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html lang=\"en\">", r"is a web page \(HTML\), not the file itself: use the download link"),
-    (b"<HTML><body>404</body>", "is a web page")])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 3819\n",
+            "is not the file itself but a pointer of Git LFS, .* run `git lfs pull`",
+        ),
+        (
+            b'\xef\xbb\xbf\n<!DOCTYPE html>\n<html lang="en">',
+            r"is a web page \(HTML\), not the file itself: use the download link",
+        ),
+        (b"<HTML><body>404</body>", "is a web page"),
+    ],
+)
 def test_what_came_instead_of_the_file_is_called_what_it_is(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=words):

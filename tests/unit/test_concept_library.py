@@ -1,4 +1,5 @@
 """The course's own concepts: every folder is whole, fits the bundled model, and has its measured card."""
+
 import re
 from random import Random
 

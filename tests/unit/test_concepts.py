@@ -1,4 +1,5 @@
 """Concepts: what they are, loading them without changing the model, training them."""
+
 import copy
 
 import pytest
@@ -63,20 +64,23 @@ def test_a_concept_has_one_name_a_vector_and_a_memory_of_its_own():
     assert Concept("<teal>", torch.ones(8, requires_grad=True)).vectors.shape == (1, 8)
 
 
-@pytest.mark.parametrize("token, vectors, error, words", [
-    (5, torch.ones(4), TypeError, "is a string such as"),
-    ("", torch.ones(4), ValueError, "one word without spaces"),
-    ("two words", torch.ones(4), ValueError, "one word without spaces"),
-    ("<x>", [1.0, 2.0], TypeError, "tensor of fractional numbers, not list"),
-    ("<x>", torch.ones(4, dtype=torch.int64), TypeError, "not torch.int64"),
-    ("<x>", torch.ones(1, 2, 4), ValueError, r"has the shape \(1, 2, 4\)"),
-    ("<x>", torch.ones(0, 4), ValueError, "one vector"),
-    ("<x>", torch.ones(()), ValueError, "one vector"),
-    ("<x>", torch.ones(76, 4), ValueError, "up to 75"),
-    ("<x>", torch.tensor([1.0, float("nan")]), ValueError, "NaN or infinite"),
-    ("<x>", torch.zeros(4), ValueError, "vector of zeros"),
-    ("<x>", torch.ones(4, device="meta"), ValueError, "one vector"),
-])
+@pytest.mark.parametrize(
+    "token, vectors, error, words",
+    [
+        (5, torch.ones(4), TypeError, "is a string such as"),
+        ("", torch.ones(4), ValueError, "one word without spaces"),
+        ("two words", torch.ones(4), ValueError, "one word without spaces"),
+        ("<x>", [1.0, 2.0], TypeError, "tensor of fractional numbers, not list"),
+        ("<x>", torch.ones(4, dtype=torch.int64), TypeError, "not torch.int64"),
+        ("<x>", torch.ones(1, 2, 4), ValueError, r"has the shape \(1, 2, 4\)"),
+        ("<x>", torch.ones(0, 4), ValueError, "one vector"),
+        ("<x>", torch.ones(()), ValueError, "one vector"),
+        ("<x>", torch.ones(76, 4), ValueError, "up to 75"),
+        ("<x>", torch.tensor([1.0, float("nan")]), ValueError, "NaN or infinite"),
+        ("<x>", torch.zeros(4), ValueError, "vector of zeros"),
+        ("<x>", torch.ones(4, device="meta"), ValueError, "one vector"),
+    ],
+)
 def test_what_is_no_concept_is_refused_in_words(token, vectors, error, words):
     with pytest.raises(error, match=words):
         Concept(token, vectors)
@@ -101,7 +105,7 @@ def test_inside_the_block_the_model_knows_the_concept(tiny):
     with loaded(tiny, concept) as model:
         places = token_positions(model.tokenizer, "a <teal> boat", "<teal>")
         assert [token.text for token in split_prompt(model.tokenizer, "a <teal> boat")[1:4]] == ["a", "<teal>", "boat"]
-        id, = model.tokenizer("<teal>").input_ids[1:-1]
+        (id,) = model.tokenizer("<teal>").input_ids[1:-1]
         table = model.text_encoder.get_input_embeddings().weight
         assert places == [2] and id == len(tiny.tokenizer) and len(table) == len(model.tokenizer) == id + 1
         assert torch.equal(table[id], concept.vectors[0]) and model.text_encoder.config.vocab_size == id + 1
@@ -147,8 +151,9 @@ def test_pictures_are_those_of_a_pipeline_with_the_file_loaded(tiny, tmp_path, t
     pipeline = load_components(tiny.path, device="cpu").pipeline()
     pipeline.load_textual_inversion(str(tmp_path / "teal"), weight_name="learned_embeds.safetensors")
     prompt = f"a {token} boat on a lake"
-    theirs = pipeline(prompt, num_inference_steps=4, guidance_scale=3.0,
-                      generator=torch.Generator().manual_seed(3)).images[0]
+    theirs = pipeline(
+        prompt, num_inference_steps=4, guidance_scale=3.0, generator=torch.Generator().manual_seed(3)
+    ).images[0]
     with loaded(tiny, read_concept(tmp_path / "teal")) as model:
         options = {"steps": 4, "seed": 3, "guidance": 3.0, "scheduler": tiny.scheduler}
         ours = generate(model, prompt, **options)
@@ -172,16 +177,31 @@ def test_several_vectors_are_written_as_one_word(tiny):
         assert len(model.tokenizer) == first + 4
 
 
-@pytest.mark.parametrize("make, error, words", [
-    (lambda c: ["<teal>"], TypeError, "as read_concept returns them, not '<teal>'"),
-    (lambda c: [Concept("<a>", torch.ones(7))], ValueError, "vectors of 7 numbers, and the text encoder"),
-    (lambda c: [Concept("boat", vectors_like(c))], ValueError, "The token boat is in the vocabulary already"),
-    (lambda c: [Concept("Boat", vectors_like(c))], ValueError, "The token Boat is in the vocabulary already"),
-    (lambda c: [Concept("<|endoftext|>", vectors_like(c))], ValueError, "in the vocabulary already"),
-    (lambda c: [Concept("<a>", vectors_like(c)), Concept("<a>", vectors_like(c))], ValueError, "Two of the concepts"),
-    (lambda c: [Concept("<a>", vectors_like(c, 2)), Concept("<a>_1", vectors_like(c))], ValueError, "Two of the concepts"),
-    (lambda c: [Concept("<a>", vectors_like(c)), Concept("<b>", torch.ones(7))], ValueError, "vectors of 7 numbers"),
-])
+@pytest.mark.parametrize(
+    "make, error, words",
+    [
+        (lambda c: ["<teal>"], TypeError, "as read_concept returns them, not '<teal>'"),
+        (lambda c: [Concept("<a>", torch.ones(7))], ValueError, "vectors of 7 numbers, and the text encoder"),
+        (lambda c: [Concept("boat", vectors_like(c))], ValueError, "The token boat is in the vocabulary already"),
+        (lambda c: [Concept("Boat", vectors_like(c))], ValueError, "The token Boat is in the vocabulary already"),
+        (lambda c: [Concept("<|endoftext|>", vectors_like(c))], ValueError, "in the vocabulary already"),
+        (
+            lambda c: [Concept("<a>", vectors_like(c)), Concept("<a>", vectors_like(c))],
+            ValueError,
+            "Two of the concepts",
+        ),
+        (
+            lambda c: [Concept("<a>", vectors_like(c, 2)), Concept("<a>_1", vectors_like(c))],
+            ValueError,
+            "Two of the concepts",
+        ),
+        (
+            lambda c: [Concept("<a>", vectors_like(c)), Concept("<b>", torch.ones(7))],
+            ValueError,
+            "vectors of 7 numbers",
+        ),
+    ],
+)
 def test_a_concept_that_does_not_fit_leaves_nothing_behind(tiny, make, error, words):
     before = state_of(tiny)
     with pytest.raises(error, match=words), loaded(tiny, *make(tiny)):
@@ -234,7 +254,9 @@ def test_a_step_of_one_s_own_trains_as_well(tiny_postcard):
 
     path = list(train(c, start="blue green", step=step))
     words, new_ids, optimizer, _ = seen[0]
-    assert len(seen) == 12 and new_ids == [len(c.tokenizer), len(c.tokenizer) + 1] and words.weight.dtype == torch.float32
+    assert (
+        len(seen) == 12 and new_ids == [len(c.tokenizer), len(c.tokenizer) + 1] and words.weight.dtype == torch.float32
+    )
     assert isinstance(optimizer, torch.optim.AdamW) and optimizer.param_groups[0]["weight_decay"] > 0
     assert torch.equal(path[0].vector, next(train(c, start="blue green")).vector)
     assert not torch.allclose(path[-1].vector, path[0].vector, atol=1e-3)
@@ -292,24 +314,29 @@ def test_the_token_alone_is_the_prompt_where_none_is_given(tiny_postcard):
     assert isinstance(alone, Progress) and torch.equal(alone.vector, written.vector)
 
 
-@pytest.mark.parametrize("settings, error, words", [
-    ({"steps": 0}, ValueError, "steps must lie between"),
-    ({"batch": 2.5}, TypeError, "batch must be a whole number"),
-    ({"lr": 0}, ValueError, "lr must be a number between 0 and 1"),
-    ({"lr": "fast"}, TypeError, "lr must be a number"),
-    ({"start": ""}, ValueError, "start must be a word"),
-    ({"start": None}, TypeError, "start must be a word"),
-    ({"prompts": ["a <teal> boat"]}, ValueError, "2 pictures and 1 prompts"),
-    ({"prompts": ["a <teal> boat", "a boat"]}, ValueError, "'a boat' does not hold <teal>"),
-    ({"prompts": ["a <teal> boat", "a " * 90 + "<teal>"]}, ValueError, "too late to be read"),
-])
+@pytest.mark.parametrize(
+    "settings, error, words",
+    [
+        ({"steps": 0}, ValueError, "steps must lie between"),
+        ({"batch": 2.5}, TypeError, "batch must be a whole number"),
+        ({"lr": 0}, ValueError, "lr must be a number between 0 and 1"),
+        ({"lr": "fast"}, TypeError, "lr must be a number"),
+        ({"start": ""}, ValueError, "start must be a word"),
+        ({"start": None}, TypeError, "start must be a word"),
+        ({"prompts": ["a <teal> boat"]}, ValueError, "2 pictures and 1 prompts"),
+        ({"prompts": ["a <teal> boat", "a boat"]}, ValueError, "'a boat' does not hold <teal>"),
+        ({"prompts": ["a <teal> boat", "a " * 90 + "<teal>"]}, ValueError, "too late to be read"),
+    ],
+)
 def test_bad_training_settings_are_refused_at_once(tiny_postcard, settings, error, words):
     with pytest.raises(error, match=words):
         train(tiny_postcard, **settings)
 
 
 def test_a_fast_model_is_not_trained_on(tiny_fast):
-    with pytest.raises(ValueError, match="cannot be taught anything: .* train with load_components.* and load the result here"):
+    with pytest.raises(
+        ValueError, match="cannot be taught anything: .* train with load_components.* and load the result here"
+    ):
         train(tiny_fast)
 
 

@@ -25,8 +25,10 @@ from helpers.conditioning import (
 )
 from helpers.postcards import Scene, Subject, full_caption, render
 
-SCENES = [Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]),
-          Scene("night", "none", "meadow", "none", "none", [Subject("tent", "blue", "right")])]
+SCENES = [
+    Scene("day", "sun", "lake", "none", "none", [Subject("boat", "red", "left")]),
+    Scene("night", "none", "meadow", "none", "none", [Subject("tent", "blue", "right")]),
+]
 
 
 def places(tokenizer, prompt):
@@ -92,12 +94,15 @@ def test_every_piece_of_the_prompt(tiny_postcard):
     assert token_positions(tokenizer, "red " * 90) == [*range(1, 76)]
 
 
-@pytest.mark.parametrize("prompt, kinds", [
-    ("a red boat", {"start": 1, "piece": 3, "end": 1, "padding": 72}),
-    ("", {"start": 1, "end": 1, "padding": 75}),
-    ("red " * 75, {"start": 1, "piece": 75, "end": 1}),
-    ("red " * 80, {"start": 1, "piece": 75, "end": 1, "cut": 5}),
-])
+@pytest.mark.parametrize(
+    "prompt, kinds",
+    [
+        ("a red boat", {"start": 1, "piece": 3, "end": 1, "padding": 72}),
+        ("", {"start": 1, "end": 1, "padding": 75}),
+        ("red " * 75, {"start": 1, "piece": 75, "end": 1}),
+        ("red " * 80, {"start": 1, "piece": 75, "end": 1, "cut": 5}),
+    ],
+)
 def test_the_places_of_a_prompt(tiny, prompt, kinds):
     tokens = split_prompt(tiny.tokenizer, prompt)
     assert Counter(one.kind for one in tokens) == kinds
@@ -136,7 +141,7 @@ def test_towers_are_the_librarys(towers, capsys):
 def test_the_text_tower_is_the_models_text_encoder(towers):
     c = load_components("postcard", device="cpu")
     pooled = towers.clip.text_model(**towers.prepare(texts=["a red boat"])).last_hidden_state
-    assert torch.allclose(pooled, encode_prompts(c, ["a red boat"])[:, :pooled.shape[1]], atol=1e-3)
+    assert torch.allclose(pooled, encode_prompts(c, ["a red boat"])[:, : pooled.shape[1]], atol=1e-3)
 
 
 def test_a_model_without_an_image_tower_says_so(tiny, capsys):
@@ -158,13 +163,37 @@ def test_damaged_towers(tmp_path):
 # Prompt weights
 
 
-@pytest.mark.parametrize("prompt, parts", [  # the examples of A1111's parse_prompt_attention, and what lies at their edges
-    ("normal text", [("normal text", 1)]), ("an (important) word", [("an ", 1), ("important", 1.1), (" word", 1)]),
-    ("(unbalanced", [("unbalanced", 1.1)]), (r"\(literal\]", [("(literal]", 1)]), ("(unnecessary)(parens)", [("unnecessaryparens", 1.1)]),
-    ("a (((house:1.3)) [on] a (hill:0.5), sun, (((sky))).",
-     [("a ", 1), ("house", 1.3 * 1.1**2), (" ", 1.1), ("on", 1), (" a ", 1.1), ("hill", 0.55), (", sun, ", 1.1), ("sky", 1.1**4), (".", 1.1)]),
-    ("", []), ("a) b] :1.2) c", [("a) b] :1.2) c", 1)]), (r"a\\b \c", [(r"a\b c", 1)]), ("(red: 1.2 )", [("red", 1.2)]),
-    ("(blue:-1)[x", [("blue", -1), ("x", 1 / 1.1)]), (r"\[a|b\]", [("[a|b]", 1)]), ("(a:1.2.3)", [("a:1.2.3", 1.1)])])
+@pytest.mark.parametrize(
+    "prompt, parts",
+    [  # the examples of A1111's parse_prompt_attention, and what lies at their edges
+        ("normal text", [("normal text", 1)]),
+        ("an (important) word", [("an ", 1), ("important", 1.1), (" word", 1)]),
+        ("(unbalanced", [("unbalanced", 1.1)]),
+        (r"\(literal\]", [("(literal]", 1)]),
+        ("(unnecessary)(parens)", [("unnecessaryparens", 1.1)]),
+        (
+            "a (((house:1.3)) [on] a (hill:0.5), sun, (((sky))).",
+            [
+                ("a ", 1),
+                ("house", 1.3 * 1.1**2),
+                (" ", 1.1),
+                ("on", 1),
+                (" a ", 1.1),
+                ("hill", 0.55),
+                (", sun, ", 1.1),
+                ("sky", 1.1**4),
+                (".", 1.1),
+            ],
+        ),
+        ("", []),
+        ("a) b] :1.2) c", [("a) b] :1.2) c", 1)]),
+        (r"a\\b \c", [(r"a\b c", 1)]),
+        ("(red: 1.2 )", [("red", 1.2)]),
+        ("(blue:-1)[x", [("blue", -1), ("x", 1 / 1.1)]),
+        (r"\[a|b\]", [("[a|b]", 1)]),
+        ("(a:1.2.3)", [("a:1.2.3", 1.1)]),
+    ],
+)
 def test_weights_are_read_as_a1111_reads_them(prompt, parts):
     found = weighted_parts(prompt)
     assert [text for text, _ in found] == [text for text, _ in parts]
@@ -196,7 +225,9 @@ def test_the_mean_can_be_restored_where_there_is_one(tiny):
     plain, bare = encode_prompts(shifted, letters).float(), encode_weighted(shifted, prompts).float()
     restored = encode_weighted(shifted, prompts, restore_mean=True).float()
     for one, two, three in zip(plain, bare, restored):  # each prompt by itself
-        assert torch.allclose(three.mean(), one.mean(), atol=1e-3) and not torch.allclose(two.mean(), one.mean(), atol=1e-3)
+        assert torch.allclose(three.mean(), one.mean(), atol=1e-3) and not torch.allclose(
+            two.mean(), one.mean(), atol=1e-3
+        )
         assert torch.allclose(three, two * (one.mean() / two.mean()), atol=1e-2)
 
 
@@ -227,12 +258,21 @@ def test_several_threads_ask_a_tokenizer_at_once_each_in_its_own_way(tiny_postca
     """Rows of 77 numbers, cut or filled, beside a prompt's own pieces, by each of three calls. The library's own gets this wrong."""
     tokenizer = tiny_postcard.tokenizer
     if kind == "with a concept":
-        tokenizer = with_concepts(tiny_postcard, Concept("<cat>", torch.ones(2, tiny_postcard.text_encoder.config.hidden_size))).tokenizer
+        tokenizer = with_concepts(
+            tiny_postcard, Concept("<cat>", torch.ones(2, tiny_postcard.text_encoder.config.hidden_size))
+        ).tokenizer
     elif kind == "of the towers":
         tokenizer = load_towers(tiny_postcard).tokenizer
     long = "a red boat " * 40
-    calls = [lambda: [len(row) for row in tokenizer([long, "a boat"], padding="max_length", max_length=77, truncation=True).input_ids],
-             lambda: len(tokenizer(long, verbose=False).input_ids), lambda: len(tokenizer.encode("a boat")), lambda: len(tokenizer.tokenize(long))]
+    calls = [
+        lambda: [
+            len(row)
+            for row in tokenizer([long, "a boat"], padding="max_length", max_length=77, truncation=True).input_ids
+        ],
+        lambda: len(tokenizer(long, verbose=False).input_ids),
+        lambda: len(tokenizer.encode("a boat")),
+        lambda: len(tokenizer.tokenize(long)),
+    ]
     alone, wrong = [call() for call in calls], []
     assert alone[0] == [77, 77] and alone[1] > 77 and alone[2] < 10
 
@@ -252,4 +292,7 @@ def test_a_pipeline_saved_with_a_models_tokenizer_is_read_without_the_course(tin
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "CLIPTokenizer"
     kind = type(tiny_postcard.tokenizer)
     assert getattr(importlib.import_module(kind.__module__.split(".")[0]), kind.__name__) is kind.__base__
-    assert CLIPTokenizer.from_pretrained(tmp_path)("a red boat").input_ids == tiny_postcard.tokenizer("a red boat").input_ids
+    assert (
+        CLIPTokenizer.from_pretrained(tmp_path)("a red boat").input_ids
+        == tiny_postcard.tokenizer("a red boat").input_ids
+    )

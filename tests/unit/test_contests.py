@@ -1,4 +1,5 @@
 """What lesson 05 reads of contests measured beforehand: whole, from the tool's own settings, and kept in order."""
+
 import json
 
 import numpy as np
@@ -53,4 +54,6 @@ def test_a_sheet_comes_apart_as_it_was_put_together(tmp_path):
     contests.keep_sheet(tmp_path / "sheet.png", rows)
     back = pictures_in(tmp_path / "sheet.png")
     assert [len(row) for row in back] == [3, 3]
-    assert all((np.asarray(one) == np.asarray(other)).all() for row, kept in zip(back, rows) for one, other in zip(row, kept))
+    assert all(
+        (np.asarray(one) == np.asarray(other)).all() for row, kept in zip(back, rows) for one, other in zip(row, kept)
+    )

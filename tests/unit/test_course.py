@@ -40,7 +40,12 @@ def test_it_takes_torch_from_the_first_place_that_has_it(house, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     torch = course.pin("torch")
     assert course.main(["env"]) == 0 and (folder / ".venv" / ".ready").is_file()
-    assert ran[0] == "venv" and ran[1].endswith(f"--no-index --no-deps {torch}") and "-e .[dev]" in ran[2] and len(ran) == 4
+    assert (
+        ran[0] == "venv"
+        and ran[1].endswith(f"--no-index --no-deps {torch}")
+        and "-e .[dev]" in ran[2]
+        and len(ran) == 4
+    )
     assert "--no-deps clip-anytorch" in ran[3]
     (folder / ".venv" / ".ready").unlink()
     ran.clear()
@@ -68,7 +73,9 @@ def test_it_is_made_once_and_again_when_what_it_is_made_of_changes(house):
     later = time.time() + 10
     os.utime(folder / "constraints.txt", (later, later))
     course.main(["env"])
-    assert "venv" not in ran and any("-e .[dev]" in one for one in ran), "the old one is brought up to date, not thrown away"
+    assert "venv" not in ran and any("-e .[dev]" in one for one in ran), (
+        "the old one is brought up to date, not thrown away"
+    )
 
 
 @pytest.mark.parametrize("fails_at", ["-e .[dev]", "clip-anytorch", "torch=="])
@@ -85,7 +92,11 @@ def test_half_an_environment_is_not_called_ready(house, fails_at):
 def test_lab_and_another_place(house):
     folder, ran, fails = house
     assert course.main(["--venv", "elsewhere", "lab", "--no-browser"]) == 0
-    assert ran[-1].endswith("-m tools.lab --no-browser") and ran[-1].startswith("elsewhere") and (folder / "elsewhere/.ready").is_file()
+    assert (
+        ran[-1].endswith("-m tools.lab --no-browser")
+        and ran[-1].startswith("elsewhere")
+        and (folder / "elsewhere/.ready").is_file()
+    )
     fails.append("tools.lab")
     assert course.main(["--venv", "elsewhere", "lab"]) == 1
 
@@ -107,11 +118,22 @@ def test_the_tests_are_all_lessons_and_all_folders(monkeypatch):
     monkeypatch.setenv("COURSE_MODEL", "sd15")
     command, environment = course.test_command(["-n0"])
     assert {one for one in command if one.startswith("notebooks/")} == {
-        f"notebooks/{file.name}" for file in (ROOT / "notebooks").glob("*.ipynb")}
+        f"notebooks/{file.name}" for file in (ROOT / "notebooks").glob("*.ipynb")
+    }
     assert command[-1] == "-n0" and "COURSE_MODEL" not in environment and environment["OMP_NUM_THREADS"] == "1"
     assert all((ROOT / one).exists() for one in command if one.startswith(("tests/", "notebooks/")))
-    own = {"gpu", "versions", "browser", "shapes", "web"}  # commands of their own: test-gpu, test-colab, test-browser (both), test-shapes
-    there = {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if path.name not in own and any(path.glob("test_*.py"))}
+    own = {
+        "gpu",
+        "versions",
+        "browser",
+        "shapes",
+        "web",
+    }  # commands of their own: test-gpu, test-colab, test-browser (both), test-shapes
+    there = {
+        f"tests/{path.name}"
+        for path in (ROOT / "tests").iterdir()
+        if path.name not in own and any(path.glob("test_*.py"))
+    }
     assert there == set(course.OTHERS)
 
 
@@ -126,5 +148,7 @@ def test_an_old_python_is_told_so(monkeypatch):
 
 
 def test_it_imports_nothing_that_is_not_there_from_the_start():
-    done = subprocess.run([sys.executable, "-I", "-S", str(ROOT / "tools" / "course.py")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "tools" / "course.py")], capture_output=True, text=True
+    )
     assert done.returncode == 2 and done.stderr.startswith("Set the course up")

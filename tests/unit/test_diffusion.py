@@ -7,9 +7,11 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from helpers import diffusion
 from helpers.diffusion import Mixture, add_noise, ddim_path, make_alphas_cumprod, predict_x0, score
 
-LIBRARY = {"linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
-           "scaled_linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
-           "cosine": {"beta_schedule": "squaredcos_cap_v2"}}
+LIBRARY = {
+    "linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
+    "scaled_linear": {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2"},
+}
 
 
 def draw(*shape, seed=0):
@@ -58,8 +60,9 @@ def test_refuses_another_number_of_timesteps(abar):
         add_noise(draw(2, 3), draw(2, 3), torch.tensor([1, 2, 3]), abar)
 
 
-@pytest.mark.parametrize("use, what", [(add_noise, "picture and noise"),
-                                       (predict_x0, "noisy picture and predicted noise")])
+@pytest.mark.parametrize(
+    "use, what", [(add_noise, "picture and noise"), (predict_x0, "noisy picture and predicted noise")]
+)
 def test_refuses_different_shapes(use, what, abar):
     with pytest.raises(ValueError, match=what + r" must have the same shape, not \(3, 8, 8\) and \(3, 4, "):
         use(draw(3, 8, 8), draw(3, 4, 4), 10, abar)

@@ -1,4 +1,5 @@
 """The interval of a share is Wilson's, and what is no share is refused."""
+
 import pytest
 
 from helpers.figures.intervals import by_chance, counted, in_percent, interval, only_one
@@ -33,4 +34,10 @@ def test_pairs_that_fall_to_one_side_are_rarer_the_more_there_are():
 
 
 def test_a_share_is_said_plainly():
-    assert [in_percent(share) for share in (1, 0.5, 2 / 128, 2 / 8192, 0)] == ["100 %", "50 %", "1.56 %", "under 0.1 %", "under 0.1 %"]
+    assert [in_percent(share) for share in (1, 0.5, 2 / 128, 2 / 8192, 0)] == [
+        "100 %",
+        "50 %",
+        "1.56 %",
+        "under 0.1 %",
+        "under 0.1 %",
+    ]

@@ -51,7 +51,11 @@ def test_lost_shows_where_the_copy_is_wrong():
 
 def test_a_map_of_the_error_has_few_colours_so_that_the_pictures_keep_theirs():
     steps = figures.coarse(torch.linspace(0, 0.4, 500), 0.25)
-    assert len(steps.unique()) == 16 and steps.max() == 0.25 and (steps - torch.linspace(0, 0.4, 500).clamp(max=0.25)).abs().max() < 0.009
+    assert (
+        len(steps.unique()) == 16
+        and steps.max() == 0.25
+        and (steps - torch.linspace(0, 0.4, 500).clamp(max=0.25)).abs().max() < 0.009
+    )
 
 
 def test_moving_nothing_changes_nothing(cell):
@@ -62,7 +66,7 @@ def test_moving_nothing_changes_nothing(cell):
 def test_a_change_is_split_into_inside_and_outside(tiny, cell):
     _, change, outside = cell.change(3, 5, 1, 6.0)
     step = tiny.vae_scale_factor
-    inside = change[3 * step:4 * step, 5 * step:6 * step].sum() / change.sum()
+    inside = change[3 * step : 4 * step, 5 * step : 6 * step].sum() / change.sum()
     assert outside == pytest.approx(1 - inside.item(), abs=1e-5) and change.max() > 0
 
 
@@ -70,15 +74,15 @@ def test_reach_is_what_falls_outside_of_sixteen_patches(cell, monkeypatch):
     asked = []
     monkeypatch.setattr(cell, "change", lambda *state: asked.append(state) or (None, None, len(asked) % 2))
     assert sum(cell.reach(1.5)) == 8 and len(set(asked)) == 16 and {state[3] for state in asked} == {1.5}
-    assert sum(cell.reach(4)) == 8 and len(set(asked)) == 32           # moved farther: measured anew
+    assert sum(cell.reach(4)) == 8 and len(set(asked)) == 32  # moved farther: measured anew
 
 
 def test_a_thumbnail_enlarged_smoothly_spills_too(tiny, cell):
-    assert cell.thumbnail() == pytest.approx(1 - 0.75**2, abs=1e-5)     # three quarters stay, along each side
+    assert cell.thumbnail() == pytest.approx(1 - 0.75**2, abs=1e-5)  # three quarters stay, along each side
 
 
 def test_cell_figure_and_frames(cell):
-    assert is_drawn(cell.figure(0, 0)) and is_drawn(cell.figure(cell.latents.shape[-1] - 1, 3))   # also at the rim
+    assert is_drawn(cell.figure(0, 0)) and is_drawn(cell.figure(cell.latents.shape[-1] - 1, 3))  # also at the rim
     first, other = cell.frame(1, 2, 0, 4.0), cell.frame(1, 2, 1, -4.0)
     assert cell.frame(1, 2, 0, 4.0) == first != other
 
@@ -86,18 +90,33 @@ def test_cell_figure_and_frames(cell):
 def test_cloud(tiny, image):
     posterior = codec.encode_pixels(tiny, codec.to_pixels([image]))
     means, sigmas = draw(5, *tiny.latent_shape), torch.full((5, *tiny.latent_shape), 0.01)
-    cloud = figures.Cloud(tiny, means, sigmas, posterior.mean, 0.1 * torch.ones_like(posterior.mean),
-                          draw(*posterior.mean.shape), [0, 1, 100])
+    cloud = figures.Cloud(
+        tiny,
+        means,
+        sigmas,
+        posterior.mean,
+        0.1 * torch.ones_like(posterior.mean),
+        draw(*posterior.mean.shape),
+        [0, 1, 100],
+    )
     assert cloud.sigma == pytest.approx([0.01] * tiny.latent_shape[0]) and cloud.spread[0] == pytest.approx(1, abs=0.1)
     assert is_drawn(cloud.figure([0, 1, 100]))
-    assert cloud.own == pytest.approx(posterior.mean[0, :, tiny.latent_shape[1] // 2, tiny.latent_shape[2] // 2].tolist())
+    assert cloud.own == pytest.approx(
+        posterior.mean[0, :, tiny.latent_shape[1] // 2, tiny.latent_shape[2] // 2].tolist()
+    )
     plain = codec.decode_latents(tiny, posterior.mean * tiny.vae.config.scaling_factor)[0]
     assert np.abs(np.asarray(plain, int) - np.asarray(cloud.pictures[0], int)).max() <= 1
 
 
 def test_beta_dial_and_one_more_beta():
-    column = {"inputs": draw(6, 3, 16, 16), "rebuilt": draw(6, 3, 16, 16), "samples": draw(6, 3, 16, 16), "psnr": 20.0,
-              "apart": 0.4, "kl": torch.tensor([0.5, 0.0, 3.0, 0.009])}
+    column = {
+        "inputs": draw(6, 3, 16, 16),
+        "rebuilt": draw(6, 3, 16, 16),
+        "samples": draw(6, 3, 16, 16),
+        "psnr": 20.0,
+        "apart": 0.4,
+        "kl": torch.tensor([0.5, 0.0, 3.0, 0.009]),
+    }
     columns = {0.1: column, 1.0: {**column, "psnr": 25.0}, 10.0: {**column, "kl": torch.full((4,), 1e-4)}}
     assert is_drawn(figures.beta_dial(columns, 0.1))
     tried = {0.3: {**column, "psnr": 23.0, "apart": 2.0}}
@@ -113,7 +132,9 @@ def test_clouds_priced():
 
 def test_bytes_against_decibels():
     images = [Image.effect_noise((64, 64), 40 + 10 * k).convert("RGB") for k in range(3)]
-    jpegs = [[(one.size, one.header, 20.0 + q) for q in (1, 20, 60) for one in [codec.jpeg(image, q)]] for image in images]
+    jpegs = [
+        [(one.size, one.header, 20.0 + q) for q in (1, 20, 60) for one in [codec.jpeg(image, q)]] for image in images
+    ]
     side = {"jpegs": jpegs, "vae": {"1 byte each": (256, np.array([25.0, 26, 27]))}, "crops": {"original": images[0]}}
     assert is_drawn(figures.bytes_against_decibels({"a": side, "b": {**side, "jpegs": jpegs[:1]}}, "A claim"))
 
@@ -121,12 +142,17 @@ def test_bytes_against_decibels():
 def test_noises_previews_bill():
     pictures = list(draw(5, 3, 16, 16))
     spectrum = torch.arange(1, 8), torch.linspace(3, 1, 7)
-    assert is_drawn(figures.noises({"pixels": pictures, "latents": pictures}, [1, 0.9, 0.8, 0.7, 0.6],
-                                   {"pixels": spectrum, "latents": spectrum}))
+    assert is_drawn(
+        figures.noises(
+            {"pixels": pictures, "latents": pictures},
+            [1, 0.9, 0.8, 0.7, 0.6],
+            {"pixels": spectrum, "latents": spectrum},
+        )
+    )
     assert is_drawn(figures.previews(pictures, pictures, list(draw(5, 3, 2, 2)), "A claim"))
     assert is_drawn(figures.bill({"a model": ({"attention": 1e8, "other": 1e9}, {"attention": 5e11, "other": 6e10})}))
 
 
 def test_maps_are_coloured_by_size():
-    assert figures.unsigned(torch.tensor([[0.0, 1.0]]), 1).tolist()[0][1][0] > 200      # yellow
-    assert figures.unsigned(torch.tensor([[0.0, 1.0]]), 1).tolist()[0][0][0] < 20       # dark blue
+    assert figures.unsigned(torch.tensor([[0.0, 1.0]]), 1).tolist()[0][1][0] > 200  # yellow
+    assert figures.unsigned(torch.tensor([[0.0, 1.0]]), 1).tolist()[0][0][0] < 20  # dark blue

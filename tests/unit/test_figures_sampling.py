@@ -1,4 +1,5 @@
 """The figures of lesson 04: the numbers behind them are right, and each is drawn for models of both shapes."""
+
 import io
 
 import numpy as np
@@ -39,11 +40,13 @@ def test_the_unet_is_weighed_in_full(tiny):
     blocks = anatomy(tiny.unet, latents, 500, encode_prompts(tiny, ["a boat"]))
     config = tiny.unet.config
     assert [block.name for block in blocks if block.name.startswith("down")] == [
-        f"down {i + 1}" for i in range(len(config.block_out_channels))]
+        f"down {i + 1}" for i in range(len(config.block_out_channels))
+    ]
     assert sum(block.work for block in blocks) == pytest.approx(1)
-    assert 0.9 < sum(block.parameters for block in blocks) <= 1             # the time embedding stands apart
+    assert 0.9 < sum(block.parameters for block in blocks) <= 1  # the time embedding stands apart
     assert [block.reads_words for block in blocks if block.name.startswith("down")] == [
-        "Cross" in kind for kind in config.down_block_types]
+        "Cross" in kind for kind in config.down_block_types
+    ]
     for block in blocks:
         assert block.activation.shape == block.shape[1:] and block.shape[1] <= tiny.latent_shape[1]
     assert blocks[0].shape == (config.block_out_channels[0], *tiny.latent_shape[1:])
@@ -54,7 +57,7 @@ def test_anatomy_counts_the_work_of_a_known_layer(tiny):
     latents = torch.zeros(1, *tiny.latent_shape)
     blocks = anatomy(tiny.unet, latents, 500, encode_prompts(tiny, ["a boat"]))
     conv = {"in": tiny.unet.conv_in, "out": tiny.unet.conv_out}
-    work = {name: 2 * part.weight.numel() * latents[0, 0].numel() for name, part in conv.items()}   # a product and a sum
+    work = {name: 2 * part.weight.numel() * latents[0, 0].numel() for name, part in conv.items()}  # a product and a sum
     shares = {block.name: block.work for block in blocks}
     assert shares["in"] / shares["out"] == pytest.approx(work["in"] / work["out"])
 
@@ -71,7 +74,9 @@ def test_arrows_of_guidance():
 
 def test_guidance_figures():
     ends = {scale: torch.randn(200, 1, generator=torch.Generator().manual_seed(0))[:, 0] for scale in (1, 4, 15)}
-    frames = [Image.open(io.BytesIO(guidance.arrows_frame(BOTH, RIGHT, -0.35, ABAR[250].item(), scale))) for scale in (1, 7.5)]
+    frames = [
+        Image.open(io.BytesIO(guidance.arrows_frame(BOTH, RIGHT, -0.35, ABAR[250].item(), scale))) for scale in (1, 7.5)
+    ]
     assert frames[0].size == frames[1].size == (864, frames[0].height) and frames[0].tobytes() != frames[1].tobytes()
     assert is_figure(guidance.end_histograms(RIGHT, ends))
     assert is_figure(guidance.implicit_classifier(BOTH, RIGHT, ABAR[250].item()))
@@ -81,7 +86,11 @@ def test_bills():
     found = {"whole": {1: [0.9, 1.0], 7.5: [1.0, 1.0]}, "half": {1: [0.2, 0.4], 3: [0.5, 0.5], 7.5: [0.5, 0.9]}}
     cards = {name: dict.fromkeys(line, [CARD] * 2) for name, line in found.items()}
     first = guidance_bill(found, cards, [1], "A top", "note")
-    assert is_figure(first) and "whole: fidelity ≈95% at guidance 1, " in first.alt and "fidelity ≈70% at guidance 7.5." in first.alt
+    assert (
+        is_figure(first)
+        and "whole: fidelity ≈95% at guidance 1, " in first.alt
+        and "fidelity ≈70% at guidance 7.5." in first.alt
+    )
     both = guidance_bill(found, cards, [0, 1], "A top", "note", ["a boat", "a house " * 20])
     assert is_figure(both) and both.alt == first.alt and both.image().height > first.image().height - 128
     assert is_figure(sampling.bars({"U-Net": 1.0, "VAE": 0.1}, [8.0, 5.0], "The bill of a picture"))
@@ -94,12 +103,23 @@ def test_the_interval_of_a_mean_comes_from_its_pictures():
 
 
 def test_few_readings_have_a_wider_interval():
-    table = {2: 12.706, 5: 2.776, 6: 2.571, 7: 2.447, 10: 2.262, 12: 2.201, 31: 2.042, 1001: 1.962}     # Student's t, 97.5 %
+    table = {
+        2: 12.706,
+        5: 2.776,
+        6: 2.571,
+        7: 2.447,
+        10: 2.262,
+        12: 2.201,
+        31: 2.042,
+        1001: 1.962,
+    }  # Student's t, 97.5 %
     assert [student(n) for n in table] == pytest.approx(list(table.values()), rel=2e-3)
 
 
 def test_no_interval_of_a_share_passes_its_ends_and_none_is_drawn_where_nothing_spreads():
-    assert share_of([0.5, 0.7, 0.9, 0.7])[1:] == pytest.approx((0.7 - mean_of([0.5, 0.7, 0.9, 0.7])[1], 0.7 + mean_of([0.5, 0.7, 0.9, 0.7])[1]))
+    assert share_of([0.5, 0.7, 0.9, 0.7])[1:] == pytest.approx(
+        (0.7 - mean_of([0.5, 0.7, 0.9, 0.7])[1], 0.7 + mean_of([0.5, 0.7, 0.9, 0.7])[1])
+    )
     assert share_of([1.0, 0.5, 1.0])[2] == 1.0, "no share lies beyond 1"
     assert share_of([1.0] * 6) == pytest.approx((1, np.nan, np.nan), nan_ok=True)
     assert share_of([0.5] * 6) == pytest.approx((0.5, np.nan, np.nan), nan_ok=True)
@@ -118,14 +138,18 @@ def test_the_slope_of_a_solver_is_fitted():
     picture = convergence(panels, "Two orders", "note", fitted="a line")
     assert is_figure(picture) and "a line, Heun: order ≈2.0" in picture.alt
     bent = {"a line": {"Heun": [(2, 9.0), *line]}}
-    assert "order ≈2.0" in convergence(bent, "One order", "note", fitted="a line", least=4).alt, "few calls bend the line"
+    assert "order ≈2.0" in convergence(bent, "One order", "note", fitted="a line", least=4).alt, (
+        "few calls bend the line"
+    )
     assert "order ≈2.0" not in convergence(bent, "One order", "note", fitted="a line").alt
     assert "a net, Euler: ≈0.500 after 4 calls, ≈0.250 after 8 calls" in picture.alt, "no order where the lines bend"
 
 
 def test_film_strip_and_grids(tiny):
     steps = list(denoise(tiny, "a boat", steps=9))
-    strip = sampling.film_strip(tiny, [(step.latents, step.x0) for step in steps], [step.timestep for step in steps], "Film")
+    strip = sampling.film_strip(
+        tiny, [(step.latents, step.x0) for step in steps], [step.timestep for step in steps], "Film"
+    )
     assert strip.image().width == 1152
     assert is_figure(sampling.prompt_grid([CARD] * 4, ["a boat on a lake"] * 4, "Four pictures of boats"))
 
@@ -137,7 +161,7 @@ def euler(slope, z, sigmas):
 
 
 def test_straight_steps_end_beside_their_curve():
-    def straight(z, sigma):                                                 # a line of slope 1 bends nowhere
+    def straight(z, sigma):  # a line of slope 1 bends nowhere
         return torch.ones_like(z)
 
     one = torch.ones(1, 1)
@@ -166,7 +190,7 @@ def test_walks_stand_side_by_side():
 
 
 def test_sizes_of_latents_stay_inside_their_axis():
-    sizes = torch.tensor([1.0, 0.08, 0.2, 0.5])                             # what a forgotten scale_model_input leaves
+    sizes = torch.tensor([1.0, 0.08, 0.2, 0.5])  # what a forgotten scale_model_input leaves
     ax = sampling.style.new_figure(1).add_axes([0, 0, 1, 1])
     sampling._size_axis(ax, sizes)
     low, high = ax.get_ylim()

@@ -1,4 +1,5 @@
 """A file is written whole or not at all."""
+
 import errno
 import json
 import os
@@ -70,12 +71,15 @@ def test_a_folder_is_made_once_or_refused_in_words(tmp_path, monkeypatch):
 def disk_words():
     """What libraries raise where a disk is full: taken from a disk of 64 kB."""
     from safetensors import SafetensorError
+
     full = OSError(errno.ENOSPC, "No space left on device")
     return {
-        "Python": full, "a quota": OSError(errno.EDQUOT, "Disk quota exceeded"),
+        "Python": full,
+        "a quota": OSError(errno.EDQUOT, "Disk quota exceeded"),
         "safetensors": SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
         "safetensors, quota": SafetensorError("I/O error: Disk quota exceeded (os error 122)"),
-        "torch, old format": RuntimeError("write(): fd 3 failed with No space left on device")}
+        "torch, old format": RuntimeError("write(): fd 3 failed with No space left on device"),
+    }
 
 
 @pytest.mark.parametrize("library", disk_words())
@@ -91,12 +95,19 @@ def test_a_full_disk_is_said_in_a_sentence_and_leaves_the_old_file(tmp_path, lib
         write_atomic(path, half)
     assert str(caught.value) == (
         f"The disk is full, or your quota is used up: weights.bin was not saved, and what was there before is unchanged; make "
-        f"room in {tmp_path}, or save in another place.")
+        f"room in {tmp_path}, or save in another place."
+    )
     assert caught.value.errno == errno.ENOSPC and path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("words", ["[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534",
-                                   "basic_ios::clear: iostream error", "100000 requested and 16352 written"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534",
+        "basic_ios::clear: iostream error",
+        "100000 requested and 16352 written",
+    ],
+)
 def test_a_write_that_fell_short_asks_whether_there_is_room(tmp_path, words, monkeypatch):
     def short(temporary):
         raise RuntimeError(words)
@@ -132,10 +143,22 @@ GONE = 2**22 + 1  # no process has such a number
 
 
 def test_the_next_save_sweeps_what_killed_processes_left(tmp_path):
-    left = [f".a.bin.{GONE}.tmp", f".a.bin.{GONE}.{HOST}.7.tmp", f".a.bin.{os.getpid()}.{HOST}.999999.tmp",
-            f".a.bin.{os.getpid()}.tmp"]  # of an earlier process of this number, or of a thread that is no more
-    others = [f".b.bin.{GONE}.tmp", f".a.bin.{os.getppid()}.tmp", f".a.bin.{os.getppid()}.{HOST}.0.tmp",
-              f".a.bin.{GONE}.0badcafe.0.tmp", ".a.bin.tmp", ".a.bin.x.tmp", "a.bin.1.tmp", f".aXbin.{GONE}.tmp"]
+    left = [
+        f".a.bin.{GONE}.tmp",
+        f".a.bin.{GONE}.{HOST}.7.tmp",
+        f".a.bin.{os.getpid()}.{HOST}.999999.tmp",
+        f".a.bin.{os.getpid()}.tmp",
+    ]  # of an earlier process of this number, or of a thread that is no more
+    others = [
+        f".b.bin.{GONE}.tmp",
+        f".a.bin.{os.getppid()}.tmp",
+        f".a.bin.{os.getppid()}.{HOST}.0.tmp",
+        f".a.bin.{GONE}.0badcafe.0.tmp",
+        ".a.bin.tmp",
+        ".a.bin.x.tmp",
+        "a.bin.1.tmp",
+        f".aXbin.{GONE}.tmp",
+    ]
     for name in left + others:
         (tmp_path / name).write_bytes(b"half")
     write_atomic(tmp_path / "a.bin", lambda temporary: temporary.write_bytes(b"new"))
@@ -169,38 +192,55 @@ def test_threads_that_save_the_same_file_do_not_meet(tmp_path):
 
 
 SAVES = {  # what a child process does again and again, until it is killed; what is to be read afterwards
-    "a notebook": ("""
+    "a notebook": (
+        """
 from tools.setup_cell import save_text
 save = lambda: save_text(Path(folder) / "a.ipynb", "[" + "1, " * 700_000 + "1]")
-""", lambda folder: json.loads((folder / "a.ipynb").read_text()) == [1] * 700_001),
-    "a concept": ("""
+""",
+        lambda folder: json.loads((folder / "a.ipynb").read_text()) == [1] * 700_001,
+    ),
+    "a concept": (
+        """
 import torch
 from helpers.concepts import Concept, save_concept
 save = lambda: save_concept(Concept("<cat>", torch.ones(75, 8000)), folder, card="# A cat")
-""", lambda folder: read_concept(folder).vectors.shape == (75, 8000)),
-    "a LoRA": ("""
+""",
+        lambda folder: read_concept(folder).vectors.shape == (75, 8000),
+    ),
+    "a LoRA": (
+        """
 import torch
 from helpers.lora import add_lora, save_lora
 unet = torch.nn.ModuleDict({"to_k": torch.nn.Linear(4000, 4000), "to_q": torch.nn.Linear(4000, 4000)})
 lora = add_lora(unet, rank=64, targets=("to_k", "to_q"))
 save = lambda: save_lora(lora, folder)
-""", lambda folder: load_file(folder / "pytorch_lora_weights.safetensors"))}
+""",
+        lambda folder: load_file(folder / "pytorch_lora_weights.safetensors"),
+    ),
+}
 
 
 def kill_while_saving(folder, kind, tries):
     """Kill a process that saves, again and again; then let one save and end. Returns how many kills left something."""
     script, whole = SAVES[kind]
     head = "import os, sys\nfrom pathlib import Path\nfolder = sys.argv[1]\n" + script
-    ever = head + ("for line in sys.stdin:\n"  # for each, a child of this process, which has the libraries, saves until it is killed
-                   "    child = os.fork()\n"
-                   "    if not child:\n"
-                   "        print(os.getpid(), flush=True)\n"
-                   "        while True:\n"
-                   "            save()\n"
-                   "    print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)\n")
+    ever = (
+        head
+        + (
+            "for line in sys.stdin:\n"  # for each, a child of this process, which has the libraries, saves until it is killed
+            "    child = os.fork()\n"
+            "    if not child:\n"
+            "        print(os.getpid(), flush=True)\n"
+            "        while True:\n"
+            "            save()\n"
+            "    print(os.WTERMSIG(os.waitpid(child, 0)[1]), flush=True)\n"
+        )
+    )
     draw, dirty, folder = random.Random(0), 0, folder / "saved"
     folder.mkdir()
-    with subprocess.Popen([sys.executable, "-c", ever, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", ever, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
         for _ in range(tries):
             print(file=parent.stdin, flush=True)
             child = int(parent.stdout.readline())
@@ -222,7 +262,9 @@ def test_a_killed_save_is_whole_or_absent_and_swept_by_the_next(tmp_path):
 @pytest.mark.hard
 @pytest.mark.parametrize("kind, tries", [("a notebook", 40), ("a concept", 60), ("a LoRA", 60)])
 def test_many_killed_saves_are_whole_or_absent_and_swept_by_the_next(tmp_path, kind, tries):
-    assert kill_while_saving(tmp_path, kind, tries) > tries // 10, "hardly a kill met a save: the test would see nothing"
+    assert kill_while_saving(tmp_path, kind, tries) > tries // 10, (
+        "hardly a kill met a save: the test would see nothing"
+    )
 
 
 # Folders
@@ -245,9 +287,14 @@ def test_what_others_put_beside_a_failed_folder_stays(tmp_path):
     assert [path.name for path in (tmp_path / "library").iterdir()] == ["theirs"]
 
 
-@pytest.mark.parametrize("name, words", [
-    ("file/x", "A file is where the folder of .* should be|There is no folder"), ("x" * 300, "is too long for this disk"),
-    ("folder", "is a folder, so no file of that name can be saved")])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("file/x", "A file is where the folder of .* should be|There is no folder"),
+        ("x" * 300, "is too long for this disk"),
+        ("folder", "is a folder, so no file of that name can be saved"),
+    ],
+)
 def test_names_that_cannot_be_saved_get_a_sentence(tmp_path, name, words):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder").mkdir()

@@ -1,4 +1,5 @@
 """helpers.inputs: what a function may be given, said once."""
+
 import math
 import subprocess
 import sys
@@ -18,12 +19,25 @@ class Shy:
         raise RuntimeError("no repr")
 
 
-@pytest.mark.parametrize("value, said", [
-    (None, "None"), ("a boat", "'a boat'"), ("two\nlines", r"'two\nlines'"), (2.5, "2.5"), (torch.tensor(2.5), "2.5"),
-    (np.float64(2.5), "2.5"), (torch.zeros(2, 3), "a Tensor of shape (2, 3) in float32"),
-    (np.zeros((4, 4), np.uint8), "a ndarray of shape (4, 4) in uint8"), (Shy(), "an object of type Shy"),
-    (object(), "an object of type object"), (len, "an object of type builtin_function_or_method"),
-    ("x" * 99, "'" + "x" * 56 + "..."), (Image.new("RGB", (8, 8)), "an object of type Image"), ([1, 2], "[1, 2]")])
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (None, "None"),
+        ("a boat", "'a boat'"),
+        ("two\nlines", r"'two\nlines'"),
+        (2.5, "2.5"),
+        (torch.tensor(2.5), "2.5"),
+        (np.float64(2.5), "2.5"),
+        (torch.zeros(2, 3), "a Tensor of shape (2, 3) in float32"),
+        (np.zeros((4, 4), np.uint8), "a ndarray of shape (4, 4) in uint8"),
+        (Shy(), "an object of type Shy"),
+        (object(), "an object of type object"),
+        (len, "an object of type builtin_function_or_method"),
+        ("x" * 99, "'" + "x" * 56 + "..."),
+        (Image.new("RGB", (8, 8)), "an object of type Image"),
+        ([1, 2], "[1, 2]"),
+    ],
+)
 def test_a_value_is_shown_on_one_short_line(value, said):
     assert inputs.shown(value) == said
 
@@ -40,14 +54,21 @@ def test_numbers_of_every_library_are_taken(value):
     assert number == 2 and type(number) is float
 
 
-@pytest.mark.parametrize("value", [["a", "b"], ("a", "b"), {"x": "a", "y": "b"}.values(),
-                                   (letter for letter in "ab"), np.array(["a", "b"])])
+@pytest.mark.parametrize(
+    "value", [["a", "b"], ("a", "b"), {"x": "a", "y": "b"}.values(), (letter for letter in "ab"), np.array(["a", "b"])]
+)
 def test_lists_are_what_has_an_order(value):
     assert inputs.texts(value, "words") == ["a", "b"]
 
 
-@pytest.mark.parametrize("value", [torch.zeros(2, 3, 8, 4), torch.zeros(1, 3, 1, 1, dtype=torch.float16),
-                                   torch.zeros(5, 3, 2, 2, dtype=torch.float64)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(2, 3, 8, 4),
+        torch.zeros(1, 3, 1, 1, dtype=torch.float16),
+        torch.zeros(5, 3, 2, 2, dtype=torch.float64),
+    ],
+)
 def test_a_tensor_of_the_shape_is_returned_as_it_is(value):
     assert inputs.tensor(value, "pixels", "B", 3, "H", "W") is value
 

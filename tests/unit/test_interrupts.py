@@ -120,7 +120,17 @@ def read_a_file(c, embeds, folder=[]):  # noqa: B006  filled by what follows
         pass
 
 
-OPERATIONS = [put_in_and_out, merge_and_undo, record, reweight_and_record, draw, with_a_concept, copy, train, read_a_file]
+OPERATIONS = [
+    put_in_and_out,
+    merge_and_undo,
+    record,
+    reweight_and_record,
+    draw,
+    with_a_concept,
+    copy,
+    train,
+    read_a_file,
+]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +160,9 @@ def test_ctrl_c_at_any_line_leaves_nothing_behind(operation, model, places):
 
 
 def train_a_vector(c, embeds):
-    for _ in train_concept(c, [Image.new("RGB", (128, 128), "blue")], "<mine>", start="blue", prompts=["a <mine> boat"], steps=2, batch=2):
+    for _ in train_concept(
+        c, [Image.new("RGB", (128, 128), "blue")], "<mine>", start="blue", prompts=["a <mine> boat"], steps=2, batch=2
+    ):
         pass
 
 
@@ -160,8 +172,14 @@ def paint(c, embeds):
     generate(c, PROMPT, steps=3, image=Image.new("RGB", (128, 128), "red"), mask=mask)
 
 
-@pytest.mark.parametrize("tries", [1, pytest.param(12, marks=pytest.mark.hard)])  # 7 times 12: the 84 of the first trial
-@pytest.mark.parametrize("operation", [draw, record, reweight_and_record, train_a_vector, train, with_a_concept, paint], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "tries", [1, pytest.param(12, marks=pytest.mark.hard)]
+)  # 7 times 12: the 84 of the first trial
+@pytest.mark.parametrize(
+    "operation",
+    [draw, record, reweight_and_record, train_a_vector, train, with_a_concept, paint],
+    ids=lambda one: one.__name__,
+)
 def test_ctrl_c_at_a_random_moment_leaves_nothing_behind(operation, model, tries):
     c, embeds = model
     picture, before, chance = generate(c, PROMPT, steps=1), state_of(c), random.Random(operation.__name__)
@@ -296,6 +314,7 @@ def test_errors_pass_and_a_function_keeps_its_name():
 
 def test_ctrl_c_at_any_line_of_a_start_leaves_a_worker_that_works():
     """Whatever was begun ends, two never run at once, and the next request is answered."""
+
     def trial(at):
         inside, most, done = [], [0], []
 
@@ -309,9 +328,12 @@ def test_ctrl_c_at_any_line_of_a_start_leaves_a_worker_that_works():
                         yield name
                 finally:
                     inside.remove(name)
+
             return make
 
-        job = Job(lambda step, number, left: None, done.append, lambda problem: done.append(problem), lambda number: None)
+        job = Job(
+            lambda step, number, left: None, done.append, lambda problem: done.append(problem), lambda number: None
+        )
         job.start(work("first", 3), 3)
         lines, interrupted = lines_of(lambda: job.start(work("second", 3), 3), at)
         job.start(work("third", 2), 2)

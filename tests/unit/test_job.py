@@ -1,4 +1,5 @@
 """The worker thread of the panels: order, Cancel within one step, the latest request wins, errors in words."""
+
 import threading
 
 import pytest
@@ -12,19 +13,23 @@ class Log:
 
     def __init__(self):
         self.told = []
-        self.job = Job(on_step=lambda step, done, left: self.told.append(("step", step)),
-                       on_done=lambda step: self.told.append(("done", step)),
-                       on_error=lambda problem: self.told.append(("error", str(problem))),
-                       on_cancel=lambda done: self.told.append(("cancelled", done)))
+        self.job = Job(
+            on_step=lambda step, done, left: self.told.append(("step", step)),
+            on_done=lambda step: self.told.append(("done", step)),
+            on_error=lambda problem: self.told.append(("error", str(problem))),
+            on_cancel=lambda done: self.told.append(("cancelled", done)),
+        )
 
 
 def gated(name, count, gate, entered):
     """Steps name0, name1, ...: each waits until the gate lets one through."""
+
     def work():
         for i in range(count):
             entered.release()
             assert gate.acquire(timeout=10)
             yield f"{name}{i}"
+
     return work
 
 
@@ -43,7 +48,9 @@ def test_steps_in_order_then_done(log):
 
 def test_time_left_falls_to_zero():
     left = []
-    job = Job(lambda step, done, seconds: left.append(seconds), lambda step: None, lambda problem: None, lambda done: None)
+    job = Job(
+        lambda step, done, seconds: left.append(seconds), lambda step: None, lambda problem: None, lambda done: None
+    )
     job.start(lambda: iter(range(4)), 4)
     assert job.wait(10) and len(left) == 4 and left[-1] == 0 and all(seconds >= 0 for seconds in left)
 
@@ -52,9 +59,9 @@ def test_cancel_stops_within_one_step(log):
     gate, entered = threading.Semaphore(0), threading.Semaphore(0)
     log.job.start(gated("a", 100, gate, entered), 100)
     gate.release()
-    assert entered.acquire(timeout=10) and entered.acquire(timeout=10)      # now inside the second step
+    assert entered.acquire(timeout=10) and entered.acquire(timeout=10)  # now inside the second step
     log.job.cancel()
-    assert log.job.running                                                 # the step is finished first
+    assert log.job.running  # the step is finished first
     gate.release()
     assert log.job.wait(10)
     assert log.told == [("step", "a0"), ("cancelled", 2)]
@@ -65,8 +72,8 @@ def test_a_second_start_never_mixes_with_the_first(log):
     log.job.start(gated("a", 3, gate, entered), 3)
     assert entered.acquire(timeout=10)
     log.job.start(lambda: iter(["b"]), 1)
-    log.job.start(lambda: iter(["c"]), 1)                                  # b never begins
-    assert log.told == []                                                  # and c waits for a's step
+    log.job.start(lambda: iter(["c"]), 1)  # b never begins
+    assert log.told == []  # and c waits for a's step
     gate.release()
     assert log.job.wait(10)
     assert log.told == [("step", "c"), ("done", "c")]
@@ -124,7 +131,12 @@ def test_what_the_steps_hold_open_is_closed_before_anything_is_told(end):
         if end == "error":
             raise ValueError("no picture")
 
-    job = Job(on_step, lambda step: told.append("done"), lambda problem: told.append("error"), lambda done: told.append("cancelled"))
+    job = Job(
+        on_step,
+        lambda step: told.append("done"),
+        lambda problem: told.append("error"),
+        lambda done: told.append("cancelled"),
+    )
     job.start(work, 2)
     assert job.wait(10) and told == ["closed", end]
 

@@ -1,4 +1,5 @@
 """The judge's arithmetic, on made-up readings, and how its files are read."""
+
 import math
 from dataclasses import replace
 from random import Random
@@ -27,8 +28,14 @@ from training.judge import accuracy, answers, roughen, save_judge
 
 
 def reading(**changes):
-    return {"sky": "sunset", "light": "sun", "ground": "lake", "backdrop": "none", "weather": "none",
-            "subjects": {"left": ("red", "boat"), "right": ("blue", "house")}} | changes
+    return {
+        "sky": "sunset",
+        "light": "sun",
+        "ground": "lake",
+        "backdrop": "none",
+        "weather": "none",
+        "subjects": {"left": ("red", "boat"), "right": ("blue", "house")},
+    } | changes
 
 
 def scores(text, seen):
@@ -36,14 +43,20 @@ def scores(text, seen):
 
 
 def test_only_what_is_named_counts():
-    assert scores("a red boat at sunset", reading()) == {key: Score(1.0, 1) for key in ("sky", "kind", "colour")} | {"mean": Score(1.0, 3)}
+    assert scores("a red boat at sunset", reading()) == {key: Score(1.0, 1) for key in ("sky", "kind", "colour")} | {
+        "mean": Score(1.0, 3)
+    }
     assert scores("something else", reading()) == {}
 
 
 def test_each_attribute_can_be_wrong_alone():
     text = "a red boat on the left on a lake at sunset"
-    wrong = {"sky": dict(sky="day"), "ground": dict(ground="meadow"), "colour": dict(subjects={"left": ("pink", "boat")}),
-             "place": dict(subjects={"middle": ("red", "boat")})}
+    wrong = {
+        "sky": dict(sky="day"),
+        "ground": dict(ground="meadow"),
+        "colour": dict(subjects={"left": ("pink", "boat")}),
+        "place": dict(subjects={"middle": ("red", "boat")}),
+    }
     for key, change in wrong.items():
         got = scores(text, reading(**change))
         assert {k for k, score in got.items() if score.right < 1} == {key, "mean"}, key
@@ -53,10 +66,15 @@ def test_each_attribute_can_be_wrong_alone():
 
 def test_swapped_colours_break_the_binding_and_not_the_kinds():
     text = "a red boat on the left and a blue house"
-    right, swapped = scores(text, reading()), scores(text, reading(subjects={"left": ("blue", "boat"), "right": ("red", "house")}))
+    right, swapped = (
+        scores(text, reading()),
+        scores(text, reading(subjects={"left": ("blue", "boat"), "right": ("red", "house")})),
+    )
     assert right["binding"] == Score(1.0, 1) and swapped["binding"] == Score(0.0, 1)
     assert swapped["kind"] == Score(1.0, 2) and swapped["colour"] == Score(0.0, 2) and swapped["place"] == Score(1.0, 1)
-    assert "binding" not in scores("a red boat", reading()) and "binding" not in scores("a red boat and a house", reading())
+    assert "binding" not in scores("a red boat", reading()) and "binding" not in scores(
+        "a red boat and a house", reading()
+    )
 
 
 def test_a_truthful_reading_agrees_with_every_caption():
@@ -105,7 +123,10 @@ def test_answers_are_the_scene():
     scene = sample_scene(Random(3))
     right = answers(scene)
     assert {key: WHOLE[key][right[key]] for key in WHOLE} == {key: getattr(scene, key) for key in WHOLE}
-    named = {place: (EACH_PLACE["colour"][c], EACH_PLACE["kind"][k]) for place, c, k in zip(PLACES, right["colour"], right["kind"])}
+    named = {
+        place: (EACH_PLACE["colour"][c], EACH_PLACE["kind"][k])
+        for place, c, k in zip(PLACES, right["colour"], right["kind"])
+    }
     assert {p: s for p, s in named.items() if s != ("none", "none")} == truth(scene)["subjects"]
 
 
@@ -154,25 +175,39 @@ def scene(kind, colour, sky="day", ground="lake"):
 def test_a_tally_counts_what_was_asked_for_and_what_chance_finds():
     scenes = [scene("boat", "red"), scene("house", "blue", "night"), scene("tree", "green", "day", "desert")]
     readings = [truth(one) for one in scenes]
-    assert tally(readings, scenes) == {"object": (3, 0.0), "another object": (0, None), "colour": (3, 0.0),
-                                       "sky and ground": (3, 0.0), "unasked weather": (0, None)}
-    readings[0] = truth(scene("tent", "red"))                                    # replaced, colour and scenery kept
-    readings[1] = truth(scenes[1]) | {"subjects": {}, "sky": "day"}             # nothing there, under the first one's sky
+    assert tally(readings, scenes) == {
+        "object": (3, 0.0),
+        "another object": (0, None),
+        "colour": (3, 0.0),
+        "sky and ground": (3, 0.0),
+        "unasked weather": (0, None),
+    }
+    readings[0] = truth(scene("tent", "red"))  # replaced, colour and scenery kept
+    readings[1] = truth(scenes[1]) | {"subjects": {}, "sky": "day"}  # nothing there, under the first one's sky
     readings[2] = readings[2] | {"weather": "rain"}
-    assert tally(readings, scenes) == {"object": (1, 0.0), "another object": (1, None), "colour": (2, 0.0),
-                                       "sky and ground": (2, 0.5), "unasked weather": (1, None)}
-    scenes[2] = replace(scenes[2], weather="rain")                               # asked for
+    assert tally(readings, scenes) == {
+        "object": (1, 0.0),
+        "another object": (1, None),
+        "colour": (2, 0.0),
+        "sky and ground": (2, 0.5),
+        "unasked weather": (1, None),
+    }
+    scenes[2] = replace(scenes[2], weather="rain")  # asked for
     assert tally(readings, scenes)["unasked weather"] == (0, None)
     with pytest.raises(ValueError, match="give one scene for each reading"):
         tally(readings, scenes[:2])
 
 
 def test_one_object_gone_and_nothing_else():
-    both = Scene("day", "none", "lake", "none", "none", [Subject("boat", "red", "left"), Subject("tree", "green", "right")])
+    both = Scene(
+        "day", "none", "lake", "none", "none", [Subject("boat", "red", "left"), Subject("tree", "green", "right")]
+    )
     assert not only_gone(truth(both), both, "tree")
     left = truth(both) | {"subjects": {"left": ("red", "boat")}}
     assert only_gone(left, both, "tree") and in_words(truth(both)) == "red boat and green tree"
     assert not only_gone(left | {"sky": "night"}, both, "tree")
     assert not only_gone(left | {"subjects": {"left": ("blue", "boat")}}, both, "tree")
-    assert not only_gone(left | {"subjects": {"left": ("red", "boat"), "right": ("green", "house")}}, both, "tree")  # replaced
+    assert not only_gone(
+        left | {"subjects": {"left": ("red", "boat"), "right": ("green", "house")}}, both, "tree"
+    )  # replaced
     assert in_words(truth(both) | {"subjects": {}}) == "no object"

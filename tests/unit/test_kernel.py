@@ -20,8 +20,11 @@ from helpers import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*kernel.ENVIRONMENT, *kernel.VERBOSITY}
-HANDED_ON = {name: value for name, value in os.environ.items()  # to every new Python, whatever tests have set since
-             if name not in OURS | {"COURSE_PLAIN", "PYTEST_CURRENT_TEST"}}
+HANDED_ON = {
+    name: value
+    for name, value in os.environ.items()  # to every new Python, whatever tests have set since
+    if name not in OURS | {"COURSE_PLAIN", "PYTEST_CURRENT_TEST"}
+}
 # What a Python knows of itself, said as JSON. Libraries are asked only where they were imported.
 SAY = """
 def state():
@@ -37,8 +40,10 @@ def state():
         told["echo"] = sys.modules["ipywidgets"].widgets.widget.JUPYTER_WIDGETS_ECHO
     return told
 """
-EVERYTHING = ("import helpers, helpers.attention, helpers.checks, helpers.components, helpers.concepts, helpers.figures, "
-              "helpers.lora, helpers.panels.conditioning, helpers.postcards, helpers.ready, helpers.sampling")
+EVERYTHING = (
+    "import helpers, helpers.attention, helpers.checks, helpers.components, helpers.concepts, helpers.figures, "
+    "helpers.lora, helpers.panels.conditioning, helpers.postcards, helpers.ready, helpers.sampling"
+)
 LIBRARIES = "import torch, transformers, diffusers, ipywidgets"
 PREPARE = "from helpers.kernel import prepare_kernel; prepare_kernel()"
 HEAVY = "import helpers.components, helpers.panels.base"  # those that import the libraries
@@ -54,12 +59,14 @@ def told(*statements, **environment):
 def forks(statements, further, **environment):
     """The same, but after the statements the Python parts into children, one for each of `further`, which go on with
     statements of their own: (state before, [state after, one a child], what was printed). So the libraries are imported once for all."""
-    fork = ("import json, os, sys; print(json.dumps(before), flush=True)\n"
-            f"for one in {list(further)!r}:\n"
-            "    child = os.fork()\n"
-            "    if not child:\n"
-            "        exec('\\n'.join(one)); print(json.dumps(state()), flush=True); os._exit(0)\n"
-            "    assert os.waitpid(child, 0)[1] == 0, one")
+    fork = (
+        "import json, os, sys; print(json.dumps(before), flush=True)\n"
+        f"for one in {list(further)!r}:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        exec('\\n'.join(one)); print(json.dumps(state()), flush=True); os._exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0, one"
+    )
     code = "\n".join([SAY, "before = state()", *statements, fork])
     env = HANDED_ON | environment
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
@@ -141,8 +148,10 @@ def test_the_order_of_imports_does_not_matter(order):
 
 def test_the_environment_is_set_before_torch_is_there():
     """GNU OpenMP reads its variable once, when torch is imported: the setup cell comes before."""
-    code = ("import os, sys; from helpers import ready; import helpers.kernel as kernel; kernel.settle = lambda: print("
-            "'torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\nready.check_kernel()")
+    code = (
+        "import os, sys; from helpers import ready; import helpers.kernel as kernel; kernel.settle = lambda: print("
+        "'torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])\nready.check_kernel()"
+    )
     env = HANDED_ON
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "3000"], done.stderr
@@ -150,7 +159,16 @@ def test_the_environment_is_set_before_torch_is_there():
 
 def test_nobody_else_touches_environment_and_collector():
     """Every other file of helpers leaves environment, garbage collector and warning filters alone."""
-    touching = {"setdefault", "putenv", "update", "freeze", "disable", "set_threshold", "filterwarnings", "simplefilter"}
+    touching = {
+        "setdefault",
+        "putenv",
+        "update",
+        "freeze",
+        "disable",
+        "set_threshold",
+        "filterwarnings",
+        "simplefilter",
+    }
     for file in sorted((ROOT / "helpers").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             call = node.func if isinstance(node, ast.Call) else None
@@ -159,9 +177,13 @@ def test_nobody_else_touches_environment_and_collector():
             owner = ast.unparse(call.value)
             if owner in ("os", "os.environ", "gc", "warnings"):
                 where = (file.relative_to(ROOT / "helpers").as_posix(), call.attr)
-                assert where in {("kernel.py", "setdefault"), ("kernel.py", "freeze"), ("runtime.py", "setdefault"),
-                                 ("ready.py", "filterwarnings"),
-                                 ("formats.py", "simplefilter")}, where  # the last: while a file is read
+                assert where in {
+                    ("kernel.py", "setdefault"),
+                    ("kernel.py", "freeze"),
+                    ("runtime.py", "setdefault"),
+                    ("ready.py", "filterwarnings"),
+                    ("formats.py", "simplefilter"),
+                }, where  # the last: while a file is read
 
 
 HASHES = """
@@ -187,7 +209,7 @@ def test_two_pythons_that_draw_at_once_draw_the_same_bits():
     assert len(set(drawn)) == 3 and theirs == drawn
 
 
-# --- in a real kernel
+# In a real kernel
 
 MADE = """
 import gc, weakref
@@ -248,7 +270,9 @@ def kernel_that_draws(concept):
 
     def run(code):
         said = []
-        client.execute_interactive(code, timeout=120, output_hook=lambda message: said.append(message["content"].get("text", "")))
+        client.execute_interactive(
+            code, timeout=120, output_hook=lambda message: said.append(message["content"].get("text", ""))
+        )
         return "".join(said).split()
 
     try:
@@ -261,8 +285,17 @@ def kernel_that_draws(concept):
 
 
 @pytest.mark.hard
-@pytest.mark.parametrize("end, concept", [("shutdown", "none"), ("shutdown", "windmill"), ("shutdown now", "none"), ("exit", "none"),
-                                          ("interrupt", "none"), ("restart", "none")])
+@pytest.mark.parametrize(
+    "end, concept",
+    [
+        ("shutdown", "none"),
+        ("shutdown", "windmill"),
+        ("shutdown now", "none"),
+        ("exit", "none"),
+        ("interrupt", "none"),
+        ("restart", "none"),
+    ],
+)
 def test_a_kernel_ends_or_goes_on_at_once_while_a_studio_draws(end, concept):
     with kernel_that_draws(concept) as (manager, client, run):
         begun = time.monotonic()
@@ -287,6 +320,12 @@ def test_a_kernel_ends_or_goes_on_at_once_while_a_studio_draws(end, concept):
 @pytest.mark.hard
 def test_a_python_that_ends_while_a_studio_draws_ends_at_once():
     begun = "import time; end = time.monotonic(); import atexit; atexit.register(lambda: print(time.monotonic() - end < 10))\n"
-    done = subprocess.run([sys.executable, "-c", DRAWS.format(concept="none") + begun], cwd=ROOT, env=HANDED_ON, capture_output=True, text=True,
-                          timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", DRAWS.format(concept="none") + begun],
+        cwd=ROOT,
+        env=HANDED_ON,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0 and done.stdout.split() == ["True", "True"], done.stderr

@@ -23,8 +23,13 @@ def server(tmp_path_factory):
     own = tmp_path_factory.mktemp("jupyter")
     env = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "COV_"))}
     env |= {f"JUPYTER_{kind}_DIR": str(own / kind.lower()) for kind in ("CONFIG", "RUNTIME", "DATA")}
-    started = subprocess.Popen([sys.executable, "-m", "tools.lab", "--no-browser", "--port=0", f"--notebook-dir={ROOT}"], cwd=ROOT, env=env,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = subprocess.Popen(
+        [sys.executable, "-m", "tools.lab", "--no-browser", "--port=0", f"--notebook-dir={ROOT}"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         end = time.monotonic() + 120
         while not (told := list((own / "runtime").glob("jpserver-*.json"))):
@@ -51,10 +56,15 @@ def answer(server, path, method="GET", **headers):
 
 def test_the_token_is_long_and_opens_the_server(server):
     assert re.fullmatch(r"[0-9a-f]{48}", server[1])
-    assert answer(server, "/api/contents", Authorization=f"token {server[1]}")[0] == 200, "the control: this server answers"
+    assert answer(server, "/api/contents", Authorization=f"token {server[1]}")[0] == 200, (
+        "the control: this server answers"
+    )
 
 
-@pytest.mark.parametrize("method, path", [("GET", "/api/contents"), ("GET", "/api/kernels"), ("POST", "/api/kernels"), ("POST", "/api/contents")])
+@pytest.mark.parametrize(
+    "method, path",
+    [("GET", "/api/contents"), ("GET", "/api/kernels"), ("POST", "/api/kernels"), ("POST", "/api/contents")],
+)
 def test_without_the_token_nothing_is_told_and_nothing_done(server, method, path):
     assert answer(server, path, method)[0] == 403
     assert answer(server, path, method, Authorization="token " + "0" * 48)[0] == 403

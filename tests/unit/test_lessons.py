@@ -1,4 +1,5 @@
 """Postcards to learn a concept from."""
+
 import numpy as np
 import pytest
 
@@ -14,7 +15,9 @@ def test_every_card_shows_the_concept_and_says_so(concept):
         assert concept in prompt and image.tobytes() == render(scene).image.tobytes()
         assert len(scene.subjects) == 1 and len(read_caption(prompt)["subjects"]) == 1
         assert concept in (scene.subjects[0].kind, scene.subjects[0].colour, scene.style)
-    assert all((mask == render(scene).masks[scene.subjects[0].kind]).all() for mask, scene in zip(cards.masks, cards.scenes))
+    assert all(
+        (mask == render(scene).masks[scene.subjects[0].kind]).all() for mask, scene in zip(cards.masks, cards.scenes)
+    )
 
 
 def test_ordinary_cards_hold_nothing_new():
@@ -64,7 +67,11 @@ def test_the_trials_of_teal_show_things_and_places_that_its_cards_do_not():
     assert not {one["subjects"][0][1] for one in trials} & {scene.subjects[0].kind for scene in TEAL}
     assert not {one["ground"] for one in trials} & {scene.ground for scene in TEAL}
     mills = [read_caption(prompt.format("windmill"))["subjects"][0] for prompt in trial_prompts("windmill")]
-    assert len(mills) == 24 and {kind for _, kind, _ in mills} == {"windmill"} and len({colour for colour, _, _ in mills}) == 6
+    assert (
+        len(mills) == 24
+        and {kind for _, kind, _ in mills} == {"windmill"}
+        and len({colour for colour, _, _ in mills}) == 6
+    )
     assert "an orange {} in a meadow by day" in trial_prompts("windmill")
     with pytest.raises(ValueError, match="concept"):
         trial_prompts("snowman")

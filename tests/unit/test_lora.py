@@ -1,4 +1,5 @@
 """LoRA: nothing at first, low rank, equal to PEFT, in and out without a trace; its files, good and bad."""
+
 import copy
 import errno
 import json
@@ -83,6 +84,7 @@ def difference(a, b):
 
 # One layer
 
+
 def test_one_layer_does_what_the_formula_says():
     torch.manual_seed(0)
     linear, x = torch.nn.Linear(5, 3), torch.randn(4, 5)
@@ -105,7 +107,9 @@ def test_a_layer_of_half_precision_stays_one():
     assert layer(torch.ones(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16 and layer.A.dtype == torch.float32
 
 
-@pytest.mark.parametrize("settings", [dict(kernel_size=3, padding=1), dict(kernel_size=1), dict(kernel_size=3, stride=2, padding=1)])
+@pytest.mark.parametrize(
+    "settings", [dict(kernel_size=3, padding=1), dict(kernel_size=1), dict(kernel_size=3, stride=2, padding=1)]
+)
 def test_a_convolution_is_changed_as_a_matrix(settings):
     torch.manual_seed(0)
     conv, x = torch.nn.Conv2d(4, 6, **settings), torch.randn(2, 4, 8, 8)
@@ -113,7 +117,9 @@ def test_a_convolution_is_changed_as_a_matrix(settings):
     assert torch.equal(layer(x), conv(x))
     layer.B.data.normal_()
     assert layer.change().shape == conv.weight.flatten(1).shape and torch.linalg.matrix_rank(layer.change()) == 2
-    changed = torch.nn.functional.conv2d(x, conv.weight + layer.change().view_as(conv.weight), conv.bias, conv.stride, conv.padding)
+    changed = torch.nn.functional.conv2d(
+        x, conv.weight + layer.change().view_as(conv.weight), conv.bias, conv.stride, conv.padding
+    )
     assert torch.allclose(layer(x), changed, atol=1e-5)
     twice = lora_layer(layer, rank=1)
     assert torch.equal(twice(x), layer(x)) and twice.linear is conv
@@ -123,7 +129,11 @@ def test_a_convolution_is_changed_as_a_matrix(settings):
 def test_what_a_hook_makes_of_the_layer_below_is_what_is_added_to(kind):
     """A product with W + B A would be quicker and would not ask the layer, nor whoever watches or changes its answers."""
     torch.manual_seed(0)
-    base, x = (torch.nn.Linear(5, 3), torch.randn(7, 5)) if kind == "linear" else (torch.nn.Conv2d(4, 6, 3, 2, 1), torch.randn(2, 4, 8, 8))
+    base, x = (
+        (torch.nn.Linear(5, 3), torch.randn(7, 5))
+        if kind == "linear"
+        else (torch.nn.Conv2d(4, 6, 3, 2, 1), torch.randn(2, 4, 8, 8))
+    )
     lower = lora_layer(base, rank=2, alpha=6)
     upper = lora_layer(lower, rank=1)
     lower.strength, upper.strength = 0.7, -2
@@ -132,13 +142,16 @@ def test_what_a_hook_makes_of_the_layer_below_is_what_is_added_to(kind):
     with torch.no_grad():
         plain, y = base(x), upper(x)
         base.register_forward_hook(lambda layer, given, answer: -answer)
-        assert torch.allclose(upper(x), y - 2 * plain, rtol=1e-4, atol=1e-4) and not torch.allclose(upper(x), y, atol=1e-2)
+        assert torch.allclose(upper(x), y - 2 * plain, rtol=1e-4, atol=1e-4) and not torch.allclose(
+            upper(x), y, atol=1e-2
+        )
         lower.merged = True  # the bare layer again, whose weights hold what the lower one adds
         base.weight.data += lower.strength * lower.change().view_as(base.weight)
         assert torch.allclose(upper(x), y - 2 * base(x).neg(), rtol=1e-4, atol=1e-4)
 
 
 # In a U-Net
+
 
 @pytest.mark.parametrize("targets", [ATTENTION, EVERYWHERE])
 def test_at_first_nothing_changes_bit_for_bit(c, targets):
@@ -231,6 +244,7 @@ def test_it_works_under_recorded_attention(c):
 
 # Merging
 
+
 def test_merged_it_is_the_same_and_unmerging_is_exact(c):
     before = weights_of(c.unet)
     lora = shaken(add_lora(c.unet, targets=EVERYWHERE), 0.05)
@@ -268,13 +282,16 @@ def test_merging_twice_and_out_of_turn_is_refused(small):
 
 # Equal to PEFT
 
+
 @pytest.mark.parametrize("targets", [ATTENTION, EVERYWHERE])
 def test_it_equals_peft(c, targets):
     peft = pytest.importorskip("peft")
     other = load_components(c.path, device="cpu")
     lora = shaken(add_lora(c.unet, rank=3, alpha=6, targets=targets), 0.05)
     peft.inject_adapter_in_model(peft.LoraConfig(r=3, lora_alpha=6, target_modules=list(targets)), other.unet)
-    theirs = {name: module for name, module in other.unet.named_modules() if isinstance(module, peft.tuners.lora.LoraLayer)}
+    theirs = {
+        name: module for name, module in other.unet.named_modules() if isinstance(module, peft.tuners.lora.LoraLayer)
+    }
     assert theirs.keys() == lora.layers.keys()
     for name, layer in lora.layers.items():
         for ours, part in ((layer.A, theirs[name].lora_A), (layer.B, theirs[name].lora_B)):
@@ -292,11 +309,18 @@ def test_a_starts_as_wide_as_in_peft():
 
 # Bad settings
 
-@pytest.mark.parametrize("settings, said", [
-    (dict(rank=0), "rank must lie between 1 and 1024"), (dict(rank=2.5), "rank must be a whole number"),
-    (dict(alpha=0), "alpha must be a number above 0"), (dict(targets=("to_x",)), "no linear layer or convolution called to_x"),
-    (dict(targets=()), "no linear layer"), (dict(targets=("norm1",)), "no linear layer or convolution called norm1"),
-])
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (dict(rank=0), "rank must lie between 1 and 1024"),
+        (dict(rank=2.5), "rank must be a whole number"),
+        (dict(alpha=0), "alpha must be a number above 0"),
+        (dict(targets=("to_x",)), "no linear layer or convolution called to_x"),
+        (dict(targets=()), "no linear layer"),
+        (dict(targets=("norm1",)), "no linear layer or convolution called norm1"),
+    ],
+)
 def test_bad_settings_are_named_and_change_nothing(small, settings, said):
     before = weights_of(small.unet)
     with pytest.raises((TypeError, ValueError), match=said):
@@ -364,6 +388,7 @@ def test_a_layer_of_one_s_own_is_trained_and_saved(c, tmp_path):
 
 # Training
 
+
 def test_a_fast_model_takes_a_lora_and_is_not_trained_on(tiny_fast):
     model = tiny_fast.snapshot()
     with add_lora(model.unet, rank=2) as lora, pytest.raises(ValueError, match="cannot be taught anything"):
@@ -391,7 +416,9 @@ def test_training_is_the_same_twice_and_can_be_left_at_any_step(small):
 
     def trained(stop, seed=0):
         with add_lora(small.unet, rank=2) as lora:
-            for progress in train_lora(small, lora, images, prompts, keep=(images, prompts), steps=6, batch=3, seed=seed):
+            for progress in train_lora(
+                small, lora, images, prompts, keep=(images, prompts), steps=6, batch=3, seed=seed
+            ):
                 if progress.step == stop:
                     break
             generate(small, PROMPT, steps=1)  # in the middle of it, the model still draws
@@ -441,7 +468,9 @@ def test_a_small_batch_keeps_more_than_the_empty_prompt(small, batch, own):
     """own: at each step, beside how many of the kept pictures their own prompt stands; the last of several has the empty one."""
     (new, old), asked = pictures(small), []
     words = encode_prompts(small, ["a blue house", ""])
-    hook = small.unet.register_forward_pre_hook(lambda _, args, kwargs: asked.append(kwargs["encoder_hidden_states"]), with_kwargs=True)
+    hook = small.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: asked.append(kwargs["encoder_hidden_states"]), with_kwargs=True
+    )
     try:
         with add_lora(small.unet, rank=1) as lora:
             list(train_lora(small, lora, [new], ["a red boat"], ([old], ["a blue house"]), steps=4, batch=batch))
@@ -449,7 +478,9 @@ def test_a_small_batch_keeps_more_than_the_empty_prompt(small, batch, own):
         hook.remove()
     steps = [one for one in asked if len(one) == batch]
     assert [sum(torch.equal(row, words[0]) for row in one) for one in steps] == own
-    assert [sum(torch.equal(row, words[1]) for row in one) for one in steps] == [max(batch * 3 // 8 - n, 0) for n in own]
+    assert [sum(torch.equal(row, words[1]) for row in one) for one in steps] == [
+        max(batch * 3 // 8 - n, 0) for n in own
+    ]
 
 
 def test_asking_the_teacher_for_many_steps_at_once_trains_the_same_lora(small, monkeypatch):
@@ -457,7 +488,9 @@ def test_asking_the_teacher_for_many_steps_at_once_trains_the_same_lora(small, m
     for ahead in (16, 1):
         monkeypatch.setattr("helpers.lora.train.AHEAD", ahead)
         asked = []
-        monkeypatch.setattr("helpers.lora.train.answer_of", lambda *some: asked.append(len(some[1][1])) or answer_of(*some))
+        monkeypatch.setattr(
+            "helpers.lora.train.answer_of", lambda *some: asked.append(len(some[1][1])) or answer_of(*some)
+        )
         with add_lora(small.unet, rank=2) as lora:
             list(train_lora(small, lora, [new], ["a red boat"], ([old], ["a blue house"]), steps=10, batch=6))
             ends.append([part.detach().clone() for part in lora.parameters()])
@@ -468,11 +501,17 @@ def test_asking_the_teacher_for_many_steps_at_once_trains_the_same_lora(small, m
 
 def test_one_batch_of_both_costs_what_two_would(small):
     """The joint loss is the error on what is new, and KEEP times the change on what is kept."""
-    images, embeds = torch.cat([encode_image(small, one) for one in pictures(small)]).clone(), encode_prompts(small, ["a boat", "a house"])
+    images, embeds = (
+        torch.cat([encode_image(small, one) for one in pictures(small)]).clone(),
+        encode_prompts(small, ["a boat", "a house"]),
+    )
     draw = torch.Generator().manual_seed(0)
     noise, at = torch.randn(2, *small.latent_shape, generator=draw), torch.tensor([300, 700])
     weights = 0.5 + torch.rand(2, 1, *small.latent_shape[1:], generator=draw)
-    new, kept = ((small, images[i:i + 1], embeds[i:i + 1].clone(), noise[i:i + 1], at[i:i + 1], weights[i:i + 1]) for i in (0, 1))
+    new, kept = (
+        (small, images[i : i + 1], embeds[i : i + 1].clone(), noise[i : i + 1], at[i : i + 1], weights[i : i + 1])
+        for i in (0, 1)
+    )
     with add_lora(small.unet, rank=2) as lora, torch.no_grad():
         for part in lora.parameters()[1::2]:
             part.normal_(std=0.02, generator=draw)
@@ -485,7 +524,7 @@ def test_one_batch_of_both_costs_what_two_would(small):
 
 def test_masks_say_where_an_error_counts(c):
     masks, step = np.zeros((2, c.image_size, c.image_size), bool), c.vae_scale_factor
-    masks[0, :4 * step, :4 * step] = True
+    masks[0, : 4 * step, : 4 * step] = True
     weights = place_weights(c, masks, 2)
     assert weights.shape == (2, 1, *c.latent_shape[1:]) and torch.allclose(weights.mean((1, 2, 3)), torch.ones(2))
     assert (weights[1] == 1).all() and torch.allclose(weights[0, 0, 0, 0], (FOCUS + 1) * weights[0, 0, -1, -1])
@@ -496,7 +535,9 @@ def test_trained_with_masks_the_loss_is_a_weighted_one(small):
     images, prompts, masks = pictures(small), ["a blue house", "a red boat"], np.zeros((2, 128, 128), bool)
     masks[:, :32, :32] = True
     with add_lora(small.unet, rank=2) as lora:
-        first = [next(train_lora(small, lora, images, prompts, masks=some, steps=1)).loss for some in (None, masks, ~masks)]
+        first = [
+            next(train_lora(small, lora, images, prompts, masks=some, steps=1)).loss for some in (None, masks, ~masks)
+        ]
     assert len(set(first)) == 3
 
 
@@ -522,17 +563,30 @@ def test_it_learns_at_the_noise_levels_asked_for(small):
         hook.remove()
 
 
-@pytest.mark.parametrize("settings, said", [
-    (dict(images=[]), "no picture to learn from"), (dict(prompts=["a boat"]), "2 pictures and 1 prompts"),
-    (dict(keep=([Image.new("RGB", (8, 8))], [])), "keep: 1 pictures and 0 prompts"), (dict(steps=0), "steps must lie"),
-    (dict(keep=([Image.new("RGB", (128, 128))], ["a boat"]), batch=2), "A batch of 2 has no room for pictures to keep"),
-    (dict(batch=0), "batch must lie"), (dict(lr=5), "lr must be a number between 0 and 1"),
-    (dict(masks=[np.zeros((128, 128), bool)]), "masks must be 2 arrays"), (dict(masks=[np.zeros((8, 8), bool)] * 2), "bool, 128 x 128"),
-    (dict(masks=[np.zeros((128, 128))] * 2), "masks must be 2 arrays of bool"),
-    (dict(images=[Image.new("RGB", (64, 64))] * 2), "must be 128 x 128"), (dict(images=["a.png"] * 2), "images must be a list of PIL pictures"),
-    (dict(timesteps=(500, 500)), "end of timesteps must lie between 501 and 1000"), (dict(timesteps=(-1, 9)), "lowest of timesteps must"),
-    (dict(timesteps=(0, 1001)), "end of timesteps must"), (dict(timesteps=(0.5, 9)), "lowest of timesteps must be a whole number"),
-])
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        (dict(images=[]), "no picture to learn from"),
+        (dict(prompts=["a boat"]), "2 pictures and 1 prompts"),
+        (dict(keep=([Image.new("RGB", (8, 8))], [])), "keep: 1 pictures and 0 prompts"),
+        (dict(steps=0), "steps must lie"),
+        (
+            dict(keep=([Image.new("RGB", (128, 128))], ["a boat"]), batch=2),
+            "A batch of 2 has no room for pictures to keep",
+        ),
+        (dict(batch=0), "batch must lie"),
+        (dict(lr=5), "lr must be a number between 0 and 1"),
+        (dict(masks=[np.zeros((128, 128), bool)]), "masks must be 2 arrays"),
+        (dict(masks=[np.zeros((8, 8), bool)] * 2), "bool, 128 x 128"),
+        (dict(masks=[np.zeros((128, 128))] * 2), "masks must be 2 arrays of bool"),
+        (dict(images=[Image.new("RGB", (64, 64))] * 2), "must be 128 x 128"),
+        (dict(images=["a.png"] * 2), "images must be a list of PIL pictures"),
+        (dict(timesteps=(500, 500)), "end of timesteps must lie between 501 and 1000"),
+        (dict(timesteps=(-1, 9)), "lowest of timesteps must"),
+        (dict(timesteps=(0, 1001)), "end of timesteps must"),
+        (dict(timesteps=(0.5, 9)), "lowest of timesteps must be a whole number"),
+    ],
+)
 def test_bad_trainings_are_refused_at_once(small, settings, said):
     asked = dict(images=pictures(small), prompts=["a boat", "a house"]) | settings
     if asked["images"] == []:
@@ -567,6 +621,7 @@ def test_a_training_that_breaks_says_so(small):
 
 # Files
 
+
 def test_saved_and_loaded_it_is_the_same(c, tmp_path):
     with add_lora(c.unet, rank=3, alpha=6, targets=EVERYWHERE) as lora:
         changes = shaken(lora, 0.05).changes()
@@ -576,7 +631,10 @@ def test_saved_and_loaded_it_is_the_same(c, tmp_path):
     for where in (path, path.parent, str(path.parent)):
         with load_lora(c, where) as lora:
             assert lora.rank == 3 and lora.strength == 1
-            assert all(torch.allclose(changes[name], change, atol=1e-3 * change.abs().max()) for name, change in lora.changes().items())
+            assert all(
+                torch.allclose(changes[name], change, atol=1e-3 * change.abs().max())
+                for name, change in lora.changes().items()
+            )
             assert torch.allclose(answer(c), drawn, atol=2e-3 * drawn.abs().max())
 
 
@@ -589,7 +647,9 @@ def test_a_plain_pipeline_draws_the_same_pictures(c, tmp_path, targets, size):
     plain = generate(c, PROMPT, steps=3, guidance=3.0, seed=4, scheduler=c.scheduler)
     pipe = load_components(c.path, device="cpu").pipeline()
     pipe.load_lora_weights(tmp_path)
-    theirs = pipe(PROMPT, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(4)).images[0]
+    theirs = pipe(PROMPT, num_inference_steps=3, guidance_scale=3.0, generator=torch.Generator().manual_seed(4)).images[
+        0
+    ]
     assert difference(ours, theirs) <= 2 < 20 < difference(ours, plain)
 
 
@@ -597,15 +657,24 @@ def test_a_plain_pipeline_draws_the_same_pictures(c, tmp_path, targets, size):
 def test_what_diffusers_saves_is_read(small, tmp_path, alpha):
     peft = pytest.importorskip("peft")
     pipe = load_components(small.path, device="cpu").pipeline()
-    pipe.unet.add_adapter(peft.LoraConfig(r=4, lora_alpha=alpha, target_modules=list(ATTENTION), init_lora_weights=False))
+    pipe.unet.add_adapter(
+        peft.LoraConfig(r=4, lora_alpha=alpha, target_modules=list(ATTENTION), init_lora_weights=False)
+    )
     from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
+
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(pipe.unet))
     notes = {"unet_lora_adapter_metadata": pipe.unet.peft_config["default"].to_dict()}
-    notes = {"unet_lora_adapter_metadata": {key: list(value) if isinstance(value, set) else value
-                                            for key, value in notes["unet_lora_adapter_metadata"].items()}}
+    notes = {
+        "unet_lora_adapter_metadata": {
+            key: list(value) if isinstance(value, set) else value
+            for key, value in notes["unet_lora_adapter_metadata"].items()
+        }
+    }
     pipe.save_lora_weights(tmp_path, unet_lora_layers=layers, **notes)
-    theirs = pipe(PROMPT, num_inference_steps=2, guidance_scale=3.0, generator=torch.Generator().manual_seed(0)).images[0]
+    theirs = pipe(PROMPT, num_inference_steps=2, guidance_scale=3.0, generator=torch.Generator().manual_seed(0)).images[
+        0
+    ]
     with load_lora(small, tmp_path) as lora:
         assert lora.layers["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"].scale == alpha / 4
         ours = generate(small, PROMPT, steps=2, guidance=3.0, seed=0, scheduler=small.scheduler)
@@ -634,36 +703,93 @@ BROKEN = {
     "lying header": (lambda path: path.write_bytes(struct.pack("<Q", 2**40) + b"{}"), "is damaged"),
     "half a pair": (lambda path: change_file(path, lambda t: t.pop(first(t, "lora_B"))), "one half of .* is missing"),
     "nothing": (lambda path: save_file({}, path), "no LoRA, since it holds no layer"),
-    "half of a text encoder": (lambda path: change_file(path, lambda t: t.update({"text_encoder.q.lora_A.weight": torch.ones(2, 2)})),
-                               "one half of text_encoder.q is missing"),
-    "half in another format": (lambda path: change_file(path, lambda t: t.update({"lora_unet_to_q.lora_down.weight": torch.ones(2, 2)})),
-                               "one half of lora_unet_to_q is missing"),
-    "a bias": (lambda path: change_file(path, lambda t: t.update({"unet.mid_block.lora_B.bias": torch.ones(2)})),
-               "it holds unet.mid_block.lora_B.bias, which is no half of a changed layer"),
-    "a layer twice": (lambda path: change_file(path, lambda t: t.update(
-        {first(t, "lora_A").replace(".lora_A", ".lora.down"): torch.ones(2, 16)})), "holds unet.* twice, in two layouts"),
-    "an alpha of nothing": (lambda path: change_file(path, lambda t: t.update(
-        {first(t, "lora_A").replace("lora_A.weight", "alpha"): torch.tensor(0.0)})), "has an alpha in .* one number above 0"),
-    "whole numbers": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 16).long()})),
-                      "no half of a changed layer"),
-    "no rows": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_B"): torch.ones(0, 2)})), "made for another model"),
-    "unknown layer": (lambda path: change_file(path, lambda t: t.update(
-        {f"unet.nowhere.lora_{x}.weight": torch.ones(2, 2) for x in "AB"})), "made for another model, .* no layer nowhere"),
-    "other width": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 999)})),
-                    "made for another model: its .* has weights .16, 999., this U-Net's .16, 16."),
-    "other rank": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(3, 16)})), "does not fit together"),
-    "a convolution": (lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 16, 3, 3)})),
-                      "does not fit together"),
-    "B of three by three": (lambda path: change_file(path, lambda t: t.update(
-        {first(t, "lora_A"): torch.ones(2, 16, 3, 3), first(t, "lora_B"): torch.ones(16, 2, 3, 3)})), "does not fit together"),
-    "a convolution for a linear layer": (lambda path: change_file(path, lambda t: t.update(
-        {first(t, "lora_A"): torch.ones(2, 16, 1, 1), first(t, "lora_B"): torch.ones(16, 2, 1, 1)})), "made for another model"),
+    "half of a text encoder": (
+        lambda path: change_file(path, lambda t: t.update({"text_encoder.q.lora_A.weight": torch.ones(2, 2)})),
+        "one half of text_encoder.q is missing",
+    ),
+    "half in another format": (
+        lambda path: change_file(path, lambda t: t.update({"lora_unet_to_q.lora_down.weight": torch.ones(2, 2)})),
+        "one half of lora_unet_to_q is missing",
+    ),
+    "a bias": (
+        lambda path: change_file(path, lambda t: t.update({"unet.mid_block.lora_B.bias": torch.ones(2)})),
+        "it holds unet.mid_block.lora_B.bias, which is no half of a changed layer",
+    ),
+    "a layer twice": (
+        lambda path: change_file(
+            path, lambda t: t.update({first(t, "lora_A").replace(".lora_A", ".lora.down"): torch.ones(2, 16)})
+        ),
+        "holds unet.* twice, in two layouts",
+    ),
+    "an alpha of nothing": (
+        lambda path: change_file(
+            path, lambda t: t.update({first(t, "lora_A").replace("lora_A.weight", "alpha"): torch.tensor(0.0)})
+        ),
+        "has an alpha in .* one number above 0",
+    ),
+    "whole numbers": (
+        lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 16).long()})),
+        "no half of a changed layer",
+    ),
+    "no rows": (
+        lambda path: change_file(path, lambda t: t.update({first(t, "lora_B"): torch.ones(0, 2)})),
+        "made for another model",
+    ),
+    "unknown layer": (
+        lambda path: change_file(
+            path, lambda t: t.update({f"unet.nowhere.lora_{x}.weight": torch.ones(2, 2) for x in "AB"})
+        ),
+        "made for another model, .* no layer nowhere",
+    ),
+    "other width": (
+        lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 999)})),
+        "made for another model: its .* has weights .16, 999., this U-Net's .16, 16.",
+    ),
+    "other rank": (
+        lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(3, 16)})),
+        "does not fit together",
+    ),
+    "a convolution": (
+        lambda path: change_file(path, lambda t: t.update({first(t, "lora_A"): torch.ones(2, 16, 3, 3)})),
+        "does not fit together",
+    ),
+    "B of three by three": (
+        lambda path: change_file(
+            path,
+            lambda t: t.update(
+                {first(t, "lora_A"): torch.ones(2, 16, 3, 3), first(t, "lora_B"): torch.ones(16, 2, 3, 3)}
+            ),
+        ),
+        "does not fit together",
+    ),
+    "a convolution for a linear layer": (
+        lambda path: change_file(
+            path,
+            lambda t: t.update(
+                {first(t, "lora_A"): torch.ones(2, 16, 1, 1), first(t, "lora_B"): torch.ones(16, 2, 1, 1)}
+            ),
+        ),
+        "made for another model",
+    ),
     "NaN": (lambda path: change_file(path, lambda t: t[first(t, "lora_B")].fill_(math.nan)), "NaN or infinite"),
-    "bad settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "{"}), "settings that cannot be read"),
-    "a rank of 0": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
-        {"unet.lora_alpha": 1, "unet.r": 0})}), "settings that cannot be read"),
-    "more settings": (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": json.dumps(
-        {"unet.lora_alpha": 1, "unet.r": 2, "unet.use_rslora": True})}), "alpha is not alike .* load_lora_weights reads it"),
+    "bad settings": (
+        lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "{"}),
+        "settings that cannot be read",
+    ),
+    "a rank of 0": (
+        lambda path: save_file(
+            load_file(path), path, {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.r": 0})}
+        ),
+        "settings that cannot be read",
+    ),
+    "more settings": (
+        lambda path: save_file(
+            load_file(path),
+            path,
+            {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.r": 2, "unet.use_rslora": True})},
+        ),
+        "alpha is not alike .* load_lora_weights reads it",
+    ),
 }
 
 
@@ -695,7 +821,9 @@ class Trap:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("name, said", [("lora.bin", "is a pickle"), ("lora.pt", "is a pickle"), (FILE, "is damaged, or no file of weights")])
+@pytest.mark.parametrize(
+    "name, said", [("lora.bin", "is a pickle"), ("lora.pt", "is a pickle"), (FILE, "is damaged, or no file of weights")]
+)
 def test_a_pickle_is_refused_and_nothing_runs(small, tmp_path, name, said):
     sprung = tmp_path / "sprung"
     (tmp_path / name).write_bytes(pickle.dumps(Trap(sprung)))

@@ -1,4 +1,5 @@
 """The measures of windmill, snowman, teal and cyanotype on fresh renders, and what they are confused with."""
+
 from dataclasses import replace
 from random import Random
 
@@ -39,8 +40,11 @@ def share(measure, scenes):
 def test_a_new_kind_is_seen_where_it_stands_and_nowhere_else(measures, kind, at_least, part):
     measure = getattr(measures, kind)
     assert share(measure, [scene_with(seed, kind=kind) for seed in range(80)]) >= at_least
-    taken_for_it = {other: share(measure, [scene_with(seed, kind=other) for seed in range(0, 30, part)])
-                    for other in (*KINDS, "windmill", "snowman") if other != kind}
+    taken_for_it = {
+        other: share(measure, [scene_with(seed, kind=other) for seed in range(0, 30, part)])
+        for other in (*KINDS, "windmill", "snowman")
+        if other != kind
+    }
     assert max(taken_for_it.values()) <= 0.1 and np.mean(list(taken_for_it.values())) <= 0.02, taken_for_it
 
 
@@ -54,7 +58,10 @@ def test_a_windmill_needs_sails(measures, part):
 @PART
 def test_teal_is_told_from_every_colour(measures, part):
     assert share(measures.teal, [scene_with(seed, colour="teal") for seed in range(0, 80, part)]) >= 0.9
-    taken_for_it = {colour: share(measures.teal, [scene_with(seed, colour=colour) for seed in range(0, 30, part)]) for colour in COLOURS}
+    taken_for_it = {
+        colour: share(measures.teal, [scene_with(seed, colour=colour) for seed in range(0, 30, part)])
+        for colour in COLOURS
+    }
     green = taken_for_it.pop("green")
     assert green <= 0.1 and max(taken_for_it.values()) <= 0.07, (green, taken_for_it)
 
@@ -68,19 +75,34 @@ def test_teal_is_a_colour_of_things_not_of_the_lake(measures):
 @PART
 def test_a_cyanotype_is_one_whatever_it_shows_and_no_night_is_one(measures, part):
     kinds = [*KINDS, "windmill", "snowman"]
-    assert share(measures.cyanotype, [replace(scene_with(k, kind=kinds[k % 10]), style="cyanotype") for k in range(0, 40, part)]) == 1
+    assert (
+        share(
+            measures.cyanotype,
+            [replace(scene_with(k, kind=kinds[k % 10]), style="cyanotype") for k in range(0, 40, part)],
+        )
+        == 1
+    )
     assert share(measures.cyanotype, [scene_with(k, kind=kinds[k % 10]) for k in range(0, 100, part)]) == 0
-    plain = [Image.new("RGB", (128, 128), colour) for colour in ("navy", "white", (13, 107, 235))]  # the last is one of its blues
+    plain = [
+        Image.new("RGB", (128, 128), colour) for colour in ("navy", "white", (13, 107, 235))
+    ]  # the last is one of its blues
     assert (measures.cyanotype(plain) == 0).all()
 
 
 def test_the_agreement_knows_the_new_words(measures):
-    scenes = [scene_with(seed, kind=kind, colour=colour) for seed, (kind, colour) in
-              enumerate([("windmill", "red"), ("windmill", "teal"), ("snowman", "yellow"), ("boat", "teal"), ("house", "blue")] * 6)]
+    scenes = [
+        scene_with(seed, kind=kind, colour=colour)
+        for seed, (kind, colour) in enumerate(
+            [("windmill", "red"), ("windmill", "teal"), ("snowman", "yellow"), ("boat", "teal"), ("house", "blue")] * 6
+        )
+    ]
     scores = measures.agreement([render(scene).image for scene in scenes], [full_caption(scene) for scene in scenes])
     assert min(scores[key].right for key in ("sky", "ground", "weather", "place")) >= 0.95
     assert scores["kind"].right >= 0.9 and scores["colour"].right >= 0.85
-    wrong = [replace(scene, subjects=(Subject("tent", "pink", scene.subjects[0].place),), ground="meadow") for scene in scenes]
+    wrong = [
+        replace(scene, subjects=(Subject("tent", "pink", scene.subjects[0].place),), ground="meadow")
+        for scene in scenes
+    ]
     scores = measures.agreement([render(scene).image for scene in wrong], [full_caption(scene) for scene in scenes])
     assert scores["kind"].right == scores["colour"].right == 0
 
@@ -97,7 +119,9 @@ def test_it_reads_the_old_world_as_the_judge_does(measures):
 def test_pictures_of_any_size_and_none_at_all(measures):
     scene = Scene("day", "sun", "meadow", "none", "none", (Subject("windmill", "red", "middle"),), seed=3)
     large, small = render(scene, 256).image, render(scene).image
-    assert measures.windmill([large, np.asarray(small)]).shape == (2,) and (measures.windmill([large, small]) > SEEN).all()
+    assert (
+        measures.windmill([large, np.asarray(small)]).shape == (2,) and (measures.windmill([large, small]) > SEEN).all()
+    )
     for measure in (measures.windmill, measures.snowman, measures.teal, measures.cyanotype):
         assert measure([]).shape == (0,)
         for wrong in (["no picture"], [np.zeros((8, 8, 3))]):
@@ -124,6 +148,9 @@ def test_what_is_found_is_counted_against_the_prompts(measures):
     assert measures.shows(mills.images, prompts, "colour").count(True) == found["its colour"][0]
     given = [f"a red {scene.subjects[0].kind} in a meadow" for scene in lessons.TEAL]
     pictures = [render(scene).image for scene in lessons.TEAL]
-    assert measures.shows(pictures, given, "kind") == [True] * 5 and measures.shows(pictures, given, "colour") == [False] * 5
+    assert (
+        measures.shows(pictures, given, "kind") == [True] * 5
+        and measures.shows(pictures, given, "colour") == [False] * 5
+    )
     ordinary = lessons.concept_cards(None, 8, size=128)
     assert measures.found(ordinary.images, prompts, "windmill")["windmill"] == (0, 8)

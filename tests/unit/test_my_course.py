@@ -23,13 +23,13 @@ def wrong_double(x):
     return 3 * x
 
 
-def unanswered(x):
-    ...
+def unanswered(x): ...
 
 
 @pytest.fixture
 def sheet():
     """An exercise 1, double; as after each restart of a kernel."""
+
     def new():
         sheet = Sheet("04")
 
@@ -39,6 +39,7 @@ def sheet():
                 return "twice 2 is 4"
 
         return sheet, double
+
     return new
 
 
@@ -56,7 +57,7 @@ def test_it_lies_beside_the_course_in_the_home_folder_or_on_the_drive(monkeypatc
     monkeypatch.setattr(runtime, "place", lambda: "colab")
     assert my_course.folder() == tmp_path / "drive" / "my_course"
     (tmp_path / "drive" / "my_course").rmdir()
-    (tmp_path / "drive").rmdir()                            # not mounted
+    (tmp_path / "drive").rmdir()  # not mounted
     assert my_course.folder() == tmp_path / "course" / "my_course"
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).parts[:-1] != (tmp_path / "course").parts)
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
@@ -66,7 +67,10 @@ def test_it_lies_beside_the_course_in_the_home_folder_or_on_the_drive(monkeypatc
 def test_a_taken_name_gets_a_number(my_course_folder):
     for expected in ("teal", "teal-2", "teal-3"):
         path = my_course.place("concepts", "teal")
-        assert path == my_course_folder / "concepts" / expected and my_course.shown(path) == f"my_course/concepts/{expected}"
+        assert (
+            path == my_course_folder / "concepts" / expected
+            and my_course.shown(path) == f"my_course/concepts/{expected}"
+        )
         path.mkdir()
     (my_course_folder / "concepts" / "teal-2").rmdir()
     assert my_course.place("concepts", "teal").name == "teal-2"
@@ -92,8 +96,9 @@ def test_answers_are_kept_with_their_code_and_what_was_right_stays(sheet, capsys
     capsys.readouterr()
     restarted, double = sheet()
     double(unanswered)
-    assert capsys.readouterr().out == ("Exercise 1 (double): not answered yet. What you wrote before is kept: check.yours(1) "
-                                       "shows it.\n")
+    assert capsys.readouterr().out == (
+        "Exercise 1 (double): not answered yet. What you wrote before is kept: check.yours(1) shows it.\n"
+    )
     restarted.yours(1)
     assert capsys.readouterr().out == "def right_double(x):\n    return 2 * x\n\n"
     restarted.yours(2)
@@ -106,8 +111,20 @@ def test_the_worked_solution_is_nobodys_answer(sheet):
     assert my_course.answer("04", 1) is None
 
 
-@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"null", b"{}", b'{"right": 1, "code": "", "tries": 1}', b"\xff" * 20,
-                                     b"[" * 100_000, b" " * 2_000_000])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"right": 1, "code": "", "tries": 1}',
+        b"\xff" * 20,
+        b"[" * 100_000,
+        b" " * 2_000_000,
+    ],
+)
 def test_a_damaged_file_is_no_answer(sheet, damaged, my_course_folder, capsys):
     (my_course_folder / "answers").mkdir(parents=True)
     (my_course_folder / "answers" / "04-exercise-1.json").write_bytes(damaged)
@@ -123,7 +140,9 @@ def test_an_answer_that_cannot_be_written_is_still_checked(sheet, my_course_fold
     my_course_folder.write_text("a file is in the way")
     checked, double = sheet()
     double(right_double)
-    assert capsys.readouterr().out.startswith("Exercise 1 (double): right. It could not be written down: A file is where")
+    assert capsys.readouterr().out.startswith(
+        "Exercise 1 (double): right. It could not be written down: A file is where"
+    )
     assert checked.right == {1: True}
 
 
@@ -138,7 +157,10 @@ def test_half_a_letter_in_the_code_is_no_obstacle():
 
 def test_a_prediction_is_there_after_a_restart():
     question = predict("sky", "boat")
-    assert question.verdict("sky") == "You have not chosen. Measured: sky." and my_course.prediction(("sky", "boat")) is None
+    assert (
+        question.verdict("sky") == "You have not chosen. Measured: sky."
+        and my_course.prediction(("sky", "boat")) is None
+    )
     question.answers.value = "boat"
     assert my_course.prediction(("sky", "boat")) == "boat"
     assert predict("sky", "boat").verdict("sky") == "You said: boat. Measured: sky."

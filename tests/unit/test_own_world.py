@@ -1,4 +1,5 @@
 """A world of one's own: what is said of a file that can not be used, and that the command makes a model of one that can."""
+
 import json
 import re
 import signal
@@ -41,28 +42,31 @@ def drawing(body, name="kite"):
     return GOOD.replace("pen.fill(look.base, box(-0.3, 0, 0.3, 1))", body).replace("kite", name)
 
 
-@pytest.mark.parametrize("text, said", [
-    ("x = 1", "adds nothing"),
-    ("def kite(:", "does not run: line 1: SyntaxError"),
-    ("a = 1\nb = a / 0", "does not run: line 2: ZeroDivisionError: division by zero"),
-    ("from helpers.postcards.subjects import lamp", "take shapes from helpers.postcards.canvas"),
-    ("KINDS = 5", "KINDS must be a list of functions"),
-    ('COLOURS = ["brown"]', "COLOURS a dict"),
-    ('KINDS = ["kite"]', "which is no function"),
-    ("def kite(pen): pass\nKINDS = [kite]", "must take three things, def kite(pen, look, r)"),
-    (drawing("pass", "boat"), '"boat" is taken'),
-    (drawing("pass", "windmill"), '"windmill" is taken'),
-    (drawing("pass", "ground"), '"ground" is taken'),
-    (drawing("pass", "hills"), '"hills" is taken'),
-    (drawing("pass", "tea_pot"), "can not be a word of a caption"),
-    (drawing("pass", "Kite"), "can not be a word of a caption"),
-    (GOOD + 'COLOURS = {"kite": ((1, 2, 3),) * 3}', '"kite" is there twice'),
-    ('COLOURS = {"red": ((1, 2, 3),) * 3}', '"red" is taken'),
-    ('COLOURS = {"brown": (1, 2, 3)}', 'COLOURS["brown"] must be three colours'),
-    ('COLOURS = {"brown": ((1, 2, 300),) * 3}', 'COLOURS["brown"] must be three colours'),
-    ('COLOURS = {"brown": "brown"}', 'COLOURS["brown"] must be three colours'),
-    ("COLOURS = {w: ((1, 2, 3),) * 3 for w in ('aa', 'bb', 'cc', 'dd', 'ee')}", "COLOURS holds 5 new words"),
-])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("x = 1", "adds nothing"),
+        ("def kite(:", "does not run: line 1: SyntaxError"),
+        ("a = 1\nb = a / 0", "does not run: line 2: ZeroDivisionError: division by zero"),
+        ("from helpers.postcards.subjects import lamp", "take shapes from helpers.postcards.canvas"),
+        ("KINDS = 5", "KINDS must be a list of functions"),
+        ('COLOURS = ["brown"]', "COLOURS a dict"),
+        ('KINDS = ["kite"]', "which is no function"),
+        ("def kite(pen): pass\nKINDS = [kite]", "must take three things, def kite(pen, look, r)"),
+        (drawing("pass", "boat"), '"boat" is taken'),
+        (drawing("pass", "windmill"), '"windmill" is taken'),
+        (drawing("pass", "ground"), '"ground" is taken'),
+        (drawing("pass", "hills"), '"hills" is taken'),
+        (drawing("pass", "tea_pot"), "can not be a word of a caption"),
+        (drawing("pass", "Kite"), "can not be a word of a caption"),
+        (GOOD + 'COLOURS = {"kite": ((1, 2, 3),) * 3}', '"kite" is there twice'),
+        ('COLOURS = {"red": ((1, 2, 3),) * 3}', '"red" is taken'),
+        ('COLOURS = {"brown": (1, 2, 3)}', 'COLOURS["brown"] must be three colours'),
+        ('COLOURS = {"brown": ((1, 2, 300),) * 3}', 'COLOURS["brown"] must be three colours'),
+        ('COLOURS = {"brown": "brown"}', 'COLOURS["brown"] must be three colours'),
+        ("COLOURS = {w: ((1, 2, 3),) * 3 for w in ('aa', 'bb', 'cc', 'dd', 'ee')}", "COLOURS holds 5 new words"),
+    ],
+)
 def test_a_file_that_can_not_be_used_is_told_so_in_one_sentence(tmp_path, text, said):
     with pytest.raises(ValueError, match=re.escape(said)) as error:
         own.read(written(tmp_path, text))
@@ -74,18 +78,24 @@ def test_a_file_that_is_not_there_is_told_so(tmp_path):
         own.read(tmp_path / "none.py")
 
 
-@pytest.mark.parametrize("body, said", [
-    ("pass", "draws nothing"),
-    ("pen.fill(look.base, box(9, 9, 10, 10))", "draws nothing"),
-    ("pen.fill(look.gold, box(0, 0, 1, 1))", "stops while it draws, AttributeError"),
-    ("pen.fill(look.base, [(0, 0), (1,)])", "stops while it draws, ValueError"),
-    ("pen.fill(look.base, box(-0.3, 0, 0.9, 1))", "leaves its box: it reaches from x -0.30 to 0.90"),
-    ("pen.fill(look.base, box(-0.3, 0, 0.3, 1.8))", "leaves its box"),
-    ("pen.fill(look.base, box(-0.3, -0.5, 0.3, 1))", "leaves its box"),
-    ("pen.fill(look.base, box(-0.1, 0, 0.1, 0.3))", "too small to be seen"),
-    ("pen.fill(look.wood, box(-0.3, 0, 0.3, 1))", "hardly shows its colour: 0%"),
-    ("import random; pen.fill(look.base, box(-0.3, 0, 0.2 + random.random() / 10, 1))", "drawn differently each time"),
-])
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("pass", "draws nothing"),
+        ("pen.fill(look.base, box(9, 9, 10, 10))", "draws nothing"),
+        ("pen.fill(look.gold, box(0, 0, 1, 1))", "stops while it draws, AttributeError"),
+        ("pen.fill(look.base, [(0, 0), (1,)])", "stops while it draws, ValueError"),
+        ("pen.fill(look.base, box(-0.3, 0, 0.9, 1))", "leaves its box: it reaches from x -0.30 to 0.90"),
+        ("pen.fill(look.base, box(-0.3, 0, 0.3, 1.8))", "leaves its box"),
+        ("pen.fill(look.base, box(-0.3, -0.5, 0.3, 1))", "leaves its box"),
+        ("pen.fill(look.base, box(-0.1, 0, 0.1, 0.3))", "too small to be seen"),
+        ("pen.fill(look.wood, box(-0.3, 0, 0.3, 1))", "hardly shows its colour: 0%"),
+        (
+            "import random; pen.fill(look.base, box(-0.3, 0, 0.2 + random.random() / 10, 1))",
+            "drawn differently each time",
+        ),
+    ],
+)
 def test_a_drawing_that_can_not_be_used_is_told_so_in_one_sentence(tmp_path, body, said):
     path = written(tmp_path, drawing(body))
     with pytest.raises(ValueError, match=re.escape(said)) as error:
@@ -105,7 +115,12 @@ def test_the_example_is_as_it_should_be_in_its_box():
     own_checks.check(world, EXAMPLE)
     assert list(world.kinds) == ["teapot"]
     left, foot, right, top = own_checks.reach(own_checks.drawn(EXAMPLE, "teapot", world.kinds["teapot"], "red")[1])
-    assert own_checks.BOX[0] <= left < -0.5 and own_checks.BOX[1] <= foot < 0.03 and 0.5 < right <= own_checks.BOX[2] and 0.7 < top < 1
+    assert (
+        own_checks.BOX[0] <= left < -0.5
+        and own_checks.BOX[1] <= foot < 0.03
+        and 0.5 < right <= own_checks.BOX[2]
+        and 0.7 < top < 1
+    )
 
 
 def test_every_word_of_the_captions_and_every_key_of_the_masks_is_taken():
@@ -132,7 +147,11 @@ def test_a_judge_begins_with_what_another_knows(tmp_path):
     begin_from(new, Judge(old))
     pixels = torch.randn(2, 3, 128, 128)
     a, b = old.eval()(pixels), new.eval()(pixels)
-    assert torch.allclose(a["kind"], b["kind"][..., 1:]) and torch.allclose(a["colour"], b["colour"]) and torch.allclose(a["sky"], b["sky"])
+    assert (
+        torch.allclose(a["kind"], b["kind"][..., 1:])
+        and torch.allclose(a["colour"], b["colour"])
+        and torch.allclose(a["sky"], b["sky"])
+    )
     with pytest.raises(ValueError, match="give its --widths"):
         begin_from(Reader((8, 16, 16, 24), words), Judge(old))
     with pytest.raises(ValueError, match="knows kite, and this world does not"):
@@ -159,10 +178,19 @@ def test_captions_with_something_new_are_drawn_more_often(monkeypatch):
     assert abs(shares[4.0] - expected) < 0.04
 
 
-TINY = ["--pictures", "8", "--captions", "2", "--card-steps", "4", "--data=--validation 8 --heldout 4 --shard 24 --processes 1",
-        "--judge=--minutes 0 --steps 8 --batch 4 --log-every 1", "--clip=--minutes 0 --steps 2 --batch 4 --log-every 1",
-        "--decoder=--minutes 0 --steps 2 --batch 4 --log-every 1",
-        "--unet=--minutes 0 --steps 3 --batch 2 --log-every 1 --watch-captions 2 --watch-steps 2"]
+TINY = [
+    "--pictures",
+    "8",
+    "--captions",
+    "2",
+    "--card-steps",
+    "4",
+    "--data=--validation 8 --heldout 4 --shard 24 --processes 1",
+    "--judge=--minutes 0 --steps 8 --batch 4 --log-every 1",
+    "--clip=--minutes 0 --steps 2 --batch 4 --log-every 1",
+    "--decoder=--minutes 0 --steps 2 --batch 4 --log-every 1",
+    "--unet=--minutes 0 --steps 3 --batch 2 --log-every 1 --watch-captions 2 --watch-steps 2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +217,10 @@ def tiny_run(command, tmp_path_factory):
 
 def test_a_stopped_run_goes_on_with_the_same_command(tiny_run):
     folder, said, rest = tiny_run
-    assert re.search(r"judge: stopped at step [1-7]; the same command goes on from there", said) and "own_world: 3" not in said
+    assert (
+        re.search(r"judge: stopped at step [1-7]; the same command goes on from there", said)
+        and "own_world: 3" not in said
+    )
     assert re.search(r"judge: resumed at step [1-7] of 8", rest) and "data: train: 1 of 1" in rest
     steps = [json.loads(line)["step"] for line in (folder / "judge" / "metrics.jsonl").read_text().splitlines()]
     assert sorted(set(steps)) == list(range(1, 9))
@@ -210,7 +241,10 @@ def test_the_run_ends_in_a_model_whose_judge_knows_the_new_kind(tiny_run):
     for part in ("encoder", "quant_conv"):
         pairs = zip(getattr(c.vae, part).state_dict().values(), getattr(released.vae, part).state_dict().values())
         assert all(torch.equal(a, b) for a, b in pairs)
-    assert not any(torch.equal(a, b) for a, b in zip(c.vae.decoder.conv_out.parameters(), released.vae.decoder.conv_out.parameters()))
+    assert not any(
+        torch.equal(a, b)
+        for a, b in zip(c.vae.decoder.conv_out.parameters(), released.vae.decoder.conv_out.parameters())
+    )
 
 
 def test_the_card_says_what_was_measured(tiny_run):
@@ -221,13 +255,20 @@ def test_the_card_says_what_was_measured(tiny_run):
     for name in ("all", "own", "before"):
         assert figures["drawn"][name]["each"]["n"] >= 1
     assert "not measured" not in card.write_own(figures).split("<!-- figures -->")[1].split("<!-- end")[0]
-    bare = card.write_own({key: value for key, value in figures.items() if key not in ("drawn", "vae", "text", "judge")})
+    bare = card.write_own(
+        {key: value for key, value in figures.items() if key not in ("drawn", "vae", "text", "judge")}
+    )
     assert bare.count("not measured") > 20
 
 
 def test_the_command_says_what_is_wrong_with_the_file_and_nothing_else(command, tmp_path):
     said, code = command(str(written(tmp_path, drawing("pass"))), "--runs", str(tmp_path / "runs"))
-    assert code == 1 and said.splitlines()[-1].startswith("own_world: ") and "draws nothing" in said and "Traceback" not in said
+    assert (
+        code == 1
+        and said.splitlines()[-1].startswith("own_world: ")
+        and "draws nothing" in said
+        and "Traceback" not in said
+    )
     assert not (tmp_path / "runs").exists()
 
 

@@ -19,7 +19,10 @@ PROMPT = "a <teal> boat on a lake"
 
 def concept_of(c, token, count=1, seed=0):
     table = c.text_encoder.get_input_embeddings().weight
-    return Concept(token, table[:count].cpu() * 2 + torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed)))
+    return Concept(
+        token,
+        table[:count].cpu() * 2 + torch.randn(count, table.shape[1], generator=torch.Generator().manual_seed(seed)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,9 @@ def shelf(tmp_path_factory, tiny_postcard):
 def studio(tiny_postcard, shelf, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = state_of(tiny_postcard)
-    studio = ConceptStudio(tiny_postcard, panels.find_concepts(tiny_postcard, shelf), prompt=PROMPT, steps=3, seed=7, concept="teal")
+    studio = ConceptStudio(
+        tiny_postcard, panels.find_concepts(tiny_postcard, shelf), prompt=PROMPT, steps=3, seed=7, concept="teal"
+    )
     studio.preview = flat
     yield studio
     assert studio.job.wait(60)
@@ -68,7 +73,11 @@ def test_a_studio_begins_with_pictures_that_were_drawn_before(tiny_postcard):
     studio = ConceptStudio(tiny_postcard, {}, drawn=pair, seed=7)
     picture, settings = studio.shown
     assert picture.getpixel((0, 0)) == (255, 0, 0) and picture.getpixel((picture.width - 1, 0)) == (0, 0, 255)
-    assert settings["seed"] == 7 and not studio.save_both.disabled and studio.still()[1].endswith("with the concepts and without")
+    assert (
+        settings["seed"] == 7
+        and not studio.save_both.disabled
+        and studio.still()[1].endswith("with the concepts and without")
+    )
     with pytest.raises(TypeError, match="drawn"):
         ConceptStudio(tiny_postcard, {}, drawn=["red"])
 
@@ -83,7 +92,15 @@ def test_rows_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard
     assert ("Left out with this model" in capsys.readouterr().out) != known
     for row in found.values():
         assert list(row) == ["teal", "the thing"] and all(of == 8 for _, of in row.values())
-    few = panels.side_by_side(tiny_postcard, drawn | {"few": dict(zip((0, 3, 6, 7), drawn["one"]))}, prompts, "teal", "A claim", 3, "All teal.")
+    few = panels.side_by_side(
+        tiny_postcard,
+        drawn | {"few": dict(zip((0, 3, 6, 7), drawn["one"]))},
+        prompts,
+        "teal",
+        "A claim",
+        3,
+        "All teal.",
+    )
     assert not known or {of for _, of in few["few"].values()} == {4} and few["one"] == found["one"]
     assert "A claim. All teal. " in shown[1].alt
 
@@ -91,8 +108,10 @@ def test_rows_stand_side_by_side_where_the_measures_know_the_world(tiny_postcard
 def test_the_life_of_a_word_is_drawn_from_one_noise(tiny_postcard):
     c = tiny_postcard
     rows = c.text_encoder.get_input_embeddings().weight.detach()[5:7]
-    panel = panels.watch(c, [(0, rows, 2.0), (1, rows, float("nan")), (2, rows, 1.0)], "a {} boat", "blue", "A claim", steps=2)
-    assert list(panel.frames) == [(0,), (2,)] and panel.state == {"step": 2}     # where the loss was measured
+    panel = panels.watch(
+        c, [(0, rows, 2.0), (1, rows, float("nan")), (2, rows, 1.0)], "a {} boat", "blue", "A claim", steps=2
+    )
+    assert list(panel.frames) == [(0,), (2,)] and panel.state == {"step": 2}  # where the loss was measured
 
 
 def halves(studio, i=0):
@@ -113,7 +132,9 @@ def test_it_draws_with_and_without(studio, tiny_postcard, shelf):
     with_it, without_it = halves(studio)
     with loaded(tiny_postcard, concept_of(tiny_postcard, "<teal>")) as model:
         assert same(with_it, generate(model, PROMPT, steps=3, seed=7))
-    assert same(without_it, generate(tiny_postcard, "a boat on a lake", steps=3, seed=7)) and not same(with_it, without_it)
+    assert same(without_it, generate(tiny_postcard, "a boat on a lake", steps=3, seed=7)) and not same(
+        with_it, without_it
+    )
 
 
 def test_with_none_it_is_the_plain_studio(studio, tiny_postcard):
@@ -132,7 +153,9 @@ def test_two_concepts_and_a_lora_with_its_strength(studio, tiny_postcard, shelf)
     studio.controls["second"].value = "windmill"
     draw(studio)
     both, plain = halves(studio)
-    assert same(both, expected(tiny_postcard, shelf, "teal", "windmill", prompt=prompt)) and not same(both, halves(studio, 1)[0])
+    assert same(both, expected(tiny_postcard, shelf, "teal", "windmill", prompt=prompt)) and not same(
+        both, halves(studio, 1)[0]
+    )
     assert same(plain, generate(tiny_postcard, "a windmill, <dusk>", steps=3, seed=7))
     studio.controls["second_strength"].value, studio.controls["concept"].value = 0.0, "none"
     draw(studio)
@@ -148,7 +171,7 @@ def test_the_same_concept_twice_is_one(studio):
 @pytest.mark.parametrize("at", [1, 51])
 def test_cancel_stops_within_one_step_and_leaves_no_trace(studio, tiny_postcard, shelf, at):
     before = state_of(tiny_postcard)
-    begun, go_on = begin_slowly(studio, 2 * at)                       # in the first picture, in the second
+    begun, go_on = begin_slowly(studio, 2 * at)  # in the first picture, in the second
     assert begun.wait(60) and not studio.cancel.disabled
     studio.cancel.click()
     go_on.set()
@@ -203,10 +226,17 @@ def test_a_damaged_folder_is_one_sentence(studio, tmp_path):
     assert line.startswith("<b>") and "learned_embeds.safetensors" in line and studio.history == []
 
 
-@pytest.mark.parametrize("prompt, said", [
-    ("a boat", "&lt;teal&gt; is not in the prompt: write it where you want it."),
-    ("a <teal> boat at <dusk>", "&lt;dusk&gt; is the placeholder of no concept chosen here, and is read letter by letter."),
-    (PROMPT + " boat" * 90, "The prompt has 96 tokens")])
+@pytest.mark.parametrize(
+    "prompt, said",
+    [
+        ("a boat", "&lt;teal&gt; is not in the prompt: write it where you want it."),
+        (
+            "a <teal> boat at <dusk>",
+            "&lt;dusk&gt; is the placeholder of no concept chosen here, and is read letter by letter.",
+        ),
+        (PROMPT + " boat" * 90, "The prompt has 96 tokens"),
+    ],
+)
 def test_it_says_what_the_prompt_will_not_do(studio, prompt, said):
     studio.controls["prompt"].value = prompt
     assert said in draw(studio)
@@ -218,8 +248,16 @@ def test_unused_concepts_change_nothing(studio):
     assert same(*halves(studio))
 
 
-@pytest.mark.parametrize("prompt, left", [("a <teal> boat, <teal>", "a boat,"), ("<teal>", ""), ("a <teal>_1 boat", "a boat"),
-                                          ("a boat", "a boat"), ("a boat in <teal>.", "a boat in.")])
+@pytest.mark.parametrize(
+    "prompt, left",
+    [
+        ("a <teal> boat, <teal>", "a boat,"),
+        ("<teal>", ""),
+        ("a <teal>_1 boat", "a boat"),
+        ("a boat", "a boat"),
+        ("a boat in <teal>.", "a boat in."),
+    ],
+)
 def test_without(prompt, left):
     assert panels.without(prompt, [Concept("<teal>", torch.ones(1, 4))]) == left
 
@@ -234,11 +272,15 @@ def test_the_strip_brings_concepts_back_and_save_writes_them(studio, my_course_f
     studio.save.click()
     assert studio.line.value == "Saved as my_course/pictures/a teal boat on a lake seed 7.png, settings inside."
     studio.save_both.click()
-    saved, pair = (Image.open(my_course_folder / "pictures" / f"a teal boat on a lake seed 7{n}.png") for n in ("", "-2"))
+    saved, pair = (
+        Image.open(my_course_folder / "pictures" / f"a teal boat on a lake seed 7{n}.png") for n in ("", "-2")
+    )
     assert same(saved, halves(studio, 1)[0]) and same(pair, studio.history[1][0])
     assert saved.text["parameters"].splitlines() == [
-        PROMPT, "Concept: teal, Strength: 1.0, Second: none, Second strength: 1.0, Own strength: 1.0, Steps: 3, "
-        f"CFG scale: {studio.c.guidance}, Sampler: ddim, Seed: 7, Size: 128x128"]
+        PROMPT,
+        "Concept: teal, Strength: 1.0, Second: none, Second strength: 1.0, Own strength: 1.0, Steps: 3, "
+        f"CFG scale: {studio.c.guidance}, Sampler: ddim, Seed: 7, Size: 128x128",
+    ]
     studio.strip.children[0].children[1].click()
     assert studio.save_both.disabled, "without a concept there is no pair"
 
@@ -262,8 +304,13 @@ def test_each_lora_has_its_own_strength(studio, tiny_postcard, shelf, tmp_path):
 
 
 def test_a_file_of_ones_own_a_negative_prompt_and_a_scheduler(studio, tiny_postcard, shelf, tmp_path):
-    for name, value in {"concept": "none", "own": str(shelf / "dusk" / "learned_embeds.safetensors"), "prompt": "a boat, <dusk>",
-                        "negative_prompt": "night, <dusk>", "scheduler": "euler"}.items():
+    for name, value in {
+        "concept": "none",
+        "own": str(shelf / "dusk" / "learned_embeds.safetensors"),
+        "prompt": "a boat, <dusk>",
+        "negative_prompt": "night, <dusk>",
+        "scheduler": "euler",
+    }.items():
         studio.controls[name].value = value
     assert draw(studio) == "Done."
     usual = dict(scheduler="euler", steps=3, seed=7)
@@ -323,7 +370,7 @@ def test_a_concept_is_fetched_from_the_hub(sd15, hub_cache, tmp_path, monkeypatc
 
 
 def test_a_hub_that_is_not_reached_is_one_sentence(sd15, hub_cache, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")             # nobody listens there
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     before, studio = state_of(sd15), ConceptStudio(sd15, {}, prompt="a <hat> boat", steps=2)
     studio.controls["hub"].value = "cat-hat"
     line = draw(studio)

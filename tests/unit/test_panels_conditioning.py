@@ -55,7 +55,8 @@ def test_inspector(tiny_postcard, recwarn):
 
 def test_subtraction():
     panel = panels.subtraction_panel(
-        lambda a, b: (CARD.image, OTHER.image, a, b, {a: 0.5, "tent": 0.1}), ["red", "blue", "green"])
+        lambda a, b: (CARD.image, OTHER.image, a, b, {a: 0.5, "tent": 0.1}), ["red", "blue", "green"]
+    )
     moves(panel, first="green", second="red")
     assert "green minus that of red" in panel.line.value
 
@@ -99,11 +100,15 @@ def test_temperature():
     assert f"its own caption {share:.0%}" in panel.line.value
     panel.controls["scale"].value = "26"  # the learnt one, where it begins, unrounded
     share = torch.softmax(26.4 * cosines[0], 0)[0]
-    loss = (torch.nn.functional.cross_entropy(26.4 * cosines, torch.arange(2))
-            + torch.nn.functional.cross_entropy(26.4 * cosines.T, torch.arange(2))) / 2
+    loss = (
+        torch.nn.functional.cross_entropy(26.4 * cosines, torch.arange(2))
+        + torch.nn.functional.cross_entropy(26.4 * cosines.T, torch.arange(2))
+    ) / 2
     back = torch.softmax(26.4 * cosines[:, 1], 0)[1]
-    assert (f"its own caption {share:.0%}, caption 2 its own picture {back:.0%}; the loss of these pairs is {loss:.2f}."
-            in panel.line.value)
+    assert (
+        f"its own caption {share:.0%}, caption 2 its own picture {back:.0%}; the loss of these pairs is {loss:.2f}."
+        in panel.line.value
+    )
     moves(panel, scale="100")
 
 
@@ -122,8 +127,8 @@ def test_words_are_muted_with_buttons(tiny_postcard):
     assert f"{len(zebra)} positions muted. pictures 1 &amp; more" == panel.line.value
     png, said = panel.still()
     paper, drawn = (np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in (png, panel.picture.value))
-    assert said.endswith("pictures 1 & more") and (paper[-len(drawn):] == drawn).all()
-    assert (paper[:-len(drawn)] == 68).all(-1).any()  # above the pictures the words, the one that is down dark
+    assert said.endswith("pictures 1 & more") and (paper[-len(drawn) :] == drawn).all()
+    assert (paper[: -len(drawn)] == 68).all(-1).any()  # above the pictures the words, the one that is down dark
     assert repr(panel).startswith(STILL) and "a button for each word" in repr(panel)
     shown = [name.strip(panels.SPACE) for name in panel.controls]
     assert shown == ["start", "a", "red", "zebra", "and", "a", "red", "boat", "end", "padding"]

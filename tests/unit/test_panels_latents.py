@@ -63,13 +63,13 @@ def test_factor_panel():
     first = panel.picture.value
     size_of(first)
     assert moved(panel, t=31) != first and asked[-2:] == [(1.0, 31), (2.0, 31)]
-    assert moved(panel, t=7) == first and len(panel.controls["t"].options) == 22     # 20 and the two stops
+    assert moved(panel, t=7) == first and len(panel.controls["t"].options) == 22  # 20 and the two stops
 
 
 def test_numbers_panel():
     torch.manual_seed(0)
     net, target = codec.TinyVAE(4), codec.small_world(torch.full((1, 5), 0.5))
-    net.decoder[0].weight.data *= 30                            # untrained it would hardly hear its numbers
+    net.decoder[0].weight.data *= 30  # untrained it would hardly hear its numbers
     panel = panels.numbers_panel(net, [2, 0], target)
     assert list(panel.controls) == ["number 2", "number 0"] and not panel.frames
     first = panel.picture.value
@@ -81,7 +81,7 @@ def test_numbers_panel():
         mine = codec.psnr(net.decoder(z).clamp(-1, 1), target).item()
         own = codec.psnr(net.decoder(net.encoder(target)[:, :4]).clamp(-1, 1), target).item()
     assert f"Your numbers 3, 0: {mine:.1f} dB" in panel.line.value and f"own numbers: {own:.1f} dB" in panel.line.value
-    assert panel.speaks                                         # on paper too, where no slider shows them
+    assert panel.speaks  # on paper too, where no slider shows them
 
 
 def test_rate_panel():
@@ -94,7 +94,7 @@ def test_rate_panel():
 def test_frames_ahead_are_looked_up_in_milliseconds():
     image = Image.effect_noise((32, 32), 80).convert("RGB")
     panel = panels.rate_panel({"a": (image, image, 64)}, [5, 50, 90])
-    panel.frame, spent = None, []                               # drawing would fail now
+    panel.frame, spent = None, []  # drawing would fail now
     for quality in (5, 90, 50, 5, 90):
         start = time.perf_counter()
         moved(panel, quality=quality)

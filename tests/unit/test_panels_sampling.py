@@ -88,7 +88,7 @@ def test_a_second_generate_takes_over(studio, tiny_postcard):
     studio.generate.click()
     go_on.set()
     assert studio.job.wait(60)
-    (picture, settings), = studio.history
+    ((picture, settings),) = studio.history
     assert settings["seed"] == 8 and same(picture, generate(tiny_postcard, PROMPT, steps=3, seed=8))
 
 
@@ -132,13 +132,19 @@ def test_save_writes_the_settings_inside_and_never_over_a_file(studio, my_course
     saved = Image.open(pictures / f"{name}.png")
     assert same(saved, studio.history[0][0])
     assert saved.text["parameters"].splitlines() == [
-        PROMPT, f"Steps: 3, CFG scale: {studio.c.guidance}, Sampler: ddim, Seed: 7, Size: 128x128"]
+        PROMPT,
+        f"Steps: 3, CFG scale: {studio.c.guidance}, Sampler: ddim, Seed: 7, Size: 128x128",
+    ]
     assert studio.line.value == f"Saved as my_course/pictures/{name}-2.png, settings inside."
 
 
 def test_what_stands_in_a_picture_can_be_taken_apart():
     settings = {"prompt": "a, b: c", "negative_prompt": "night", "concept": "a, b", "seed": 3}
-    assert parameters(BLANK, settings).splitlines() == ["a, b: c", "Negative prompt: night", 'Concept: "a, b", Seed: 3, Size: 8x8']
+    assert parameters(BLANK, settings).splitlines() == [
+        "a, b: c",
+        "Negative prompt: night",
+        'Concept: "a, b", Seed: 3, Size: 8x8',
+    ]
 
 
 def test_a_picture_that_cannot_be_saved_is_one_sentence(studio, my_course_folder):
@@ -250,7 +256,7 @@ def test_a_drawing_grows_by_what_is_added_and_shrinks_again():
     begun = np.asarray(drawing.image)
     assert begun.shape == (64, 64, 3) and len({*map(tuple, begun.reshape(-1, 3))}) >= 3
     drawing.controls["across"].value = 20
-    assert np.array_equal(np.asarray(drawing.image), begun)                 # an outline is not yet drawn
+    assert np.array_equal(np.asarray(drawing.image), begun)  # an outline is not yet drawn
     shown = drawing.view.value
     drawing.add.click()
     added = np.asarray(drawing.image)
@@ -276,7 +282,7 @@ def test_a_page_shows_what_is_drawn():
     drawing = Drawing(64)
     png, said = drawing.still()
     on_paper = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-    assert np.array_equal(on_paper[::2, ::2], np.asarray(drawing.image))    # the outline of what is not added is left out
+    assert np.array_equal(on_paper[::2, ::2], np.asarray(drawing.image))  # the outline of what is not added is left out
     assert said == "A flat drawing: light blue rectangle, green rectangle, yellow ellipse, red triangle."
 
 
@@ -288,7 +294,9 @@ def test_the_guidance_panel_says_what_its_arrows_show():
         panel.controls["scale"].value = scale
         arrows = arrows_at(both, right, -0.35, abar, scale)
         assert panel.line.value.endswith(f" &asymp; {arrows['guided'][1]:.2f}")
-        start, change = (float(part.split()[at]) for part, at in zip(panel.line.value.split(f" + {scale:g} &middot; "), (-1, 0)))
+        start, change = (
+            float(part.split()[at]) for part, at in zip(panel.line.value.split(f" + {scale:g} &middot; "), (-1, 0))
+        )
         assert abs(start + scale * change - float(panel.line.value.split()[-1])) < 0.01, "what is read adds up"
         seen.add(panel.picture.value)
     assert len(seen) == 3
@@ -296,7 +304,7 @@ def test_the_guidance_panel_says_what_its_arrows_show():
     for x_t in panel.controls["x_t"].options:
         arrows = arrows_at(both, right, x_t, abar, 1)
         changes.append(arrows["prompt"][1] - arrows["empty"][1])
-    assert changes == sorted(changes, reverse=True) and changes[0] > 5 * changes[-1]    # what the lesson's answer says
+    assert changes == sorted(changes, reverse=True) and changes[0] > 5 * changes[-1]  # what the lesson's answer says
 
 
 def test_the_solver_panel_says_by_how_much_its_steps_miss():
@@ -308,14 +316,18 @@ def test_the_solver_panel_says_by_how_much_its_steps_miss():
         return z + (sigmas[1] - sigmas[0]) / 2 * (first + slope(z + (sigmas[1] - sigmas[0]) * first, sigmas[1]))
 
     alone = solver_panel(lambda z, sigma: z, {"Euler": (euler, 1)}, 1.0, 2.0, 1.0)
-    assert list(alone.controls) == ["calls"] and alone.line.value == "Euler, 1 call: the end is 0.368 away from the curve"
+    assert (
+        list(alone.controls) == ["calls"] and alone.line.value == "Euler, 1 call: the end is 0.368 away from the curve"
+    )
     both = solver_panel(lambda z, sigma: z, {"Euler": (euler, 1), "Heun": (heun, 2)}, 1.0, 2.0, 1.0)
     assert both.controls["calls"].options[0] == 2, "one step of Heun's takes two calls"
     before = both.picture.value
     both.controls["calls"].value = 8
     by = [abs((1 - 1 / 8) ** 8 - np.exp(-1)), abs((1 - 1 / 4 + 1 / 32) ** 4 - np.exp(-1))]
     assert both.line.value == "Euler, 8 calls: the end is {:.3f} away from the curve; Heun: {:.3f} away".format(*by)
-    assert both.picture.value != before and list(both.controls) == ["calls"], "both at once: nobody has to remember the other"
+    assert both.picture.value != before and list(both.controls) == ["calls"], (
+        "both at once: nobody has to remember the other"
+    )
 
 
 def test_a_drawing_has_a_size():

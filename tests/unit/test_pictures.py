@@ -1,4 +1,5 @@
 """A picture is one thing to every entry: as a viewer shows it. And a picture file is data from strangers."""
+
 import io
 import itertools
 import os
@@ -90,14 +91,22 @@ def of_saving(c, image):
 
 
 ENTRIES = {
-    "generate": of_generate, "encode_image": lambda c, image: encode_image(c, image).numpy(), "extend": of_extend,
-    "to_pixels": lambda c, image: to_pixels([image]).numpy(), "train_concept": of_training, "train_lora": of_lora,
-    "what a LoRA keeps": of_keeping, "save_concept": of_saving,
+    "generate": of_generate,
+    "encode_image": lambda c, image: encode_image(c, image).numpy(),
+    "extend": of_extend,
+    "to_pixels": lambda c, image: to_pixels([image]).numpy(),
+    "train_concept": of_training,
+    "train_lora": of_lora,
+    "what a LoRA keeps": of_keeping,
+    "save_concept": of_saving,
     "prepare_picture": lambda c, image: np.asarray(prepare_picture(image, 16)),
-    "jpeg": lambda c, image: np.asarray(jpeg(image, 90).image), "the judge": lambda c, image: pixels_of(image).numpy(),
+    "jpeg": lambda c, image: np.asarray(jpeg(image, 90).image),
+    "the judge": lambda c, image: pixels_of(image).numpy(),
     "CLIP": lambda c, image: load_towers(load_components("postcard")).prepare([image])["pixel_values"].numpy(),
-    "a figure": lambda c, image: style.to_rgb(image), "a map": lambda c, image: np.asarray(blend(image, np.eye(16))),
-    "an explorer": lambda c, image: np.frombuffer(explorer_frame(image, np.eye(16)), np.uint8)}
+    "a figure": lambda c, image: style.to_rgb(image),
+    "a map": lambda c, image: np.asarray(blend(image, np.eye(16))),
+    "an explorer": lambda c, image: np.frombuffer(explorer_frame(image, np.eye(16)), np.uint8),
+}
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -142,8 +151,10 @@ def test_a_mask_is_turned_too_and_never_guessed_at(tiny_postcard):
     stored = Image.fromarray(mask.astype(np.uint8) * 255).transpose(Image.Transpose.ROTATE_90)  # 6 turns it back
     again = generate(tiny_postcard, "a boat", image=four_colours(side), mask=photographed(stored, 6), **settings)
     assert np.array_equal(plain, again)
-    for draw in (lambda image: generate(tiny_postcard, "a boat", image=image, mask=mask, **settings),
-                 lambda image: train_with_mask(tiny_postcard, image, mask)):
+    for draw in (
+        lambda image: generate(tiny_postcard, "a boat", image=image, mask=mask, **settings),
+        lambda image: train_with_mask(tiny_postcard, image, mask),
+    ):
         with pytest.raises(ValueError, match="unclear which way up its mask is: .* prepare_picture"):
             draw(photographed(four_colours(side), 6))
         draw(photographed(four_colours(side), 1))
@@ -165,15 +176,24 @@ def png_with(*chunks):
     buffer = io.BytesIO()
     four_colours().save(buffer, "PNG")
     data = buffer.getvalue()
-    more = b"".join(struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-                    for kind, body in chunks)
+    more = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
     return data[:33] + more + data[33:]
 
 
 def header(width, height):
     body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + body + struct.pack(">I", zlib.crc32(b"IHDR" + body))
-            + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + b"IHDR"
+        + body
+        + struct.pack(">I", zlib.crc32(b"IHDR" + body))
+        + struct.pack(">I", 0)
+        + b"IDAT"
+        + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )
 
 
 BOMB = zlib.compress(bytes(5_000_000), 9)  # 5 kB, and Pillow reads texts of 1 MB
@@ -187,16 +207,27 @@ def saved_as(format):
 
 
 FILES = {
-    "a looping EPS": POSTSCRIPT, "a harmless EPS": POSTSCRIPT.replace(b"{} loop", b"showpage"),
+    "a looping EPS": POSTSCRIPT,
+    "a harmless EPS": POSTSCRIPT.replace(b"{} loop", b"showpage"),
     "an EPS with a DOS header": b"\xc5\xd0\xd3\xc6" + struct.pack("<I", 30) + bytes(22) + POSTSCRIPT,
-    "a PDF": b"%PDF-1.4\n", "text": b"no picture", "nothing": b"", "zeros": bytes(4096),
-    "a zTXt bomb": png_with((b"zTXt", b"x\0\0" + BOMB)), "an iCCP bomb": png_with((b"iCCP", b"x\0\0" + BOMB)),
+    "a PDF": b"%PDF-1.4\n",
+    "text": b"no picture",
+    "nothing": b"",
+    "zeros": bytes(4096),
+    "a zTXt bomb": png_with((b"zTXt", b"x\0\0" + BOMB)),
+    "an iCCP bomb": png_with((b"iCCP", b"x\0\0" + BOMB)),
     "an iTXt bomb": png_with((b"iTXt", b"x\0\1\0\0\0" + BOMB)),
     "many texts": png_with(*[(b"zTXt", b"x\0\0" + zlib.compress(bytes(900_000)))] * 80),
-    "60000 pixels a side": header(60_000, 60_000), "2^31 - 1 pixels a side": header(2**31 - 1, 2**31 - 1),
-    "10000 pixels a side": header(10_000, 10_000), "a PNG without pixels": header(64, 64),
+    "60000 pixels a side": header(60_000, 60_000),
+    "2^31 - 1 pixels a side": header(2**31 - 1, 2**31 - 1),
+    "10000 pixels a side": header(10_000, 10_000),
+    "a PNG without pixels": header(64, 64),
     **{f"a cut {format}": saved_as(format)[:-60] for format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")},
-    **{f"a {format} cut early": saved_as(format)[:20] for format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")}}
+    **{
+        f"a {format} cut early": saved_as(format)[:20]
+        for format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
+    },
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -210,9 +241,16 @@ def test_a_hostile_or_damaged_picture_gets_one_sentence_with_its_name(tmp_path, 
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("content, words", [
-    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n", "is not the file itself but a pointer of Git LFS"),
-    (b"<!DOCTYPE html>", "is a web page")])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 1\n",
+            "is not the file itself but a pointer of Git LFS",
+        ),
+        (b"<!DOCTYPE html>", "is a web page"),
+    ],
+)
 def test_what_came_instead_of_a_picture_is_called_what_it_is(tmp_path, content, words):
     (tmp_path / "photo.png").write_bytes(content)
     with pytest.raises(ValueError, match=f"photo.png {words}"):
@@ -248,6 +286,7 @@ def test_what_never_ends_is_not_read(tmp_path):
         os.chdir(here)
     said = {}
     for name in ("pipe", "zero", "loop", "endless", "socket"):
+
         def attempt(name=name):
             with pytest.raises(ValueError, match=f"{name}.png ") as caught:
                 prepare_picture(tmp_path / f"{name}.png", 64)
@@ -263,7 +302,11 @@ def test_what_never_ends_is_not_read(tmp_path):
 
 
 def test_damaged_exif_data_are_a_sentence_or_no_turn():
-    for junk in (b"Exif\0\0MM\0*\0\0\0\xff", b"Exif\0\0" + bytes(30), b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 60):
+    for junk in (
+        b"Exif\0\0MM\0*\0\0\0\xff",
+        b"Exif\0\0" + bytes(30),
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 60,
+    ):
         image = Image.open(io.BytesIO(saved_as("JPEG")))
         image.info["exif"] = junk
         try:

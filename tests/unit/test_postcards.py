@@ -1,4 +1,5 @@
 """The postcard world: what a scene may hold, that masks tell the truth, that captions say only what is there."""
+
 import functools
 import hashlib
 from dataclasses import replace
@@ -14,15 +15,26 @@ from helpers.postcards.subjects import PAINTS
 
 SCENES = [sample_scene(Random(seed)) for seed in range(150)]
 MANY = [sample_scene(Random(10_000 + seed)) for seed in range(4000)]
-LAKE = Scene("day", "sun", "lake", "snowy mountains", "none", (Subject("boat", "red", "left"), Subject("house", "blue", "right")), seed=1)
+LAKE = Scene(
+    "day",
+    "sun",
+    "lake",
+    "snowy mountains",
+    "none",
+    (Subject("boat", "red", "left"), Subject("house", "blue", "right")),
+    seed=1,
+)
 
 
 def subject_scene(kind, colour, **changes):
-    base = dict(sky="day", light="none", ground="lake" if kind == "boat" else "meadow", backdrop="none", weather="none", seed=5)
+    base = dict(
+        sky="day", light="none", ground="lake" if kind == "boat" else "meadow", backdrop="none", weather="none", seed=5
+    )
     return Scene(subjects=(Subject(kind, colour, "middle"),), **(base | changes))
 
 
-# ---------------------------------------------------------------- scenes
+# Scenes
+
 
 def test_training_scenes_never_hold_what_was_kept_out():
     for scene in MANY:
@@ -45,8 +57,12 @@ def test_heldout_scenes_lead_with_a_heldout_pair():
 
 
 def test_attributes_are_spread_evenly():
-    for values, pick in ((WHOLE["sky"], lambda s: s.sky), (WHOLE["backdrop"], lambda s: s.backdrop), (KINDS, lambda s: s.subjects[0].kind),
-                         (PLACES, lambda s: s.subjects[0].place)):
+    for values, pick in (
+        (WHOLE["sky"], lambda s: s.sky),
+        (WHOLE["backdrop"], lambda s: s.backdrop),
+        (KINDS, lambda s: s.subjects[0].kind),
+        (PLACES, lambda s: s.subjects[0].place),
+    ):
         share = np.array([sum(pick(s) == v for s in MANY) for v in values]) / len(MANY)
         assert np.abs(share - 1 / len(values)).max() < 4 * np.sqrt(1 / len(values) / len(MANY))
     assert 0.22 < sum(len(s.subjects) == 2 for s in MANY) / len(MANY) < 0.28
@@ -60,12 +76,20 @@ def test_colour_and_kind_are_independent_of_the_rest():
         assert abs(sum(s.subjects[0].colour == colour for s in night) / len(night) - all_share) < 0.05
 
 
-@pytest.mark.parametrize("changes, sentence", [
-    (dict(sky="evening"), 'sky="evening"'), (dict(light="full moon"), "does not go with"), (dict(ground="desert"), "a boat needs"),
-    (dict(subjects=()), "one or two subjects"), (dict(style="cubist"), 'style="cubist"'),
-    (dict(subjects=(Subject("tree", "red", "left"), Subject("car", "blue", "left"))), "same place"),
-    (dict(subjects=(Subject("tree", "red", "left"), Subject("tree", "blue", "right"))), "same kind"),
-    (dict(subjects=(Subject("cat", "red", "left"),)), 'kind="cat"'), (dict(subjects=(Subject("car", "beige", "left"),)), 'colour="beige"')])
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        (dict(sky="evening"), 'sky="evening"'),
+        (dict(light="full moon"), "does not go with"),
+        (dict(ground="desert"), "a boat needs"),
+        (dict(subjects=()), "one or two subjects"),
+        (dict(style="cubist"), 'style="cubist"'),
+        (dict(subjects=(Subject("tree", "red", "left"), Subject("car", "blue", "left"))), "same place"),
+        (dict(subjects=(Subject("tree", "red", "left"), Subject("tree", "blue", "right"))), "same kind"),
+        (dict(subjects=(Subject("cat", "red", "left"),)), 'kind="cat"'),
+        (dict(subjects=(Subject("car", "beige", "left"),)), 'colour="beige"'),
+    ],
+)
 def test_impossible_scenes_are_refused_in_a_sentence(changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         replace(LAKE, **changes)
@@ -79,7 +103,8 @@ def test_unknown_split_and_size():
             render(LAKE, size=size)
 
 
-# ---------------------------------------------------------------- pictures and masks
+# Pictures and masks
+
 
 def test_same_scene_same_pixels():
     digest = hashlib.sha256()
@@ -117,7 +142,7 @@ def test_masks_move_with_their_subject():
     moved = np.abs(np.asarray(a.image, int) - np.asarray(b.image, int)).max(-1) > 12
     boat = a.masks["boat"]
     grown = np.pad(boat, 1)
-    grown = np.any([grown[i:i + 128, j:j + 128] for i in range(3) for j in range(3)], axis=0)
+    grown = np.any([grown[i : i + 128, j : j + 128] for i in range(3) for j in range(3)], axis=0)
     outside = moved & ~grown
     assert boat.any() and (a.masks["boat"] == b.masks["boat"]).all()
     assert not outside[~a.masks["ground"]].any()  # what else changed is water
@@ -130,7 +155,9 @@ def test_a_subject_has_its_colour(kind, colour):
     """Of all colours, the subject's own three tones explain most of the pixels in its mask."""
     card = render(subject_scene(kind, colour))
     pixels = np.asarray(card.image)[card.masks[kind]] / 255.0
-    close = {name: (np.abs(pixels[:, None] - np.stack(tones)).max(-1).min(1) < 0.06).mean() for name, tones in PAINTS.items()}
+    close = {
+        name: (np.abs(pixels[:, None] - np.stack(tones)).max(-1).min(1) < 0.06).mean() for name, tones in PAINTS.items()
+    }
     assert close[colour] > 0.15
     if kind not in ("snowman", "windmill"):  # which are white for the most part
         assert max(close, key=close.get) == colour or colour in ("white", "black")
@@ -167,7 +194,8 @@ def test_coverage_of_known_shapes():
     assert coverage([[(2, 2), (3, 2), (3, 3)]], 16) is None
 
 
-# ---------------------------------------------------------------- captions
+# Captions
+
 
 def test_captions_say_only_what_is_there():
     for k, scene in enumerate(MANY[:800]):
@@ -193,8 +221,14 @@ def test_captions_vary_and_can_be_short():
     texts = [caption(LAKE, rng) for _ in range(200)]
     assert len(set(texts)) > 60
     assert min(len(t.split()) for t in texts) <= 7 and max(len(t.split()) for t in texts) >= 18
-    assert full_caption(LAKE) == "a red boat on the left and a blue house on the right on a lake in front of snowy mountains by day with the sun"
-    assert full_caption(replace(LAKE, style="cyanotype")) == full_caption(LAKE).replace("red ", "").replace("blue ", "") + " as a cyanotype"
+    assert (
+        full_caption(LAKE)
+        == "a red boat on the left and a blue house on the right on a lake in front of snowy mountains by day with the sun"
+    )
+    assert (
+        full_caption(replace(LAKE, style="cyanotype"))
+        == full_caption(LAKE).replace("red ", "").replace("blue ", "") + " as a cyanotype"
+    )
 
 
 def test_phrases_are_words_of_the_caption_and_keys_of_the_masks():

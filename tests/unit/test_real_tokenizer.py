@@ -23,7 +23,9 @@ ROCKET = "\N{ROCKET}"
 
 @pytest.fixture(scope="module")
 def c(tmp_path_factory):
-    return load_components(build_model(tmp_path_factory.mktemp("openai") / "sd15", "sd15", openai_merges()), device="cpu")
+    return load_components(
+        build_model(tmp_path_factory.mktemp("openai") / "sd15", "sd15", openai_merges()), device="cpu"
+    )
 
 
 def pieces(c, prompt):
@@ -40,23 +42,46 @@ def test_it_is_the_vocabulary_of_stable_diffusion(c):
     assert len(tokenizer) == c.text_encoder.config.vocab_size == 49408
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (49406, 49407, 49407)
     assert tokenizer("a photograph of an astronaut riding a horse").input_ids == [
-        49406, 320, 8853, 539, 550, 18376, 6765, 320, 4558, 49407]
+        49406,
+        320,
+        8853,
+        539,
+        550,
+        18376,
+        6765,
+        320,
+        4558,
+        49407,
+    ]
 
 
-@pytest.mark.parametrize("prompt, shown", [
-    ("a café", ["a", "café"]),
-    ("tyrannosaurus", ["tyran", "no", "saurus"]),
-    ("it's 12", ["it", "'s", "1", "2"]),
-    ("straße", ["stra", "ß1/2", "ß2/2", "e"]),  # a letter whose two bytes lie in two pieces
-    (ROCKET, [ROCKET]),
-])
+@pytest.mark.parametrize(
+    "prompt, shown",
+    [
+        ("a café", ["a", "café"]),
+        ("tyrannosaurus", ["tyran", "no", "saurus"]),
+        ("it's 12", ["it", "'s", "1", "2"]),
+        ("straße", ["stra", "ß1/2", "ß2/2", "e"]),  # a letter whose two bytes lie in two pieces
+        (ROCKET, [ROCKET]),
+    ],
+)
 def test_pieces_show_what_they_spell(c, prompt, shown):
     assert texts(c, prompt) == shown
     assert [one.broken for one in pieces(c, prompt)] == ["/2" in text for text in shown]
 
 
-@pytest.mark.parametrize("prompt", ["日本語の絵", "москва зимой", f"a boat {ROCKET}{ROCKET} \N{PARROT}", "ελλάδα", "한국어", "Ünïcödé",
-                                    "\N{FAMILY}\N{ZERO WIDTH JOINER}\N{BOY}"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "日本語の絵",
+        "москва зимой",
+        f"a boat {ROCKET}{ROCKET} \N{PARROT}",
+        "ελλάδα",
+        "한국어",
+        "Ünïcödé",
+        "\N{FAMILY}\N{ZERO WIDTH JOINER}\N{BOY}",
+    ],
+)
 def test_any_letters_come_back_whole_once_broken_ones_are_joined(c, prompt):
     """Broken letters are numbered 1/n to n/n, in order; joined, the pieces spell the prompt."""
     found = pieces(c, prompt)
@@ -94,10 +119,11 @@ def test_words_are_found_where_they_stand(c, word, places):
     tokens = split_prompt(c.tokenizer, prompt)
     assert places is None or found == places
     assert c.tokenizer.decode([tokens[i].id for i in found]).replace(" ", "") == (
-        word.lower() if places != [2, 6] else "redred")
+        word.lower() if places != [2, 6] else "redred"
+    )
 
 
-# --- a cut inside a word
+# A cut inside a word
 
 LONG = " ".join(["boat"] * 74)
 
@@ -106,7 +132,9 @@ LONG = " ".join(["boat"] * 74)
 def test_the_inspector_shows_what_the_u_net_reads(c, monkeypatch, end, cut):
     """Also where the cut falls inside a word, and without a warning of its own: the cut is in the picture."""
     prompt, shown = f"{LONG} {end}", []
-    monkeypatch.setattr(figures, "ruler", lambda tokens, embeds, empty, dpi: shown.append(embeds) or style.Picture(b"", ""))
+    monkeypatch.setattr(
+        figures, "ruler", lambda tokens, embeds, empty, dpi: shown.append(embeds) or style.Picture(b"", "")
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         panel = panels.inspector_panel(c, prompt)
@@ -135,7 +163,7 @@ def test_the_inspector_draws_any_letters_without_a_word_on_stderr(c, prompt):
     assert "café" in panel.line.value or prompt != "a café"
 
 
-# --- maps
+# Maps
 
 
 def test_maps_of_words_outside_of_english(c):

@@ -14,8 +14,10 @@ SHAPE = (2, 4, 16, 16)
 
 
 def test_importing_helpers_imports_no_heavy_library():
-    code = ("import sys, helpers; heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules); "
-            "assert not heavy, heavy; assert {'load_components', 'generate', 'denoise'} <= set(dir(helpers))")
+    code = (
+        "import sys, helpers; heavy = {'torch', 'diffusers', 'transformers'} & set(sys.modules); "
+        "assert not heavy, heavy; assert {'load_components', 'generate', 'denoise'} <= set(dir(helpers))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -45,8 +47,7 @@ def test_dtype_by_device():
     assert runtime.dtype("mps") == runtime.dtype("cpu") == torch.float32
 
 
-@pytest.mark.parametrize("device, dtype", [("cpu", torch.float16), ("cpu", torch.bfloat16),
-                                           ("mps", torch.float16)])
+@pytest.mark.parametrize("device, dtype", [("cpu", torch.float16), ("cpu", torch.bfloat16), ("mps", torch.float16)])
 def test_dtype_a_device_can_not_do_is_refused(device, dtype):
     with pytest.raises(ValueError, match=f"A {device} device runs this course in float32, not in {dtype}"):
         runtime.dtype(device, dtype)
@@ -116,7 +117,7 @@ def test_a_processor_has_a_name_on_every_system(monkeypatch):
     def missing(path):
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(runtime.Path, "read_text", missing)                     # not Linux
+    monkeypatch.setattr(runtime.Path, "read_text", missing)  # not Linux
     monkeypatch.setattr(runtime.platform, "processor", lambda: "")
     assert runtime.processor() == runtime.platform.machine() != ""
 
@@ -125,6 +126,7 @@ def test_one_thread_lasts_as_long_as_the_work():
     two = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
+
         @runtime.one_thread
         def whole(a, b=0):
             if a == "bad":

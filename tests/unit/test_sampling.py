@@ -58,16 +58,27 @@ def test_a_fast_model_draws_in_its_own_steps_without_guidance(tiny_fast):
     assert len(steps) == tiny_fast.steps == 2
     expected = by_library(tiny_fast, PROMPT, "ddim", seed=3, steps=2, guidance=1)[0]
     assert difference(generate(tiny_fast, PROMPT, seed=3), expected) <= 1
-    assert difference(generate(tiny_fast, PROMPT, seed=3, steps=4, guidance=1), expected) > 10  # other steps are not refused
+    assert (
+        difference(generate(tiny_fast, PROMPT, seed=3, steps=4, guidance=1), expected) > 10
+    )  # other steps are not refused
 
 
-@pytest.mark.parametrize("settings, asked", [
-    ({"guidance": 3}, "guidance 3"), ({"guidance": 0}, "guidance 0"), ({"guidance": 7.5}, "guidance 7.5"),
-    ({"negative_prompt": "night"}, "a negative prompt"), ({"negative_prompt": ["", "night"]}, "a negative prompt")])
+@pytest.mark.parametrize(
+    "settings, asked",
+    [
+        ({"guidance": 3}, "guidance 3"),
+        ({"guidance": 0}, "guidance 0"),
+        ({"guidance": 7.5}, "guidance 7.5"),
+        ({"negative_prompt": "night"}, "a negative prompt"),
+        ({"negative_prompt": ["", "night"]}, "a negative prompt"),
+    ],
+)
 def test_what_a_fast_model_gave_up_is_said_in_one_sentence(tiny_fast, settings, asked):
     prompt = [PROMPT] * 2 if isinstance(settings.get("negative_prompt"), list) else PROMPT
     for draw in (denoise, generate):
-        with pytest.raises(ValueError, match=f"cannot draw with {asked}: .*guidance 3 and an empty negative prompt") as caught:
+        with pytest.raises(
+            ValueError, match=f"cannot draw with {asked}: .*guidance 3 and an empty negative prompt"
+        ) as caught:
             draw(tiny_fast, prompt, **settings)
         assert str(caught.value).count(". ") == 0 and str(caught.value).endswith(").")
 
@@ -82,8 +93,13 @@ def test_an_ordinary_model_gave_nothing_up(tiny_postcard):
 def test_everything_that_is_asked_shows_in_the_picture(tiny):
     plain = generate(tiny, PROMPT, steps=4)
     assert plain.size == (tiny.image_size, tiny.image_size) and plain.mode == "RGB"
-    for other in ({"guidance": 1}, {"negative_prompt": "night"}, {"seed": 1}, {"steps": 5},
-                  {"scheduler": "euler_ancestral"}):
+    for other in (
+        {"guidance": 1},
+        {"negative_prompt": "night"},
+        {"seed": 1},
+        {"steps": 5},
+        {"scheduler": "euler_ancestral"},
+    ):
         assert difference(plain, generate(tiny, PROMPT, **{"steps": 4, **other})) > 50, other
     assert difference(plain, generate(tiny, "green hills", steps=4)) > 50
     assert difference(plain, generate(tiny, PROMPT, steps=4)) == 0
@@ -92,16 +108,15 @@ def test_everything_that_is_asked_shows_in_the_picture(tiny):
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_draws_what_the_pipeline_draws(tiny, scheduler):
     ours = generate(tiny, PROMPT, negative_prompt="night", steps=6, scheduler=scheduler, seed=3)
-    theirs, = by_library(tiny, PROMPT, scheduler, seed=3, negative_prompt="night")
+    (theirs,) = by_library(tiny, PROMPT, scheduler, seed=3, negative_prompt="night")
     assert difference(ours, theirs) <= 2
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++_2m"])
-@pytest.mark.parametrize("settings", [{"guidance": 1}, {"guidance": 1.5},
-                                      {"guidance": 4, "negative_prompt": "a tree"}])
+@pytest.mark.parametrize("settings", [{"guidance": 1}, {"guidance": 1.5}, {"guidance": 4, "negative_prompt": "a tree"}])
 def test_with_and_without_guidance(tiny, scheduler, settings):
     ours = generate(tiny, PROMPT, steps=6, scheduler=scheduler, **settings)
-    theirs, = by_library(tiny, PROMPT, scheduler, **settings)
+    (theirs,) = by_library(tiny, PROMPT, scheduler, **settings)
     assert difference(ours, theirs) <= 2
 
 
@@ -193,10 +208,21 @@ def test_stopping_early_runs_nothing_more_and_spoils_nothing(tiny_postcard):
     assert difference(whole, generate(tiny_postcard, PROMPT, steps=5)) == 0
 
 
-@pytest.mark.parametrize("scheduler, prediction_type", [
-    ("ddim", "epsilon"), ("ddim", "v_prediction"), ("ddim", "sample"), ("ddpm", "epsilon"),
-    ("euler", "epsilon"), ("euler", "v_prediction"), ("euler_ancestral", "epsilon"),
-    ("euler_ancestral", "v_prediction"), ("heun", "epsilon"), ("heun", "v_prediction")])
+@pytest.mark.parametrize(
+    "scheduler, prediction_type",
+    [
+        ("ddim", "epsilon"),
+        ("ddim", "v_prediction"),
+        ("ddim", "sample"),
+        ("ddpm", "epsilon"),
+        ("euler", "epsilon"),
+        ("euler", "v_prediction"),
+        ("euler_ancestral", "epsilon"),
+        ("euler_ancestral", "v_prediction"),
+        ("heun", "epsilon"),
+        ("heun", "v_prediction"),
+    ],
+)
 def test_x0_is_the_schedulers_own(tiny_postcard, scheduler, prediction_type):
     ready = SCHEDULERS[scheduler].from_config(tiny_postcard.scheduler.config, prediction_type=prediction_type)
     theirs = []
@@ -241,8 +267,14 @@ def test_the_last_step_arrives_at_its_x0(tiny_postcard, scheduler):
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++_2m", "heun", "euler_ancestral"])
 def test_image_to_image_is_the_librarys(tiny, photo, scheduler):
     ours = generate(tiny, PROMPT, image=photo, strength=0.5, steps=6, scheduler=scheduler)
-    theirs, = by_library(tiny, PROMPT, scheduler, kind=diffusers.StableDiffusionImg2ImgPipeline,
-                         image=encode_image(tiny, photo), strength=0.5)
+    (theirs,) = by_library(
+        tiny,
+        PROMPT,
+        scheduler,
+        kind=diffusers.StableDiffusionImg2ImgPipeline,
+        image=encode_image(tiny, photo),
+        strength=0.5,
+    )
     assert difference(ours, theirs) <= 2
 
 
@@ -294,7 +326,7 @@ def test_painting_nothing_gives_the_image_back(tiny_postcard):
 def test_latents_survive_encoding_and_decoding(tiny, photo):
     latents = encode_image(tiny, photo)
     assert latents.shape == (1, *tiny.latent_shape)
-    picture, = decode_latents(tiny, latents)
+    (picture,) = decode_latents(tiny, latents)
     assert picture.size == photo.size
 
 
@@ -325,24 +357,27 @@ def test_a_full_prompt_loses_nothing(tiny_postcard):
 # Bad input
 
 
-@pytest.mark.parametrize("settings, kind, words", [
-    ({"steps": 0}, ValueError, "steps must lie between 1 and 1000, not 0"),
-    ({"steps": 1001}, ValueError, "steps must lie between 1 and 1000"),
-    ({"steps": 2.5}, TypeError, "steps must be a whole number"),
-    ({"guidance": -1}, ValueError, "guidance must be a number of 0 or more .*, not -1"),
-    ({"guidance": float("nan")}, ValueError, "guidance must be a number of 0 or more"),
-    ({"guidance": "high"}, TypeError, "guidance must be a number"),
-    ({"seed": "abc"}, TypeError, "seed must be a whole number.*not 'abc'"),
-    ({"seed": 1.5}, TypeError, "seed must be a whole number.*not 1.5"),
-    ({"seed": -1}, ValueError, "seed must lie between 0 and"),
-    ({"seed": [1, 2]}, ValueError, "2 seeds for 1 prompts"),
-    ({"scheduler": "magic"}, ValueError, "no scheduler called 'magic': use one of ddim, ddpm, pndm"),
-    ({"scheduler": 7}, TypeError, "scheduler must be one of ddim.*not 7"),
-    ({"negative_prompt": ["a", "b"]}, ValueError, "2 negative prompts for 1 prompts"),
-    ({"negative_prompt": None}, TypeError, "negative_prompt must be a string"),
-    ({"strength": 0.5}, ValueError, "mask and strength go with a picture"),
-    ({"mask": np.ones((128, 128))}, ValueError, "mask and strength go with a picture"),
-])
+@pytest.mark.parametrize(
+    "settings, kind, words",
+    [
+        ({"steps": 0}, ValueError, "steps must lie between 1 and 1000, not 0"),
+        ({"steps": 1001}, ValueError, "steps must lie between 1 and 1000"),
+        ({"steps": 2.5}, TypeError, "steps must be a whole number"),
+        ({"guidance": -1}, ValueError, "guidance must be a number of 0 or more .*, not -1"),
+        ({"guidance": float("nan")}, ValueError, "guidance must be a number of 0 or more"),
+        ({"guidance": "high"}, TypeError, "guidance must be a number"),
+        ({"seed": "abc"}, TypeError, "seed must be a whole number.*not 'abc'"),
+        ({"seed": 1.5}, TypeError, "seed must be a whole number.*not 1.5"),
+        ({"seed": -1}, ValueError, "seed must lie between 0 and"),
+        ({"seed": [1, 2]}, ValueError, "2 seeds for 1 prompts"),
+        ({"scheduler": "magic"}, ValueError, "no scheduler called 'magic': use one of ddim, ddpm, pndm"),
+        ({"scheduler": 7}, TypeError, "scheduler must be one of ddim.*not 7"),
+        ({"negative_prompt": ["a", "b"]}, ValueError, "2 negative prompts for 1 prompts"),
+        ({"negative_prompt": None}, TypeError, "negative_prompt must be a string"),
+        ({"strength": 0.5}, ValueError, "mask and strength go with a picture"),
+        ({"mask": np.ones((128, 128))}, ValueError, "mask and strength go with a picture"),
+    ],
+)
 def test_bad_settings_get_one_sentence_before_anything_runs(tiny_postcard, settings, kind, words):
     with pytest.raises(kind, match=words):
         denoise(tiny_postcard, PROMPT, **settings)  # raises at once, not at the first step
@@ -354,22 +389,32 @@ def test_a_prompt_is_a_string_or_strings(tiny_postcard, prompt):
         generate(tiny_postcard, prompt)
 
 
-@pytest.mark.parametrize("image, kind, words", [
-    (np.zeros((128, 128, 3)), TypeError, "image must be a PIL picture, not ndarray"),
-    (Image.new("RGB", (100, 80)), ValueError, r"The picture is 100 x 80 pixels, .*: use multiples of 8, such as 96 x 80"),
-])
+@pytest.mark.parametrize(
+    "image, kind, words",
+    [
+        (np.zeros((128, 128, 3)), TypeError, "image must be a PIL picture, not ndarray"),
+        (
+            Image.new("RGB", (100, 80)),
+            ValueError,
+            r"The picture is 100 x 80 pixels, .*: use multiples of 8, such as 96 x 80",
+        ),
+    ],
+)
 def test_bad_images(tiny_postcard, image, kind, words):
     with pytest.raises(kind, match=words):
         generate(tiny_postcard, PROMPT, image=image)
 
 
-@pytest.mark.parametrize("mask, words", [
-    (np.ones((64, 64)), r"mask has the shape \(64, 64\) and the picture \(128, 128\)"),
-    (Image.new("L", (128, 64)), r"mask has the shape \(64, 128\)"),
-    (Image.new("RGB", (128, 128)), "mask has the mode 'RGB'"),
-    (np.full((128, 128), 255), "mask must hold bools, or numbers from 0"),
-    (np.full((128, 128), np.nan), "mask must hold bools, or numbers from 0"),
-])
+@pytest.mark.parametrize(
+    "mask, words",
+    [
+        (np.ones((64, 64)), r"mask has the shape \(64, 64\) and the picture \(128, 128\)"),
+        (Image.new("L", (128, 64)), r"mask has the shape \(64, 128\)"),
+        (Image.new("RGB", (128, 128)), "mask has the mode 'RGB'"),
+        (np.full((128, 128), 255), "mask must hold bools, or numbers from 0"),
+        (np.full((128, 128), np.nan), "mask must hold bools, or numbers from 0"),
+    ],
+)
 def test_bad_masks(tiny_postcard, mask, words):
     with pytest.raises(ValueError, match=words):
         generate(tiny_postcard, PROMPT, image=Image.new("RGB", (128, 128)), mask=mask)
@@ -403,7 +448,10 @@ def test_pixels_that_are_no_numbers_are_named(tiny_postcard):
 def test_a_larger_canvas_is_painted_and_the_picture_stays(tiny, photo):
     step = tiny.vae_scale_factor
     canvas, mask = extend(photo, left=2 * step, right=step)
-    assert canvas.size == (photo.width + 3 * step, photo.height) == mask.shape[::-1] and mask.sum() == 3 * step * photo.height
+    assert (
+        canvas.size == (photo.width + 3 * step, photo.height) == mask.shape[::-1]
+        and mask.sum() == 3 * step * photo.height
+    )
     inside = (2 * step, 0, 2 * step + photo.width, photo.height)
     assert np.array_equal(canvas.crop(inside), photo)
     picture = generate(tiny, PROMPT, image=canvas, mask=mask, steps=3)
@@ -411,9 +459,14 @@ def test_a_larger_canvas_is_painted_and_the_picture_stays(tiny, photo):
     assert not np.array_equal(picture, canvas)
 
 
-@pytest.mark.parametrize("sides, error, said", [
-    ({}, ValueError, "has to grow on some side"), ({"left": -8}, ValueError, "left must lie between 0"),
-    ({"top": 1.5}, TypeError, "top must be a whole number")])
+@pytest.mark.parametrize(
+    "sides, error, said",
+    [
+        ({}, ValueError, "has to grow on some side"),
+        ({"left": -8}, ValueError, "left must lie between 0"),
+        ({"top": 1.5}, TypeError, "top must be a whole number"),
+    ],
+)
 def test_a_canvas_that_does_not_grow(photo, sides, error, said):
     with pytest.raises(error, match=said):
         extend(photo, **sides)

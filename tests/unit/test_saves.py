@@ -1,4 +1,5 @@
 """Every place that saves: the studio, training, the tools; what is damaged, and a disk that is really full."""
+
 import json
 import os
 import subprocess
@@ -29,11 +30,25 @@ def runs(tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-@pytest.mark.parametrize("content", [[1, 2], [], {}, "text", None, 5, torch.ones(3), {"step": 5},
-                                     *[{name: STATE[name] for name in STATE if name != missing} for missing in STATE]])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        [],
+        {},
+        "text",
+        None,
+        5,
+        torch.ones(3),
+        {"step": 5},
+        *[{name: STATE[name] for name in STATE if name != missing} for missing in STATE],
+    ],
+)
 def test_what_is_no_checkpoint_is_one_sentence(tmp_path, content):
     torch.save(content, tmp_path / "last.pt")
-    with pytest.raises(ValueError, match="last.pt is no checkpoint .* is missing.: remove it, or run with --fresh") as caught:
+    with pytest.raises(
+        ValueError, match="last.pt is no checkpoint .* is missing.: remove it, or run with --fresh"
+    ) as caught:
         common.read_checkpoint(tmp_path / "last.pt")
     assert "\n" not in str(caught.value)
     torch.save(STATE, tmp_path / "last.pt")
@@ -48,14 +63,18 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["{broken}", "[1]", "7", "{}", '{"step": "x"}', "{\"step\": 1", "", '{"step": null}',
-                                  "[" * 100_000 + "]" * 100_000])
+@pytest.mark.parametrize(
+    "line",
+    ["{broken}", "[1]", "7", "{}", '{"step": "x"}', '{"step": 1', "", '{"step": null}', "[" * 100_000 + "]" * 100_000],
+)
 def test_a_broken_line_of_the_metrics_is_named_and_the_file_stays(runs, line):
     path = common.runs("vae") / "metrics.jsonl"
     good = '{"step": 1, "rate": 1.0}\n'
     path.write_text(good + line + "\n" + good)
     for read in (lambda: common.Metrics(path, 5), lambda: curves.rows_of("vae")):
-        with pytest.raises(ValueError, match="line 2 of .*metrics.jsonl is damaged: remove that line, or run with --fresh"):
+        with pytest.raises(
+            ValueError, match="line 2 of .*metrics.jsonl is damaged: remove that line, or run with --fresh"
+        ):
             read()
     assert path.read_text() == good + line + "\n" + good
 
@@ -104,7 +123,9 @@ def test_a_bundle_that_could_not_be_moved_into_place_leaves_the_old_one(tmp_path
 # Tools
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cells": 7}', '{"cells": [7]}', '{"cells": [{}]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"cells": 7}', '{"cells": [7]}', '{"cells": [{}]}', "[" * 100_000]
+)
 def test_what_is_no_notebook_is_said_and_left_as_it_was(tmp_path, capsys, content):
     (tmp_path / "a.ipynb").write_text(content)
     assert execute_notebooks.main([str(tmp_path / "a.ipynb")]) == 1
@@ -131,7 +152,9 @@ def test_a_folder_and_a_full_disk_are_said_and_the_next_notebook_is_still_done(t
 def small_disk(folder, size="64k"):
     """A disk of 64 kB; the test is skipped, with the reason, where this system lets nobody mount one."""
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"a disk of {size} can only be mounted by root: {done.stderr.strip()}")
     try:
@@ -146,19 +169,25 @@ def writers():
     return {
         "save_concept": lambda path: save_concept(Concept("<cat>", torch.randn(75, 4000)), path),
         "save_concept, pictures": lambda path: save_concept(
-            Concept("<cat>", torch.ones(4)), path, images=[Image.effect_noise((300, 300), 90)]),
+            Concept("<cat>", torch.ones(4)), path, images=[Image.effect_noise((300, 300), 90)]
+        ),
         "save_lora": lambda path: save_lora(wide_lora(), path),
         "text": lambda path: write_atomic(path, lambda file: file.write_text("x" * 100_000)),
         "torch.save": lambda path: write_atomic(path, lambda file: torch.save({"a": lots}, file)),
         "torch.save, old": lambda path: write_atomic(
-            path, lambda file: torch.save({"a": lots}, file, _use_new_zipfile_serialization=False)),
+            path, lambda file: torch.save({"a": lots}, file, _use_new_zipfile_serialization=False)
+        ),
         "numpy": lambda path: write_atomic(path, lambda file: save_array(file, lots)),
-        "a picture": lambda path: write_atomic(path, lambda file: file.write_bytes(png(Image.effect_noise((300, 300), 90)))),
-        "Pillow": lambda path: write_atomic(path, lambda file: Image.effect_noise((300, 300), 90).save(file, "PNG"))}
+        "a picture": lambda path: write_atomic(
+            path, lambda file: file.write_bytes(png(Image.effect_noise((300, 300), 90)))
+        ),
+        "Pillow": lambda path: write_atomic(path, lambda file: Image.effect_noise((300, 300), 90).save(file, "PNG")),
+    }
 
 
 def save_array(file, array):
     from training.data import save_array
+
     save_array(array.numpy(), file)
 
 
@@ -210,8 +239,12 @@ def test_a_concept_that_does_not_fit_leaves_the_old_one(tmp_path):
 
 def test_the_studio_says_that_the_disk_is_full(my_course_folder, monkeypatch):
     said, pictures = [], my_course_folder / "pictures"
-    studio = SimpleNamespace(shown=(Image.new("RGB", (8, 8)), {"prompt": "a boat", "seed": 3}), line=SimpleNamespace(value=""),
-                             show_problem=said.append, save_as=lambda *shown: Studio.save_as(studio, *shown))
+    studio = SimpleNamespace(
+        shown=(Image.new("RGB", (8, 8)), {"prompt": "a boat", "seed": 3}),
+        line=SimpleNamespace(value=""),
+        show_problem=said.append,
+        save_as=lambda *shown: Studio.save_as(studio, *shown),
+    )
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         Studio.save_shown(studio)

@@ -13,12 +13,15 @@ LARGEST = [  # rows at once, learning, what else is kept in GB: the largest call
     (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance
     (32, False, 0.2),  # 03: sixteen prompts with guidance, beside the maps of 28 steps
     (24, False, 1.6),  # 05: more rows than any of its calls without a gradient
-    (5, True, 1.6)]  # 05: the loss of five postcards and its backward
+    (5, True, 1.6),
+]  # 05: the loss of five postcards and its backward
 
 
 def test_the_cells_that_copy_a_unet_are_there():
     for lesson, text in bill.COPIES:
-        assert any(text in source(cell) for file in NOTEBOOKS if file.name[:2] == lesson for cell in code_cells(file)), text
+        assert any(
+            text in source(cell) for file in NOTEBOOKS if file.name[:2] == lesson for cell in code_cells(file)
+        ), text
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +49,10 @@ def test_bytes_alive_are_those_of_tensors_that_live_at_once():
     weight = torch.empty(50, 1000, device="meta")
 
     def act():
-        one = torch.empty(1000, device="meta")      # 4000 bytes
-        two = torch.cat([one, one])                 # 8000 more
+        one = torch.empty(1000, device="meta")  # 4000 bytes
+        two = torch.cat([one, one])  # 8000 more
         del one
-        three = two[:10] + 1                        # a view costs nothing, a sum does: 40
+        three = two[:10] + 1  # a view costs nothing, a sum does: 40
         return weight.t(), three
 
     assert bill.priced(act, [weight])[1] == 12_000
@@ -64,9 +67,20 @@ def test_work_is_what_is_published(prices):
 
 
 def test_attention_never_holds_a_table_of_places_by_places():
-    unet = UNet2DConditionModel(sample_size=64, block_out_channels=(8, 8), norm_num_groups=4, attention_head_dim=2,
-                                cross_attention_dim=8, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-                                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), layers_per_block=1).to("meta")
-    given = torch.empty(1, 4, 64, 64, device="meta"), torch.zeros(1, device="meta"), torch.empty(1, 77, 8, device="meta")
+    unet = UNet2DConditionModel(
+        sample_size=64,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+    ).to("meta")
+    given = (
+        torch.empty(1, 4, 64, 64, device="meta"),
+        torch.zeros(1, device="meta"),
+        torch.empty(1, 77, 8, device="meta"),
+    )
     with torch.no_grad():
         assert bill.priced(lambda: unet(*given), unet.parameters())[1] < 4096 * 4096 * 4

@@ -85,8 +85,11 @@ def meanwhile(seed):
 @pytest.mark.parametrize("other", ["plain studio", "LoRA studio", "cell"])
 def test_a_studio_with_a_lora_beside(other, c, shelf, tries):
     first = studio_of(ConceptStudio, c, shelf, concept="windmill", seed=3)
-    second = studio_of(Studio, c, shelf, seed=4) if other != "LoRA studio" else studio_of(
-        ConceptStudio, c, shelf, concept="snowman", seed=4)
+    second = (
+        studio_of(Studio, c, shelf, seed=4)
+        if other != "LoRA studio"
+        else studio_of(ConceptStudio, c, shelf, concept="snowman", seed=4)
+    )
 
     def drawn():
         return generate(c, PROMPT, steps=6, seed=4)
@@ -108,7 +111,9 @@ def training(c, steps=4):
     """What a LoRA has learnt after a few steps, flat."""
     images = [Image.new("RGB", (128, 128), colour) for colour in ("blue", "red")]
     with add_lora(c.unet, rank=2) as lora:
-        for _ in train_lora(c, lora, images, ["a blue house", PROMPT], (images, ["a house", "a boat"]), steps=steps, batch=3):
+        for _ in train_lora(
+            c, lora, images, ["a blue house", PROMPT], (images, ["a house", "a boat"]), steps=steps, batch=3
+        ):
             pass
         return torch.cat([part.detach().flatten() for part in lora.parameters()])
 
@@ -158,7 +163,10 @@ def test_six_threads_draw_at_once(c, tries):
     wanted = [generate(c, PROMPT, steps=3, seed=seed) for seed in range(6)]
     for _ in range(tries):
         found = {}
-        threads = [threading.Thread(target=lambda seed=seed: found.update({seed: generate(c, PROMPT, steps=3, seed=seed)})) for seed in range(6)]
+        threads = [
+            threading.Thread(target=lambda seed=seed: found.update({seed: generate(c, PROMPT, steps=3, seed=seed)}))
+            for seed in range(6)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -192,8 +200,10 @@ def vectors_of(c):
 
 @some(1, 6)
 def test_a_studio_with_a_vector_beside_a_plain_one(c, shelf, tries):
-    first, second = (kind(c, prompt="a <teal> boat", steps=6, seed=3, **more) for kind, more in (
-        (ConceptStudio, {"library": {"teal": vectors_of(c)}, "concept": "teal"}), (Studio, {})))
+    first, second = (
+        kind(c, prompt="a <teal> boat", steps=6, seed=3, **more)
+        for kind, more in ((ConceptStudio, {"library": {"teal": vectors_of(c)}, "concept": "teal"}), (Studio, {}))
+    )
     first.preview = second.preview = flat
     wanted = alone(first), alone(second)
     assert not same(wanted[0].crop((0, 0, 128, 128)), wanted[1])  # the vector shows
@@ -242,9 +252,14 @@ def test_cancelled_at_a_step_the_next_picture_is_the_same(kind, at, c, shelf):
 def test_random_clicks_leave_a_studio_that_draws_and_files_with_their_settings(c, shelf, tries, my_course_folder):
     studio, draw = studio_of(ConceptStudio, c, shelf, seed=3, concept="windmill"), random.Random(tries)
     picture = alone(studio)
-    moves = {"generate": studio.generate.click, "cancel": studio.cancel.click, "save": studio.save.click, "wait": lambda: time.sleep(0.05),
-             "seed": lambda: setattr(studio.controls["seed"], "value", draw.randrange(9)),
-             "steps": lambda: setattr(studio.controls["steps"], "value", draw.randrange(1, 6))}
+    moves = {
+        "generate": studio.generate.click,
+        "cancel": studio.cancel.click,
+        "save": studio.save.click,
+        "wait": lambda: time.sleep(0.05),
+        "seed": lambda: setattr(studio.controls["seed"], "value", draw.randrange(9)),
+        "steps": lambda: setattr(studio.controls["steps"], "value", draw.randrange(1, 6)),
+    }
     for _ in range(tries):
         moves[draw.choice([*moves])]()
         assert "<b>" not in studio.line.value, studio.line.value
@@ -283,7 +298,9 @@ def measured():
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="only Linux tells memory and open files so")
-@pytest.mark.parametrize("pictures, loads, loras, panels", [(6, 6, 6, 2), pytest.param(300, 200, 100, 50, marks=pytest.mark.hard)])
+@pytest.mark.parametrize(
+    "pictures, loads, loras, panels", [(6, 6, 6, 2), pytest.param(300, 200, 100, 50, marks=pytest.mark.hard)]
+)
 def test_a_long_session_takes_no_more_than_a_short_one(c, shelf, tmp_path, pictures, loads, loras, panels):
     def draw(k):
         with record_attention(c.unet) if k % 2 else nullcontext():
@@ -303,7 +320,12 @@ def test_a_long_session_takes_no_more_than_a_short_one(c, shelf, tmp_path, pictu
 
     folder = save_concept(vectors_of(c), tmp_path / "teal")
     first = draw(0)
-    for act, times, objects, memory in ((draw, pictures, 2, 15), (load, loads, 2, 15), (attach, loras, 2, 15), (show, panels, 9000, 100)):
+    for act, times, objects, memory in (
+        (draw, pictures, 2, 15),
+        (load, loads, 2, 15),
+        (attach, loras, 2, 15),
+        (show, panels, 9000, 100),
+    ):
         for k in range(2):
             act(k)
         before = measured()
@@ -319,8 +341,13 @@ def test_a_long_session_takes_no_more_than_a_short_one(c, shelf, tmp_path, pictu
 
 
 def maps_of(attention):
-    return np.concatenate([attention.probabilities(layer.name, step).ravel()
-                           for layer in attention.layers for step in range(attention.steps)])
+    return np.concatenate(
+        [
+            attention.probabilities(layer.name, step).ravel()
+            for layer in attention.layers
+            for step in range(attention.steps)
+        ]
+    )
 
 
 @TRIES
@@ -334,7 +361,12 @@ def test_recording_beside_drawing_reweighting_and_another_recording(c, tries):
         with reweight_attention(c.unet, {2: 0, 3: 0}):
             return generate(c, PROMPT, steps=4, seed=seed), None
 
-    works = [(recorded, 5), (lambda seed: (generate(c, PROMPT, steps=4, seed=seed), None), 6), (muted, 5), (recorded, 7)]
+    works = [
+        (recorded, 5),
+        (lambda seed: (generate(c, PROMPT, steps=4, seed=seed), None), 6),
+        (muted, 5),
+        (recorded, 7),
+    ]
     wanted = [work(seed) for work, seed in works]
     assert not same(wanted[0][0], wanted[2][0])
     for k in range(tries):
@@ -403,6 +435,7 @@ def test_a_snapshot_is_the_same_model_and_goes_its_own_way(c):
 def test_a_copy_shares_frozen_weights_copies_trained_ones_and_keeps_the_hooks_of_the_reader(c):
     class Reader:
         """Its method is a hook; to copy the hook would copy what it holds."""
+
         def __init__(self):
             self.calls, self.model = 0, c
 
@@ -418,7 +451,9 @@ def test_a_copy_shares_frozen_weights_copies_trained_ones_and_keeps_the_hooks_of
         trained.requires_grad_(True)
         other = copy_of(c.unet)
         shared = [one.data_ptr() == two.data_ptr() for one, two in zip(c.unet.parameters(), other.parameters())]
-        assert shared.count(False) == 1 and other.conv_out.weight.requires_grad and not other.conv_in.weight.requires_grad
+        assert (
+            shared.count(False) == 1 and other.conv_out.weight.requires_grad and not other.conv_in.weight.requires_grad
+        )
         assert torch.equal(other.conv_out.weight, trained) and other.conv_in is not c.unet.conv_in
         other(torch.zeros(1, *c.latent_shape), 3, encode_prompts(c, [PROMPT]).clone())
         assert reader.calls == 1

@@ -28,9 +28,11 @@ def bundled():
 @pytest.fixture(scope="module")
 def drawn(bundled):
     """drawn(pair, kind, failure): what such a loop of the bundled model leaves behind; each is run once."""
+
     @functools.cache
     def drawn(pair, kind="ddim", failure=""):
         return walk(bundled, *pair, kind=kind, failure=failure)
+
     return drawn
 
 
@@ -40,8 +42,18 @@ def develop(c, latents, factor):
 
 
 @torch.inference_mode()
-def walk(c, prompt="a red boat", seed=0, *, kind="ddim", failure="", guidance=None, steps=STEPS, factor=None,
-         negative_prompt=""):
+def walk(
+    c,
+    prompt="a red boat",
+    seed=0,
+    *,
+    kind="ddim",
+    failure="",
+    guidance=None,
+    steps=STEPS,
+    factor=None,
+    negative_prompt="",
+):
     """A loop with one failure, or none: what diagnose is given of it."""
     guidance = c.guidance if guidance is None else guidance
     scheduler = make_scheduler(c, kind)
@@ -152,12 +164,13 @@ def test_bad_input_gets_a_sentence(tiny_postcard):
     c = tiny_postcard
     scheduler, history, picture = walk(c, steps=3)
     for arguments, words in [
-            (("a red boat", diffusers.PNDMScheduler(), history, picture), "use a DDIMScheduler or an Euler"),
-            (("", scheduler, history, picture), "use another prompt"),
-            (("a red boat", scheduler, history[:-1], picture), "holds 3 latents: for 3 timesteps give 4"),
-            (("a red boat", scheduler, [x[0] for x in history], picture), "history holds latents of shape"),
-            (("a red boat", scheduler, history, picture.resize((8, 8))), "picture must be the PIL picture"),
-            (("a red boat", scheduler, history, np.asarray(picture)), "picture must be the PIL picture")]:
+        (("a red boat", diffusers.PNDMScheduler(), history, picture), "use a DDIMScheduler or an Euler"),
+        (("", scheduler, history, picture), "use another prompt"),
+        (("a red boat", scheduler, history[:-1], picture), "holds 3 latents: for 3 timesteps give 4"),
+        (("a red boat", scheduler, [x[0] for x in history], picture), "history holds latents of shape"),
+        (("a red boat", scheduler, history, picture.resize((8, 8))), "picture must be the PIL picture"),
+        (("a red boat", scheduler, history, np.asarray(picture)), "picture must be the PIL picture"),
+    ]:
         with pytest.raises(ValueError, match=words):
             diagnose(c, *arguments)
 
@@ -171,6 +184,8 @@ def test_the_museum_is_a_picture():
     names = ["healthy", "NaN", "small", "healthy"]
     shown = museum(pictures, names, ["", "not finite", "", ""], sizes, torch.ones(5), "Four loops.")
     assert shown.alt == "Four loops. healthy; NaN: not finite; small; healthy."
-    hidden = museum(pictures, names, [""] * 4, sizes, torch.ones(5), "Four loops.", told=["red", "black", "grey", "blue"])
+    hidden = museum(
+        pictures, names, [""] * 4, sizes, torch.ones(5), "Four loops.", told=["red", "black", "grey", "blue"]
+    )
     assert hidden.alt == "Four loops. healthy: red; NaN: black; small: grey; healthy: blue."
     assert shown.image().width == 1152 and shown.image().height > hidden.image().height

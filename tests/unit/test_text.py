@@ -1,4 +1,5 @@
 """Text is text: what a reader types is drawn letter by letter in figures, and never read as HTML in panels."""
+
 import ast
 import warnings
 from pathlib import Path
@@ -15,9 +16,23 @@ from helpers.panels import base
 
 HELPERS = Path(style.__file__).parents[1]
 CARD = Image.new("RGB", (128, 128), (0, 114, 178))
-NASTY = ["$$", "$\\frac$", "$\\input{/etc/passwd}$", "a $5 boat and a $6 house", "\\", "100 % & #1_2^3~{}", "\\$x$", "$x_t$",
-         "\N{CANOE}\N{ZERO WIDTH JOINER} \u65e5\u672c", "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
-         "x" * 300, "a\tb\x1b[31m\x00c\r\u2028d", "two\nlines", "", " "]
+NASTY = [
+    "$$",
+    "$\\frac$",
+    "$\\input{/etc/passwd}$",
+    "a $5 boat and a $6 house",
+    "\\",
+    "100 % & #1_2^3~{}",
+    "\\$x$",
+    "$x_t$",
+    "\N{CANOE}\N{ZERO WIDTH JOINER} \u65e5\u672c",
+    "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627",
+    "x" * 300,
+    "a\tb\x1b[31m\x00c\r\u2028d",
+    "two\nlines",
+    "",
+    " ",
+]
 WORST = " ".join(one for one in NASTY if len(one) < 100)
 HEAT = np.eye(16)
 
@@ -26,22 +41,32 @@ FIGURES = {
     "prompt_grid": lambda text: sampling.prompt_grid([CARD], [text], text, note=text),
     "sweep": lambda text: sampling.sweep([CARD, CARD], [text, text], text, text),
     "solver_frame": lambda text: sweeps.solver_frame(
-        (torch.tensor([2.0, 1.0]), torch.ones(2, 1)), {name: (torch.tensor([2.0, 1.0]), torch.ones(2)) for name in (text, "b")}, text, 0, 2),
+        (torch.tensor([2.0, 1.0]), torch.ones(2, 1)),
+        {name: (torch.tensor([2.0, 1.0]), torch.ones(2)) for name in (text, "b")},
+        text,
+        0,
+        2,
+    ),
     "bars": lambda text: sampling.bars({text: 1.0, "b": 2.0}, [1, 2], text),
     "museum": lambda text: sampling.museum([CARD], [text], [text], [torch.ones(4)], torch.ones(4), text, text),
-    "guidance_bill": lambda text: sweeps.guidance_bill({text: {1: [0.5, 0.6], 3: [0.9, 1]}},
-                                                       {text: {1: [CARD] * 2, 3: [CARD] * 2}}, [1], text, text, [text]),
+    "guidance_bill": lambda text: sweeps.guidance_bill(
+        {text: {1: [0.5, 0.6], 3: [0.9, 1]}}, {text: {1: [CARD] * 2, 3: [CARD] * 2}}, [1], text, text, [text]
+    ),
     "convergence": lambda text: sweeps.convergence({text: {text: [(1, 0.5), (4, 0.1)]}}, text, text, text),
     "word_sheet": lambda text: attention.word_sheet(CARD, {text: HEAT}, text, text),
     "pooled_ways": lambda text: attention.pooled_ways(CARD, HEAT > 0, {text: (HEAT, True, 0.5)}, text),
     "ruler": lambda text: conditioning.ruler(
         [Token("", 0, "start", None), Token(text, 1, "piece", 0), Token("", 2, "end", None), Token(text, 3, "cut", 1)],
-        torch.randn(3, 4), torch.randn(3, 4)),
+        torch.randn(3, 4),
+        torch.randn(3, 4),
+    ),
     "thermostat": lambda text: conditioning.thermostat([CARD, CARD], [text, "b"], np.eye(2), 10, 20),
     "tallies": lambda text: conditioning.tallies({text: {text: (1, 0.5)}}, 2, [text], text, text),
     "subtraction": lambda text: conditioning.subtraction([(CARD, CARD, text, text, {text: 0.5, "b": 0.2})], text),
     "picture_rows": lambda text: lora.picture_rows({text: [CARD]}, [text], {text: {text: (3, 4)}}, text, text),
-    "picture_grid": lambda text: style.picture_grid([[CARD]], text, text, [text], [text], [[text]], text, beside=[text]),
+    "picture_grid": lambda text: style.picture_grid(
+        [[CARD]], text, text, [text], [text], [[text]], text, beside=[text]
+    ),
 }
 
 
@@ -82,6 +107,7 @@ def test_figures_draw_all_that_a_reader_may_write(figure, text, drawn):
 
 def test_dollar_signs_are_dots_of_ink():
     """A text in dollar signs is drawn as wide as its letters are, and as mathematics only where that is asked for."""
+
     def ink(**kwargs):
         fig = style.new_figure(1)
         style.write(fig, 1, 0.5, "$x_t$", **kwargs)
@@ -101,13 +127,16 @@ def test_formulas_of_the_course_are_marked():
         source = file.read_text(encoding="utf-8")
         for function in ast.walk(ast.parse(source)):
             if isinstance(function, ast.FunctionDef):
-                body = [node for node in ast.walk(function) if isinstance(node, ast.Constant)
-                        and isinstance(node.value, str) and "$" in node.value]
+                body = [
+                    node
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Constant) and isinstance(node.value, str) and "$" in node.value
+                ]
                 own = ast.get_docstring(function, clean=False)
                 if any(node.value != own for node in body):
                     code = ast.get_source_segment(source, function)
                     assert "MATH" in code or "math=True" in code, f"{file.name}: {function.name}"
-        assert file.name == "style.py" or ".draw()" not in source       # finish and Stage settle the texts
+        assert file.name == "style.py" or ".draw()" not in source  # finish and Stage settle the texts
 
 
 def test_no_line_of_a_panel_holds_text_that_is_not_escaped():
@@ -121,14 +150,20 @@ def test_no_line_of_a_panel_holds_text_that_is_not_escaped():
                 readouts += [argument for argument in call.args[2:3] if isinstance(argument, ast.Lambda)]
         for readout in readouts:
             found += 1
-            results = [readout.body] if isinstance(readout, ast.Lambda) else [
-                node.value for node in ast.walk(readout) if isinstance(node, ast.Return)]
+            results = (
+                [readout.body]
+                if isinstance(readout, ast.Lambda)
+                else [node.value for node in ast.walk(readout) if isinstance(node, ast.Return)]
+            )
             for result in results:
                 if isinstance(result, ast.Call) and result.func.id == "sentence":
                     continue
                 assert isinstance(result, ast.JoinedStr), f"{file.name}, line {readout.lineno}: use sentence()"
-                bare = [ast.unparse(value.value) for value in result.values
-                        if isinstance(value, ast.FormattedValue) and value.format_spec is None]
+                bare = [
+                    ast.unparse(value.value)
+                    for value in result.values
+                    if isinstance(value, ast.FormattedValue) and value.format_spec is None
+                ]
                 assert not bare, f"{file.name}, line {readout.lineno}: {bare}"
     assert found >= 13, "the panels are written in another way: this test looks at hardly any"
 

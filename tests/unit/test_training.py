@@ -1,4 +1,5 @@
 """The training loop goes on exactly where it was stopped; its parts do what they claim."""
+
 import copy
 import inspect
 import json
@@ -79,11 +80,18 @@ def test_a_stopped_run_ends_in_the_same_bits(folder, stop_after):
 @pytest.mark.parametrize("at", [5, *(pytest.param(step, marks=pytest.mark.hard) for step in (1, 3, 8, 11))])
 def test_a_killed_run_ends_in_the_same_bits(folder, at):
     """kill -9 in the middle: what was saved last is whole, and the run goes on from there."""
-    program = "\n".join([  # of this file only what it needs: its imports take longer than the training
-        "import time, torch", "from training import common", "from training.settings import Loop", inspect.getsource(Line),
-        inspect.getsource(line_batch), "common.SAVE_SECONDS = 0",
-        f"def slow(rng, step, steps):\n    time.sleep(0.05 if step < {at} else 100); return line_batch(rng, step, steps)",
-        f"common.train('killed', Line(), slow, {LOOP})"])
+    program = "\n".join(
+        [  # of this file only what it needs: its imports take longer than the training
+            "import time, torch",
+            "from training import common",
+            "from training.settings import Loop",
+            inspect.getsource(Line),
+            inspect.getsource(line_batch),
+            "common.SAVE_SECONDS = 0",
+            f"def slow(rng, step, steps):\n    time.sleep(0.05 if step < {at} else 100); return line_batch(rng, step, steps)",
+            f"common.train('killed', Line(), slow, {LOOP})",
+        ]
+    )
     child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL)
     last = folder / "killed" / "last.pt"
     try:
@@ -155,7 +163,10 @@ def test_rate():
 
 
 def test_step_seeds_differ():
-    assert len({common.step_seed(seed, step, process) for seed in range(3) for step in range(50) for process in range(2)}) == 300
+    assert (
+        len({common.step_seed(seed, step, process) for seed in range(3) for step in range(50) for process in range(2)})
+        == 300
+    )
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 40), (40, 8)])
@@ -189,7 +200,9 @@ def test_muon_takes_kernels_and_leaves_the_plain():
 
 
 def test_settings(capsys):
-    chosen, extra = settings("vae", ["--preset", "gpu", "--steps", "7", "--full-from", "0.5"], fresh=(False, "begin anew"))
+    chosen, extra = settings(
+        "vae", ["--preset", "gpu", "--steps", "7", "--full-from", "0.5"], fresh=(False, "begin anew")
+    )
     assert chosen == replace(PRESETS["gpu"]["vae"], steps=7, full_from=0.5) and extra.fresh is False
     assert settings("unet", [])[0] == PRESETS["cpu"]["unet"]
     for wrong in (["--preset", "tpu"], ["--stepps", "7"], ["--steps", "many"]):
@@ -214,16 +227,23 @@ def test_rendered_pictures_are_their_seeds_scenes(folder, monkeypatch):
 
 def test_the_judge_learns_from_the_pairs_that_the_model_never_sees(folder):
     from training import judge
+
     for split, n in (("train", 20), ("heldout", 6)):
         data.make(split, n, n, processes=1)
     pictures, heldout = data.Pictures("train"), data.Pictures("heldout")
-    pairs = [[(s.colour, s.kind) in HELDOUT_PAIRS for s in scene.subjects] for scene in [*pictures.scenes, *heldout.scenes]]
+    pairs = [
+        [(s.colour, s.kind) in HELDOUT_PAIRS for s in scene.subjects] for scene in [*pictures.scenes, *heldout.scenes]
+    ]
     assert not any(map(any, pairs[:20])) and all(pair[0] for pair in pairs[20:])
     for share, unseen in ((0.25, 4), (0.0, 0)):
-        batch = judge.Batches(pictures, heldout, replace(PRESETS["cpu"]["judge"], batch=16, heldout=share))(Random(0), 0, 1)
+        batch = judge.Batches(pictures, heldout, replace(PRESETS["cpu"]["judge"], batch=16, heldout=share))(
+            Random(0), 0, 1
+        )
         rows = zip(batch["kind"].tolist(), batch["colour"].tolist())
-        held = [any((c < len(COLOURS)) and (COLOURS[c], KINDS[k]) in HELDOUT_PAIRS for k, c in zip(*row)) for row in rows]
-        assert batch["pixels"].shape == (16, 3, 128, 128) and sum(held) == unseen == sum(held[16 - unseen:])
+        held = [
+            any((c < len(COLOURS)) and (COLOURS[c], KINDS[k]) in HELDOUT_PAIRS for k, c in zip(*row)) for row in rows
+        ]
+        assert batch["pixels"].shape == (16, 3, 128, 128) and sum(held) == unseen == sum(held[16 - unseen :])
 
 
 @torch.no_grad()
@@ -255,6 +275,7 @@ def tokenizer(captions, tmp_path_factory):
 
 def test_tokenizer_has_clips_format(tokenizer, captions, tmp_path):
     from transformers import CLIPTokenizer
+
     vocabulary = tokenizer.get_vocab()
     assert len(tokenizer) == len(vocabulary) == max(vocabulary.values()) + 1 and tokenizer.model_max_length == 77
     assert vocabulary["!"] == 0 and vocabulary["!</w>"] == 256
@@ -265,7 +286,9 @@ def test_tokenizer_has_clips_format(tokenizer, captions, tmp_path):
     assert tokenizer.tokenize("a RED boat") == ["a</w>", "red</w>", "boat</w>"]
     assert all(len(tokenizer.tokenize(word)) == 1 for text in captions[1] for word in text.split())
     strange = "teal windmill, naïve 東京 <3"
-    assert len(tokenizer.tokenize("windmill")) > 1 and tokenizer.decode(tokenizer(strange).input_ids[1:-1]).replace(" ", "") == strange.replace(" ", "")
+    assert len(tokenizer.tokenize("windmill")) > 1 and tokenizer.decode(tokenizer(strange).input_ids[1:-1]).replace(
+        " ", ""
+    ) == strange.replace(" ", "")
     tokenizer.save_pretrained(tmp_path / "again")
     again = CLIPTokenizer.from_pretrained(tmp_path / "again")
     assert all(again(text).input_ids == tokenizer(text).input_ids for text in [strange, *captions[1][:20]])
@@ -280,7 +303,10 @@ def test_a_caption_is_true_of_its_scene_and_a_near_miss_is_not(captions):
     full = [clip.caption_codes(full_caption(clip.altered(scene, rng))) for scene in scenes]
     assert clip.true_of(codes, np.array(full)).diagonal().mean() < 0.35  # what is "none" now is not said: true as well
     one = clip.caption_codes("a boat")
-    assert (clip.true_of(codes, np.array([one]))[:, 0] == [any(s.kind == "boat" for s in scene.subjects) for scene in scenes]).all()
+    assert (
+        clip.true_of(codes, np.array([one]))[:, 0]
+        == [any(s.kind == "boat" for s in scene.subjects) for scene in scenes]
+    ).all()
 
 
 def test_near_misses_stay_in_the_training_world():
@@ -309,7 +335,9 @@ def test_the_text_state_does_not_depend_on_padding(tokenizer):
     short = tokenizer(["a red boat", "a blue house at night"], padding="longest", return_tensors="pt").input_ids
     long = tokenizer(["a red boat", "a blue house at night"], padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
-        assert torch.allclose(model.text_model(input_ids=short).pooler_output, model.text_model(input_ids=long).pooler_output, atol=1e-5)
+        assert torch.allclose(
+            model.text_model(input_ids=short).pooler_output, model.text_model(input_ids=long).pooler_output, atol=1e-5
+        )
 
 
 def test_clip_learns_in_a_few_steps(tokenizer, captions):
@@ -340,6 +368,7 @@ def test_clip_learns_in_a_few_steps(tokenizer, captions):
 
 def test_unet_objective_weighs_by_snr(tokenizer):
     from training import unet
+
     torch.manual_seed(0)
     text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
     net = unet.make_unet((16, 16), 1, 2, 8, 16)
@@ -362,6 +391,7 @@ class SomePictures:
 
 def unet_batch(tokenizer, latents, **settings):
     from training.unet import Batches
+
     chosen = replace(PRESETS["cpu"]["unet"], batch=len(latents), **settings)
     return Batches(latents, SomePictures(len(latents)), tokenizer, chosen)(Random(0), 0, 1)
 
@@ -369,14 +399,16 @@ def unet_batch(tokenizer, latents, **settings):
 def test_cells_share_out_the_picture():
     cells = SomePictures(6).cells
     assert cells.shape == (6, len(data.THINGS), 16, 16)
-    assert (cells.sum(1, dtype=int) <= 255).all() and cells.sum(1, dtype=int).mean() > 240  # islands and rounding are left
+    assert (cells.sum(1, dtype=int) <= 255).all() and cells.sum(
+        1, dtype=int
+    ).mean() > 240  # islands and rounding are left
 
 
 def test_some_captions_are_read_by_their_words_alone(tokenizer):
     latents = torch.zeros(6, 4, 16, 16)
     whole, words = (unet_batch(tokenizer, latents, empty=0, words_only=part) for part in (0.0, 1.0))
     assert whole["read"].all()
-    ends = (words["ids"] == tokenizer.eos_token_id)
+    ends = words["ids"] == tokenizer.eos_token_id
     assert not words["read"][ends].any() and words["read"][~ends].all()
     assert unet_batch(tokenizer, latents, empty=1, words_only=1.0)["read"].all()  # something has to be read
 
@@ -384,8 +416,10 @@ def test_some_captions_are_read_by_their_words_alone(tokenizer):
 def test_words_know_their_things(tokenizer):
     from helpers.postcards.scene import Scene, Subject
     from training.grounding import things_of_tokens
-    scene = Scene("sunset", "none", "snow field", "red cliffs", weather="falling snow",
-                  subjects=(Subject("tent", "red", "left"),))
+
+    scene = Scene(
+        "sunset", "none", "snow field", "red cliffs", weather="falling snow", subjects=(Subject("tent", "red", "left"),)
+    )
     text = "a red tent in a snow field in falling snow below red cliffs"
     things = things_of_tokens(tokenizer, text, scene)
     pieces = tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids)
@@ -398,8 +432,9 @@ def test_words_know_their_things(tokenizer):
 
 def test_the_share_of_reading_that_lies_on_a_thing():
     from training.grounding import grounding_loss, share_on_things
+
     cells = torch.zeros(1, 6, 16, 16)
-    cells[0, 0, :8] = 1                                       # sky: the upper half; nothing is seen of a light
+    cells[0, 0, :8] = 1  # sky: the upper half; nothing is seen of a light
     things = torch.full((1, 77), -1)
     things[0, 3], things[0, 5] = 0, 1
     reads = torch.zeros(1, 256, 77)
@@ -414,6 +449,7 @@ def test_the_share_of_reading_that_lies_on_a_thing():
 
 def test_grounding_moves_words_to_their_things(tokenizer):
     from training import unet
+
     torch.manual_seed(0)
     text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
     objective = unet.Objective(unet.make_unet((16, 16), 1, 2, 8, 16), text_encoder, 5.0, grounding=1.0)
@@ -434,11 +470,31 @@ def test_the_card_says_what_was_not_measured_and_types_no_number():
     bare = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3))
     assert bare.count("not measured") > 20 and "12.3 MB" in bare and "2.00 M" in bare
     score = dict(right=0.931, n=77)
-    full = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3, fidelity={"sky": score},
-                           vae=dict(n=5, psnr=33.333, ssim=0.97, judge={"sky": 0.99})))
-    sharp = card.write(dict(steps=25, guidance=3.0, parameters=parameters, megabytes=12.3, edges=dict(n=9, kept=0.952),
-                            vae=dict(n=5, psnr=33.333, ssim=0.97, edges=0.966, judge={"sky": 0.99})))
-    assert "SSIM 0.970, 96.6 % of the edges over 5" in sharp and "have 95.2 % of the edges" in sharp and "of 9 renders" in sharp
+    full = card.write(
+        dict(
+            steps=25,
+            guidance=3.0,
+            parameters=parameters,
+            megabytes=12.3,
+            fidelity={"sky": score},
+            vae=dict(n=5, psnr=33.333, ssim=0.97, judge={"sky": 0.99}),
+        )
+    )
+    sharp = card.write(
+        dict(
+            steps=25,
+            guidance=3.0,
+            parameters=parameters,
+            megabytes=12.3,
+            edges=dict(n=9, kept=0.952),
+            vae=dict(n=5, psnr=33.333, ssim=0.97, edges=0.966, judge={"sky": 0.99}),
+        )
+    )
+    assert (
+        "SSIM 0.970, 96.6 % of the edges over 5" in sharp
+        and "have 95.2 % of the edges" in sharp
+        and "of 9 renders" in sharp
+    )
     assert "93.1 % (of 77)" in full and "33.33 dB" in full and "99.0 %" in full
 
 
@@ -450,7 +506,7 @@ def test_attention_for_training_is_the_librarys(masked):
     torch.manual_seed(0)
     net = make_unet((16, 32), layers=1, heads=2, groups=8, text_width=12)
     torch.nn.init.normal_(net.conv_out.weight)
-    latents, texts = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 12)          # 256 positions: fused; 77 words: written out
+    latents, texts = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 12)  # 256 positions: fused; 77 words: written out
     read = torch.arange(77)[None] < torch.tensor([[9], [77]]) if masked else None
     said = dict(encoder_hidden_states=texts, encoder_attention_mask=read)
     with torch.no_grad():
@@ -476,7 +532,9 @@ def test_a_release_can_be_trained_on(folder):
     for stage, net in (("vae", released.vae), ("unet", released.unet)):
         back = type(net).from_pretrained(folder / stage / "model")
         assert torch.equal(weights(back), weights(net)) and next(back.parameters()).dtype == torch.float32
-    assert (folder / "clip" / "tokenizer" / "merges.txt").is_file() and (folder / "judge" / "model" / "config.json").is_file()
+    assert (folder / "clip" / "tokenizer" / "merges.txt").is_file() and (
+        folder / "judge" / "model" / "config.json"
+    ).is_file()
     with pytest.raises(FileExistsError, match="already holds a run of vae, clip, judge, unet"):
         restore.restore(BUNDLE)
 
@@ -484,11 +542,18 @@ def test_a_release_can_be_trained_on(folder):
 def test_captions_are_drawn_as_often_as_their_weights_say(tokenizer):
     """What a caption names is weighed; what captions leave open, and the empty ones, keep the world's frequencies."""
     from training.unet import Batches
+
     pictures = SomePictures(1)
     pictures.scenes = [sample_scene(data.scene_rng(i)) for i in range(300)]
     rng, named = Random(1), lambda scene, text: scene.weather != "none" and scene.weather in text
-    batches = {w: Batches(torch.zeros(300, 4, 16, 16), pictures, tokenizer, replace(PRESETS["cpu"]["unet"], weather=w, two=w)) for w in (1.0, 3.0)}
-    drawn = {w: [(pictures.scenes[i], text) for i, text in (made.draw(rng) for _ in range(6000))] for w, made in batches.items()}
+    batches = {
+        w: Batches(torch.zeros(300, 4, 16, 16), pictures, tokenizer, replace(PRESETS["cpu"]["unet"], weather=w, two=w))
+        for w in (1.0, 3.0)
+    }
+    drawn = {
+        w: [(pictures.scenes[i], text) for i, text in (made.draw(rng) for _ in range(6000))]
+        for w, made in batches.items()
+    }
     filled = {w: [pair for pair in pairs if pair[1]] for w, pairs in drawn.items()}
 
     def odds(asked, pairs):
@@ -499,10 +564,13 @@ def test_captions_are_drawn_as_often_as_their_weights_say(tokenizer):
         assert len(filled[w]) / len(pairs) == pytest.approx(0.9, abs=0.015)
         empty = [(scene, text) for scene, text in pairs if not text]
         assert np.mean([len(scene.subjects) == 2 for scene, _ in empty]) == pytest.approx(
-            np.mean([len(scene.subjects) == 2 for scene in pictures.scenes]), abs=0.07)
+            np.mean([len(scene.subjects) == 2 for scene in pictures.scenes]), abs=0.07
+        )
     for asked in (named, lambda scene, text: len(scene.subjects) == 2):
         assert odds(asked, filled[3.0]) / odds(asked, filled[1.0]) == pytest.approx(3, rel=0.2)
-    quiet = {w: [pair for pair in pairs if not named(*pair)] for w, pairs in filled.items()}  # weather there, but not named
+    quiet = {
+        w: [pair for pair in pairs if not named(*pair)] for w, pairs in filled.items()
+    }  # weather there, but not named
     there = {w: np.mean([scene.weather != "none" for scene, _ in pairs]) for w, pairs in quiet.items()}
     assert there[3.0] == pytest.approx(there[1.0], abs=0.04)
     assert not any((s.colour, s.kind) in clip.HELDOUT_PAIRS for scene, _ in drawn[3.0] for s in scene.subjects)
@@ -520,6 +588,7 @@ DECODER = replace(PRESETS["cpu"]["decoder"], steps=4, batch=2, warmup=1, lr=1e-2
 def test_a_sharper_decoder_leaves_the_latents_alone(small_vae):
     """Trained on, with its critic: the encoder's latents stay the same bits, the decoder moves, the critic too."""
     from training import decoder
+
     before, objective = common.copy.deepcopy(small_vae), decoder.Objective(small_vae, DECODER)
     critic = weights(objective.critic)
 
@@ -531,7 +600,9 @@ def test_a_sharper_decoder_leaves_the_latents_alone(small_vae):
     after = common.copy.deepcopy(before)
     after.load_state_dict(ema.vae.state_dict())  # into the same layout in memory, which moves the last bits
     assert decoder.latents_gap(after, before) == 0
-    assert not torch.equal(weights(ema.vae.decoder), weights(before.decoder)) and not torch.equal(weights(ema.critic), critic)
+    assert not torch.equal(weights(ema.vae.decoder), weights(before.decoder)) and not torch.equal(
+        weights(ema.critic), critic
+    )
     decoder.check_latents(after, before, ("new", "old"))
     with torch.no_grad():
         before.quant_conv.bias[:4] += 0.01
@@ -542,6 +613,7 @@ def test_a_sharper_decoder_leaves_the_latents_alone(small_vae):
 @torch.no_grad()
 def test_a_deeper_decoder_begins_as_the_same_autoencoder(small_vae):
     from training import decoder
+
     deeper = decoder.deepen(small_vae, 3).eval()
     assert deeper.config.layers_per_block == 3 and len(weights(deeper)) > 1.3 * len(weights(small_vae))
     assert decoder.latents_gap(deeper, small_vae) == 0
@@ -555,6 +627,7 @@ def test_a_deeper_decoder_begins_as_the_same_autoencoder(small_vae):
 def test_the_critics_gradient_is_held_to_its_part(small_vae, part):
     """At the decoder's last layer, whatever the critic's own scale."""
     from training.sharpness import Critic, held, oklab
+
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     y, last = small_vae.decode(small_vae.encode(x).latent_dist.mean).sample, small_vae.decoder.conv_out.weight
     for scale in (1e-3, 1.0, 1e3):
@@ -564,12 +637,15 @@ def test_the_critics_gradient_is_held_to_its_part(small_vae, part):
         rest = (oklab(y) - oklab(x)).abs().mean()
         likes = critic.likes(y)
         factor = held(likes, rest, last, part)
-        whole, of_rest = (torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (rest + factor * likes, rest))
+        whole, of_rest = (
+            torch.autograd.grad(loss, last, retain_graph=True)[0] for loss in (rest + factor * likes, rest)
+        )
         assert ((whole - of_rest).norm() / of_rest.norm()).item() == pytest.approx(part, rel=1e-3)
 
 
 def test_the_critic_and_the_decoder_each_learn_from_their_own_loss(small_vae):
     from training.sharpness import Critic, quantised
+
     critic, x = Critic(4), torch.rand(2, 3, 32, 32) * 2 - 1
     y = torch.tanh(small_vae.decode(torch.randn(2, 4, 4, 4)).sample)
     critic.likes(y).backward(retain_graph=True)
@@ -600,8 +676,11 @@ def test_the_critic_comes_in_late_and_slowly():
 
 def test_oklab_is_the_published_one_and_smooth_everywhere():
     from training.sharpness import oklab
+
     corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).view(4, 3, 1, 1)
-    known = torch.tensor([[1.0, 0, 0], [0.62796, 0.22486, 0.12585], [0.86644, -0.23389, 0.17950], [0.45201, -0.03246, -0.31153]])
+    known = torch.tensor(
+        [[1.0, 0, 0], [0.62796, 0.22486, 0.12585], [0.86644, -0.23389, 0.17950], [0.45201, -0.03246, -0.31153]]
+    )
     assert torch.allclose(oklab(corners).view(4, 3), known, atol=2e-4)
     wide = torch.linspace(-1.5, 1.5, 3001).view(-1, 1, 1, 1).expand(-1, 3, 1, 1).clone().requires_grad_(True)
     lightness = oklab(wide)[:, 0].flatten()
@@ -612,6 +691,7 @@ def test_oklab_is_the_published_one_and_smooth_everywhere():
 def test_edges_fall_when_a_picture_is_blurred():
     from training.evaluate import kept_edges
     from training.sharpness import differences, edge_energy, energy_gap
+
     stripes = torch.zeros(1, 3, 32, 32)
     stripes[..., ::4] = 1
     blurred = torch.nn.functional.avg_pool2d(stripes, 3, 1, 1)
@@ -619,15 +699,20 @@ def test_edges_fall_when_a_picture_is_blurred():
     moved = stripes.roll(1, -1)  # as strong, elsewhere: this is no fault of sharpness
     assert energy_gap(moved, stripes) < 0.1 < sum(d.abs().mean() for d in differences(moved - stripes))
     images = np.array(render(sample_scene(Random(0))).image)[None]
-    assert kept_edges(images, images) == pytest.approx(1) and kept_edges(images // 2, images) == pytest.approx(0.5, abs=0.1)
+    assert kept_edges(images, images) == pytest.approx(1) and kept_edges(images // 2, images) == pytest.approx(
+        0.5, abs=0.1
+    )
 
 
 def test_image_features_are_compared_for_the_picture_alone():
     from transformers import CLIPVisionConfig, CLIPVisionModel
 
     from training.sharpness import feature_gap
+
     torch.manual_seed(0)
-    shape = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16)
+    shape = dict(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16
+    )
     tower = CLIPVisionModel(CLIPVisionConfig(**shape)).eval().requires_grad_(False)
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     y = (x * 0.5).requires_grad_(True)
@@ -695,6 +780,7 @@ def test_what_is_in_training_is_measured_without_touching_the_model(folder, tmp_
 def fast_parts(tokenizer):
     """A tiny objective of the stage, a teacher whose answer depends on the words, and a batch."""
     from training import fast, unet
+
     torch.manual_seed(0)
     text_encoder = clip.make_clip(tokenizer, 16, 1, 2, 32).text_model
     teacher = unet.make_unet((16, 16), 1, 2, 8, 16)
@@ -708,7 +794,10 @@ def fast_parts(tokenizer):
     batch = fast.Batches(torch.randn(6, 4, 16, 16), SomePictures(6), tokenizer, chosen)(Random(0), 0, 1)
 
     def objective(**changed):
-        return fast.Objective(copy.deepcopy(teacher), copy.deepcopy(teacher), text_encoder, no_words, replace(chosen, **changed))
+        return fast.Objective(
+            copy.deepcopy(teacher), copy.deepcopy(teacher), text_encoder, no_words, replace(chosen, **changed)
+        )
+
     return objective, batch
 
 
@@ -717,11 +806,12 @@ def fast_parts(tokenizer):
 def test_a_call_ends_where_the_schedulers_step_does(calls, spacing):
     """A chain of `ddim_step` along the levels is the library's own drawing, bar rounding."""
     from training import fast, unet
+
     scheduler = unet.make_scheduler()
     scheduler = scheduler.from_config(scheduler.config, timestep_spacing=spacing)
     told, ways = fast.call_levels(scheduler, calls, 2, 25)
     scheduler.set_timesteps(25)
-    assert ways[0, 0] == scheduler.timesteps[0]                        # the teacher begins where its own drawings do
+    assert ways[0, 0] == scheduler.timesteps[0]  # the teacher begins where its own drawings do
     assert torch.equal(ways[1:, 0], told[1:]) and ways[-1, -1] <= 0 and (ways.diff(dim=1) <= 0).all()
     scheduler.set_timesteps(calls)
     assert torch.equal(told, scheduler.timesteps)
@@ -738,6 +828,7 @@ def test_a_call_ends_where_the_schedulers_step_does(calls, spacing):
 def test_the_teacher_guides(fast_parts):
     """Two substeps of `teach` are two of the course's own guided steps."""
     from training import fast
+
     objective, batch = fast_parts
     o, latents = objective(), torch.randn(2, 4, 16, 16)
     way, teacher = o.ways[[1, 2]], o.frozen[0]
@@ -745,12 +836,14 @@ def test_the_teacher_guides(fast_parts):
     prompt_embeds = o.frozen[1](ids).last_hidden_state
     arrived = o.teach(latents, way, prompt_embeds)
     for i in range(2):
-        x = latents[i:i + 1]
+        x = latents[i : i + 1]
         for begin, end in zip(way[i, :-1], way[i, 1:]):
-            uncond, text = (teacher(x, begin, encoder_hidden_states=prompt_embeds[k:k + 1]).sample for k in (i, i + 2))
+            uncond, text = (
+                teacher(x, begin, encoder_hidden_states=prompt_embeds[k : k + 1]).sample for k in (i, i + 2)
+            )
             assert (text - uncond).abs().mean() > 0.01
             x = fast.ddim_step(x, uncond + 3 * (text - uncond), o.abar(begin), o.abar(end))
-        assert torch.allclose(x, arrived[i:i + 1], atol=1e-4)
+        assert torch.allclose(x, arrived[i : i + 1], atol=1e-4)
 
 
 def test_a_student_without_anything_to_learn_has_no_loss(fast_parts):
@@ -765,7 +858,9 @@ def test_a_student_without_anything_to_learn_has_no_loss(fast_parts):
 def test_the_fast_unet_learns_and_only_it(fast_parts):
     objective, batch = fast_parts
     o = objective()
-    assert {name.split(".")[0] for name, p in o.named_parameters()} == {"unet"} and not any("frozen" in k for k in o.state_dict())
+    assert {name.split(".")[0] for name, p in o.named_parameters()} == {"unet"} and not any(
+        "frozen" in k for k in o.state_dict()
+    )
     before, optimizer, losses = weights(o.frozen[0]), torch.optim.Adam(o.parameters(), 1e-2), []
     for _ in range(30):
         torch.manual_seed(1)
@@ -783,9 +878,16 @@ def fast_runs(folder, tokenizer, monkeypatch):
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from training import fast, unet
+
     torch.manual_seed(0)
-    AutoencoderKL(block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, latent_channels=4, norm_num_groups=4,
-                  up_block_types=("UpDecoderBlock2D",) * 4, sample_size=128).save_pretrained(folder / "vae" / "model")
+    AutoencoderKL(
+        block_out_channels=(8,) * 4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=128,
+    ).save_pretrained(folder / "vae" / "model")
     clip.make_clip(tokenizer, 16, 1, 2, 32).save_pretrained(folder / "clip" / "model")
     tokenizer.save_pretrained(folder / "clip" / "tokenizer")
     for seed, name in enumerate(("teacher", "other")):
@@ -794,29 +896,75 @@ def fast_runs(folder, tokenizer, monkeypatch):
         torch.nn.init.normal_(net.conv_out.weight, std=0.2)
         net.save_pretrained(folder / name)
     monkeypatch.setattr(fast, "Pictures", lambda split, n=0: SomePictures(6))
-    monkeypatch.setattr(fast, "cached_latents", lambda pictures, vae, name: torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(
+        fast,
+        "cached_latents",
+        lambda pictures, vae, name: torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(0)),
+    )
 
     def run(steps, *words, teacher="teacher"):
-        fast.main(["--steps", str(steps), "--batch", "4", "--calls", "2", "--warmup", "1", "--log-every", "1", "--watch-captions", "1",
-                   "--teacher-steps", "2", "--teacher", str(folder / teacher), *words])
+        fast.main(
+            [
+                "--steps",
+                str(steps),
+                "--batch",
+                "4",
+                "--calls",
+                "2",
+                "--warmup",
+                "1",
+                "--log-every",
+                "1",
+                "--watch-captions",
+                "1",
+                "--teacher-steps",
+                "2",
+                "--teacher",
+                str(folder / teacher),
+                *words,
+            ]
+        )
         return UNet2DConditionModel.from_pretrained(folder / "fast" / "model")
+
     return run
 
 
 def test_a_run_of_the_unet_measures_its_pictures_and_maps_on_the_way(fast_runs, folder, monkeypatch):
     from training import unet
     from training.export import BUNDLE
+
     shutil.copytree(BUNDLE / "judge", folder / "judge" / "model")
     monkeypatch.setattr(unet, "Pictures", lambda split, n=0: SomePictures(6))
     monkeypatch.setattr(unet, "cached_latents", lambda pictures, vae, name: torch.randn(6, 4, 16, 16))
-    unet.main(["--steps", "1", "--batch", "4", "--warmup", "1", "--log-every", "1", "--watch-captions", "2",
-               "--watch-steps", "3", "--channels", "16,16", "--heads", "2", "--groups", "8"])
+    unet.main(
+        [
+            "--steps",
+            "1",
+            "--batch",
+            "4",
+            "--warmup",
+            "1",
+            "--log-every",
+            "1",
+            "--watch-captions",
+            "2",
+            "--watch-steps",
+            "3",
+            "--channels",
+            "16,16",
+            "--heads",
+            "2",
+            "--groups",
+            "8",
+        ]
+    )
     seen = common.read_metrics(folder / "unet" / "metrics.jsonl")[-1]
     assert 0 <= seen["mean"] <= 1 and 0 <= seen["pointing"] <= 1 and (folder / "unet" / "samples.png").is_file()
 
 
 def test_a_fast_run_that_was_stopped_ends_in_the_same_bits(fast_runs, folder, monkeypatch):
     from training import fast
+
     whole = weights(fast_runs(4))
     os.replace(folder / "fast", folder / "whole")
     drawn = fast.Batches.__call__
@@ -841,7 +989,7 @@ def test_the_same_command_begins_anew_where_the_teacher_has_changed(fast_runs, f
     before = json.loads((folder / "fast" / "model" / "course.json").read_text())["of"]
     second = fast_runs(2, teacher="other")
     assert "has changed since (unet)" in capsys.readouterr().out and not torch.equal(weights(first), weights(second))
-    assert json.loads((folder / "fast-before-1" / "model" / "course.json").read_text())["of"] == before   # and is kept
+    assert json.loads((folder / "fast-before-1" / "model" / "course.json").read_text())["of"] == before  # and is kept
     assert json.loads((folder / "fast" / "model" / "course.json").read_text())["of"] != before
 
 
@@ -851,6 +999,7 @@ def test_a_fast_unet_is_exported_beside_the_unet_it_was_made_from_and_no_other(f
     from helpers.components import load_components
     from training import export, restore
     from training.unet import shipped_hash
+
     restore.restore(export.BUNDLE)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet" / "model")
     own = dict(guidance=1.0, steps=8, distilled_guidance=3.0, of=shipped_hash(unet))
@@ -859,9 +1008,12 @@ def test_a_fast_unet_is_exported_beside_the_unet_it_was_made_from_and_no_other(f
     restore.put_fast(unet, own)
     export.main(["--out", str(folder / "bundle")])
     plain, fast = (load_components(folder / "bundle", device="cpu", variant=one) for one in (None, "fast"))
-    assert torch.allclose(fast.unet.conv_out.bias, plain.unet.conv_out.bias + 0.5, atol=1e-3) and (fast.steps, plain.steps) == (8, 25)
+    assert torch.allclose(fast.unet.conv_out.bias, plain.unet.conv_out.bias + 0.5, atol=1e-3) and (
+        fast.steps,
+        plain.steps,
+    ) == (8, 25)
     os.environ["POSTCARD_RUNS"] = str(folder / "again")
-    restore.restore(folder / "bundle")                              # and comes back out of the bundle
+    restore.restore(folder / "bundle")  # and comes back out of the bundle
     assert json.loads((folder / "again" / "fast" / "model" / "course.json").read_text()) == own
 
     restore.put_fast(unet, own | {"of": "another"})
@@ -877,6 +1029,7 @@ def test_a_carried_fast_unet_is_gone_on_from(folder, tmp_path):
 
     from training import carry, restore
     from training.export import BUNDLE
+
     own = dict(guidance=1.0, steps=8, distilled_guidance=3.0, of="0" * 12)
     restore.put_fast(UNet2DConditionModel.from_pretrained(BUNDLE / "unet"), own)
     carry.carry({"fast": folder / "fast" / "model"}, tmp_path / "carried")
@@ -888,8 +1041,11 @@ def test_a_carried_fast_unet_is_gone_on_from(folder, tmp_path):
 
 def test_a_variants_weights_are_told_from_the_plain_ones(tmp_path, fast_folder):
     from training.evaluate import weight_files
+
     plain, fast = weight_files(fast_folder), weight_files(fast_folder, "fast")
-    assert {file.parent.name for file in plain} == {file.parent.name for file in fast} == {"text_encoder", "vae", "unet"}
+    assert (
+        {file.parent.name for file in plain} == {file.parent.name for file in fast} == {"text_encoder", "vae", "unet"}
+    )
     assert set(fast) - set(plain) == {fast_folder / "unet" / "diffusion_pytorch_model.fast.safetensors"}
 
 
@@ -897,8 +1053,25 @@ def test_the_fast_card_says_what_was_not_measured():
     bare = card.write_variant(dict(steps=8, distilled_guidance=3.0, megabytes=8.6), {})
     assert bare.count("not measured") > 20 and "8.6 MB" in bare and 'variant="fast"' in bare and "guidance 3" in bare
     score = dict(right=0.931, n=77)
-    beside = dict(n=5, psnr=31.26, seconds=0.12, plain_seconds=0.5, ratio=0.24, plain_steps=25, plain_guidance=3.0, device="a chip",
-                  threads=2, repeats=5)
-    full = card.write_variant(dict(steps=8, distilled_guidance=3.0, megabytes=8.6, fidelity={"sky": score}, beside=beside),
-                              dict(fidelity={"sky": score | {"right": 0.5}}))
-    assert "93.1 % (of 77) | 50.0 % (of 77)" in full and "24.0 % of its time" in full and "31.3 dB" in full and "draws in 8 calls" in full
+    beside = dict(
+        n=5,
+        psnr=31.26,
+        seconds=0.12,
+        plain_seconds=0.5,
+        ratio=0.24,
+        plain_steps=25,
+        plain_guidance=3.0,
+        device="a chip",
+        threads=2,
+        repeats=5,
+    )
+    full = card.write_variant(
+        dict(steps=8, distilled_guidance=3.0, megabytes=8.6, fidelity={"sky": score}, beside=beside),
+        dict(fidelity={"sky": score | {"right": 0.5}}),
+    )
+    assert (
+        "93.1 % (of 77) | 50.0 % (of 77)" in full
+        and "24.0 % of its time" in full
+        and "31.3 dB" in full
+        and "draws in 8 calls" in full
+    )

@@ -17,5 +17,6 @@ def test_with_another_one_a_sentence_says_so(which, request, capsys):
     folder = request.getfixturevalue(which)
     c = load_components(folder if which == "stranger_folder" else folder["postcard"], device="cpu")
     assert not postcards_only(c, "the count of tents, since the judge reads postcards alone") and on_postcards(c, 1 > 2)
-    assert capsys.readouterr().out == ("Left out with this model: the count of tents, since the judge reads postcards "
-                                       "alone.\n")
+    assert capsys.readouterr().out == (
+        "Left out with this model: the count of tents, since the judge reads postcards alone.\n"
+    )

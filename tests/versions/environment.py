@@ -7,6 +7,7 @@ made with the Python that runs this file and the pinned torch; a printed line an
 index, then exactly the lines of its `pip:` part, with the pinned torch, which is large. Jupyter finds the environment as
 the kernel "course".
 """
+
 import importlib.util
 import os
 import re
@@ -51,7 +52,10 @@ def asked(which):
         return [tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]]
     lines = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = [line for line in lines if isinstance(line, str) and not re.match(r"(python|pip)\b", line)]
-    return [[re.sub("^pytorch", "torch", line) for line in conda], *(line["pip"] for line in lines if isinstance(line, dict))]
+    return [
+        [re.sub("^pytorch", "torch", line) for line in conda],
+        *(line["pip"] for line in lines if isinstance(line, dict)),
+    ]
 
 
 def python_like_colab():

@@ -1,4 +1,5 @@
 """The environment that `make test-colab` or `make test-newest` runs the notebooks in is what it says it is."""
+
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from environment import BUILD_TOOLS, COLAB, CUDA, installed, listed, pins, pytho
 from jupyter_client.kernelspec import KernelSpecManager
 
 WHICH = os.environ.get("COURSE_VERSIONS")
-in_turn = pytest.mark.skipif(not WHICH, reason="for make test-colab and make test-newest, which make these environments")
+in_turn = pytest.mark.skipif(
+    not WHICH, reason="for make test-colab and make test-newest, which make these environments"
+)
 
 
 def kernel():
@@ -30,7 +33,9 @@ def test_the_kernel_holds_the_versions_it_should():
         assert not [name for name in ("diffusers", "transformers", "ipywidgets") if packages[name] == known[name]]
         return
     wanted = pins("colab", version)
-    other = {name: (packages[name], wanted[name]) for name in packages.keys() & wanted if packages[name] != wanted[name]}
+    other = {
+        name: (packages[name], wanted[name]) for name in packages.keys() & wanted if packages[name] != wanted[name]
+    }
     assert not other
     assert packages["ipywidgets"] == "7.7.1" and packages["diffusers"] == "0.39.0"
     # A few that Colab's own packages ask for are not in its list; nothing else may come with the course.
@@ -45,16 +50,22 @@ def test_the_kernel_has_colabs_python_or_says_why_not():
     why = (Path(python).parents[1] / "why.txt").read_text()
     assert (version == COLAB) == (why == "")
     if why:
-        warnings.warn(f"Colab's Python is {COLAB[0]}.{COLAB[1]}, and the notebooks ran on {version[0]}.{version[1]}: {why}.", stacklevel=1)
+        warnings.warn(
+            f"Colab's Python is {COLAB[0]}.{COLAB[1]}, and the notebooks ran on {version[0]}.{version[1]}: {why}.",
+            stacklevel=1,
+        )
 
 
-# --- how it is chosen
+# How it is chosen
 
 
 def test_a_python_that_does_not_start_is_passed_over(tmp_path, monkeypatch):
     """pyenv's shims stand on PATH for every version and start only the one chosen."""
     name = "python{}.{}".format(*COLAB)
-    for folder, text in [("shims", "#!/bin/sh\nexit 127\n"), ("versions/{}.{}.9/bin".format(*COLAB), "#!/bin/sh\nexit 0\n")]:
+    for folder, text in [
+        ("shims", "#!/bin/sh\nexit 127\n"),
+        ("versions/{}.{}.9/bin".format(*COLAB), "#!/bin/sh\nexit 0\n"),
+    ]:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / name).write_text(text)
         (tmp_path / folder / name).chmod(0o755)
@@ -68,12 +79,15 @@ def test_a_python_that_does_not_start_is_passed_over(tmp_path, monkeypatch):
     assert python_like_colab() == sys.executable
 
 
-@pytest.mark.parametrize("python, like, free, torch, why", [
-    (COLAB, "/python", 1e12, "", ""),
-    ((3, 11), None, 1e12, "", "no Python of that version starts here"),
-    ((3, 11), "/python", 1e9, "", "torch may take 8 GB, and 1.0 are free on disk"),
-    ((3, 11), "/python", 1e12, "no such host", "no such host"),
-])
+@pytest.mark.parametrize(
+    "python, like, free, torch, why",
+    [
+        (COLAB, "/python", 1e12, "", ""),
+        ((3, 11), None, 1e12, "", "no Python of that version starts here"),
+        ((3, 11), "/python", 1e9, "", "torch may take 8 GB, and 1.0 are free on disk"),
+        ((3, 11), "/python", 1e12, "no such host", "no such host"),
+    ],
+)
 def test_the_environment_falls_back_and_says_why(tmp_path, monkeypatch, python, like, free, torch, why):
     started, asked = [], []
     monkeypatch.setattr(environment, "python_like_colab", lambda: like)
@@ -93,6 +107,11 @@ def test_the_environment_falls_back_and_says_why(tmp_path, monkeypatch, python, 
 
 def test_torch_comes_in_colabs_version_with_colabs_python_only():
     assert pins("colab", COLAB)["torch"] == listed()["torch"] == "2.11.0"
-    assert pins("colab", (3, 11))["torch"] == pins("newest", (3, 11))["torch"] == pins("newest", COLAB)["torch"] != "2.11.0"
+    assert (
+        pins("colab", (3, 11))["torch"]
+        == pins("newest", (3, 11))["torch"]
+        == pins("newest", COLAB)["torch"]
+        != "2.11.0"
+    )
     assert "tifffile" in pins("colab", COLAB) and "tifffile" not in pins("colab", (3, 11))
     assert not BUILD_TOOLS & pins("colab", COLAB).keys()

@@ -4,7 +4,9 @@
 def faults(page):
     """{rule: the HTML of what breaks it}."""
     found = page.evaluate("async () => (await axe.run()).violations")
-    return {one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] in ("serious", "critical")}
+    return {
+        one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] in ("serious", "critical")
+    }
 
 
 def assert_no_faults(page):

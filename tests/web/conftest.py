@@ -36,8 +36,15 @@ def javascript():
         give_up("node 20 or newer", "install Node.js")
 
     def run(code, given=None):
-        done = subprocess.run([node, "--input-type=module", "--eval", READ % code], cwd=WEB, input=json.dumps(given),
-                              timeout=300, capture_output=True, text=True, encoding="utf-8")
+        done = subprocess.run(
+            [node, "--input-type=module", "--eval", READ % code],
+            cwd=WEB,
+            input=json.dumps(given),
+            timeout=300,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout)
 

@@ -36,7 +36,9 @@ def test_unet_for_the_rows_that_it_is_asked_for(javascript, exported, c, fast, n
     latents, embeds = seeded_noise((2, *c.latent_shape), [0, 1]), encode_prompts(c, PROMPTS[:2])
     several = (1, 2) if model.distilled_guidance is None else (1,)
     asked = [(timestep, rows) for timestep in (1, 500, 961) for rows in several]
-    page = javascript(MODEL + """
+    page = javascript(
+        MODEL
+        + """
         const answers = [];
         const first = (numbers, rows) => Float32Array.from(numbers).subarray(0, numbers.length / 2 * rows);
         for (const [timestep, rows] of given.asked) {
@@ -46,7 +48,8 @@ def test_unet_for_the_rows_that_it_is_asked_for(javascript, exported, c, fast, n
             prompt_embeds: ["float32", first(given.embeds, rows), [rows, 77, 128]] }))[0]]);
         }
         return answers;""",
-        {"latents": latents.flatten().tolist(), "embeds": embeds.flatten().tolist(), "asked": asked, "name": name})
+        {"latents": latents.flatten().tolist(), "embeds": embeds.flatten().tolist(), "asked": asked, "name": name},
+    )
     for (timestep, rows), answer in zip(asked, page, strict=True):
         with torch.inference_mode():
             torchs = model.unet(latents[:rows], timestep, encoder_hidden_states=embeds[:rows]).sample.numpy()
@@ -55,9 +58,12 @@ def test_unet_for_the_rows_that_it_is_asked_for(javascript, exported, c, fast, n
 
 def test_decoder(javascript, exported, c):
     latents = seeded_noise((1, *c.latent_shape), 0)
-    page = javascript(MODEL + """
+    page = javascript(
+        MODEL
+        + """
         return [...await model.run("decoder", { latents: ["float32", Float32Array.from(given), [1, 4, 16, 16]] })];""",
-        latents.flatten().tolist())
+        latents.flatten().tolist(),
+    )
     with torch.inference_mode():
         torchs = c.vae.decode(latents).sample.numpy()
     assert np.abs(np.array(page, np.float32).reshape(torchs.shape) - torchs).max() < NEAR
@@ -82,9 +88,15 @@ def test_the_facts_are_this_model(exported, c):
     written = json.loads((exported / "facts.json").read_text(encoding="utf-8"))
     unet = (exported / "unet.onnx").read_bytes()
     parts = {name: lora_parts(c, folder, unet) for name, folder in loras(c).items()}
-    now = json.loads(json.dumps(facts(c, fast_variant(c), library(c), {name: layers for name, (_, layers) in parts.items()})))
-    assert written.pop("sizes") == {file.name: file.stat().st_size for file in exported.iterdir() if file.suffix != ".json"}
-    assert {name: (exported / f"lora-{name}.bin").read_bytes() for name in parts} == {name: one for name, (one, _) in parts.items()}
+    now = json.loads(
+        json.dumps(facts(c, fast_variant(c), library(c), {name: layers for name, (_, layers) in parts.items()}))
+    )
+    assert written.pop("sizes") == {
+        file.name: file.stat().st_size for file in exported.iterdir() if file.suffix != ".json"
+    }
+    assert {name: (exported / f"lora-{name}.bin").read_bytes() for name in parts} == {
+        name: one for name, (one, _) in parts.items()
+    }
     assert np.allclose(written.pop("preview")["weight"], now.pop("preview")["weight"], atol=1e-4)
     assert written == now
 
@@ -95,12 +107,18 @@ def test_a_lora_is_added_to_the_weights_as_numpy_adds_it(javascript):
     W = (draw.standard_normal((rows, columns)) * 10 ** draw.uniform(-8, 3, (rows, columns))).astype(np.float16)
     A, B = (draw.standard_normal(shape).astype(np.float16) / 8 for shape in ((rank, columns), (rows, rank)))
     layers = [dict(at=2, rows=rows, columns=columns, rank=rank, turned=turned) for turned in (False, True)]
-    page = javascript("""
+    page = javascript(
+        """
         const { withLora } = await import("./lora.mjs");
         return given.files.map((file, i) => [...withLora(Uint8Array.from(file), [given.layers[i]],
           Uint8Array.from(given.factors), given.strength)]);""",
-        {"files": [[7, 7, *laid.tobytes(), 9] for laid in (W, W.T)], "layers": layers, "strength": strength,
-         "factors": [*A.tobytes(), *B.tobytes()]})
+        {
+            "files": [[7, 7, *laid.tobytes(), 9] for laid in (W, W.T)],
+            "layers": layers,
+            "strength": strength,
+            "factors": [*A.tobytes(), *B.tobytes()],
+        },
+    )
     wanted = (W.astype(float) + strength * (B.astype(float) @ A.astype(float))).astype(np.float16)
     for file, laid in zip(page, (wanted, wanted.T), strict=True):
         assert bytes(file) == b"\x07\x07" + laid.tobytes() + b"\x09"

@@ -85,10 +85,23 @@ def pixels(page):
 def asked_for():
     """20 prompts and settings."""
     rng = random.Random(5)
-    special = [dict(prompt=""), dict(prompt="\N{ROCKET} caf\u00e9"), dict(prompt="a <teal> boat"),
-               dict(negative_prompt="rain"), dict(guidance=1)]
-    common = [dict(prompt=caption(sample_scene(rng), rng), negative_prompt="", steps=2 + i % 4, guidance=3 + i % 3,
-                   seed=1000 * i) for i in range(20)]
+    special = [
+        dict(prompt=""),
+        dict(prompt="\N{ROCKET} caf\u00e9"),
+        dict(prompt="a <teal> boat"),
+        dict(negative_prompt="rain"),
+        dict(guidance=1),
+    ]
+    common = [
+        dict(
+            prompt=caption(sample_scene(rng), rng),
+            negative_prompt="",
+            steps=2 + i % 4,
+            guidance=3 + i % 3,
+            seed=1000 * i,
+        )
+        for i in range(20)
+    ]
     return [one | (special[i] if i < len(special) else {}) for i, one in enumerate(common)]
 
 
@@ -121,8 +134,10 @@ def test_the_judge_finds_as_much_in_the_pages_pictures(page, c, fast, variant, s
     judge = load_judge(c.path / "judge")
     here, there = (judge.agreement(pictures, prompts)["mean"] for pictures in (mine, torchs))
     wrong = judge.agreement(mine, prompts[1:] + prompts[:1])["mean"]  # the control: each beside another's prompt
-    print(f"{variant}: named and there, of {here.n}: page {here.right:.1%}, generate {there.right:.1%}, "
-          f"another's prompt {wrong.right:.1%}")
+    print(
+        f"{variant}: named and there, of {here.n}: page {here.right:.1%}, generate {there.right:.1%}, "
+        f"another's prompt {wrong.right:.1%}"
+    )
     assert here.n == there.n > 500 and abs(here.right - there.right) * here.n <= 3
     assert wrong.right < here.right - 0.2
 
@@ -134,8 +149,10 @@ def test_a_picture_takes_a_few_times_torchs_time(page, c, fast, variant):
     model = {"fast": fast, "plain": c}[variant]
     fill(page, variant=variant)
     for seed in range(5):
-        for took, one in ((page_s, lambda: draw(page, **settings, seed=seed)),
-                          (torch_s, lambda: generate(model, **settings, seed=seed))):
+        for took, one in (
+            (page_s, lambda: draw(page, **settings, seed=seed)),
+            (torch_s, lambda: generate(model, **settings, seed=seed)),
+        ):
             started = time.perf_counter()
             one()
             took.append(time.perf_counter() - started)
@@ -189,7 +206,8 @@ def test_the_fast_model_gives_up_what_it_has_no_use_for_and_it_says_so(page, fas
     assert page.locator("#guidance").is_disabled() and page.locator("#negative_prompt").is_disabled()
     assert page.inner_text("#given_up") == (
         "The fast model has guidance 3 in it. For another guidance or a negative prompt take the plain model; "
-        "a concept takes it by itself.")
+        "a concept takes it by itself."
+    )
     mine = draw(page, seed=9)
     assert np.abs(mine - np.asarray(generate(fast, "a red boat on a lake", seed=9), int)).max() <= 2
     fill(page, variant="plain")
@@ -198,10 +216,16 @@ def test_the_fast_model_gives_up_what_it_has_no_use_for_and_it_says_so(page, fas
     assert page.locator("#given_up").is_hidden()
 
 
-@pytest.mark.parametrize("link, mended", [
-    ({"guidance": 3}, {"guidance": 1}), ({"negative_prompt": "rain"}, {"negative_prompt": ""}),
-    ({"guidance": 4.5}, {"variant": "plain"}), ({"lora": "windmill"}, {"lora": ""}),
-    ({"lora": "windmill"}, {"variant": "plain"})])
+@pytest.mark.parametrize(
+    "link, mended",
+    [
+        ({"guidance": 3}, {"guidance": 1}),
+        ({"negative_prompt": "rain"}, {"negative_prompt": ""}),
+        ({"guidance": 4.5}, {"variant": "plain"}),
+        ({"lora": "windmill"}, {"lora": ""}),
+        ({"lora": "windmill"}, {"variant": "plain"}),
+    ],
+)
 def test_what_a_link_asks_the_fast_model_in_vain_is_a_sentence_and_can_be_mended(page, address, link, mended):
     """`generate` refuses the same."""
     page.goto(f"{address}#{urlencode(link)}")
@@ -224,8 +248,9 @@ def test_500_words_are_cut_and_it_says_so(page, fast):
         assert np.abs(mine - np.asarray(generate(fast, prompt, steps=2, seed=0), int)).max() <= 2
 
 
-@pytest.mark.parametrize("field, value", [("steps", "0"), ("steps", "many"), ("guidance", "-1"), ("seed", "1.5"),
-                                          ("seed", "")])
+@pytest.mark.parametrize(
+    "field, value", [("steps", "0"), ("steps", "many"), ("guidance", "-1"), ("seed", "1.5"), ("seed", "")]
+)
 def test_bad_settings_are_a_sentence_and_draw_nothing(page, field, value):
     fill(page, **({"variant": "plain"} if field == "guidance" else {}) | {field: value})
     page.click("#draw")
@@ -289,9 +314,13 @@ def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page, v
 RAIN = dict(negative_prompt="rain", guidance=2.5)
 
 
-@pytest.mark.parametrize("variant, own, model", [
-    ("fast", {}, dict(negative_prompt="", guidance=1.0, model="postcard-fast")),
-    ("plain", RAIN, RAIN | dict(model="postcard"))])
+@pytest.mark.parametrize(
+    "variant, own, model",
+    [
+        ("fast", {}, dict(negative_prompt="", guidance=1.0, model="postcard-fast")),
+        ("plain", RAIN, RAIN | dict(model="postcard")),
+    ],
+)
 def test_download_holds_the_settings(page, variant, own, model):
     drawn = draw(page, variant=variant, prompt="a red boat: \N{ROCKET}", steps=2, seed=5, **own)
     with page.expect_download() as coming:
@@ -306,8 +335,14 @@ def test_download_holds_the_settings(page, variant, own, model):
     assert np.array_equal(np.asarray(picture), drawn)
 
 
-@pytest.mark.parametrize("variant, own", [("fast", {}), ("plain", dict(negative_prompt="mist", steps=3, guidance=4.5)),
-                                          ("plain", dict(lora="windmill", lora_strength=-0.5, steps=3))])
+@pytest.mark.parametrize(
+    "variant, own",
+    [
+        ("fast", {}),
+        ("plain", dict(negative_prompt="mist", steps=3, guidance=4.5)),
+        ("plain", dict(lora="windmill", lora_strength=-0.5, steps=3)),
+    ],
+)
 def test_a_link_draws_the_same_picture_elsewhere(page, address, variant, own):
     drawn = draw(page, variant=variant, prompt="a pink house & 1 + 1 = #2", seed=6, **own)
     other = page.context.browser.new_page()
@@ -380,8 +415,9 @@ def test_axe_finds_no_serious_fault(page, drawn):
 
 def test_colours_are_read_well_in_light_and_dark():
     """WCAG 2.2: text at least 4.5 to 1 against what is behind it, borders of controls 3 to 1."""
+
     def luminance(colour):
-        parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 

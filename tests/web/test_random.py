@@ -19,8 +19,19 @@ def drawn(javascript, wanted):
 
 
 def test_the_noise_of_1000_seeds(javascript):
-    seeds = [*range(990), 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**53 - 1, 2**53 + 1, 2**62, 2**63 - 1,
-             123456789, 987654321]
+    seeds = [
+        *range(990),
+        2**31,
+        2**32 - 1,
+        2**32,
+        2**32 + 7,
+        2**53 - 1,
+        2**53 + 1,
+        2**62,
+        2**63 - 1,
+        123456789,
+        987654321,
+    ]
     for seed, page in zip(seeds, drawn(javascript, [(1024, seed) for seed in seeds]), strict=True):
         assert np.abs(page - seeded_noise((1, 4, 16, 16), seed).numpy().ravel()).max() < ROUNDING, seed
 

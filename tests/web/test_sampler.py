@@ -10,7 +10,9 @@ from helpers.sampling import denoise, make_scheduler
 from tools.setup_cell import ROOT
 
 LORAS = [("windmill", 1), ("snowman", 0.5), ("cyanotype", 1.5)]
-DRAW = MODEL + """
+DRAW = (
+    MODEL
+    + """
 const drawn = [];
 for (const settings of given) {
   const steps = [];
@@ -21,11 +23,18 @@ for (const settings of given) {
 }
 return drawn;
 """
+)
 ASKED = [  # with guidance; with a negative prompt and more guidance; without any, for the prompt alone
     dict(prompt="a red boat on the left on a lake at sunset", negative_prompt="", steps=4, guidance=3, seed=0),
-    dict(prompt="a <western> tent in the desert by night \N{ROCKET}", negative_prompt="rain", steps=4,
-         guidance=7.5, seed=2**32 - 1),
-    dict(prompt="a blue house in a meadow", negative_prompt="", steps=4, guidance=1, seed=7)]
+    dict(
+        prompt="a <western> tent in the desert by night \N{ROCKET}",
+        negative_prompt="rain",
+        steps=4,
+        guidance=7.5,
+        seed=2**32 - 1,
+    ),
+    dict(prompt="a blue house in a meadow", negative_prompt="", steps=4, guidance=1, seed=7),
+]
 FAST = [dict(prompt="a <teal> tent in the desert by night", negative_prompt="", steps=8, guidance=1, seed=11)]
 
 
@@ -52,7 +61,9 @@ def test_every_step_and_the_picture(c, fast, drawn, number):
 
 def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
     asked = dict(negative_prompt="", steps=6, guidance=3, seed=5)
-    page = javascript(MODEL + """
+    page = javascript(
+        MODEL
+        + """
         const drawn = [];
         for (const settings of given) {
           let last = null;
@@ -60,10 +71,15 @@ def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
           drawn.push([...await model.decode(last)]);
         }
         return [drawn, model.said(given[0]), model.said({ ...given[0], prompt: "a boat" }), model.sessions.size];""",
-        [asked | dict(prompt=f"a {name} on a lake at dawn", lora=name, lora_strength=strength)
-         for name, strength in LORAS])
+        [
+            asked | dict(prompt=f"a {name} on a lake at dawn", lora=name, lora_strength=strength)
+            for name, strength in LORAS
+        ],
+    )
     drawn, called, uncalled, kept = page
-    assert called == [] and "windmill is not in the prompt" in uncalled[0] and kept == 3  # text, decoder, the last U-Net
+    assert (
+        called == [] and "windmill is not in the prompt" in uncalled[0] and kept == 3
+    )  # text, decoder, the last U-Net
     for (name, strength), picture in zip(LORAS, drawn, strict=True):
         model, _ = brought_in(c, [(ROOT / "concepts" / name, strength)])
         wanted = np.asarray(generate(model, f"a {name} on a lake at dawn", **asked), int)
@@ -73,9 +89,13 @@ def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
 
 
 def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
-    page = javascript(MODEL + """
+    page = javascript(
+        MODEL
+        + """
         const { timesteps } = await import("./sampler.mjs");
-        return given.map((steps) => timesteps(model.facts, steps));""", list(range(1, 51)))
+        return given.map((steps) => timesteps(model.facts, steps));""",
+        list(range(1, 51)),
+    )
     scheduler = make_scheduler(c, "ddim")
     for steps, mine in enumerate(page, 1):
         scheduler.set_timesteps(steps)
@@ -95,21 +115,30 @@ const loop = (signal, answer = 0, guidance = 3) => denoise(
 
 
 def test_cancel_stops_before_the_next_call(javascript):
-    assert javascript(STUB + """
+    assert javascript(
+        STUB
+        + """
         const stop = new AbortController();
         let said = null;
         try {
           for await (const { index } of loop(stop.signal)) if (index === 2) setTimeout(() => stop.abort());
         } catch (problem) { said = problem.name; }
-        return [calls, said];""") in ([3, "AbortError"], [4, "AbortError"])
+        return [calls, said];"""
+    ) in ([3, "AbortError"], [4, "AbortError"])
 
 
 def test_cancelled_before_it_begins_calls_nothing(javascript):
-    assert javascript(STUB + """
+    assert javascript(
+        STUB
+        + """
         try { for await (const step of loop(AbortSignal.abort())); } catch (problem) { return [calls, problem.name]; }
-        """) == [0, "AbortError"]
+        """
+    ) == [0, "AbortError"]
 
 
 def test_what_is_not_finite_is_named(javascript):
-    assert "NaN" in javascript(STUB + """
-        try { for await (const step of loop(undefined, NaN)); } catch (problem) { return problem.message; }""")
+    assert "NaN" in javascript(
+        STUB
+        + """
+        try { for await (const step of loop(undefined, NaN)); } catch (problem) { return problem.message; }"""
+    )

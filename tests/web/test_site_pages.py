@@ -9,8 +9,15 @@ from tools.setup_cell import ROOT
 from tools.web import WEB, server
 
 SITE = ROOT / "site" / "build" / "html"
-PAGES = [("index.html", "light"), ("index.html", "dark"), ("README.html", "light"), ("notebooks/01_diffusion_process.html", "light"),
-         ("notebooks/02_vae_latents.html", "dark"), ("docs/teaching.html", "light"), ("docs/ideas.html", "dark")]
+PAGES = [
+    ("index.html", "light"),
+    ("index.html", "dark"),
+    ("README.html", "light"),
+    ("notebooks/01_diffusion_process.html", "light"),
+    ("notebooks/02_vae_latents.html", "dark"),
+    ("docs/teaching.html", "light"),
+    ("docs/ideas.html", "dark"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,10 @@ def test_formulas_are_drawn_and_pictures_have_words(visit):
 def test_search_finds_a_word_in_its_lesson(visit):
     page = visit("search.html?q=reparameterisation")
     page.wait_for_selector("#search-results li a")
-    assert any("02_vae_latents" in link for link in page.evaluate("() => [...document.querySelectorAll('#search-results a')].map((one) => one.href)"))
+    assert any(
+        "02_vae_latents" in link
+        for link in page.evaluate("() => [...document.querySelectorAll('#search-results a')].map((one) => one.href)")
+    )
     nothing = visit("search.html?q=qqqqq")
     nothing.wait_for_selector("text=did not match any documents")
     assert nothing.locator("#search-results li a").count() == 0
@@ -73,7 +83,9 @@ def test_search_finds_a_word_in_its_lesson(visit):
 def test_the_front_leads_to_every_lesson_and_to_the_page_that_draws_where_it_is_built(visit):
     page = visit("index.html")
     links = page.evaluate("() => [...document.querySelectorAll('article a')].map((one) => one.getAttribute('href'))")
-    assert {f"notebooks/{file.stem}.html" for file in ROOT.glob("notebooks/*.ipynb")} <= {link.split("#")[0] for link in links}
+    assert {f"notebooks/{file.stem}.html" for file in ROOT.glob("notebooks/*.ipynb")} <= {
+        link.split("#")[0] for link in links
+    }
     assert ("draw/index.html" in links) == (SITE / "draw" / "index.html").is_file()
     if "draw/index.html" in links:
         page.click("article a[href='draw/index.html']")

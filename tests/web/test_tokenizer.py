@@ -13,17 +13,54 @@ const { Tokenizer } = await import("./tokenizer.mjs");
 const tokenizer = new Tokenizer(given.words);
 return given.prompts.map((prompt) => tokenizer.encode(prompt));
 """
-ODD = ["", " ", "\x09\x0a", "a", "  a   red\x09boat\x0a", "A RED BOAT", "a-red_boat!?",
-       "don't can't we'll I'm he'd they've 'tis ''s", "1234 3.14 1e-5", "½ ² ⅷ ๓", "café café", "ﬁ ŉ ǆ",
-       "İstanbul ΣΑΣ straße ẞ", "\x85a\ufeffb\u200bc\xa0d\u3000e\u2028f", "🚀", "\N{ROCKET}" * 80,
-       "👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 🇩🇪 ✈️", "日本語 中文 한국어 हिन\u094dदी עברית العربية ไทย",
-       "a\u0301\u0323 e\u0327\u0301", "\x00\x01\x7f", "\u0600\u06dd", "�", "<|startoftext|>", "a <|endoftext|>b",
-       "A<|StartOfText|> x <|ENDOFTEXT|>", "<|endoftext|><|endoftext|>", "<|x|> <| |>", "<|> |>", "!<|startoftext|",
-       "<teal>", "a<teal>boat", "<teal>_1", "<teal> <teal>_1", "<TEAL>", "a <teal> <polar> house by <western>",
-       "<teal>_2<teal>", "red " * 500, "boat" * 300, "x" * 2000, "a red boat " * 25 + "on a lake", "'" * 100,
-       "$\\{}[]()^|*+?.", "ⅷⅧ ǅ", "𝔸𝕓 𐐀𐐨"]
+ODD = [
+    "",
+    " ",
+    "\x09\x0a",
+    "a",
+    "  a   red\x09boat\x0a",
+    "A RED BOAT",
+    "a-red_boat!?",
+    "don't can't we'll I'm he'd they've 'tis ''s",
+    "1234 3.14 1e-5",
+    "½ ² ⅷ ๓",
+    "café café",
+    "ﬁ ŉ ǆ",
+    "İstanbul ΣΑΣ straße ẞ",
+    "\x85a\ufeffb\u200bc\xa0d\u3000e\u2028f",
+    "🚀",
+    "\N{ROCKET}" * 80,
+    "👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 🇩🇪 ✈️",
+    "日本語 中文 한국어 हिन\u094dदी עברית العربية ไทย",
+    "a\u0301\u0323 e\u0327\u0301",
+    "\x00\x01\x7f",
+    "\u0600\u06dd",
+    "�",
+    "<|startoftext|>",
+    "a <|endoftext|>b",
+    "A<|StartOfText|> x <|ENDOFTEXT|>",
+    "<|endoftext|><|endoftext|>",
+    "<|x|> <| |>",
+    "<|> |>",
+    "!<|startoftext|",
+    "<teal>",
+    "a<teal>boat",
+    "<teal>_1",
+    "<teal> <teal>_1",
+    "<TEAL>",
+    "a <teal> <polar> house by <western>",
+    "<teal>_2<teal>",
+    "red " * 500,
+    "boat" * 300,
+    "x" * 2000,
+    "a red boat " * 25 + "on a lake",
+    "'" * 100,
+    "$\\{}[]()^|*+?.",
+    "ⅷⅧ ǅ",
+    "𝔸𝕓 𐐀𐐨",
+]
 SIGNS = "äöüßéèñçøåÆŒſıİςΣσ“”‘’…–—¿¡·½²³٣๓一二日本🚀👍🏽❤️\u0301\u200d\xa0\u3000"
-LETTERS = [*map(chr, range(0x20, 0x7f)), *SIGNS, "</w>", "<|endoftext|>", "<teal>", "'s", "'LL"]
+LETTERS = [*map(chr, range(0x20, 0x7F)), *SIGNS, "</w>", "<|endoftext|>", "<teal>", "'s", "'LL"]
 
 
 def prompts():

@@ -45,5 +45,7 @@ def main() -> None:
         except subprocess.CalledProcessError as problem:
             print(f"apt-get could not install Chromium: it ended with {problem.returncode}.")
     if found_browser() is None:
-        print("There is no Chromium or Chrome here, so the browser tests cannot run: install one of them "
-              "(on Debian: apt-get install chromium, on Ubuntu and elsewhere: Google Chrome).")
+        print(
+            "There is no Chromium or Chrome here, so the browser tests cannot run: install one of them "
+            "(on Debian: apt-get install chromium, on Ubuntu and elsewhere: Google Chrome)."
+        )

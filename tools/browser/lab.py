@@ -13,9 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRIVATE = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-           "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
-NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"    # else a question lies over the page
+PRIVATE = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+}
+NO_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"  # else a question lies over the page
 START_SECONDS = 120
 
 
@@ -23,21 +29,33 @@ START_SECONDS = 120
 def running_lab(folder):
     """Serve a copy of the notebooks from `folder` (Path, empty). Yields address(name) -> the page of a notebook."""
     course, port, token = copied_course(folder / "course"), free_port(), secrets.token_hex(16)
-    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": port, "ServerApp.port_retries": 0,
-               "ServerApp.open_browser": False, "ServerApp.root_dir": course,
-               "IdentityProvider.token": token, "LabApp.expose_app_in_browser": True,
-               "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-               "LabApp.extension_manager": "readonly"}
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": port,
+        "ServerApp.port_retries": 0,
+        "ServerApp.open_browser": False,
+        "ServerApp.root_dir": course,
+        "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": True,
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.extension_manager": "readonly",
+    }
     (folder / "settings" / NO_NEWS).parent.mkdir(parents=True)
     (folder / "settings" / NO_NEWS).write_text('{"fetchNews": "false"}')
     said = (folder / "server.log").open("w+")
-    server = subprocess.Popen([sys.executable, "-m", "tools.lab", *(f"--{k}={v}" for k, v in options.items())],
-                              cwd=course, env=environment(folder), stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tools.lab", *(f"--{k}={v}" for k, v in options.items())],
+        cwd=course,
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
+    )
     try:
         wait_until_up(f"http://127.0.0.1:{port}/api/status?token={token}", server, said.name)
         yield lambda name: f"http://127.0.0.1:{port}/lab/tree/notebooks/{name}?token={token}&reset"
     finally:
-        server.terminate()          # it ends its kernels first
+        server.terminate()  # it ends its kernels first
         try:
             server.wait(30)
         except subprocess.TimeoutExpired:

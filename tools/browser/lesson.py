@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from .needed import needed_cells, shows_panel
-from .panel import Panel
+from browser.needed import needed_cells, shows_panel
+from browser.panel import Panel
 
 OPEN_SECONDS, RUN_SECONDS = 180, 600
 NOTHING = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'
@@ -43,8 +43,10 @@ class Lesson:
         self.code = [i for i, cell in enumerate(self.cells) if cell["cell_type"] == "code"]
         self.errors = []
         context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.route(lambda url: "//127.0.0.1:" not in url,
-                      lambda route: route.fulfill(content_type="image/svg+xml", body=NOTHING))
+        context.route(
+            lambda url: "//127.0.0.1:" not in url,
+            lambda route: route.fulfill(content_type="image/svg+xml", body=NOTHING),
+        )
         context.set_default_timeout(1000 * OPEN_SECONDS)
         self.page = context.new_page()
         self.page.on("pageerror", lambda problem: self.errors.append(f"thrown: {problem}"))
@@ -72,8 +74,7 @@ class Lesson:
 
     def close(self):
         self.page.evaluate("() => { window.jupyterapp.shell.currentWidget.sessionContext.shutdown() }")
-        self.page.wait_for_function(
-            "() => !window.jupyterapp.shell.currentWidget.sessionContext.session")
+        self.page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.sessionContext.session")
         self.page.context.close()
 
 

@@ -6,10 +6,9 @@ import inspect
 import json
 import pkgutil
 
+from browser.needed import shows_panel
 from helpers import panels
 from helpers.panels.base import Still
-
-from .needed import shows_panel
 
 
 def makers():
@@ -17,8 +16,12 @@ def makers():
     other class extends."""
     names = [found.name for found in pkgutil.iter_modules(panels.__path__)]
     modules = [importlib.import_module(f"helpers.panels.{name}") for name in names]
-    own = [(module, name, thing) for module in modules for name, thing in vars(module).items()
-           if getattr(thing, "__module__", "") == module.__name__ and not name.startswith("_")]
+    own = [
+        (module, name, thing)
+        for module in modules
+        for name, thing in vars(module).items()
+        if getattr(thing, "__module__", "") == module.__name__ and not name.startswith("_")
+    ]
     classes = {thing for _, _, thing in own if inspect.isclass(thing) and issubclass(thing, Still)}
     returned = {}
     for module, name, thing in own:
@@ -26,15 +29,19 @@ def makers():
             made = {vars(module).get(called) for called in returned_calls(thing)} & classes
             returned |= {f"{module.__name__}.{name}": (thing, made)} if made else {}
     inner = {base for one in classes for base in one.__mro__[1:]}.union(*(made for _, made in returned.values()))
-    return {name: thing for name, (thing, _) in returned.items()} | \
-        {f"{one.__module__}.{one.__name__}": one for one in classes - inner}
+    return {name: thing for name, (thing, _) in returned.items()} | {
+        f"{one.__module__}.{one.__name__}": one for one in classes - inner
+    }
 
 
 def returned_calls(function):
     """Names of what a function calls to make its result: {"Panel"} for `return Panel(...)`."""
     body = ast.parse(inspect.getsource(function)).body[0]
-    return {node.value.func.id for node in ast.walk(body) if isinstance(node, ast.Return)
-            and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)}
+    return {
+        node.value.func.id
+        for node in ast.walk(body)
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name)
+    }
 
 
 def made_in(file):

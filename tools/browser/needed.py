@@ -140,8 +140,11 @@ def rebound_later(cells):
                 seen.add((name, place))
                 waiting += [(read, place) for read in functions[place][name]]
                 for read in functions[place][name]:
-                    yield from (f"code cell {k + 1} rebinds {read}, which the panel of code cell {i + 1} reads"
-                                for k in range(i + 1, len(cells)) if read in names[k].binds)
+                    yield from (
+                        f"code cell {k + 1} rebinds {read}, which the panel of code cell {i + 1} reads"
+                        for k in range(i + 1, len(cells))
+                        if read in names[k].binds
+                    )
 
 
 def functions_of(source):

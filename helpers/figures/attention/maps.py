@@ -1,16 +1,16 @@
 """Heat maps of words over pictures: all words of a prompt, one map pooled in several ways, one frame."""
+
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from helpers.figures import style
+from helpers.figures.style import GUIDED, INK, NOTE, PROMPT, TITLE, show_picture, write
 from helpers.pictures import upright
 
-from .. import style
-from ..style import GUIDED, INK, NOTE, PROMPT, TITLE, show_picture, write
-
 CIVIDIS = matplotlib.colormaps[style.SEQUENTIAL]
-TILE = 288      # pixels: the side of a picture in a panel's row of pictures
-YELLOW = np.array([255.0, 217.0, 46.0])      # RGB, 0..255
+TILE = 288  # pixels: the side of a picture in a panel's row of pictures
+YELLOW = np.array([255.0, 217.0, 46.0])  # RGB, 0..255
 
 
 def blend(image, heat, share=0.9):
@@ -37,10 +37,15 @@ def word_sheet(image, maps, title="Six words of the prompt, and where each was r
         x, y = left + column * (size + gap), TITLE + 0.2 + row * (size + 0.26)
         show_picture(fig, blend(image, heat), x, y, size)
         write(fig, x + size / 2, y - 0.09, name, ha="center", fontsize=8.5, color=PROMPT, fontweight="bold")
-    return style.claimed(fig, title,
-                         note or "The share of the word less the mean of all words; yellow where that is largest. Each map has a scale of its own.",
-                         "A picture, and over it the attention maps of its words. Highest: "
-                         f"{', '.join(f'{name} {whereabouts(heat)}' for name, heat in maps.items())}.", 256)
+    return style.claimed(
+        fig,
+        title,
+        note
+        or "The share of the word less the mean of all words; yellow where that is largest. Each map has a scale of its own.",
+        "A picture, and over it the attention maps of its words. Highest: "
+        f"{', '.join(f'{name} {whereabouts(heat)}' for name, heat in maps.items())}.",
+        256,
+    )
 
 
 def whereabouts(heat):
@@ -55,7 +60,7 @@ def whereabouts(heat):
 def outline(ax, mask):
     """The edge of a mask as a thin white line; holes of a single pixel are left out."""
     padded = np.pad(np.asarray(mask, dtype=float), 1, mode="edge")
-    views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))        # (H, W, 3, 3)
+    views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))  # (H, W, 3, 3)
     ax.contour(views.mean((2, 3)), [0.5], colors="white", linewidths=0.9)
 
 
@@ -79,26 +84,44 @@ def pooled_ways(image, mask, ways, word):
         x = 0.1 + k * (size + 0.1)
         part = blend(image, heat).crop((left, top, left + side, top + side))
         ax = show_picture(fig, part, x, TITLE + 0.25, size)
-        outline(ax, np.asarray(mask)[top:top + side, left:left + side])
+        outline(ax, np.asarray(mask)[top : top + side, left : left + side])
         ax.plot(column - left, row - top, "x", ms=7, mec=GUIDED, mew=2)
         write(fig, x + size / 2, TITLE + 0.12, name, ha="center", fontsize=8)
-        write(fig, x + size / 2, TITLE + 0.25 + size + 0.12, f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
-              ha="center", fontsize=8, color=INK if hit else GUIDED)
+        write(
+            fig,
+            x + size / 2,
+            TITLE + 0.25 + size + 0.12,
+            f"{'hit' if hit else 'miss'}, IoU {overlap:.2f}",
+            ha="center",
+            fontsize=8,
+            color=INK if hit else GUIDED,
+        )
     overlaps, hits = [overlap for _, _, overlap in ways.values()], sum(hit for _, hit, _ in ways.values())
-    title = f"{len(ways)} maps of \"{word}\": {hits} hit it, with an IoU of {min(overlaps):.2f} to {max(overlaps):.2f}"
-    scored = "; ".join(f"{name}: {'hit' if hit else 'miss'}, IoU ≈{overlap:.2f}" for name, (_, hit, overlap) in ways.items())
-    return style.claimed(fig, title,
-                         "Shown: the part of the card around it. White line: the true mask. Cross: the map's highest value. "
-                         "IoU: of the mask and the map above 0.4.",
-                         f"Maps of the word {word}, each with the true outline and its highest value: {scored}.", 256)
+    title = f'{len(ways)} maps of "{word}": {hits} hit it, with an IoU of {min(overlaps):.2f} to {max(overlaps):.2f}'
+    scored = "; ".join(
+        f"{name}: {'hit' if hit else 'miss'}, IoU ≈{overlap:.2f}" for name, (_, hit, overlap) in ways.items()
+    )
+    return style.claimed(
+        fig,
+        title,
+        "Shown: the part of the card around it. White line: the true mask. Cross: the map's highest value. "
+        "IoU: of the mask and the map above 0.4.",
+        f"Maps of the word {word}, each with the true outline and its highest value: {scored}.",
+        256,
+    )
 
 
 def explorer_frame(image, heat, place=None):
     """PNG bytes: the picture, the map over it, and the map alone, with a heading each. heat: (H, W), 0..1."""
     heat = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((TILE, TILE), Image.NEAREST))
     alone = Image.fromarray((255 * CIVIDIS(heat)[..., :3]).round().astype(np.uint8))
-    return side_by_side({"the picture": image, "the map over it": blend(image, heat),
-                         "the map alone, from blue (0) to yellow (1)": alone})
+    return side_by_side(
+        {
+            "the picture": image,
+            "the map over it": blend(image, heat),
+            "the map alone, from blue (0) to yellow (1)": alone,
+        }
+    )
 
 
 def side_by_side(pictures):

@@ -1,11 +1,11 @@
 """F16, the report card of the maps: layers and steps, and what their controls reach."""
+
 import numpy as np
 
 from helpers.attention.score import each_layer
-
-from .. import style
-from ..intervals import interval
-from ..style import FAINT, GUIDED, INK, NOTE, PROMPT, TITLE, place, tidy, write
+from helpers.figures import style
+from helpers.figures.intervals import interval
+from helpers.figures.style import FAINT, GUIDED, INK, NOTE, PROMPT, TITLE, place, tidy, write
 
 
 def short_name(path):
@@ -33,7 +33,15 @@ def report_card(scores, layers, timesteps):
     ax.imshow(table, cmap=style.BLUES, vmin=worst - 0.1 * (best - worst), vmax=best + 1e-6, aspect="auto")
     for i, row in enumerate(table):
         for j, value in enumerate(row):
-            ax.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=8.5, color="white" if value > middle else INK)
+            ax.text(
+                j,
+                i,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color="white" if value > middle else INK,
+            )
     ax.set(yticks=[], xticks=range(len(steps)))
     ax.set_xticklabels(steps)
     ax.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=1)
@@ -45,12 +53,16 @@ def report_card(scores, layers, timesteps):
     write(fig, 4.1, top - 0.4, "layers and noise levels pooled: hits in %", fontweight="bold", fontsize=9)
     hits = subjects["default"].pointing
     told = [f"{name} " + ", ".join(f"≈{value:.0%}" for value in row) for name, row in zip(layers, table)]
-    return style.claimed(fig, f"Pooled maps of subjects hit {100 * hits:.0f} % of the time, one layer at one noise level {100 * worst:.0f} to "
-                              f"{100 * best:.0f} %",
-                         f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. Blue: from the "
-                         "lowest of these shares, pale, to the highest.",
-                         f"A table of hits by layer and noise level: {'; '.join(told)}. Beside it, for each group of words, pooled maps "
-                         "against two controls.", 128)
+    return style.claimed(
+        fig,
+        f"Pooled maps of subjects hit {100 * hits:.0f} % of the time, one layer at one noise level {100 * worst:.0f} to "
+        f"{100 * best:.0f} %",
+        f"{subjects['default'].cards} fresh postcards. Lines: 95 % intervals, which count cards and not maps. Blue: from the "
+        "lowest of these shares, pale, to the highest.",
+        f"A table of hits by layer and noise level: {'; '.join(told)}. Beside it, for each group of words, pooled maps "
+        "against two controls.",
+        128,
+    )
 
 
 def draw_dots(fig, left, top, wide, high, scores):
@@ -68,10 +80,13 @@ def draw_dots(fig, left, top, wide, high, scores):
         ax.text(1.04, i, f"{100 * score.pointing:.0f}", va="center", fontsize=9, color=INK)
         ax.text(1.12, i, f"of {score.n} maps", va="center", fontsize=7, color=FAINT)
         write(fig, left - 0.16, top + (i + 0.5) * high / len(scores), name, ha="right", fontsize=8.5, color=INK)
-    key = place(fig, left, top - 0.24, wide, 0.2, bare=True)                    # what the marks are, above the rows
+    key = place(fig, left, top - 0.24, wide, 0.2, bare=True)  # what the marks are, above the rows
     key.set(xlim=(0, 1), ylim=(-1, 1))
-    for x, mark, name, colour in ((0.02, "x", "centre prior", FAINT), (0.37, "|", "other masks", GUIDED),
-                                  (0.72, "o", "own mask", PROMPT)):
+    for x, mark, name, colour in (
+        (0.02, "x", "centre prior", FAINT),
+        (0.37, "|", "other masks", GUIDED),
+        (0.72, "o", "own mask", PROMPT),
+    ):
         key.plot(x, 0, mark, color=colour, ms=7 if mark == "|" else 6, mew=1.8, clip_on=False)
         key.text(x + 0.035, 0, name, fontsize=7.5, color=colour, va="center")
     tidy(ax, yticks=())

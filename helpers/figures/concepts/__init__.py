@@ -1,4 +1,5 @@
 """Lesson 05, vectors, in pictures: the life of one while it is trained."""
-from .life import Life, life_of
+
+from helpers.figures.concepts.life import Life, life_of
 
 __all__ = ["Life", "life_of"]

@@ -1,17 +1,17 @@
 """The life of a vector: where it stands among words while it is trained, what it costs, what it draws."""
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib import ticker
 
 from helpers.concepts import Concept, nearest_words
+from helpers.figures import style
+from helpers.figures.sampling import shown
+from helpers.figures.style import FAINT, GUIDED, INK, NOTE, TITLE, place, show_picture, tidy, write
 
-from .. import style
-from ..sampling import shown
-from ..style import FAINT, GUIDED, INK, NOTE, TITLE, place, show_picture, tidy, write
-
-MOMENTS = 7                     # pictures of a training
-QUIET = "#B9B9B9"               # what is there to be compared with
+MOMENTS = 7  # pictures of a training
+QUIET = "#B9B9B9"  # what is there to be compared with
 
 
 class Life:
@@ -27,19 +27,22 @@ class Life:
     def __init__(self, steps, vectors, losses, words, pictures):
         self.steps, self.words, self.pictures = [int(step) for step in steps], list(words), dict(pictures)
         if not len(self.steps) == len(vectors) == len(losses):
-            raise ValueError(f"{len(self.steps)} steps, {len(vectors)} vectors and {len(losses)} losses: "
-                             "give one of each.")
+            raise ValueError(
+                f"{len(self.steps)} steps, {len(vectors)} vectors and {len(losses)} losses: give one of each."
+            )
         unknown = sorted(set(self.pictures) - set(self.steps))
         if unknown:
             raise ValueError(f"There is a picture of step {unknown[0]}, and no vector: note it there too.")
         self.losses = np.asarray([float(loss) for loss in losses])
-        path, points = directions(vectors), directions(words.values())      # (n, d), (words, d)
+        path, points = directions(vectors), directions(words.values())  # (n, d), (words, d)
         if path.shape[1] != points.shape[1]:
-            raise ValueError(f"The vectors have {path.shape[1]} numbers and the words {points.shape[1]}: of "
-                             "a concept of several vectors, give one.")
+            raise ValueError(
+                f"The vectors have {path.shape[1]} numbers and the words {points.shape[1]}: of "
+                "a concept of several vectors, give one."
+            )
         self.cosines = path @ points.T
         there = np.isfinite(self.losses)
-        self.best = self.steps[int(np.nanargmin(self.losses))] if there.any() else None     # where the loss is lowest
+        self.best = self.steps[int(np.nanargmin(self.losses))] if there.any() else None  # where the loss is lowest
 
     def draw_cosines(self, fig, left, top, width, height):
         """(a) One line a word, its name at the end."""
@@ -47,16 +50,36 @@ class Life:
         legible(ax)
         end, low, last = self.cosines[-1], self.cosines.min(), self.steps[-1]
         nearest = 1 + int(np.argmax(end[1:])) if len(end) > 1 else 0
-        looks = {nearest: (INK, "--", "bold"), 0: (INK, "-", "bold")}   # no hue: the words may be colours
-        for k, y in enumerate(apart(end, 0.18 / height * (1 - low))):       # one line of text, in cosines
+        looks = {nearest: (INK, "--", "bold"), 0: (INK, "-", "bold")}  # no hue: the words may be colours
+        for k, y in enumerate(apart(end, 0.18 / height * (1 - low))):  # one line of text, in cosines
             colour, line, font = looks.get(k, (QUIET, "-", "normal"))
-            ax.plot(self.steps, self.cosines[:, k], line, color=colour, lw=1.8 if k in looks else 0.9, zorder=3 if k in looks else 1)
-            ax.annotate(f"{self.words[k]}  {end[k]:.2f}", (last, end[k]), (1.03, y), va="center",
-                        fontsize=10, fontweight=font, annotation_clip=False,
-                        textcoords=("axes fraction", "data"),
-                        color=FAINT if colour == QUIET else colour,
-                        arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6, "shrinkA": 1, "shrinkB": 0,
-                                    "relpos": (0, 0.5)})
+            ax.plot(
+                self.steps,
+                self.cosines[:, k],
+                line,
+                color=colour,
+                lw=1.8 if k in looks else 0.9,
+                zorder=3 if k in looks else 1,
+            )
+            ax.annotate(
+                f"{self.words[k]}  {end[k]:.2f}",
+                (last, end[k]),
+                (1.03, y),
+                va="center",
+                fontsize=10,
+                fontweight=font,
+                annotation_clip=False,
+                textcoords=("axes fraction", "data"),
+                color=FAINT if colour == QUIET else colour,
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": QUIET,
+                    "lw": 0.6,
+                    "shrinkA": 1,
+                    "shrinkB": 0,
+                    "relpos": (0, 0.5),
+                },
+            )
         ax.set(xlim=(0, last), ylim=(low - 0.05 * (1 - low), 1.05))
         ax.tick_params(labelbottom=False)
         said = f"started as \u201c{self.words[0]}\u201d"
@@ -67,8 +90,7 @@ class Life:
         """(b) The loss. stops: the steps that are named below it."""
         ax = place(fig, left, top, width, height)
         there = np.isfinite(self.losses)
-        ax.plot(np.array(self.steps)[there], self.losses[there], "o-", color=INK, lw=1.3, ms=2.5,
-                clip_on=False)
+        ax.plot(np.array(self.steps)[there], self.losses[there], "o-", color=INK, lw=1.3, ms=2.5, clip_on=False)
         if self.best is not None:
             ax.plot(self.best, np.nanmin(self.losses), "o", mfc="none", mec=INK, ms=9, clip_on=False, zorder=4)
         legible(tidy(ax, "training step", "loss", stops))
@@ -88,7 +110,10 @@ class Life:
         top, wide, side = TITLE + 0.1, 3.85, 2.6
         strip = top + side + 0.85
         fig = style.new_figure(strip + size + (NOTE if note else 0.08), dpi=dpi)
-        for ax in (self.draw_cosines(fig, 0.75, top, wide, 1.65), self.draw_loss(fig, 0.75, top + 1.85, wide, side - 1.85, picks)):
+        for ax in (
+            self.draw_cosines(fig, 0.75, top, wide, 1.65),
+            self.draw_loss(fig, 0.75, top + 1.85, wide, side - 1.85, picks),
+        ):
             ax.axvline(at, color=GUIDED, lw=1.2, zorder=2)
         show_picture(fig, self.pictures[at], style.WIDTH - side - 0.1, top, side)
         under = f"drawn at step {at}{', the lowest loss' if at == self.best else ''}"
@@ -100,8 +125,10 @@ class Life:
         style.claim(fig, title, note)
         near = ", ".join(f"{word} {cosine:.2f}" for cosine, word in self.nearest(self.steps[-1], 3))
         lowest = "" if self.best is None else f", lowest at step {self.best}"
-        said = (f"{title} The cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, in the end {near}; the loss{lowest}; "
-                f"and pictures at steps {', '.join(map(str, picks))}.")
+        said = (
+            f"{title} The cosines of a vector with {len(self.words)} words over {self.steps[-1]} steps, in the end {near}; the loss{lowest}; "
+            f"and pictures at steps {', '.join(map(str, picks))}."
+        )
         return style.finish(fig, said, 256)
 
     def nearest(self, step, n):
@@ -121,8 +148,13 @@ def life_of(c, path, draw, word):
     pictures = draw([Concept(f"<at{step}>", vectors) for step, vectors, _ in stops])
     near = [one for one, _ in nearest_words(c, path[-1][1][0], 4) if one != word][:3]
     rows = {one: table[c.tokenizer.convert_tokens_to_ids(f"{one}</w>")] for one in [word, *near]}
-    return Life([step for step, _, _ in path], [vectors[0] for _, vectors, _ in path], [loss for _, _, loss in path], rows,
-                {step: picture for (step, _, _), picture in zip(stops, pictures, strict=True)})
+    return Life(
+        [step for step, _, _ in path],
+        [vectors[0] for _, vectors, _ in path],
+        [loss for _, _, loss in path],
+        rows,
+        {step: picture for (step, _, _), picture in zip(stops, pictures, strict=True)},
+    )
 
 
 def legible(ax):
@@ -141,8 +173,8 @@ def directions(vectors):
 def apart(heights, least):
     """Heights for labels, at least `least` apart and as close to the wanted ones as that allows."""
     order = np.argsort(heights)
-    groups = []                                         # runs of labels that touch: [sum, count]
-    for height in np.array(heights, float)[order] - least * np.arange(len(order)):   # without their own room
+    groups = []  # runs of labels that touch: [sum, count]
+    for height in np.array(heights, float)[order] - least * np.arange(len(order)):  # without their own room
         groups.append([height, 1])
         while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
             total, count = groups.pop()

@@ -1,13 +1,28 @@
 """Two peaks on a line, one step against many; the floor under the loss; samplers by their number of steps."""
+
 import numpy as np
 import torch
 
-from ... import diffusion, inputs
-from .. import style
-from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, NOISE, NOTE, PROMPT, SIGNAL, TITLE, place, tidy, write
+from helpers import diffusion, inputs
+from helpers.figures import style
+from helpers.figures.style import (
+    BLUES,
+    ESTIMATE,
+    FAINT,
+    GUIDED,
+    INK,
+    NOISE,
+    NOTE,
+    PROMPT,
+    SIGNAL,
+    TITLE,
+    place,
+    tidy,
+    write,
+)
 
-SIDE, DARK_ORANGE = 2.6, "#B47A00"             # the line is drawn from -SIDE to SIDE; orange, legible as text
-WALKS = 40                                     # exact ways drawn
+SIDE, DARK_ORANGE = 2.6, "#B47A00"  # the line is drawn from -SIDE to SIDE; orange, legible as text
+WALKS = 40  # exact ways drawn
 
 
 def density_over_t(world, alphas_cumprod, columns=120):
@@ -24,8 +39,7 @@ def draw_truth(fig, left, top, width, height, world, background, truth, bar=0.5,
     truth: (timesteps, path (steps + 1, N, 1)), N >= WALKS. letters: size of the numbers and words on the axes. Returns both axes.
     """
     bars, ways = place(fig, left, top, bar, height), place(fig, left + bar + 0.04, top, width, height)
-    ways.imshow(background, origin="lower", extent=(0, 999, -SIDE, SIDE), aspect="auto", cmap=BLUES, vmin=0,
-                vmax=2.2)
+    ways.imshow(background, origin="lower", extent=(0, 999, -SIDE, SIDE), aspect="auto", cmap=BLUES, vmin=0, vmax=2.2)
     ways.plot([*truth[0], 0], truth[1][:, inside(truth), 0], color=SIGNAL, lw=0.45, alpha=0.7)
     tidy(ways, "t", None, (0, 500, 999), ()).set_xticklabels(["clean", "500", "999"])
     ways.set(xlim=(0, 999), ylim=(-SIDE, SIDE))
@@ -69,14 +83,15 @@ class Steps:
     def walk(self, n, start):
         """n steps from `start`: (timesteps, stops (n + 1, N, 1))."""
         stops = diffusion.spaced_timesteps(n)
-        return stops, diffusion.ddim_path(lambda x, t: self.world.noise_pred(x, self.alphas_cumprod[t]), start, stops,
-                                          self.alphas_cumprod)
+        return stops, diffusion.ddim_path(
+            lambda x, t: self.world.noise_pred(x, self.alphas_cumprod[t]), start, stops, self.alphas_cumprod
+        )
 
     def all_ends(self, n):
         """The first WALKS ways of n steps, as `walk` gives them, and the ends (N, 1) of all."""
         if n not in self.walked:
             stops, path = self.walk(n, self.start)
-            self.walked[n] = (stops, path[:, :WALKS].clone()), path[-1].clone()      # not the way of every point
+            self.walked[n] = (stops, path[:, :WALKS].clone()), path[-1].clone()  # not the way of every point
         return self.walked[n]
 
     @staticmethod
@@ -93,7 +108,9 @@ class Steps:
         fig = style.new_figure(2.95, dpi=style.PANEL_DPI)
         self.title = write(fig, 0.4, 0.14, "", fontsize=11)
         style.leftwards(fig, 0.14)
-        self.axes = draw_truth(fig, 0.4, 0.34, 6.5, 2.15, self.world, self.background, self.truth, bar=1.8, letters=10.5)
+        self.axes = draw_truth(
+            fig, 0.4, 0.34, 6.5, 2.15, self.world, self.background, self.truth, bar=1.8, letters=10.5
+        )
         return style.Stage(fig, [self.title])
 
     def frame(self, n):
@@ -125,12 +142,16 @@ def one_step_many(world, truth, walks, alphas_cumprod, gaps):
         write(fig, left + 0.54, top - 0.11, f"{gaps[n]:.1%} land in the gap", color=GUIDED, fontsize=8.5)
     write(fig, 0.1, top + 1.25, "value", rotation=90, ha="center")
     style.leftwards(fig, 0.2)
-    return style.claimed(fig, "One step lands on the mean of the data, where there are no data",
-                         f"Blue: paths of {len(truth[0])} steps, and the true density. Vermilion: n steps from every fourth of these starts; all "
-                         "ends as a histogram, scaled to its peak. Grey: |value| < 0.5.",
-                         "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
-                         "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
-                         "paths and end in two bunches on the peaks.", 64)
+    return style.claimed(
+        fig,
+        "One step lands on the mean of the data, where there are no data",
+        f"Blue: paths of {len(truth[0])} steps, and the true density. Vermilion: n steps from every fourth of these starts; all "
+        "ends as a histogram, scaled to its peak. Grey: |value| < 0.5.",
+        "Four columns for 1, 2, 5 and 20 steps. Thin blue paths split towards two peaks. With one step the "
+        "vermilion paths run straight to the middle between the peaks; with twenty they follow the blue "
+        "paths and end in two bunches on the peaks.",
+        64,
+    )
 
 
 def loss_floor(levels, floor, losses, training=None):
@@ -149,22 +170,36 @@ def loss_floor(levels, floor, losses, training=None):
     looks = ["--", "-"]
     highest = 1.05 * max(max(values) for values in [floor, *losses.values()])
     ends = np.array([values[-1] for values in losses.values()])
-    heights = ends + 0.06 * highest * np.array([(np.abs(ends[i + 1:] - ends[i]) < 0.06 * highest).sum() for i in range(len(ends))])
+    heights = ends + 0.06 * highest * np.array(
+        [(np.abs(ends[i + 1 :] - ends[i]) < 0.06 * highest).sum() for i in range(len(ends))]
+    )
     for look, height, (moment, values) in zip(looks, heights, losses.items()):
         ax.plot(levels, values, look + "o", color=ESTIMATE, lw=1.3, ms=5, mec="white", mew=0.5)
         ax.text(levels[-1] + 0.7 * width, height, moment, color=DARK_ORANGE, fontsize=9)
-    ax.text(0.99, 0.8, "grey bars: the oracle, the best possible on new points", transform=ax.transAxes, ha="right",
-            fontsize=9)
+    ax.text(
+        0.99,
+        0.8,
+        "grey bars: the oracle, the best possible on new points",
+        transform=ax.transAxes,
+        ha="right",
+        fontsize=9,
+    )
     if training is not None:
-        ax.text(0.99, 0.72, "black lines: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=9)
+        ax.text(
+            0.99, 0.72, "black lines: the memoriser on its own points", transform=ax.transAxes, ha="right", fontsize=9
+        )
     tidy(ax, "t (left: data, right: noise)", "mean squared error of the noise", levels)
     ax.set(xlim=(levels[0] - 0.6 * width, levels[-1] + 0.6 * width), ylim=(0, highest))
-    return style.claimed(fig, "The floor of the loss is not 0; on its own points, the memoriser goes below it at t = 0",
-                         "Orange: the network before (dashed) and after its training, on the same new points as the oracle.",
-                         "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
-                         "with t. Black lines of the memoriser on its own points lie far below the bar at t = 0, and at the bars' tops "
-                         "from t = 100 on. Orange lines of the network, before and after its training: the last comes down to the "
-                         "bars, but at t = 0 it stays above its bar.", 48)
+    return style.claimed(
+        fig,
+        "The floor of the loss is not 0; on its own points, the memoriser goes below it at t = 0",
+        "Orange: the network before (dashed) and after its training, on the same new points as the oracle.",
+        "Loss over t. Grey bars show the loss of the best possible denoiser, high at small t and falling "
+        "with t. Black lines of the memoriser on its own points lie far below the bar at t = 0, and at the bars' tops "
+        "from t = 100 on. Orange lines of the network, before and after its training: the last comes down to the "
+        "bars, but at t = 0 it stays above its bar.",
+        48,
+    )
 
 
 def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
@@ -177,7 +212,10 @@ def steps_race(distances, shares, scale, title, alt, note=None, noise=None):
     inputs.table(shares, "shares", "{label: {steps: share}}")
     top, colours = TITLE + 0.3, (SIGNAL, GUIDED, PROMPT)
     fig = style.new_figure(top + 2.3 + 0.42 + (NOTE if note else 0.04))
-    for left, lines, words in ((0.62, distances, "energy distance to true points"), (4.75, shares, "share of points off the shape")):
+    for left, lines, words in (
+        (0.62, distances, "energy distance to true points"),
+        (4.75, shares, "share of points off the shape"),
+    ):
         ax = place(fig, left, top, 2.9, 2.3)
         for values, colour, look in zip(lines.values(), colours, ("-o", "-o", ":s")):
             ax.plot(list(values), list(values.values()), look, color=colour, lw=1.5, ms=4)

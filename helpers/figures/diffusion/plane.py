@@ -1,18 +1,33 @@
 """Shapes in the plane: fields of arrows, clouds of points, and the paths from noise to the shape."""
+
 import matplotlib
 import numpy as np
 import torch
 
-from ... import diffusion, inputs
-from .. import style
-from ..style import BLUES, ESTIMATE, FAINT, GUIDED, INK, LEARNT, NOTE, PROMPT, SEQUENTIAL, SIGNAL, TITLE, place, write
+from helpers import diffusion, inputs
+from helpers.figures import style
+from helpers.figures.style import (
+    BLUES,
+    ESTIMATE,
+    FAINT,
+    GUIDED,
+    INK,
+    LEARNT,
+    NOTE,
+    PROMPT,
+    SEQUENTIAL,
+    SIGNAL,
+    TITLE,
+    place,
+    write,
+)
 
-SIDE = 2.7                                     # the plane is drawn from -SIDE to SIDE
+SIDE = 2.7  # the plane is drawn from -SIDE to SIDE
 EXTENT = (-SIDE, SIDE, -SIDE, SIDE)
-PALE = 2.0                                     # densities under arrows are drawn as if at most 1 / PALE
-FINE = 64                                      # the error map is computed on FINE x FINE points
-WALKERS = GUIDED, PROMPT, LEARNT               # colours of walks that are told apart
-ASKED = 7                                      # it ends where the noisy data are exp(-ASKED) as dense as at most
+PALE = 2.0  # densities under arrows are drawn as if at most 1 / PALE
+FINE = 64  # the error map is computed on FINE x FINE points
+WALKERS = GUIDED, PROMPT, LEARNT  # colours of walks that are told apart
+ASKED = 7  # it ends where the noisy data are exp(-ASKED) as dense as at most
 
 
 def plane(n):
@@ -31,8 +46,9 @@ def density_image(world, abar, n=104, bands=24):
 def square(fig, left, top, size, image, cmap=BLUES, vmax=1.15):
     """Square axes for the plane with an image in it; returns the axes and the image."""
     ax = place(fig, left, top, size, size)
-    shown = ax.imshow(image, origin="lower", extent=EXTENT, cmap=cmap, vmin=0, vmax=vmax,
-                      interpolation="nearest", aspect="auto")
+    shown = ax.imshow(
+        image, origin="lower", extent=EXTENT, cmap=cmap, vmin=0, vmax=vmax, interpolation="nearest", aspect="auto"
+    )
     ax.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE), xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color="#D0D0D0")
     return ax, shown
@@ -63,8 +79,8 @@ class ScoreFields:
         with torch.no_grad():
             learnt = self.noise_pred(everywhere, t)
         true = self.world.noise_pred(everywhere, abar)
-        error = (learnt - true)[len(self.at):].norm(dim=1).reshape(FINE, FINE).mul(20).round() / 20
-        both = (diffusion.score(noise[:len(self.at)], t, self.alphas_cumprod) for noise in (true, learnt))
+        error = (learnt - true)[len(self.at) :].norm(dim=1).reshape(FINE, FINE).mul(20).round() / 20
+        both = (diffusion.score(noise[: len(self.at)], t, self.alphas_cumprod) for noise in (true, learnt))
         return *both, error.numpy()
 
     def shown(self, error, t):
@@ -82,8 +98,18 @@ class ScoreFields:
         image = density_image(self.world, self.alphas_cumprod[t].item())
         for corner, score in zip(corners, (true, learnt)):
             ax, _ = square(fig, *corner, size, image, vmax=PALE)
-            ax.quiver(*self.at.T.numpy(), *arrow_parts(score, self.n), color=INK, angles="xy", scale_units="xy", scale=1,
-                      width=0.006, headwidth=3.6, headlength=4, headaxislength=3.6)
+            ax.quiver(
+                *self.at.T.numpy(),
+                *arrow_parts(score, self.n),
+                color=INK,
+                angles="xy",
+                scale_units="xy",
+                scale=1,
+                width=0.006,
+                headwidth=3.6,
+                headlength=4,
+                headaxislength=3.6,
+            )
         colours = matplotlib.colormaps[SEQUENTIAL].with_extremes(bad="#D8D8D8")
         ax, shown = square(fig, *corners[2], size, self.shown(error, t), colours, vmax=1)
         ax.plot(*self.noisy(t), "o", color=GUIDED, ms=dots, mew=0)
@@ -100,23 +126,29 @@ class ScoreFields:
             x = left + i * (size + gap)
             error = self._draw(fig, [(x, top + row * (size + gap)) for row in range(3)], size, t, dots=1.5)
             write(fig, x + size / 2, top - 0.12, f"t = {t}", ha="center")
-        bar = fig.colorbar(error, cax=place(fig, 0.02 + left + len(timesteps) * (size + gap), top + 2 * (size + gap), 0.1, size))
+        bar = fig.colorbar(
+            error, cax=place(fig, 0.02 + left + len(timesteps) * (size + gap), top + 2 * (size + gap), 0.1, size)
+        )
         bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1 +"])
         bar.outline.set_visible(False)
         bar.set_label("distance of the two noises", fontsize=8, labelpad=1)
-        return style.claimed(fig, "The learnt arrows match the true ones, except where hardly a noisy point lies",
-                             "Blue, in both rows: true density of the noisy data. Lengths of arrows are clipped. "
-                             "Dots: noisy data. Light grey: hardly any.",
-                             f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
-                             "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
-                             "how far they are apart, with the noisy data as dots: dark where most dots lie, bright between the arms at "
-                             "t = 10, in the middle of the spiral and at its open end at t = 50, paler along parts of the rim at "
-                             "t = 150, dark all over at t = 999.", 96)
+        return style.claimed(
+            fig,
+            "The learnt arrows match the true ones, except where hardly a noisy point lies",
+            "Blue, in both rows: true density of the noisy data. Lengths of arrows are clipped. "
+            "Dots: noisy data. Light grey: hardly any.",
+            f"Arrow fields at {len(timesteps)} noise levels. With much noise every arrow points to the centre, with "
+            "little noise to the nearest part of the shape. Below the true field the learnt one, and a map of "
+            "how far they are apart, with the noisy data as dots: dark where most dots lie, bright between the arms at "
+            "t = 10, in the middle of the spiral and at its open end at t = 50, paler along parts of the rim at "
+            "t = 150, dark all over at t = 999.",
+            96,
+        )
 
 
 def spread_paths(path, count, apart=0.6):
     """Indices of the first up to `count` paths (stops, n, 2) that stay inside the frame and start apart."""
-    inside = (path.abs().amax((0, 2)) < SIDE - 0.1).nonzero()[:, 0]      # a path that leaves the frame tells nothing
+    inside = (path.abs().amax((0, 2)) < SIDE - 0.1).nonzero()[:, 0]  # a path that leaves the frame tells nothing
     chosen = []
     for k in inside.tolist():
         if all((path[0, k] - path[0, other]).norm() > apart for other in chosen):
@@ -146,11 +178,15 @@ def flow(path, timesteps, show_at, paths=16, title="Step by step, noise turns in
         name_of = f"t = {levels[stop]}" if wanted else "clean"
         write(fig, 0.1 + i * (size + gap) + size / 2, top - 0.12, name_of, ha="center")
     style.leftwards(fig, 0.2)
-    return style.claimed(fig, title,
-                         f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
-                         "of them, their starts spread over the cloud, and the paths they took.",
-                         f"Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
-                         f"into {name}; lines show the paths of some points.", 64)
+    return style.claimed(
+        fig,
+        title,
+        f"{path.shape[1]} points, {len(timesteps)} steps, no fresh noise (DDIM). Vermilion: {len(chosen)} "
+        "of them, their starts spread over the cloud, and the paths they took.",
+        f"Points at five moments of sampling, from right to left: a round cloud of noise at t = 999 turns "
+        f"into {name}; lines show the paths of some points.",
+        64,
+    )
 
 
 class Walk:
@@ -164,8 +200,9 @@ class Walk:
         self.world, self.timesteps, self.stage = world, diffusion.spaced_timesteps(steps), None
         with torch.no_grad():
             self.path = sample(noise_pred, start, self.timesteps, alphas_cumprod)
-            self.estimates = [diffusion.predict_x0(x, noise_pred(x, t), t, alphas_cumprod)
-                              for x, t in zip(self.path, self.timesteps)]
+            self.estimates = [
+                diffusion.predict_x0(x, noise_pred(x, t), t, alphas_cumprod) for x, t in zip(self.path, self.timesteps)
+            ]
         longest = self.path.diff(dim=0).norm(dim=2).sum(0).argsort(descending=True)
         self.chosen = longest[spread_paths(self.path[:, longest], count, apart=1.2)].tolist()
 
@@ -181,13 +218,17 @@ class Walk:
         right, _ = square(fig, lefts[1], top, size, density_image(self.world, 1.0, 220, bands=12))
         stop = write(fig, lefts[0], 0.16, "", fontweight="bold")
         write(fig, lefts[1], 0.16, "their estimated clean points", fontweight="bold")
-        write(fig, lefts[0], top + size + 0.12, "ring: the point followed; white: its next stop", fontsize=8, color=FAINT)
+        write(
+            fig, lefts[0], top + size + 0.12, "ring: the point followed; white: its next stop", fontsize=8, color=FAINT
+        )
         write(fig, lefts[1], top + size + 0.12, "ring: the estimate of the point followed", fontsize=8, color=FAINT)
         ring = {"color": INK, "ms": 9, "mfc": "none", "mew": 1.5}
-        cloud, estimates = (ax.plot([], [], "o", color=colour, ms=1.8, mew=0, alpha=0.6)[0]
-                            for ax, colour in ((left, SIGNAL), (right, ESTIMATE)))
-        ahead, = left.plot([], [], ":o", color=GUIDED, lw=1.6, ms=6, mfc="white")
-        done, = left.plot([], [], "-o", color=GUIDED, lw=1.6, ms=3.5)
+        cloud, estimates = (
+            ax.plot([], [], "o", color=colour, ms=1.8, mew=0, alpha=0.6)[0]
+            for ax, colour in ((left, SIGNAL), (right, ESTIMATE))
+        )
+        (ahead,) = left.plot([], [], ":o", color=GUIDED, lw=1.6, ms=6, mfc="white")
+        (done,) = left.plot([], [], "-o", color=GUIDED, lw=1.6, ms=3.5)
         rings = (ax.plot([], [], "o", **ring)[0] for ax in (left, right))
         return style.Stage(fig, [cloud, estimates, ahead, done, *rings, stop])
 
@@ -197,9 +238,14 @@ class Walk:
         k, which = self.timesteps.index(t), self.chosen[point - 1]
         cloud, estimates, ahead, done, here, estimate, stop = self.stage.moving
         stop.set_text(f"the noisy points at t = {t}")
-        for artist, points in ((cloud, self.path[k]), (estimates, self.estimates[k]), (ahead, self.path[k:k + 2, which]),
-                               (done, self.path[:k + 1, which]), (here, self.path[k, [which]]),
-                               (estimate, self.estimates[k][[which]])):
+        for artist, points in (
+            (cloud, self.path[k]),
+            (estimates, self.estimates[k]),
+            (ahead, self.path[k : k + 2, which]),
+            (done, self.path[: k + 1, which]),
+            (here, self.path[k, [which]]),
+            (estimate, self.estimates[k][[which]]),
+        ):
             artist.set_data(*points.T.numpy())
         return self.stage.png()
 
@@ -210,8 +256,10 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
     generator = torch.Generator().manual_seed(seed)
     fig, top, size = style.new_figure(TITLE + 0.24 + 3.4 + 0.1 + NOTE), TITLE + 0.24, 3.4
     image = density_image(world, alphas_cumprod[0].item(), 220, bands=12)
-    for left, eta, text in ((0.6, 0.0, "DDIM, no fresh noise: one path from each start"),
-                            (4.9, 1.0, f"DDPM, fresh noise: {len(start)} walks from one start")):
+    for left, eta, text in (
+        (0.6, 0.0, "DDIM, no fresh noise: one path from each start"),
+        (4.9, 1.0, f"DDPM, fresh noise: {len(start)} walks from one start"),
+    ):
         (ax, _), x = square(fig, left, top, size, image), start[:1].expand_as(start) if eta else start
         write(fig, left, top - 0.12, text, fontweight="bold")
         colours = WALKERS if eta else [INK] * len(start)
@@ -227,12 +275,16 @@ def two_ways(world, noise_pred, start, timesteps, alphas_cumprod, seed=4):
         for end, colour in zip(x.tolist(), colours):
             ax.plot(*end, "o", color=colour, ms=7, mec="white", mew=0.8)
         ax.plot(*(start[:1] if eta else start).T.numpy(), "s", color=INK, ms=5)
-    return style.claimed(fig, "Without fresh noise each start leads to one end; with it, to many",
-                         f"Exact score, {len(timesteps)} steps. Squares: starts. Dots: ends. Solid: steps towards the estimate. Dashed: random kicks. "
-                         "Right: a colour for each walk, black before they part.",
-                         "Two squares with the shape in blue. Left, a smooth path from each start to the shape. Right, from "
-                         "one of the starts, jagged walks in different colours, of steps and random kicks, that end in different "
-                         "places.", 64)
+    return style.claimed(
+        fig,
+        "Without fresh noise each start leads to one end; with it, to many",
+        f"Exact score, {len(timesteps)} steps. Squares: starts. Dots: ends. Solid: steps towards the estimate. Dashed: random kicks. "
+        "Right: a colour for each walk, black before they part.",
+        "Two squares with the shape in blue. Left, a smooth path from each start to the shape. Right, from "
+        "one of the starts, jagged walks in different colours, of steps and random kicks, that end in different "
+        "places.",
+        64,
+    )
 
 
 def clouds(sets, title, alt, note=None, shape=None, dots=1.5, palette=64):
@@ -246,7 +298,7 @@ def clouds(sets, title, alt, note=None, shape=None, dots=1.5, palette=64):
     size = min(2.12, (8.8 - gap * (len(sets) - 1)) / len(sets))
     fig = style.new_figure(top + size + 0.1 + (NOTE if note else 0.04))
     behind = np.zeros((1, 1)) if shape is None else 0.4 * density_image(shape, 1.0, 220, bands=8)
-    high = 0.28 if any("\n" in label for label in sets) else 0.12      # names stand in one line
+    high = 0.28 if any("\n" in label for label in sets) else 0.12  # names stand in one line
     for i, (label, points) in enumerate(sets.items()):
         x = 0.1 + i * (size + gap)
         ax, _ = square(fig, x, top, size, behind)
@@ -262,10 +314,14 @@ def in_noise(points, alphas_cumprod, timesteps=(10, 50, 150, 999), seed=0):
     noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(seed))
     sets = {"clean": points} | {f"t = {t}": diffusion.add_noise(points, noise, t, alphas_cumprod) for t in timesteps}
     first, then, *_, last = timesteps
-    return clouds(sets, f"The shape dissolves: blurred at t = {first}, run together at t = {then}, a cloud at t = {last}",
-                  f"{len(points)} points along the shape, and the same points with more and more noise: at t = {first} the shape is "
-                  f"blurred, at t = {then} its parts run together, at t = {last} the points are a round cloud.", dots=2.6,
-                  palette=24)
+    return clouds(
+        sets,
+        f"The shape dissolves: blurred at t = {first}, run together at t = {then}, a cloud at t = {last}",
+        f"{len(points)} points along the shape, and the same points with more and more noise: at t = {first} the shape is "
+        f"blurred, at t = {then} its parts run together, at t = {last} the points are a round cloud.",
+        dots=2.6,
+        palette=24,
+    )
 
 
 def copies_in_plane(sets, known):
@@ -280,7 +336,7 @@ def copies_in_plane(sets, known):
     low, up = known.amin(0), known.amax(0)
     whole = ((low + up) / 2).tolist(), 0.64 * (up - low).max().item()
     highest = known[:, 1].argmax()
-    near = (known - known[highest]).abs().amax(1) < 0.24 * whole[1]            # what lies around the topmost of them
+    near = (known - known[highest]).abs().amax(1) < 0.24 * whole[1]  # what lies around the topmost of them
     part = known[near].mean(0).tolist(), 0.24 * whole[1]
     for i, (label, points) in enumerate(sets.items()):
         x, ours = 0.1 + i * (size + gap), points is known
@@ -297,11 +353,15 @@ def copies_in_plane(sets, known):
                 (a, b), r = part
                 ax.plot([a - r, a + r, a + r, a - r, a - r], [b - r, b - r, b + r, b + r, b - r], color=FAINT, lw=0.8)
             ax.set(xlim=(right - half, right + half), ylim=(above - half, above + half))
-    return style.claimed(fig, f"The memoriser clings to its {len(known)} points; the network does not",
-                         "Black: training points. Blue: samples. Below: the part in the grey square, enlarged.",
-                         "The training points, then samples of four denoisers. Enlarged, the memoriser's lie on the "
-                         "training points and on thin threads between neighbours; those of the oracle, of the memoriser "
-                         "with jitter and of the network fill the arm. Some of the network's lie off the shape.", 24)
+    return style.claimed(
+        fig,
+        f"The memoriser clings to its {len(known)} points; the network does not",
+        "Black: training points. Blue: samples. Below: the part in the grey square, enlarged.",
+        "The training points, then samples of four denoisers. Enlarged, the memoriser's lie on the "
+        "training points and on thin threads between neighbours; those of the oracle, of the memoriser "
+        "with jitter and of the network fill the arm. Some of the network's lie off the shape.",
+        24,
+    )
 
 
 def paths_compared(sets, title, alt, note=None, shown=40):

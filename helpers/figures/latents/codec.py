@@ -1,15 +1,16 @@
 """Through the autoencoder and back: the channels, what is lost, one number moved, channels scaled."""
+
 import matplotlib
 import matplotlib.patheffects
 import numpy as np
 import torch
 
-from ... import latents as codec
-from .. import style
-from ..style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
+from helpers import latents as codec
+from helpers.figures import style
+from helpers.figures.style import FAINT, GUIDED, NOTE, SIGNAL, TITLE, place, show_picture, tidy, write
 
-WRONG = 0.25        # this mean error of a pixel (of a range of 2) is the brightest colour of an error map
-MOVED = 0.2         # and this mean change, where one number of a latent is moved: about what the patch changes by if it moves as far as cells differ
+WRONG = 0.25  # this mean error of a pixel (of a range of 2) is the brightest colour of an error map
+MOVED = 0.2  # and this mean change, where one number of a latent is moved: about what the patch changes by if it moves as far as cells differ
 
 
 def signed(values, limit):
@@ -48,8 +49,7 @@ def round_trip(image, latents, decoded):
         x, y = left + i % columns * (size + 0.12), top + i // columns * (size + 0.3)
         show_picture(fig, signed(channel, spread_limit(latents)), x, y, size, frame=style.FAINT)
         write(fig, x + size / 2, y - 0.08, f"channel {i}", fontsize=7.5, ha="center", color=FAINT)
-    for start, end, word in ((big + 0.16, left - 0.12, "encoder"),
-                             (left + wide + 0.12, 9 - 0.16 - big, "decoder")):
+    for start, end, word in ((big + 0.16, left - 0.12, "encoder"), (left + wide + 0.12, 9 - 0.16 - big, "decoder")):
         style.arrow(fig, (start, top + big / 2), (end, top + big / 2), linewidth=1.6, mutation_scale=13)
         write(fig, (start + end) / 2, top + big / 2 - 0.14, word, ha="center", fontsize=8)
     shape = " x ".join(map(str, channels.shape))
@@ -57,10 +57,13 @@ def round_trip(image, latents, decoded):
     fewer = f"{shape} = {channels.numel()} numbers"
     for x, text in ((0.08 + big / 2, numbers), (4.5, fewer), (9 - 0.08 - big / 2, numbers)):
         write(fig, x, top + big + 0.16, text, ha="center", fontsize=8.5)
-    return style.claimed(fig, "A picture goes through a bottleneck of few numbers, and comes back",
-                         "Purple: above zero, white: zero, orange: below. One colour scale for all channels.",
-                         "Left a postcard, in the middle the channels of its latents as small coloured "
-                         "maps, right the postcard decoded from them, nearly the same.")
+    return style.claimed(
+        fig,
+        "A picture goes through a bottleneck of few numbers, and comes back",
+        "Purple: above zero, white: zero, orange: below. One colour scale for all channels.",
+        "Left a postcard, in the middle the channels of its latents as small coloured "
+        "maps, right the postcard decoded from them, nearly the same.",
+    )
 
 
 def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344), seen=None):
@@ -68,11 +71,13 @@ def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344), seen=None):
 
     cut: where that piece lies: its top, its left and its side, as shares of the picture's side. seen: what is seen, for readers who cannot.
     """
-    before, after = codec.to_pixels(images), decoded                                        # (B, 3, H, W)
-    wrong = [unsigned(one, WRONG) for one in coarse((before - after).abs().mean(1), WRONG)]     # few colours: pictures need theirs
+    before, after = codec.to_pixels(images), decoded  # (B, 3, H, W)
+    wrong = [
+        unsigned(one, WRONG) for one in coarse((before - after).abs().mean(1), WRONG)
+    ]  # few colours: pictures need theirs
     quality = [f"{value:.0f} dB" for value in codec.psnr(before, after)]
     margin, gap, top, said = 0.45, 0.06, TITLE + 0.25, 0.2
-    size = (8.26 - gap * len(images)) / (len(images) + 1.5)                                 # all of it is 8.84 inches wide
+    size = (8.26 - gap * len(images)) / (len(images) + 1.5)  # all of it is 8.84 inches wide
     tall = 3 * size + gap + said
     big = (tall - 0.26) / 2
     fig, pixels = style.new_figure(top + tall + 0.1 + NOTE), before.shape[-1]
@@ -92,12 +97,17 @@ def lost(images, decoded, names, title, cut=(0.4375, 0.625, 0.344), seen=None):
     for k, (word, picture) in enumerate((("original, enlarged", before[0]), ("came back, enlarged", decoded[0]))):
         y = top + k * (big + 0.26)
         write(fig, 8.84 - big / 2, y - 0.1, word, ha="center")
-        show_picture(fig, picture[:, y0:y0 + side, x0:x0 + side], 8.84 - big, y, big)
-    return style.claimed(fig, title,
-                         "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
-                         "is an eighth of the brightness range or more.",
-                         "Three rows: original pictures, the same after encoding and decoding, and a map of the error. Right, a piece of the first, enlarged, "
-                         "and how it came back.", palette=256, seen=seen)
+        show_picture(fig, picture[:, y0 : y0 + side, x0 : x0 + side], 8.84 - big, y, big)
+    return style.claimed(
+        fig,
+        title,
+        "Under the middle row: PSNR, higher is nearer. Error: mean over colours, in 16 steps; clipped: yellow "
+        "is an eighth of the brightness range or more.",
+        "Three rows: original pictures, the same after encoding and decoding, and a map of the error. Right, a piece of the first, enlarged, "
+        "and how it came back.",
+        palette=256,
+        seen=seen,
+    )
 
 
 def framed(ax, x, y, side):
@@ -112,22 +122,22 @@ class Cell:
 
     def __init__(self, c, image):
         self.c, self.image = c, image
-        self.latents = codec.encode_image(c, image)                                         # (1, C, h, w)
+        self.latents = codec.encode_image(c, image)  # (1, C, h, w)
         self.base = self.decode(self.latents)
         self.stage, self.last, self.reaches = None, (None, None), {}
 
     def decode(self, latents):
-        return codec.to_pixels(codec.decode_latents(self.c, latents))[0]                    # (3, H, W)
+        return codec.to_pixels(codec.decode_latents(self.c, latents))[0]  # (3, H, W)
 
     def change(self, row, column, channel, delta):
         """The picture after a number moved by delta, the change (H, W), its share outside the patch."""
         state = row, column, channel, delta
-        if self.last[0] != state:               # picture and read-out of a panel ask one after the other
+        if self.last[0] != state:  # picture and read-out of a panel ask one after the other
             moved = self.latents.clone()
             moved[0, channel, row, column] += delta
             picture = self.decode(moved)
             change, step = (picture - self.base).abs().mean(0), self.c.vae_scale_factor
-            inside = change[row * step:(row + 1) * step, column * step:(column + 1) * step].sum()
+            inside = change[row * step : (row + 1) * step, column * step : (column + 1) * step].sum()
             share = float(1 - inside / change.sum()) if change.any() else 0.0
             self.last = state, (picture, change, share)
         return self.last[1]
@@ -170,20 +180,29 @@ class Cell:
             write(fig, left - 0.13, top + r * (size + gap) + size / 2, word, rotation=90, ha="center")
         for k, word in enumerate(["unmoved", *(f"channel {k}" for k in range(channels))]):
             x = left + k * (size + gap)
-            below = torch.from_numpy(unsigned(coarse(little[k - 1][1], MOVED), MOVED)).movedim(-1, 0) / 127.5 - 1 if k else self.base
+            below = (
+                torch.from_numpy(unsigned(coarse(little[k - 1][1], MOVED), MOVED)).movedim(-1, 0) / 127.5 - 1
+                if k
+                else self.base
+            )
             shown = [little[k - 1][0], lots[k - 1][0], below] if k else [self.base] * 3
             write(fig, x + size / 2, top - 0.1, word, ha="center")
             for r, (one, (y0, x0, side)) in enumerate(zip(shown, (close, close, around))):
-                ax = show_picture(fig, one[:, y0:y0 + side, x0:x0 + side], x, top + r * (size + gap), size)
+                ax = show_picture(fig, one[:, y0 : y0 + side, x0 : x0 + side], x, top + r * (size + gap), size)
                 framed(ax, column * step - x0, row * step - y0, step)
             said = f"outside {little[k - 1][2]:.0%}; at {far:g}: {lots[k - 1][2]:.0%}" if k else "as it was"
             write(fig, x + size / 2, top + 3 * size + 2 * gap + 0.1, said, fontsize=7.5, ha="center", color=FAINT)
         whole = self.base.shape[-1]
-        return style.claimed(fig, "One number changes more than the colour of its own patch, moved a little or a lot",
-                             f"Row {row}, column {column}. Above {close[2]}, below {around[2]} of {whole} pixels a side; outside: the share of the change in the "
-                             f"whole picture. Yellow: {MOVED / 2:.0%} of the range or more.",
-                             "One number of the latent is moved, once in every channel. Above, enlarged, what the decoder paints after a small move; below it, "
-                             "after a large one. Last, maps of what the small move changed.", palette=256, seen=seen)
+        return style.claimed(
+            fig,
+            "One number changes more than the colour of its own patch, moved a little or a lot",
+            f"Row {row}, column {column}. Above {close[2]}, below {around[2]} of {whole} pixels a side; outside: the share of the change in the "
+            f"whole picture. Yellow: {MOVED / 2:.0%} of the range or more.",
+            "One number of the latent is moved, once in every channel. Above, enlarged, what the decoder paints after a small move; below it, "
+            "after a large one. Last, maps of what the small move changed.",
+            palette=256,
+            seen=seen,
+        )
 
     def _cut(self, row, column, reach):
         """The square of a cell and so many on every side, inside the picture: its top, left and side in pixels."""
@@ -218,18 +237,28 @@ class Cell:
         heads = "the picture and the cell", "its numbers", "decoded after the move", "where it changed"
         for x, word in zip(lefts, heads):
             write(fig, x, 0.2, word, fontweight="bold")
-        pictures = [show_picture(fig, one, x, top, size) for one, x in zip(
-            (self.image, self.base, unsigned(torch.zeros_like(self.base[0]), 1)),
-            (lefts[0], lefts[2], lefts[3]))]
+        pictures = [
+            show_picture(fig, one, x, top, size)
+            for one, x in zip(
+                (self.image, self.base, unsigned(torch.zeros_like(self.base[0]), 1)), (lefts[0], lefts[2], lefts[3])
+            )
+        ]
         marks = [self.outline(ax, 0, 0) for ax in pictures]
         ax = tidy(place(fig, lefts[1], top, 1.6, size - 0.3))
         bars = ax.barh(range(channels), [1.0] * channels, color=SIGNAL, height=0.5)
-        moved, = ax.plot([0, 1], [0, 0], "-o", color=GUIDED, lw=1.8, ms=4, markevery=[1])
+        (moved,) = ax.plot([0, 1], [0, 0], "-o", color=GUIDED, lw=1.8, ms=4, markevery=[1])
         ax.axvline(0, color=FAINT, lw=0.8)
         limit = spread_limit(self.latents) + 4
         ax.set(xlim=(-limit, limit), ylim=(channels - 0.5, -0.5), yticks=range(channels))
-        write(fig, lefts[1] + 0.8, top + size + 0.12, "blue: encoded, vermilion: moved", fontsize=8.5,
-              ha="center", color=FAINT)
+        write(
+            fig,
+            lefts[1] + 0.8,
+            top + size + 0.12,
+            "blue: encoded, vermilion: moved",
+            fontsize=8.5,
+            ha="center",
+            color=FAINT,
+        )
         decoded, changed = (ax.images[0] for ax in pictures[1:])
         mark, marked, marked_too = marks
         self.artists = mark, decoded, marked, changed, marked_too, list(bars), moved

@@ -1,8 +1,9 @@
 """Noise in pixels and in latents, and the cheap preview."""
+
 import numpy as np
 
-from .. import style
-from ..style import GUIDED, NOISE, NOTE, TITLE, place, show_picture, tidy, write
+from helpers.figures import style
+from helpers.figures.style import GUIDED, NOISE, NOTE, TITLE, place, show_picture, tidy, write
 
 
 def noises(rows, shares, spectra):
@@ -36,16 +37,25 @@ def noises(rows, shares, spectra):
     ax.minorticks_off()
     for name, colour, x in zip(spectra, (NOISE, GUIDED), (left, left + 1.1)):
         write(fig, x, top - 0.1, f"noise in {name}", fontsize=8.5, color=colour)
-    return style.claimed(fig, "The same share of noise does coarser damage in latents: patches change, not single pixels",
-                         "The same abar in both rows; latents are scaled. Right: the damage at abar = 0.9, mean power at each frequency (of white noise: its variance).",
-                         "Two rows of one postcard with rising noise: grain in pixels above, blots of "
-                         "wrong colour and shape from noisy latents below. Right, the spectrum of the "
-                         "damage: flat for pixels, rising towards large shapes for latents.")
+    return style.claimed(
+        fig,
+        "The same share of noise does coarser damage in latents: patches change, not single pixels",
+        "The same abar in both rows; latents are scaled. Right: the damage at abar = 0.9, mean power at each frequency (of white noise: its variance).",
+        "Two rows of one postcard with rising noise: grain in pixels above, blots of "
+        "wrong colour and shape from noisy latents below. Right, the spectrum of the "
+        "damage: flat for pixels, rising towards large shapes for latents.",
+    )
 
 
 def previews(originals, decoded, small, title, note=None):
     """Pictures, the same decoded by the VAE, and by the matrix (any size). Returns a Picture."""
-    return style.picture_grid([originals, decoded, small], title,
-                              "Three rows: postcards, the same decoded by the VAE, and a coarse preview that has about "
-                              "the colours of the postcard and none of its edges.",
-                              (), ["original", "VAE", "matrix"], note=note, palette=256)
+    return style.picture_grid(
+        [originals, decoded, small],
+        title,
+        "Three rows: postcards, the same decoded by the VAE, and a coarse preview that has about "
+        "the colours of the postcard and none of its edges.",
+        (),
+        ["original", "VAE", "matrix"],
+        note=note,
+        palette=256,
+    )
