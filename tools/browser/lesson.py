@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from browser.needed import needed_cells, shows_panel
-from browser.panel import Panel
+from tools.browser.needed import needed_cells, shows_panel
+from tools.browser.panel import Panel
 
 OPEN_SECONDS, RUN_SECONDS = 180, 600
 NOTHING = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'

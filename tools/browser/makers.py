@@ -6,9 +6,9 @@ import inspect
 import json
 import pkgutil
 
-from browser.needed import shows_panel
 from helpers import panels
 from helpers.panels.base import Still
+from tools.browser.needed import shows_panel
 
 
 def makers():
