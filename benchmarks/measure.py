@@ -222,6 +222,17 @@ def resident(name="VmRSS", process="self"):
     return _figure(f"/proc/{process}/status", name)
 
 
+def stolen():
+    """Seconds of its processors' time that the host of this virtual machine has given to others since it started (Linux).
+
+    The sum over all cores; 0.0 where nobody counts it. While it grows, a machine has fewer cores than it says.
+    """
+    try:
+        return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
+    except (AttributeError, OSError, ValueError, IndexError):
+        return 0.0
+
+
 def proportional(process="self"):
     """Bytes of memory that are a process's own, and its share of what it has in common with others (PSS)."""
     return _figure(f"/proc/{process}/smaps_rollup", "Pss")

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -424,24 +425,57 @@ def test_students_on_a_machine_follow_the_line():
     assert classroom.capacity([1, 2, 4], [0.6e9, 1.0e9, 1.8e9], whole=0.9e9)[2:] == (pytest.approx(0.7e9), 19)
 
 
-def test_a_lesson_whole_is_told_by_its_slowest_round(monkeypatch):
-    asked, took = [], iter([81.2, 139.0, 70.0, 151.4])
+def pretend_rounds(monkeypatch, took, stolen):
+    """Readings of `benchmarks.whole` that take so many seconds, while the host takes such shares. Returns (calls, told)."""
+    calls, told, clock = [], {}, [0.0, 0.0]
+    took, stolen = iter(took), iter(stolen)
 
     def pretend(count, cells, folder, threads):
-        asked.append((count, len(cells), folder.name, threads))
-        return {"seconds": [next(took)], "shares": 4e8, "alone": 6.9e8}
+        calls.append((count, len(cells), folder.name, threads))
+        seconds = next(took)
+        clock[0] += seconds
+        clock[1] += next(stolen) * seconds * os.cpu_count()
+        return {"seconds": [seconds], "shares": 4e8, "alone": 6.9e8}
 
     monkeypatch.setattr(whole, "class_of", pretend)
-    found = {}
-    monkeypatch.setattr(measure, "report", lambda *told: found.update(rows=told[2], claims=told[3], data=told[7]))
+    monkeypatch.setattr(whole, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(measure, "stolen", lambda: clock[1])
+    monkeypatch.setattr(measure, "report", lambda *said: told.update(rows=said[2], claims=said[3], data=said[7]))
+    return calls, told
+
+
+def test_a_lesson_whole_is_told_by_its_slowest_round(monkeypatch):
+    calls, told = pretend_rounds(monkeypatch, [81.2, 139.0, 70.0, 151.4], [0, 0.01, 0.019, 0])
     whole.main(["--rounds", "2", "--lessons", "3,4"])
-    assert [one[0] for one in asked] == [1] * 4 and {one[2:] for one in asked} == {("notebooks", 0)}
-    assert asked[0][1] > 20 and asked[0][1] == asked[2][1] != asked[1][1]
-    assert [one["measured"] for one in found["claims"]] == ["81 s, 690 MB", "151 s, 690 MB"]
-    assert [one["asked"] for one in found["claims"]] == ["≤ 90 s", "≤ 150 s, ≤ 700 MB"]
-    assert found["rows"][0]["least"] == "70 s" and found["rows"][0]["rounds"] == 2
+    assert [one[0] for one in calls] == [1] * 4 and {one[2:] for one in calls} == {("notebooks", 0)}
+    assert calls[0][1] > 20 and calls[0][1] == calls[2][1] != calls[1][1]
+    assert [one["measured"] for one in told["claims"]] == ["81 s, 690 MB", "151 s, 690 MB"]
+    assert [one["asked"] for one in told["claims"]] == ["≤ 90 s", "≤ 150 s, ≤ 700 MB"]
+    row = told["rows"][0]
+    assert (row["least"], row["most"], row["undisturbed"], row["disturbed"]) == ("70 s", "81 s", 2, "none")
     with pytest.raises(SystemExit, match="no lesson 07"):
         whole.main(["--lessons", "7"])
+
+
+def test_a_reading_that_the_host_disturbed_is_told_and_repeated(monkeypatch):
+    calls, told = pretend_rounds(monkeypatch, [81, 99, 83], [0, 0.05, 0])
+    whole.main(["--rounds", "2", "--lessons", "3"])
+    row = told["rows"][0]
+    assert len(calls) == 3 and told["claims"][0]["measured"] == "83 s, 690 MB"
+    assert (row["least"], row["most"], row["undisturbed"], row["disturbed"]) == ("81 s", "83 s", 2, "99 s")
+
+
+def test_where_every_reading_was_disturbed_the_slowest_is_told(monkeypatch):
+    calls, told = pretend_rounds(monkeypatch, [81, 99, 83, 95], [0.05] * 4)
+    whole.main(["--rounds", "2", "--lessons", "3"])
+    row = told["rows"][0]
+    assert len(calls) == 4 and told["claims"][0]["measured"] == "99 s, 690 MB"
+    assert row["undisturbed"] == 0 and row["disturbed"] == "81 s, 99 s, 83 s, 95 s"
+
+
+def test_what_a_host_took_is_counted_or_0():
+    first = measure.stolen()
+    assert 0 <= first <= measure.stolen()
 
 
 @pytest.mark.parametrize("known", [True, False])
