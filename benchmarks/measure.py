@@ -53,13 +53,25 @@ def options(doc, **defaults):
 # Where
 
 
-def _busy():
-    """Seconds that all processors of this machine have worked since it started; None outside Linux."""
+def _spent(*kinds):
+    """Seconds that all processors of this machine have spent so since it started: columns of /proc/stat; None outside Linux."""
     try:
-        user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
-    except (OSError, ValueError):
+        columns = Path("/proc/stat").read_text().split()
+        return sum(int(columns[kind]) for kind in kinds) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
         return None
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
+def _busy():
+    return _spent(1, 2, 3)  # user, nice, system
+
+
+def stolen():
+    """Seconds of its processors' time that the host of this virtual machine has given to others since it started (Linux).
+
+    The sum over all cores; 0.0 where nobody counts it. While it grows, a machine has fewer cores than it says.
+    """
+    return _spent(8) or 0.0
 
 
 def _own():
@@ -220,17 +232,6 @@ def extra_memory(action, device="cpu", before=None):
 def resident(name="VmRSS", process="self"):
     """A figure of a process's memory in bytes (Linux): VmRSS is in use now, VmHWM was at most."""
     return _figure(f"/proc/{process}/status", name)
-
-
-def stolen():
-    """Seconds of its processors' time that the host of this virtual machine has given to others since it started (Linux).
-
-    The sum over all cores; 0.0 where nobody counts it. While it grows, a machine has fewer cores than it says.
-    """
-    try:
-        return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
-    except (AttributeError, OSError, ValueError, IndexError):
-        return 0.0
 
 
 def proportional(process="self"):

@@ -55,7 +55,8 @@ def main(arguments=None):
         claims,
         figure(title, longest),
         {"rounds": rounds, "OMP_NUM_THREADS of the kernel": options.threads or "as it is"},
-        "Seconds by the clock, from the first cell's start to the last one's end; memory: RSS.",
+        "Seconds by the clock, from the first cell's start to the last one's end; memory: RSS. disturbed: readings during which "
+        f"the host of the machine took more than {MOST_STOLEN:.0%} of the cores' time.",
         {"lessons": found},
         None if options.quick else options.results,
     )
