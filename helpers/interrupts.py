@@ -12,9 +12,11 @@ thread is ever interrupted. COURSE_PLAIN=1 leaves Python's handlers alone (docs/
 
 import contextlib
 import functools
+import queue
 import signal
 import sys
 import threading
+import time
 
 from helpers.kernel import plain
 
@@ -23,6 +25,8 @@ AGAIN = 0.005  # seconds until an interrupt that came in the middle is sent agai
 _codes = set()  # the code objects that are finished first
 _before = None  # the handler of Ctrl-C that was there, called for every interrupt that may be heard
 _dropped_before = None  # likewise, the hook for exceptions that nothing can catch
+_late = queue.SimpleQueue()  # one entry for each interrupt to be sent again; it may be filled wherever a signal comes
+_sender = None  # the thread that sends them
 
 
 def whole(function):
@@ -94,14 +98,22 @@ def _on_dropped(dropped):
     _dropped_before(dropped)
 
 
+_codes.add(_on_dropped.__code__)  # what is raised in there is dropped as well
+
+
 def _send_again():
-    later = threading.Timer(AGAIN, _interrupt)
-    later.daemon = True
-    later.start()
+    global _sender
+    _late.put(None)
+    if _sender is None or not _sender.is_alive():
+        _sender = threading.Thread(target=_send, daemon=True)
+        _sender.start()
 
 
-def _interrupt():
-    if hasattr(signal, "pthread_kill"):  # to the main thread itself, so that it also wakes from a sleep
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-    else:  # Windows
-        signal.raise_signal(signal.SIGINT)
+def _send():
+    while True:
+        _late.get()
+        time.sleep(AGAIN)
+        if hasattr(signal, "pthread_kill"):  # to the main thread itself, so that it also wakes from a sleep
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        else:  # Windows
+            signal.raise_signal(signal.SIGINT)

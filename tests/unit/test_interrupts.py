@@ -258,6 +258,44 @@ def test_an_interrupt_that_a_destructor_swallows_is_heard_after_it():
         time.sleep(2)
 
 
+def test_an_interrupt_while_a_destructors_error_is_reported_is_heard_after_it(monkeypatch):
+    """Where it is sent again sooner than the hook has ended, too: what a hook raises is dropped."""
+
+    class Dying:
+        def __del__(self):
+            raise ValueError("no")
+
+    def report(dropped):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(3 * interrupts.AGAIN)
+        done.append(dropped.exc_type)
+
+    done = []
+    monkeypatch.setattr(sys, "unraisablehook", report)
+    interrupts.whole(lambda: None)()
+    with pytest.raises(KeyboardInterrupt):
+        Dying()
+        time.sleep(2)
+    assert done == [ValueError]
+
+
+def test_an_interrupt_is_put_off_for_long_by_one_thread():
+    """A thread started for each time could be slower than what it waits for; handlers then come inside each other."""
+
+    @interrupts.whole
+    def change():
+        signal.raise_signal(signal.SIGINT)
+        end = time.perf_counter() + 40 * interrupts.AGAIN
+        while time.perf_counter() < end:
+            threads.append(threading.active_count())
+
+    threads, before = [], threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        change()
+        time.sleep(2)
+    assert len(threads) > 40 and max(threads) <= before + 1
+
+
 def test_other_errors_of_destructors_are_reported_as_ever(monkeypatch):
     class Dying:
         def __del__(self):
