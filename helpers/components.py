@@ -355,6 +355,12 @@ def _load_network(folder, kind, dtype, variant=None):
         raise _unreadable(folder, error) from None
     missing = sorted(report["missing_keys"])
     if missing:
+        if any(
+            name.endswith((".base.weight", ".base_layer.weight")) for name in report["unexpected_keys"]
+        ):  # ours, PEFT's
+            raise ValueError(
+                f"The weight file {path} was saved while a LoRA was in the network: save it again, with the LoRA merged or taken out."
+            )
         raise ValueError(
             f"The weight file {path} is damaged: {len(missing)} weights are missing from it, "
             f"such as {missing[0]}. Fetch it again."

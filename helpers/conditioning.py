@@ -117,15 +117,14 @@ def encode_weighted(c: Components, prompts: list[str], restore_mean: bool = Fals
     rows, weights = [], []
     for prompt in inputs.texts(prompts, "prompts", least=1):
         texts, counts = zip(*weighted_parts(prompt) or [("", 1.0)])
-        pieces = [row[1:-1] for row in c.tokenizer(list(texts), verbose=False).input_ids]  # without start and end
         room, said = c.max_tokens - 2, too_long(c, "".join(texts))
-        ids = list(itertools.chain(*pieces))
+        ids, words = _pieces(c.tokenizer, prompt, weights=True)
         if said or len(ids) > room:
             warn(
                 said
                 or f"The weights split words of the prompt into {len(ids)} tokens, and the model reads the first {room}."
             )
-        scale = [count for count, row in zip(counts, pieces) for _ in row][:room]
+        scale = [counts[part] for part, _ in words][:room]
         ids, padding = ids[:room], max(0, room - len(ids))
         rows.append([c.tokenizer.bos_token_id, *ids, c.tokenizer.eos_token_id, *[c.tokenizer.pad_token_id] * padding])
         weights.append([1.0, *scale, 1.0, *[1.0] * padding])
@@ -143,64 +142,74 @@ def encode_weighted(c: Components, prompts: list[str], restore_mean: bool = Fals
 
 def too_long(c, prompt):
     """One sentence on the end of a prompt that the model does not read; "" where it reads all of it."""
-    ids = inputs.components(c).tokenizer(inputs.text(prompt, "prompt"), verbose=False).input_ids
-    if len(ids) <= c.max_tokens:
+    return _cut_off(inputs.components(c).tokenizer, inputs.text(prompt, "prompt"), c.max_tokens)
+
+
+def _cut_off(tokenizer, prompt, places):
+    """`too_long`, of a text encoder that reads so many places, start and end among them."""
+    ids = tokenizer(prompt, verbose=False).input_ids
+    if len(ids) <= places:
         return ""
-    cut = c.tokenizer.decode(ids[c.max_tokens - 1 : -1]).strip()
+    cut = tokenizer.decode(ids[places - 1 : -1]).strip()
     if "\N{REPLACEMENT CHARACTER}" in cut:  # it begins inside a letter: see Token.broken
-        lost = [one for one in split_prompt(c.tokenizer, prompt) if one.kind == "cut"]
+        lost = [one for one in split_prompt(tokenizer, prompt) if one.kind == "cut"]
         cut = " ".join("".join(one.text for one in word) for _, word in itertools.groupby(lost, lambda one: one.word))
     cut = cut if len(cut) <= 80 else f"{cut[:50].strip()} ... {cut[-25:].strip()}"
-    return (
-        f'The prompt has {len(ids) - 2} tokens and the model reads the first {c.max_tokens - 2}; this was cut: "{cut}"'
-    )
+    return f'The prompt has {len(ids) - 2} tokens and the model reads the first {places - 2}; this was cut: "{cut}"'
 
 
-def token_positions(tokenizer: CLIPTokenizer, prompt: str, word: str | None = None) -> list[int]:
+def token_positions(tokenizer: CLIPTokenizer, prompt: str, word: str | None = None, weights: bool = False) -> list[int]:
     """Where `word` stands among the tokens of `prompt`: a sorted list of positions, the start token being 0.
 
     tokenizer: a CLIPTokenizer. word: one word, or several that follow each other ("snowy mountains");
     capitals do not matter. Every piece of the word and every occurrence is listed: in "a red boat and a red
-    car", "red" is [2, 6]. None: every piece of the prompt that is read, of whatever word. Raises ValueError
-    where the word is empty, not in the prompt, or behind the last token that is read; TypeError for what is
-    no string.
+    car", "red" is [2, 6]. None: every piece of the prompt that is read, of whatever word.
+    weights: True where the prompt was drawn with weights=True: marks as in (red:1.2) then take no places.
+    Raises ValueError where the word is empty, not in the prompt, or behind the last token that is read; TypeError for
+    what is no string.
     """
-    inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
+    ids, words = _pieces(tokenizer, prompt, weights)
+    room = tokenizer.model_max_length - 2  # without start and end
     if word is None:
-        read = tokenizer(prompt, max_length=tokenizer.model_max_length, truncation=True).input_ids
-        return list(range(1, len(read) - 1))
-    pieces = tokenizer(inputs.text(word, "word")).input_ids[1:-1]  # without start and end
+        return list(range(1, min(len(ids), room) + 1))
+    pieces = tokenizer(inputs.text(word, "word")).input_ids[1:-1]
     if not pieces:
         raise ValueError(f"word is {word!r}: give a word of the prompt {prompt!r}.")
-    tokens = tokenizer(prompt, verbose=False)  # whole: what is too long is looked at below
-    ids, words = tokens.input_ids, tokens.word_ids()  # which word each token belongs to
     starts = [
         i
-        for i in range(1, len(ids) - len(pieces))
-        if ids[i : i + len(pieces)] == pieces and (words[i] is None or words[i] != words[i - 1])
+        for i in range(len(ids) - len(pieces) + 1)
+        if ids[i : i + len(pieces)] == pieces and (i == 0 or words[i][1] is None or words[i] != words[i - 1])
     ]
     if not starts:
         raise ValueError(f"The word {word!r} is not in the prompt {prompt!r}: use one that is in it.")
-    last = tokenizer.model_max_length - 1  # this place belongs to the end token
-    read = [i for i in starts if i + len(pieces) <= last]
+    read = [i for i in starts if i + len(pieces) <= room]
     if not read:
         raise ValueError(
             f"The word {word!r} comes too late in the prompt: the model reads the first "
-            f"{last - 1} tokens, so shorten what stands before it."
+            f"{room} tokens, so shorten what stands before it."
         )
-    return sorted({i + offset for i in read for offset in range(len(pieces))})
+    return sorted({1 + i + offset for i in read for offset in range(len(pieces))})
 
 
-def split_prompt(tokenizer: CLIPTokenizer, prompt: str) -> list[Token]:
+def _pieces(tokenizer, prompt, weights):
+    """(ids, words) of a prompt's pieces, however many, without start and end. words: (part, word in it) of each; the parts are
+    those of `weighted_parts`, which become pieces one by one, or the whole prompt."""
+    inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
+    texts = [text for text, _ in weighted_parts(prompt)] if inputs.flag(weights, "weights") else [prompt]
+    rows = [tokenizer(text, verbose=False) for text in texts]  # whole: what is too long is looked at by who asks
+    ids = [piece for row in rows for piece in row.input_ids[1:-1]]
+    return ids, [(part, word) for part, row in enumerate(rows) for word in row.word_ids()[1:-1]]
+
+
+def split_prompt(tokenizer: CLIPTokenizer, prompt: str, weights: bool = False) -> list[Token]:
     """The places of a prompt, a list of `Token`: all that are read, in order, and then what is cut off.
 
-    The list is tokenizer.model_max_length long, or longer where something is cut.
+    The list is tokenizer.model_max_length long, or longer where something is cut. weights: as in `token_positions`.
     """
-    inputs.tokenizer(tokenizer), inputs.text(prompt, "prompt")
-    places, tokens = tokenizer.model_max_length, tokenizer(prompt, verbose=False)
-    texts, ids, words = (
-        row[1:-1] for row in (tokenizer.convert_ids_to_tokens(tokens.input_ids), tokens.input_ids, tokens.word_ids())
-    )  # without start and end
+    ids, words = _pieces(tokenizer, prompt, weights)
+    places, texts = tokenizer.model_max_length, tokenizer.convert_ids_to_tokens(ids)
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(one for one in words if one[1] is not None))}
+    words = [numbers.get(one) for one in words]
     pieces, own = [], tokenizer.added_tokens_decoder  # new words, such as a concept's, are spelled as they are
     for _, group in itertools.groupby(zip(texts, ids, words), lambda one: (one[2], one[1] in own)):
         group = list(group)
@@ -255,7 +264,7 @@ class Towers:
 
     def prepare(self, images=None, texts=None):
         """What the CLIPModel takes, as a dict: pixel_values (N, 3, H, H) in -1..1 of PIL images, input_ids
-        and attention_mask (M, T) of strings."""
+        and attention_mask (M, T) of strings. Warns where the end of a long text is cut off."""
         taken = {}
         if images is not None:
             side = self.clip.config.vision_config.image_size
@@ -263,8 +272,11 @@ class Towers:
             taken["pixel_values"] = to_pixels([upright(one).resize((side, side)) for one in images])
         if texts is not None:
             length = self.clip.config.text_config.max_position_embeddings
+            texts = inputs.texts(texts, "texts", least=1)
+            for said in filter(None, (_cut_off(self.tokenizer, text, length) for text in texts)):
+                warn(said)
             taken |= self.tokenizer(
-                inputs.texts(texts, "texts", least=1),
+                texts,
                 padding=True,
                 truncation=True,
                 max_length=length,

@@ -6,6 +6,7 @@ wait for an answer, and for the next bytes of a file).
 """
 
 import errno
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -95,27 +96,37 @@ def _fetch(repo_id, wanted, cached, public, licence, instead):
         info = HfApi(endpoint=endpoint, token=token).model_info(
             repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
         )
-        sizes = wanted({file.rfilename: file.size or 0 for file in info.siblings})
+        files = {file.rfilename: file for file in info.siblings}
+        sizes = wanted({name: file.size or 0 for name, file in files.items()})
         if not sizes:
             return None
+        kept = {name for name in sizes if cached and _kept(cached / name, files[name])}
         print(
-            f"Downloading {repo_id} from the Hugging Face Hub, once: {_amount(sum(sizes.values()))}. "
+            f"Downloading {repo_id} from the Hugging Face Hub, once: {_amount(sum(sizes[name] for name in sizes.keys() - kept))}. "
             f"{licence or f'Its licence: https://huggingface.co/{repo_id}'}"
         )
-        for name, size in sizes.items():
-            if cached:
-                _drop_damaged(cached / name, size)
+        for name in sizes:
             hf_hub_download(repo_id, name, endpoint=endpoint, token=token)
     except Exception as error:  # the network errors under the library change class by version
         raise _in_words(repo_id, error, instead) from None
     return cached_folder(repo_id)
 
 
-def _drop_damaged(file, size):
-    """Remove a cached file whose size is wrong, together with the blob that its link points to."""
-    if file.is_file() and file.stat().st_size != size:
-        file.resolve().unlink()
-        file.unlink(missing_ok=True)
+def _kept(file, told):
+    """Whether a cached file is what the Hub tells of it, a RepoSibling. One that is not is removed, and the blob that its link
+    points to: the right size does not do, as a power cut may leave all of a file's bytes 0."""
+    if not file.is_file():
+        return False
+    size = file.stat().st_size
+    large = told.lfs and told.lfs.sha256  # other files are known by git's name for them
+    begun = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with open(file, "rb") as content:
+        digest = hashlib.file_digest(content, lambda: begun).hexdigest()
+    if told.size in (None, size) and (large or told.blob_id) in (None, digest):
+        return True
+    file.resolve().unlink()
+    file.unlink(missing_ok=True)
+    return False
 
 
 def _amount(size):

@@ -80,7 +80,7 @@ def brought_in(c, sources):
 def without(prompt, concepts):
     """The prompt without the placeholders of concepts, of which there may be several numbered ones."""
     for concept in concepts:
-        prompt = re.sub(rf"{re.escape(concept.token)}(_\d+)?", " ", prompt)
+        prompt = re.sub(rf"{re.escape(concept.token)}(_\d+)?", " ", prompt, flags=re.IGNORECASE)
     return re.sub(r"\s+([,.;:!?])", r"\1", " ".join(prompt.split()))
 
 
@@ -91,9 +91,11 @@ def remarks(c, prompts, calls):
     """
     both = " ".join(prompts.values())
     named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", both)}
-    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call not in both]
+    said, known = both.lower(), {call.lower() for call in calls}  # capitals do not matter
+    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call.lower() not in said]
     unknown = [
         f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
-        for word in sorted(named - set(calls))
+        for word in sorted(named)
+        if word.lower() not in known
     ]
     return [*(too_long(c, prompt) for prompt in prompts.values()), *unused, *unknown]

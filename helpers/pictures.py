@@ -127,7 +127,8 @@ def _loaded(image):
             f"{_name(image)} has {image.width} x {image.height} pixels, more than {MOST_PIXELS / 1e6:.0f} "
             "million: make it smaller first."
         )
-    if getattr(image, "tile", None) and image.format not in FORMATS:  # opened elsewhere, and not read so far
+    # MPO: what Pillow calls a JPEG that holds more pictures after the first, as many phones write
+    if getattr(image, "tile", None) and image.format not in (*FORMATS, "MPO"):  # opened elsewhere, and not read so far
         raise ValueError(
             f"{_name(image)} is of the format {image.format}, which is not read here: save it as PNG or JPEG."
         )

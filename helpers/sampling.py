@@ -62,7 +62,6 @@ class Step(NamedTuple):
 @torch.inference_mode()
 def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options, keep):
     """The denoising loop. prompt_embeds: (2B, 77, d), negative half first; (B, 77, d) without guidance."""
-    alphas_cumprod = _alphas_cumprod(scheduler)[-len(timesteps) :]
     halves = len(prompt_embeds) // len(latents)  # 2 with guidance: with and without the prompt, in one call
 
     for index, t in enumerate(timesteps):
@@ -71,7 +70,7 @@ def _loop(unet, scheduler, timesteps, latents, prompt_embeds, guidance, options,
         if halves == 2:
             noise_uncond, noise_text = noise_pred.chunk(2)  # (2B, C, h, w) -> 2 x (B, C, h, w)
             noise_pred = noise_uncond + guidance * (noise_text - noise_uncond)
-        x0 = implied_x0(model_input, noise_pred, alphas_cumprod[index], scheduler.config.prediction_type)
+        x0 = implied_x0(model_input, noise_pred, _abar(scheduler, t), scheduler.config.prediction_type)
         latents = scheduler.step(noise_pred, t, latents, **options).prev_sample
         latents = keep(latents, timesteps[index + 1 : index + 2])
         yield Step(index, t.item(), latents, x0, noise_pred)
@@ -124,7 +123,7 @@ def denoise(
     _check_given_up(c, guidance, negatives)
     scheduler = make_scheduler(c, scheduler)
     steps = whole_number(c.steps if steps is None else steps, "steps", 1, scheduler.config.num_train_timesteps)
-    scheduler.set_timesteps(steps)
+    _set_timesteps(scheduler, steps)
 
     check_mask_fits(image, mask)
     known = None if image is None else encode_image(c, image)  # (1, C, h, w)
@@ -204,21 +203,21 @@ def implied_x0(model_input, noise_pred, alphas_cumprod, prediction_type="epsilon
     raise ValueError(f"prediction_type {prediction_type!r} is not one of epsilon, v_prediction, sample.")
 
 
-def _alphas_cumprod(scheduler):
-    """How much signal (abar, 0 to 1) the latents hold at each of scheduler.timesteps, (S,).
+def _abar(scheduler, t):
+    """How much signal (abar, 0 to 1) the U-Net's input holds at one of scheduler.timesteps, ().
 
-    The Euler family keeps its latents as x_0 + sigma eps, and so starts from a wide noise; there
-    abar = 1 / (sigma^2 + 1).
+    The Euler family keeps its latents as x_0 + sigma eps, and scales them by sqrt(abar) = 1 / sqrt(sigma^2 + 1).
     """
     if scheduler.init_noise_sigma != 1:
-        return 1 / (scheduler.sigmas[: len(scheduler.timesteps)] ** 2 + 1)
-    return scheduler.alphas_cumprod[scheduler.timesteps.long()]
+        return scheduler.scale_model_input(torch.ones(()), t) ** 2
+    return scheduler.alphas_cumprod[t.long()]
 
 
 def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> diffusers.SchedulerMixin:
     """A fresh scheduler: by its usual name with the model's noise schedule, or a copy of the one given.
 
-    A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used
+    By name, it is set as pipelines of Stable Diffusion set theirs, whatever the model's file says or leaves out: latents reach
+    beyond -1..1 and are not clipped, timesteps are one higher, and PNDM starts without Runge-Kutta steps. A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used
     themselves.
     """
     if not isinstance(scheduler, str):
@@ -231,9 +230,8 @@ def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> 
     name = ALIASES.get(scheduler.lower(), scheduler.lower())
     if name not in SCHEDULERS:
         raise ValueError(f"There is no scheduler called {inputs.shown(scheduler)}: use one of {', '.join(SCHEDULERS)}.")
-    # As Stable Diffusion 1.5 has it, where the model's own settings are silent: latents reach beyond -1..1 and
-    # are not clipped, and PNDM starts without Runge-Kutta steps.
-    return SCHEDULERS[name].from_config({"clip_sample": False, "skip_prk_steps": True, **c.scheduler.config})
+    pipelines = {"clip_sample": False, "steps_offset": 1, "skip_prk_steps": True}
+    return SCHEDULERS[name].from_config(c.scheduler.config, **pipelines)
 
 
 @torch.inference_mode()
@@ -278,6 +276,22 @@ def _keep_nothing(latents, next_timestep):
 
 
 # Bad input, in words
+
+
+def _set_timesteps(scheduler, steps):
+    """scheduler.set_timesteps(steps), or ValueError where they would lie beyond what the model learnt, or all on one spot."""
+    levels = scheduler.config.num_train_timesteps
+
+    def fit(count):
+        scheduler.set_timesteps(count)
+        first, last = scheduler.timesteps[0], scheduler.timesteps[-1]
+        return first < levels and (first > last or count == 1)
+
+    if not fit(steps):
+        most = next((count for count in range(steps - 1, 0, -1) if fit(count)), 1)
+        raise ValueError(
+            f"{steps} steps are too many for {type(scheduler).__name__} as it is set: it has timesteps for {most}."
+        )
 
 
 def _strings(name, value):

@@ -175,11 +175,17 @@ class Handler(BaseHTTPRequestHandler):
         files = self.server.repos[repo_id].items()
         if tree:
             return [
-                {"type": "file", "path": name, "size": len(content), "oid": digest(content)[:40]}
+                {"type": "file", "path": name, "size": len(content), "oid": git_name(content)}
                 for name, content in files
             ]
         siblings = [
-            {"rfilename": name, "size": len(content), "blobId": digest(content)[:40]} for name, content in files
+            {"rfilename": name, "size": len(content), "blobId": git_name(content)}
+            | (
+                {"lfs": {"size": len(content), "sha256": digest(content), "pointerSize": 134}}
+                if name.endswith(LARGE)
+                else {}
+            )
+            for name, content in files
         ]
         return {"id": repo_id, "modelId": repo_id, "sha": COMMIT, "private": False, "siblings": siblings}
 
@@ -227,6 +233,10 @@ class Handler(BaseHTTPRequestHandler):
 
 def digest(content):
     return hashlib.sha256(content).hexdigest()
+
+
+def git_name(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 if __name__ == "__main__":

@@ -103,17 +103,19 @@ def centre_prior(size):
     return (heat - heat.min()) / (heat.max() - heat.min())
 
 
-def word_map(attention: AttentionRecord, tokenizer: CLIPTokenizer, prompt: str, word: str, **pooling) -> np.ndarray:
+def word_map(
+    attention: AttentionRecord, tokenizer: CLIPTokenizer, prompt: str, word: str, weights: bool = False, **pooling
+) -> np.ndarray:
     """The heat map of a word of a prompt, pooled in the way that pointed best (see `score_maps`).
 
-    attention: an AttentionRecord of that prompt. pooling: what `heatmap` takes, to pool otherwise. Raises
-    ValueError for a word that is not in the prompt.
+    attention: an AttentionRecord of that prompt. weights: True where it was drawn with weights=True. pooling: what `heatmap`
+    takes, to pool otherwise. Raises ValueError for a word that is not in the prompt.
     """
     if not isinstance(attention, AttentionRecord):
         raise TypeError(f"attention must be what record_attention gives, not {inputs.shown(attention)}.")
     inputs.text(word, "word", "a word of the prompt, a string")
-    pooling = {"against": token_positions(tokenizer, prompt), **pooling}
-    return attention.heatmap(token_positions(tokenizer, prompt, word), **pooling)
+    pooling = {"against": token_positions(tokenizer, prompt, weights=weights), **pooling}
+    return attention.heatmap(token_positions(tokenizer, prompt, word, weights), **pooling)
 
 
 def six_ways(layers):

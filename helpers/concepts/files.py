@@ -146,5 +146,6 @@ def _wanted(files):
 
 
 def _whole(folder):
-    what_is(folder)
+    if problem := what_is(folder).problem:
+        raise ValueError(problem)
     return folder

@@ -52,8 +52,11 @@ def with_concepts(c, *concepts):
 
 
 def _with_table(text_encoder, table):
-    """A text encoder with another table of word vectors, (V, d), and all other weights of the given one."""
-    shared = {id(tensor): tensor for tensor in (*text_encoder.parameters(), *text_encoder.buffers())}
+    """A text encoder with another table of word vectors, (V, d). New are the table and the modules that it lies in: all other
+    layers are those of the given one, so what is done to them (a LoRA put in, its strength, a merge) is done to both."""
+    old = text_encoder.get_input_embeddings()
+    around = [module for module in text_encoder.modules() if module is not old and old in module.modules()]
+    shared = {id(module): module for module in text_encoder.modules() if module not in around}
     other = copy.deepcopy(text_encoder, shared)  # what is in `shared` is taken as it is, not copied
     other.set_input_embeddings(torch.nn.Embedding.from_pretrained(table))
     other.config.vocab_size = len(table)
@@ -62,13 +65,14 @@ def _with_table(text_encoder, table):
 
 def _check_names(tokenizer, names):
     known = tokenizer.get_vocab()
+    taught = {name.lower() for name in getattr(tokenizer, "own", ())}
     for i, name in enumerate(names):
-        if name in known or f"{name.lower()}</w>" in known:
+        if name in known or f"{name.lower()}</w>" in known or name.lower() in taught:
             raise ValueError(
                 f"The token {name} is in the vocabulary already: give the concept another one, "
                 f'such as read_concept(..., token="<my-{name.strip("<>")}>").'
             )
-        if name in names[:i]:
+        if name.lower() in map(str.lower, names[:i]):
             raise ValueError(
                 f"Two of the concepts have the token {name}: read one of them with another, "
                 f'such as read_concept(..., token="<other-{name.strip("<>")}>").'
@@ -80,8 +84,9 @@ def _taught(tokenizer, concepts, names):
     with TemporaryDirectory() as folder:  # a deepcopy would decode words without the spaces between them
         tokenizer.save_pretrained(folder)
         taught = ConceptTokenizer.from_pretrained(folder, local_files_only=True)
-    # Not normalized: the tokenizer would look for them in lower case only.
+    # Not normalized: the library's releases differ in how such a token is then spelt. Capitals: see `written_out`.
     taught.add_tokens([AddedToken(name, normalized=False) for name in names])
+    taught.own = (*getattr(tokenizer, "own", ()), *names)
     taught.several = getattr(tokenizer, "several", {}) | {
         concept.token: " ".join(concept.tokens) for concept in concepts if len(concept.tokens) > 1
     }
@@ -89,22 +94,30 @@ def _taught(tokenizer, concepts, names):
 
 
 class ConceptTokenizer(SharedTokenizer):
-    """A tokenizer that reads the token of a concept of several vectors as all of them, one after another.
+    """A tokenizer that reads the token of a concept of several vectors as all of them, one after another, and any token
+    whether its letters are capitals or not, as all words of a prompt are read.
 
-    several: {"<house>": "<house> <house>_1", ...}.
+    own: the tokens. several: {"<house>": "<house> <house>_1", ...}.
     """
 
-    several = {}
+    own, several = (), {}
 
     def __call__(self, text=None, *arguments, **options):
         return super().__call__(self.written_out(text), *arguments, **options)
 
     def written_out(self, text):
-        """A prompt, or a list of them, with every token followed by the others of its concept, unless they are there already."""
+        """A prompt, or a list of them, with every token spelt as it was taught, and followed by the others of its concept, unless
+        they are there already."""
         if isinstance(text, (list, tuple)):
             return [self.written_out(one) for one in text]
+        for token in self.own if isinstance(text, str) else ():
+            text = re.sub(re.escape(token), lambda found, token=token: token, text, flags=re.IGNORECASE)
         for token, all_of_it in self.several.items() if isinstance(text, str) else ():
             text = re.sub(
                 rf"{re.escape(token)}(?!_\d| {re.escape(token)}_1)", lambda found, whole=all_of_it: whole, text
             )
         return text
+
+
+# As with SharedTokenizer: a pipeline that is saved with it is to be read where this course is not.
+ConceptTokenizer.__name__, ConceptTokenizer.__module__ = SharedTokenizer.__name__, SharedTokenizer.__module__

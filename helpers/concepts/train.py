@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from helpers.runtime import seeded_generator, seeded_noise, whole_number
+from helpers.runtime import seeded_generator, seeded_noise, warn, whole_number
 
 import torch
 from PIL import Image
@@ -14,6 +14,7 @@ from helpers import inputs
 from helpers.components import Components
 from helpers.concepts.concept import Concept
 from helpers.concepts.loading import with_concepts
+from helpers.conditioning import too_long
 from helpers.diffusion import add_noise
 from helpers.latents import encode_pixels, require_finite, to_pixels
 
@@ -128,6 +129,8 @@ def _cached(model, images, token, prompts, last_id):
         model.tokenizer(prompts, padding="max_length", max_length=model.max_tokens, truncation=True).input_ids
     )
     for prompt, row in zip(prompts, ids):
+        if said := too_long(model, prompt):
+            warn(said)
         if last_id not in row:
             raise ValueError(
                 f"The prompt {inputs.shown(prompt)} does not hold {token}, or too late to be read: name it "

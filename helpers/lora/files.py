@@ -15,6 +15,7 @@ from pathlib import Path
 
 from helpers.runtime import seeded_generator
 
+import torch
 from safetensors.torch import save_file
 
 from helpers import inputs
@@ -122,7 +123,7 @@ def _pairs(path, tensors, layer_name):
     found = {}
     for name, tensor in tensors.items():
         match = HALF.fullmatch(str(name))  # in a pickle, a number may be a name
-        if not match or not getattr(tensor, "is_floating_point", bool)():
+        if not match or not _is_real(tensor, whole=match["half"] is None):
             raise ValueError(
                 f"{path} is no LoRA that can be read: it holds {name}, which is no half of a changed layer; ask "
                 "for another."
@@ -148,6 +149,13 @@ def _pairs(path, tensors, layer_name):
         if alpha is not None and not (alpha.numel() == 1 and 0 < alpha.item() / len(down) <= LARGEST_SCALE):
             raise ValueError(f"{path} has an alpha in {name} that cannot be: it must be one number above 0.")
     return found
+
+
+def _is_real(tensor, whole):
+    """Whether it is a tensor of real numbers. whole: of whole ones too, as some write an alpha."""
+    if not isinstance(tensor, torch.Tensor) or tensor.is_complex():
+        return False
+    return tensor.is_floating_point() or whole and tensor.dtype != torch.bool
 
 
 def _scales(path, notes):

@@ -39,6 +39,7 @@ class LoraLinear(nn.Module):
         self.A = nn.Parameter(start.to(**like))
         self.B = nn.Parameter(torch.zeros(len(base.weight), rank, **like))
         self.scale, self.strength, self.merged = (alpha or rank) / rank, 1.0, False
+        self.register_state_dict_post_hook(_as_one_layer)
 
     def forward(self, x):
         y = self.base(x)
@@ -62,6 +63,15 @@ class LoraLinear(nn.Module):
     # What code that reads a layer asks for.
     weight = property(lambda self: self.linear.weight, doc="The layer's own weights W, (out, in).")
     bias = property(lambda self: self.linear.bias, doc="The layer's own b, (out,), or None.")
+
+
+def _as_one_layer(layer, state_dict, prefix, _):
+    """A merged layer gives its weights as the layer that it stands in for: so they are saved, and read where no LoRA is."""
+    names = [name for name in state_dict if name.startswith(prefix)] if layer.merged else []
+    for name in names:
+        tensor, below = state_dict.pop(name), f"{prefix}base."
+        if name.startswith(below):
+            state_dict[prefix + name.removeprefix(below)] = tensor
 
 
 class LoraConv(LoraLinear):
@@ -139,8 +149,8 @@ class Lora:
     @whole
     @torch.no_grad()
     def merge(self):
-        """Add the changes, at the strength of now, to the weights: no layer more to compute. The weights are
-        kept for `unmerge`."""
+        """Add the changes, at the strength of now, to the weights: no layer more to compute. The weights are kept for `unmerge`.
+        A model that is saved now, c.pipeline().save_pretrained(folder), holds the sums, and can be read anywhere."""
         if self.merged:
             raise RuntimeError("This LoRA is merged already: a second time would add it twice.")
         kept = {name: layer.linear.weight.data for name, layer in self.layers.items()}

@@ -68,8 +68,8 @@ def train_lora(
     timesteps: (low, high), the noise levels low, ..., high - 1 to learn at; None: all of them. What a thing
         looks like as a whole is settled where there is much noise: (200, 1000) learns a shape sooner.
 
-    Nothing but A and B changes. Bad input raises TypeError or ValueError at once; a loss of NaN
-    FloatingPointError.
+    Nothing but A and B changes. Bad input raises TypeError or ValueError at once; a loss of NaN FloatingPointError; a step whose
+    LoRA was taken out, merged or given another strength meanwhile ValueError.
     """
     whole_number(steps, "steps", 1, 100_000)
     whole_number(batch, "batch", 1, 4096)
@@ -79,8 +79,7 @@ def train_lora(
         raise TypeError(f"lora must be what add_lora or load_lora returns, not {inputs.shown(lora)}.")
     if lora.unet is not c.unet:
         raise ValueError("This LoRA is in another U-Net: add one with add_lora(c.unet).")
-    if lora.merged or lora.strength != 1:
-        raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its strength to 1.")
+    _check_in_use(lora)
     levels = len(c.scheduler.alphas_cumprod)
     low, high = (0, levels) if timesteps is None else _pair(timesteps, "timesteps", "(low, high)")
     whole_number(low, "the lowest of timesteps", 0, levels - 1)
@@ -95,6 +94,15 @@ def train_lora(
         )
     lesson = _Lesson(c, images, prompts, kept, said, masks, (low, high))
     return _steps(lesson, lora, steps, batch, lr, seeded_generator(seed))
+
+
+def _check_in_use(lora):
+    """ValueError unless the LoRA's layers are in its U-Net and count as they are trained to."""
+    inside = set(map(id, lora.unet.modules()))
+    if not any(id(layer) in inside for layer in lora.layers.values()):
+        raise ValueError("This LoRA was taken out of its U-Net: put a new one in with add_lora(c.unet).")
+    if lora.merged or lora.strength != 1:
+        raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its strength to 1.")
 
 
 def _pair(value, name, takes):
@@ -187,6 +195,7 @@ def _steps(lesson, lora, steps, batch, lr, generator):
     watched = lesson.batch(same, same, seeded_generator(0))
     yield Progress(0, steps, _measure(watched))
     for step, (new, kept, before) in enumerate(_batches(lesson, teacher, steps, batch, generator), 1):
+        _check_in_use(lora)  # a cell, or a studio, may have changed it since the last step
         with torch.enable_grad():
             loss = noise_loss(*new) if kept is None else joint_loss(new, kept, before)
         require_finite(loss.detach(), f"After {step - 1} steps, the training loss holds")

@@ -5,7 +5,9 @@ test), so that agreement with the library is not the agreement of two grey squar
 """
 
 import functools
+import re
 import warnings
+from dataclasses import replace
 
 from helpers.runtime import seeded_noise
 
@@ -112,12 +114,40 @@ def test_every_scheduler_draws_what_the_pipeline_draws(tiny, scheduler):
     assert difference(ours, theirs) <= 2
 
 
+@pytest.mark.parametrize("told", [{}, {"clip_sample": True, "steps_offset": 0}], ids=["nothing", "otherwise"])
+def test_what_a_models_file_leaves_out_or_says_otherwise_is_as_in_the_pipeline(tiny, told):
+    """As older files do: with the library's own clip_sample there is no boat."""
+    schedule = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "set_alpha_to_one": False}
+    c = replace(tiny, scheduler=diffusers.DDIMScheduler(**schedule, **told))
+    assert c.scheduler.config.clip_sample and c.scheduler.config.steps_offset == 0
+    theirs = c.pipeline()(
+        PROMPT, num_inference_steps=6, guidance_scale=c.guidance, generator=torch.Generator().manual_seed(0)
+    )
+    ours = generate(c, PROMPT, steps=6)
+    assert difference(ours, theirs.images[0]) <= 2
+    assert difference(ours, generate(c, PROMPT, steps=6, scheduler=c.scheduler)) > 10
+
+
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpm++_2m"])
 @pytest.mark.parametrize("settings", [{"guidance": 1}, {"guidance": 1.5}, {"guidance": 4, "negative_prompt": "a tree"}])
 def test_with_and_without_guidance(tiny, scheduler, settings):
     ours = generate(tiny, PROMPT, steps=6, scheduler=scheduler, **settings)
     (theirs,) = by_library(tiny, PROMPT, scheduler, **settings)
     assert difference(ours, theirs) <= 2
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_more_steps_than_there_are_timesteps_get_a_sentence_and_the_most_that_can_be(tiny_postcard, scheduler):
+    """With the offset of 1, the thousandth lies beyond what the model learnt; two of them put all thousand on timestep 1."""
+    with pytest.raises(
+        ValueError, match=r"1000 steps are too many for \w+ as it is set: it has timesteps for 99\d"
+    ) as caught:
+        denoise(tiny_postcard, PROMPT, steps=1000, scheduler=scheduler)
+    most = int(re.search(r"for (\d+)\.", str(caught.value))[1])
+    with pytest.raises(ValueError, match="too many"):
+        denoise(tiny_postcard, PROMPT, steps=most + 1, scheduler=scheduler)
+    first = next(denoise(tiny_postcard, PROMPT, steps=most, scheduler=scheduler, guidance=1))
+    assert 990 < first.timestep < 1000
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -221,10 +251,12 @@ def test_stopping_early_runs_nothing_more_and_spoils_nothing(tiny_postcard):
         ("euler_ancestral", "v_prediction"),
         ("heun", "epsilon"),
         ("heun", "v_prediction"),
+        ("KDPM2DiscreteScheduler", "epsilon"),  # between two noise levels at every second step
     ],
 )
 def test_x0_is_the_schedulers_own(tiny_postcard, scheduler, prediction_type):
-    ready = SCHEDULERS[scheduler].from_config(tiny_postcard.scheduler.config, prediction_type=prediction_type)
+    kind = SCHEDULERS.get(scheduler) or getattr(diffusers, scheduler)
+    ready = kind.from_config(tiny_postcard.scheduler.config, prediction_type=prediction_type)
     theirs = []
 
     class Spy(type(ready)):
