@@ -314,6 +314,7 @@ def _whole(folder):
                 f"{folder} is not a whole model: {part}/{file} is missing. It needs "
                 f"folders tokenizer, text_encoder, vae, unet and scheduler."
             )
+        _read_json(folder / part / file)
     for part in NETWORKS:
         _check_safetensors(_weights(folder / part))
     return folder

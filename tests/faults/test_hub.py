@@ -158,6 +158,19 @@ def test_a_file_damaged_in_the_cache_is_fetched_again(hub):
     assert not any("unet" in one.path for one in hub.asked if one.method == "GET")
 
 
+@pytest.mark.parametrize("file", ["vae/diffusion_pytorch_model.safetensors", "unet/config.json"])
+def test_a_file_of_the_right_size_and_other_bytes_is_fetched_again_and_alone(hub, file, capsys):
+    """As a power cut leaves it: all zeros."""
+    file = load().path / file
+    file.write_bytes(bytes(file.stat().st_size))
+    hub.is_well(), capsys.readouterr()
+    load()
+    arrived = [one.path for one in hub.asked if one.method == "GET" and "/api/" not in one.path]
+    assert len({path.split("/")[-1] for path in arrived}) == 1 and file.name in arrived[0]
+    size = file.stat().st_size
+    assert f"once: {size / 1e6:.1f} MB" in (told := capsys.readouterr().out) or f"once: {size / 1e3:.1f} kB" in told
+
+
 def test_a_download_that_is_killed_leaves_nothing_in_the_way(hub, hub_cache):
     hub.goes_wrong(drip(pieces=1000, pause=0.2), "/elsewhere/" + UNET)
     code = f"from helpers import hub; hub.folder({SD15!r}, hub.model_files, lambda folder: folder)"

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from PIL import Image
@@ -211,6 +212,10 @@ def test_an_id_is_fetched_once_and_only_what_is_needed(hub_cache, monkeypatch, t
         assert SAFE in fetched and not fetched & {BIN, "0.png", "README.md"}
         hub.asked.clear()
         assert torch.equal(read_concept("sd-concepts-library/tiny-cat").vectors[0], VECTOR) and not hub.asked
+        (file,) = Path(huggingface_hub.constants.HF_HUB_CACHE).rglob(f"snapshots/*/{SAFE}")
+        for damaged in (bytes(file.stat().st_size), file.read_bytes()[:100]):
+            file.write_bytes(damaged)  # what a power cut leaves
+            assert torch.equal(read_concept("sd-concepts-library/tiny-cat").vectors[0], VECTOR)
         with pytest.raises(FileNotFoundError, match="no-cat is gone .* need no network"):
             read_concept("sd-concepts-library/no-cat")
         hub.add("sd-concepts-library/just-text", {"README.md": b"hello"})

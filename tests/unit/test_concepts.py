@@ -2,10 +2,12 @@
 
 import copy
 
+import diffusers
 import pytest
 import torch
 from PIL import Image
 from test_checks_concepts import put_back
+from transformers import CLIPTokenizer
 
 from helpers import generate
 from helpers.concepts import (
@@ -18,7 +20,9 @@ from helpers.concepts import (
     save_concept,
     train_concept,
 )
+from helpers.concepts.loading import with_concepts
 from helpers.conditioning import encode_prompts, split_prompt, token_positions, too_long
+from helpers.lora.layers import Lora, lora_layer, own_layers
 
 
 def vectors_like(c, n=1, seed=1):
@@ -115,12 +119,62 @@ def test_inside_the_block_the_model_knows_the_concept(tiny):
 
 def test_the_tokenizer_reads_and_writes_all_else_as_before(tiny):
     with loaded(tiny, Concept("<Teal>", vectors_like(tiny, 2))) as model:
-        for prompt in ("a red boat, at sunset", "A Boat <teal>", "", "boat " * 90):
+        for prompt in ("a red boat, at sunset", "A Boat <tea>", "", "boat " * 90):
             ids = tiny.tokenizer(prompt, verbose=False).input_ids
             assert model.tokenizer(prompt, verbose=False).input_ids == ids
             assert model.tokenizer.decode(ids) == tiny.tokenizer.decode(ids)
         assert too_long(model, "boat " * 90) == too_long(tiny, "boat " * 90) != ""
         assert model.max_tokens == tiny.max_tokens
+
+
+def test_capitals_in_a_token_do_not_matter(tiny):
+    """As in all words of a prompt, and in a pipeline."""
+    names = ("EasyNegative", "<House>", "<teal>")
+    with loaded(tiny, *(Concept(name, vectors_like(tiny, k)) for k, name in enumerate(names, 1))) as model:
+        known = [model.tokenizer(f"a {name} boat").input_ids for name in names]
+        assert [len(ids) for ids in known] == [5, 6, 7]
+        for written in (str.lower, str.upper, str.title):
+            assert [model.tokenizer(written(f"a {name} boat")).input_ids for name in names] == known
+        assert token_positions(model.tokenizer, "A <house>", "<HOUSE>") == [2, 3]
+        for taken in ("<TEAL>", "easynegative"):
+            with pytest.raises(ValueError, match=f"The token {taken} is in the vocabulary already"):
+                with_concepts(model, Concept(taken, vectors_like(tiny)))
+    with pytest.raises(ValueError, match="Two of the concepts have the token <Teal>"):
+        with_concepts(tiny, *(Concept(name, vectors_like(tiny)) for name in ("<teal>", "<Teal>")))
+
+
+def test_a_lora_that_is_changed_or_taken_out_inside_the_block_is_so_for_both(tiny):
+    with loaded(tiny, Concept("<teal>", vectors_like(tiny))) as model:
+        plain = encode_prompts(tiny, ["a boat"])
+        layers = {
+            f"text_encoder.{name}": lora_layer(layer, 2, generator=torch.Generator().manual_seed(0))
+            for name, layer in own_layers(tiny.text_layers).items()
+            if name.endswith(("q_proj", "fc1"))
+        }
+        for layer in layers.values():
+            torch.nn.init.normal_(layer.B)
+        with Lora(tiny.unet, layers, tiny.text_layers) as lora:
+            for change in (lambda: None, lambda: setattr(lora, "strength", 0.3), lora.merge, lora.unmerge):
+                change()
+                inside, outside = (encode_prompts(one, ["a boat"]) for one in (model, tiny))
+                assert torch.equal(inside, outside) and not torch.equal(outside, plain)
+        assert torch.equal(encode_prompts(model, ["a boat"]), plain)
+
+
+def test_a_pipeline_of_a_model_with_a_concept_is_read_where_the_course_is_not(tiny, tmp_path):
+    with loaded(tiny, Concept("<teal>", vectors_like(tiny, 2))) as model:
+        model.pipeline().save_pretrained(tmp_path)
+        ids = model.tokenizer("a <teal> <teal>_1 boat").input_ids
+        embeds = encode_prompts(model, ["a <teal> boat"])
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
+    assert type(pipe.tokenizer) is CLIPTokenizer and pipe.tokenizer("a <teal> <teal>_1 boat").input_ids == ids
+    theirs, _ = pipe.encode_prompt("a <teal> boat", "cpu", 1, False)
+    assert torch.allclose(theirs, embeds, atol=1e-5)
+
+
+def test_a_prompt_of_a_training_that_is_cut_off_is_named(tiny):
+    with pytest.warns(UserWarning, match='this was cut: ".* at night"'):
+        train_concept(tiny, pictures_of(tiny, 1), "<teal>", "blue", ["a <teal> boat " * 40 + "at night"], steps=1)
 
 
 def test_nothing_of_the_model_changes(tiny):

@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 import threading
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -236,6 +237,37 @@ def test_a_prompt_of_a_batch_is_weighted_as_alone(tiny):
     both = encode_weighted(tiny, prompts)
     assert torch.allclose(both[:1], encode_weighted(tiny, prompts[:1]), atol=1e-4)
     assert torch.allclose(both[1:], encode_prompts(tiny, prompts[1:]), atol=1e-5)
+
+
+def test_places_of_words_with_weights_are_those_of_the_picture(tiny):
+    """The marks take no places, and a weight inside a word splits it."""
+    plain, marked, tokenizer = "a red boat on a lake", "a (red:1.0) [boat] on ((a lake))", tiny.tokenizer
+    for word in (None, "red", "boat", "lake", "a"):
+        assert token_positions(tokenizer, marked, word, weights=True) == token_positions(tokenizer, plain, word)
+    assert [one[:3] for one in split_prompt(tokenizer, marked, weights=True)] == [
+        one[:3] for one in split_prompt(tokenizer, plain)
+    ]
+    assert token_positions(tokenizer, marked, "boat") != token_positions(tokenizer, plain, "boat")
+    split, read = "a wind(mill:1.2) on a lake", []
+    hook = tiny.text_encoder.register_forward_pre_hook(
+        lambda _, given, named: read.append((*given, *named.values())[0]), with_kwargs=True
+    )
+    encode_weighted(tiny, [split])
+    hook.remove()
+    assert read[0][0].tolist() == [one.id for one in split_prompt(tokenizer, split, weights=True)]
+    with pytest.raises(ValueError, match="'windmill' is not in the prompt"):
+        token_positions(tokenizer, split, "windmill", weights=True)
+
+
+def test_towers_warn_of_what_they_cut_off():
+    towers, long = load_towers(load_components("postcard", device="cpu")), "a boat " * 60
+    with pytest.warns(
+        UserWarning, match=r"has 12\d tokens and the model reads the first 75; this was cut: .* at night"
+    ):
+        towers.embed_texts(["a boat", f"{long} at night"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        towers.embed_texts(["a boat"])
 
 
 def test_a_long_prompt_with_weights_says_what_is_cut(tiny):

@@ -8,6 +8,7 @@ import pickle
 import struct
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -243,6 +244,22 @@ def test_it_works_under_recorded_attention(c):
 
 
 # Merging
+
+
+def test_a_model_that_is_saved_merged_is_read_anywhere_and_one_that_is_not_says_so(small, tmp_path):
+    with add_lora(small.unet, targets=EVERYWHERE) as lower, add_lora(small.unet, rank=2) as lora:
+        shaken(lower, 0.05), shaken(lora, 0.05)
+        small.pipeline().save_pretrained(tmp_path / "open")
+        lower.merge(), lora.merge()
+        small.pipeline().save_pretrained(tmp_path / "merged")
+        drawn = answer(small)
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "merged", safety_checker=None)
+    assert weights_of(pipe.unet).keys() == weights_of(small.unet).keys()
+    for c in (replace(small, unet=pipe.unet), load_components(tmp_path / "merged", device="cpu")):
+        assert torch.allclose(answer(c), drawn, atol=1e-4)  # to the last bits: the weights lie elsewhere in memory
+    assert not torch.allclose(answer(small), drawn, atol=0.1)
+    with pytest.raises(ValueError, match="saved while a LoRA was in the network: save it again, with the LoRA merged"):
+        load_components(tmp_path / "open", device="cpu")
 
 
 def test_merged_it_is_the_same_and_unmerging_is_exact(c):
@@ -610,6 +627,25 @@ def test_a_lora_elsewhere_merged_or_weakened_is_not_trained(small, model_folders
             train_lora(small, lora, images, prompts)
 
 
+@pytest.mark.parametrize(
+    "meanwhile, said",
+    [
+        (lambda lora: lora.remove(), "was taken out of its U-Net"),
+        (lambda lora: setattr(lora, "strength", 0.25), "trained at strength 1"),
+        (lambda lora: lora.merge(), "not merged"),
+    ],
+)
+def test_a_lora_taken_out_merged_or_weakened_meanwhile_is_not_trained_on(small, meanwhile, said):
+    with add_lora(small.unet) as lora:
+        training = train_lora(small, lora, pictures(small), ["a boat", "a house"], steps=3, batch=2)
+        next(training), next(training)
+        meanwhile(lora)
+        with pytest.raises(ValueError, match=said):
+            next(training)
+    with pytest.raises(ValueError, match=r"taken out of its U-Net: put a new one in with add_lora\(c.unet\)"):
+        train_lora(small, lora, pictures(small), ["a boat", "a house"])
+
+
 def test_a_training_that_breaks_says_so(small):
     with add_lora(small.unet) as lora:
         training = train_lora(small, lora, pictures(small), ["a boat", "a house"], steps=2, batch=2)
@@ -679,6 +715,26 @@ def test_what_diffusers_saves_is_read(small, tmp_path, alpha):
         assert lora.layers["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"].scale == alpha / 4
         ours = generate(small, PROMPT, steps=2, guidance=3.0, seed=0, scheduler=small.scheduler)
     assert difference(ours, theirs) <= 2
+
+
+def test_what_diffusers_writes_for_kohya_is_read(small, tmp_path):
+    """Its alphas are whole numbers."""
+    from diffusers.utils import convert_state_dict_to_kohya
+
+    with add_lora(small.unet, rank=4) as lora:
+        changes = shaken(lora).changes()
+        tensors = convert_state_dict_to_kohya(load_file(save_lora(lora, tmp_path)))
+    assert any(name.endswith(".alpha") and tensor.dtype == torch.int64 for name, tensor in tensors.items())
+    save_file(tensors, tmp_path / "kohya.safetensors")
+    with load_lora(small, tmp_path / "kohya.safetensors") as lora:
+        assert lora.layers.keys() == changes.keys()
+        assert all(torch.allclose(changes[name], one, atol=1e-3) for name, one in lora.changes().items())
+    for wrong in (torch.tensor(True), torch.tensor(4j)):
+        change_file(
+            tmp_path / "kohya.safetensors", lambda some, wrong=wrong: some.update({first(some, ".alpha"): wrong})
+        )
+        with pytest.raises(ValueError, match="no LoRA that can be read"):
+            load_lora(small, tmp_path / "kohya.safetensors")
 
 
 def good_file(c, folder):

@@ -257,6 +257,16 @@ def test_what_came_instead_of_a_picture_is_called_what_it_is(tmp_path, content, 
         prepare_picture(tmp_path / "photo.png", 64)
 
 
+def test_a_phones_jpeg_with_a_second_picture_is_read(tmp_path):
+    first, second = (Image.new("RGB", (64, 48), colour) for colour in ("teal", "red"))
+    first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
+    assert (
+        Image.open(tmp_path / "phone.jpg").format == "MPO" and (tmp_path / "phone.jpg").read_bytes()[:2] == b"\xff\xd8"
+    )
+    for image in (prepare_picture(tmp_path / "phone.jpg", 32), upright(Image.open(tmp_path / "phone.jpg"))):
+        assert np.abs(np.asarray(image).astype(int) - [0, 128, 128]).max() < 9
+
+
 @pytest.mark.parametrize("name", ["a looping EPS", "a harmless EPS"])
 def test_a_lazily_opened_eps_is_not_started_either(tmp_path, monkeypatch, name):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
