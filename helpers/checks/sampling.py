@@ -293,12 +293,12 @@ def seam(answer):
             (
                 _sewn(one, other, edge + width - 1),
                 one,
-                "a seam a few columns beside the edge is missed: it may lie up to `width` columns to either side",
+                "a seam a few columns beside the edge is missed: it may lie to either side, by fewer than `width` columns",
             ),
             (
                 _sewn(one, other, edge - width + 1),
                 one,
-                "a seam a few columns beside the edge is missed: it may lie up to `width` columns to either side",
+                "a seam a few columns beside the edge is missed: it may lie to either side, by fewer than `width` columns",
             ),
             (
                 sewn,

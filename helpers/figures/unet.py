@@ -48,7 +48,8 @@ def parts_of(unet):
 def anatomy(unet, latents, timestep, prompt_embeds):
     """What each part did in one call: a list of Blocks. latents: (1, C, h, w). prompt_embeds: (1, 77, d).
 
-    Work is counted by torch's FlopCounterMode, with attention written out, so that it is counted too.
+    Work is counted by torch's FlopCounterMode, with attention written out, so that it is counted too. The convolution that
+    follows an enlargement is counted, with its parameters, in the part after it, whose resolution it works at.
     """
     unet, seen = copy_of(unet), {}  # a copy to look into: whatever happens here, nothing stays behind in the model
     parts = parts_of(unet)
@@ -65,8 +66,16 @@ def anatomy(unet, latents, timestep, prompt_embeds):
         unet(latents, timestep, encoder_hidden_states=prompt_embeds)
     names = {part: name for name, part in unet.named_modules()}
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-    work = {name: counts.get(f"{type(unet).__name__}.{names[part]}", 0) for name, part in parts.items()}
-    held = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    late = [list(getattr(part, "upsamplers", None) or []) for part in parts.values()]  # each works on enlarged pictures
+
+    def share_out(count):  # an upsampler counts where it works: at the resolution of the part that follows its own
+        return {
+            name: count(part) - sum(map(count, own)) + sum(map(count, handed))
+            for (name, part), own, handed in zip(parts.items(), late, [[], *late])
+        }
+
+    work = share_out(lambda part: counts.get(f"{type(unet).__name__}.{names[part]}", 0))
+    held = share_out(lambda part: sum(p.numel() for p in part.parameters()))
     return [
         Block(
             name,

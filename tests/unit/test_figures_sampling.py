@@ -53,6 +53,15 @@ def test_the_unet_is_weighed_in_full(tiny):
     assert is_figure(ledger(blocks, "A U-Net", "note"))
 
 
+def test_an_upsampler_counts_in_the_part_at_whose_resolution_it_works(tiny):
+    latents, ups = torch.zeros(1, *tiny.latent_shape), tiny.unet.up_blocks
+    blocks = {block.name: block for block in anatomy(tiny.unet, latents, 500, encode_prompts(tiny, ["a boat"]))}
+    (late,) = ups[0].upsamplers  # enlarges the picture, then convolves it
+    held, moved, every = (sum(p.numel() for p in part.parameters()) for part in (ups[0], late, tiny.unet))
+    assert blocks["up 1"].parameters == pytest.approx((held - moved) / every)
+    assert blocks["up 1"].shape[1] < blocks["up 2"].shape[1]
+
+
 def test_anatomy_counts_the_work_of_a_known_layer(tiny):
     latents = torch.zeros(1, *tiny.latent_shape)
     blocks = anatomy(tiny.unet, latents, 500, encode_prompts(tiny, ["a boat"]))
