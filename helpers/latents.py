@@ -118,8 +118,8 @@ class Preview(NamedTuple):
     def rgb(self, latents):
         """Scaled latents (B, C, h, w) as colours (B, 3, h, w), about -1..1."""
         inputs.tensor(latents, "latents", "B", len(self.weight), "h", "w")
-        rgb = torch.einsum("bchw,ck->bkhw", latents.float(), self.weight.to(latents.device))
-        return rgb + self.bias.to(latents.device)[:, None, None]
+        rgb = torch.einsum("bchw,ck->bkhw", latents.float(), self.weight.to(latents.device).float())
+        return rgb + self.bias.to(latents.device).float()[:, None, None]
 
     def __call__(self, latents, factor=8):
         """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide (1 to 64), smoothly enlarged."""
