@@ -134,9 +134,9 @@ function told({ step, of, x_t, x_0, picture, read, words, seconds, said, cancell
   }
   if (picture) {
     shown = { settings: asked, pixels: picture };
-    paint(at.picture, picture);
     at.asking.hidden = words.length === 0;
     at.read.replaceChildren(...words.map((one) => reader(one, words.flatMap(({ positions }) => positions), read)));
+    paint(at.picture, picture); // last: a word that is taken away with the focus on it still hears that it loses it
     at.picture.setAttribute("aria-label", `The picture drawn for: ${asked.prompt || "an empty prompt"}`);
     at.save.disabled = at.share.disabled = false;
     history.replaceState(null, "", `#${toLink(asked)}`);
@@ -171,13 +171,15 @@ function paint(canvas, pixels) {
 }
 
 // A word of the picture's prompt: while the mouse or the keyboard is on it, the picture is dark where it was read little.
+// The words of a picture that is not shown any more paint nothing.
 function reader({ word, positions }, all, read) {
   const button = chip(word), { pixels } = shown, side = Math.sqrt(pixels.length / 4);
-  const look = () => {
+  const repaint = (values) => { if (shown.pixels === pixels) paint(at.picture, values()); };
+  const look = () => repaint(() => {
     const map = heat(read, facts.grids, facts.tokenizer.length, positions, all, side);
-    paint(at.picture, pixels.map((value, i) => (i % 4 === 3 ? value : value * (0.15 + 0.85 * map[i >> 2]))));
-  };
-  const leave = () => paint(at.picture, pixels);
+    return pixels.map((value, i) => (i % 4 === 3 ? value : value * (0.15 + 0.85 * map[i >> 2])));
+  });
+  const leave = () => repaint(() => pixels);
   for (const event of ["mouseenter", "focus", "click"]) button.addEventListener(event, look);
   for (const event of ["mouseleave", "blur"]) button.addEventListener(event, leave);
   return button;

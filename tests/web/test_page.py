@@ -311,6 +311,26 @@ def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page, v
     assert np.array_equal(pixels(page), boat)
 
 
+def test_a_word_of_the_last_picture_does_not_paint_over_the_new_one(page):
+    """The words go when the new picture comes, the one with the focus too, and hear that they lose it."""
+    asked = dict(prompt="a green tent in the desert by night", steps=20, seed=9)
+    wanted, word = draw(page, **asked), page.locator("#read button").nth(2)
+    for way in ("clicked while it is drawn", "hovered over while it is drawn", "focused before"):
+        first = draw(page, prompt="a red boat on a lake", steps=2, seed=1)
+        fill(page, **asked)
+        if way == "focused before":
+            word.focus()
+            page.keyboard.press("Control+Enter")
+        else:
+            page.click("#draw")
+            word.click() if way.startswith("clicked") else word.hover()
+        assert page.locator("#cancel").is_enabled() and not np.array_equal(pixels(page), first), "too late to be tried"
+        page.wait_for_function("() => document.getElementById('cancel').disabled")
+        assert np.array_equal(pixels(page), wanted), way
+        page.mouse.move(0, 0)
+        assert np.array_equal(pixels(page), wanted), way
+
+
 RAIN = dict(negative_prompt="rain", guidance=2.5)
 
 
