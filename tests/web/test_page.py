@@ -6,6 +6,8 @@ import re
 import statistics
 import threading
 import time
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -16,6 +18,7 @@ from PIL import Image
 
 from helpers import generate
 from helpers.conditioning import too_long
+from helpers.files import make_folder
 from helpers.library import brought_in
 from helpers.panels.sampling import parameters
 from helpers.postcards import caption, sample_scene
@@ -376,18 +379,22 @@ def test_a_link_draws_the_same_picture_elsewhere(page, address, variant, own):
     other.close()
 
 
-def test_offline_after_the_first_visit(browser, exported):
+@pytest.mark.parametrize("first, later", [("", "index.html"), ("index.html", "")])
+def test_offline_after_the_first_visit(browser, exported, first, later):
     """The server is gone; what was loaded is enough, and a model that was never drawn with is said to be missing."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(SECONDS)
     with server(web.build(), 0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        page.goto(f"http://127.0.0.1:{running.server_port}/")
+        address = f"http://127.0.0.1:{running.server_port}/"
+        page.goto(address + first)
         ready(page)
         drawn = draw(page, steps=2)
         running.shutdown()
     page.reload()
+    ready(page)
+    page.goto(address + later)
     ready(page)
     assert np.array_equal(draw(page, steps=2), drawn)
     fill(page, variant="plain", steps=2)
@@ -397,6 +404,101 @@ def test_offline_after_the_first_visit(browser, exported):
     assert said == "The file unet.onnx of the model could not be loaded: load the page anew, online."
     assert np.array_equal(draw(page, variant="fast", steps=2), drawn)
     context.close()
+
+
+class Deployed(web.Handler):
+    """Serves what lies in `folder` now, and lets a browser keep it for ten minutes, as many a host does."""
+
+    folder = None
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, directory=Deployed.folder, **options)
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "max-age=600")
+        super().end_headers()
+
+
+@pytest.fixture
+def deployed(browser, exported, tmp_path):
+    """(a page of a new context, where the page that draws is, deploy(): puts another version there, returns its mark)."""
+    parts, context = web.found_parts(), browser.new_context()
+
+    def deploy():
+        """Its code and its plain U-Net are other bytes each time, and mean the same."""
+        folder = tmp_path / web.version(parts)
+        for name, more in {"page.mjs": b"// new\n", "model/unet.onnx": b"\x32\x03new"}.items():  # a field for comments
+            changed = make_folder(folder) / Path(name).name
+            changed.write_bytes(parts[name].read_bytes() + more)
+            parts[name] = changed
+        web.put(parts, folder / "site" / "draw")
+        (folder / "site" / "front.html").write_text("<!doctype html><title>The site</title>")
+        Deployed.folder = folder / "site"
+        return re.search('src="(.*?)/', (folder / "site" / "draw" / "index.html").read_text("utf-8"))[1]
+
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Deployed) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield page, f"http://127.0.0.1:{running.server_port}/", deploy
+        running.shutdown()
+    context.close()
+
+
+def versions(page):
+    """The marks of all that the open page was made of."""
+    names = page.evaluate("() => performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
+    return {name.split("/")[2] for name in names if name.startswith("/draw/")} - {"sw.js"}
+
+
+def become(page, what, wanted):
+    """Wait until what a page finds out is this; `wait_for_function` does not wait for promises."""
+    end = time.monotonic() + SECONDS / 1000
+    while (found := page.evaluate(what)) != wanted and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    assert found == wanted
+
+
+def only(page, mark):
+    """Wait until this version alone is kept."""
+    become(page, "() => caches.keys()", [f"postcards-{mark}"])
+
+
+def test_who_comes_back_after_a_deployment_gets_the_new_version_at_the_visit_after_that(deployed):
+    page, address, deploy = deployed
+    old = deploy()
+    page.goto(f"{address}draw/")
+    ready(page)
+    new = deploy()
+    page.goto(f"{address}draw/")
+    ready(page)
+    assert versions(page) == {old}
+    become(page, "async () => (await navigator.serviceWorker.getRegistration()).waiting?.state", "installed")
+    page.goto(f"{address}front.html")
+    only(page, new)
+    page.goto(f"{address}draw/")
+    ready(page)
+    assert versions(page) == {new}
+
+
+def test_a_page_is_not_given_a_file_of_another_version_and_loaded_anew_it_is_the_new_one(deployed):
+    page, address, deploy = deployed
+    old = deploy()
+    page.goto(f"{address}draw/")
+    ready(page)
+    drawn = draw(page, steps=2)
+    new = deploy()
+    fill(page, variant="plain", steps=2)
+    page.click("#draw")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    said = page.inner_text("#problem")
+    assert said == "The file unet.onnx of the model could not be loaded: load the page anew, online."
+    assert versions(page) == {old} and np.array_equal(draw(page, variant="fast", steps=2), drawn)
+    only(page, new)
+    page.reload()
+    ready(page)
+    assert versions(page) == {new}
+    draw(page, variant="plain", steps=2)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
