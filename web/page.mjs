@@ -26,12 +26,14 @@ function show(given) {
 const folded = () => facts.models[at.variant.value]?.distilled_guidance ?? null;
 
 // The fast model takes neither guidance nor a negative prompt, so their fields are closed, unless a link has put
-// something there that is to be taken out; a strength is that of a LoRA.
+// something there that is to be taken out; a strength is that of a LoRA. A single model is no choice, unless a link has
+// chosen another.
 function fold() {
   const scale = folded();
   at.guidance.disabled = scale !== null && number(at.guidance.value) === 1;
   at.negative_prompt.disabled = scale !== null && at.negative_prompt.value === "";
   at.lora_strength.disabled = !at.lora.value;
+  at.variants.hidden = at.variant.length < 2 && at.variant.value !== "";
   at.given_up.hidden = scale === null;
   at.given_up.textContent = `The fast model has guidance ${scale} in it. For another guidance or a negative prompt `
     + "take the plain model; a concept takes it by itself.";
@@ -59,7 +61,6 @@ function pick() {
 function begin() {
   const names = Object.keys(facts.models);
   at.variant.replaceChildren(...names.map((name) => new Option(name)));
-  at.variants.hidden = names.length < 2;
   at.lora.replaceChildren(new Option("none", ""), ...Object.keys(facts.loras).map((name) => new Option(name)));
   at.concepts.hidden = Object.keys(facts.loras).length === 0;
   at.words.open = !matchMedia("(max-width: 32rem)").matches; // on a phone the picture is to be in reach

@@ -1,6 +1,7 @@
 """The page in a real browser: draws what `generate` draws, can be stopped, works by keyboard, on a phone, offline."""
 
 import io
+import json
 import random
 import re
 import statistics
@@ -241,6 +242,38 @@ def test_what_a_link_asks_the_fast_model_in_vain_is_a_sentence_and_can_be_mended
     assert page.locator("#cancel").is_disabled() and page.locator("#save").is_disabled()
     draw(page, **mended, steps=2)
     assert page.inner_text("#problem") == ""
+
+
+def test_a_strength_is_asked_for_only_where_there_is_a_concept(page, address):
+    """Its field is closed where there is none, so nobody could mend it."""
+    fill(page, lora="windmill", lora_strength="", steps=2)
+    page.click("#draw")
+    assert page.inner_text("#problem").startswith("The strength must be a number")
+    assert page.locator("#lora_strength").is_enabled()
+    draw(page, lora="")
+    assert page.inner_text("#problem") == "" and page.locator("#lora_strength").is_disabled()
+    assert "lora_strength" not in page.url
+    page.goto(f"{address}#lora_strength=abc")
+    page.wait_for_function("() => document.getElementById('lora_strength').value === ''")
+    draw(page, steps=2)
+    assert page.inner_text("#problem") == ""
+
+
+def test_a_link_to_a_model_that_is_not_there_can_be_mended_where_there_is_one_alone(browser, address, exported):
+    facts = json.loads((exported / "facts.json").read_text(encoding="utf-8"))
+    del facts["models"]["fast"]
+    page = browser.new_page(service_workers="block")
+    page.set_default_timeout(SECONDS)
+    page.route("**/model/facts.json", lambda route: route.fulfill(json=facts))
+    page.goto(address)
+    ready(page)
+    assert page.locator("#variant").is_hidden()
+    page.goto(f"{address}#variant=fast")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    assert page.inner_text("#problem") == 'There is no model called "fast" here: use plain.'
+    draw(page, variant="plain", steps=2)
+    assert page.locator("#variant").is_hidden()
+    page.close()
 
 
 def test_500_words_are_cut_and_it_says_so(page, fast):
