@@ -11,6 +11,7 @@ const NUMBERS = ["steps", "guidance", "seed", "lora_strength"];
 let facts = null, worker = null, drawing = 0; // the drawings are counted: an older one is not listened to any more
 let asked = null; // the settings of the drawing under way
 let shown = null; // {settings, pixels} of the picture shown
+let failed = ""; // a sentence, where nothing can be drawn until the page is loaded anew
 
 // Settings and controls
 
@@ -102,7 +103,8 @@ function follow() {
 // Drawing
 
 function draw() {
-  const given = settings(), problem = facts ? wrong(given, facts) : "The model is not loaded yet: wait a moment.";
+  const given = settings();
+  const problem = facts ? wrong(given, facts) : failed || "The model is not loaded yet: wait a moment.";
   complain(problem);
   if (problem) return;
   drawing += 1;
@@ -143,10 +145,16 @@ function told({ step, of, x_t, x_0, picture, read, words, seconds, said, cancell
     history.replaceState(null, "", `#${toLink(asked)}`);
     at.line.textContent = `Done in ${seconds.toFixed(1)} s. ${said.join(" ")}`;
   } else if (problem) {
-    at.line.textContent = "";
-    complain(problem);
+    fail(problem);
   } else at.line.textContent = `Cancelled after ${cancelled} steps. The same settings draw the same picture.`;
   work(null);
+}
+
+// What went wrong; without the facts nothing will go right on this page.
+function fail(sentence) {
+  if (!facts) failed = sentence;
+  at.line.textContent = "";
+  complain(sentence);
 }
 
 function cancel() {
@@ -241,5 +249,5 @@ at.line.textContent = "The model is being loaded ...";
 await offline();
 worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
 worker.addEventListener("message", heard);
-worker.addEventListener("error", () => complain(
+worker.addEventListener("error", () => fail(
   "This browser cannot run the model, or a file of the page is missing: load it anew, or use a newer browser."));

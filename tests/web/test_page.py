@@ -296,6 +296,25 @@ def test_bad_settings_are_a_sentence_and_draw_nothing(page, field, value):
     assert page.inner_text("#problem") == ""
 
 
+@pytest.mark.parametrize(
+    "missing, said",
+    [
+        ("model/facts.json", "The file facts.json of the model could not be loaded: load the page anew, online."),
+        ("runtime/ort.wasm.min.mjs", "This browser cannot run the model, or a file of the page is missing: load it "),
+    ],
+)
+def test_where_the_model_could_not_be_loaded_draw_says_so_again(browser, address, missing, said):
+    page = browser.new_page(service_workers="block")
+    page.set_default_timeout(SECONDS)
+    page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
+    page.goto(address)
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    first = page.inner_text("#problem")
+    page.click("#draw")
+    assert first.startswith(said) and page.inner_text("#problem") == first and page.inner_text("#line") == ""
+    page.close()
+
+
 def test_cancel_keeps_the_last_picture_and_draws_again(page):
     before = draw(page, steps=2, seed=1)
     fill(page, steps=50, seed=2)
