@@ -201,7 +201,8 @@ async function save() {
   const file = await png(shown.pixels, side, side, parameters(inside(shown.settings), side, side));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([file], { type: "image/png" }));
-  const words = shown.settings.prompt.replace(/[^\p{L}\p{N}_]+/gu, " ").trim().slice(0, 40).trim();
+  const letters = Array.from(shown.settings.prompt.replace(/[^\p{L}\p{N}_]+/gu, " ").trim()); // none is halved
+  const words = letters.slice(0, 40).join("").trim();
   link.download = `${words || "picture"} seed ${shown.settings.seed}.png`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);

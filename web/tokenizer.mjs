@@ -71,7 +71,8 @@ export class Tokenizer {
     while (ids.length < this.length) ids.push(this.pad);
     if (all.length <= room) return { ids, said: "" };
     const cut = [...new Set(all.slice(room).map(([, owner]) => owner))].map(({ word }) => word).join(" ");
-    const short = cut.length <= 80 ? cut : `${cut.slice(0, 50).trim()} ... ${cut.slice(-25).trim()}`;
+    const letters = Array.from(cut), part = (...ends) => letters.slice(...ends).join("").trim(); // none is halved
+    const short = letters.length <= 80 ? cut : `${part(0, 50)} ... ${part(-25)}`;
     const said = `The prompt has ${all.length} tokens and the model reads the first ${room}; this was cut: "${short}"`;
     return { ids, said };
   }

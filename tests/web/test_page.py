@@ -410,6 +410,14 @@ def test_download_holds_the_settings(page, variant, own, model):
     assert np.array_equal(np.asarray(picture), drawn)
 
 
+def test_the_name_of_a_download_ends_with_a_whole_letter(page):
+    letter = "\N{MATHEMATICAL DOUBLE-STRUCK CAPITAL A}"
+    draw(page, prompt="a" + letter * 60, steps=1)
+    with page.expect_download() as coming:
+        page.click("#save")
+    assert coming.value.suggested_filename == f"a{letter * 39} seed 0.png"
+
+
 @pytest.mark.parametrize(
     "variant, own",
     [
@@ -563,6 +571,12 @@ def test_on_a_phone(browser, address, scheme):
     draw(page, steps=2)
     assert page.evaluate(WIDEST) == 0
     assert page.evaluate(SMALL) == []
+    for prompt in ("a boat " + "x" * 60, "x" * 600):  # a word to hover over, a sentence on what was cut
+        draw(page, prompt=prompt)
+        assert page.evaluate(WIDEST) == 0, prompt
+    page.goto(f"{address}#{'x' * 60}=1")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    assert page.evaluate(WIDEST) == 0
     assert Image.open(io.BytesIO(page.screenshot(full_page=True))).width == 360
     page.close()
 
