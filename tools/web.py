@@ -141,16 +141,19 @@ def server(folder: Path, port: int = 8000) -> ThreadingHTTPServer:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments and not (len(arguments) == 1 and re.fullmatch(r"build|\d{1,5}", arguments[0])):
+    if arguments and not (len(arguments) == 1 and re.fullmatch(r"build|\d{1,18}", arguments[0])):
         print(__doc__.strip(), file=sys.stderr)
         return 2
+    port = int(arguments[0]) if arguments and arguments[0] != "build" else 8000
+    if port > 65535:
+        sys.exit(f"There is no port {port}: give one from 0 to 65535, such as make web ARGS=8123.")
     dist = build()
     size = sum(file.stat().st_size for file in dist.rglob("*") if file.is_file())
     print(f"{dist.relative_to(ROOT)}: {size / 1e6:.1f} MB.", flush=True)
     if arguments == ["build"]:
         return 0
     try:
-        running = server(dist, int(arguments[0]) if arguments else 8000)
+        running = server(dist, port)
     except OSError as problem:
         sys.exit(
             f"The page cannot be served at this port ({problem.strerror}): give another, such as make web ARGS=8123."

@@ -84,6 +84,13 @@ def test_bad_arguments_are_told_what_there_is(capsys):
         assert web.main(arguments) == 2 and "python -m tools.web build" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("port", ["65536", "70000", "123456789"])
+def test_a_port_that_no_machine_has_is_one_sentence(monkeypatch, port):
+    monkeypatch.setattr(web, "build", lambda: pytest.fail("it was built first"))
+    with pytest.raises(SystemExit, match=f"There is no port {port}: give one from 0 to 65535, such as make web ARGS="):
+        web.main([port])
+
+
 def test_without_onnx_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(export_web, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"needs the package onnx.*\.\[web\]"):
