@@ -89,9 +89,16 @@ def remarks(c, prompts, calls):
 
     prompts: {"prompt": str, "negative_prompt": str}. calls: the words that call the concepts.
     """
-    both = " ".join(prompts.values())
+    both, own = " ".join(prompts.values()), c.tokenizer.get_added_vocab()
     named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", both)}
-    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call not in both]
+
+    def read(text):  # as the tokenizer does: capitals as small letters, white space as one space
+        return " ".join(text.lower().split())
+
+    def called(call):  # a token of its own is spelled exactly so
+        return call in both or (call not in own and read(call) in read(both))
+
+    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if not called(call)]
     unknown = [
         f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
         for word in sorted(named - set(calls))

@@ -2,7 +2,7 @@
 
 import { withLora } from "./lora.mjs";
 import { add } from "./maps.mjs";
-import { Tokenizer } from "./tokenizer.mjs";
+import { normal, Tokenizer } from "./tokenizer.mjs";
 import { denoise } from "./sampler.mjs";
 
 const OPTIONS = { executionProviders: ["wasm"] };
@@ -71,7 +71,8 @@ export class Model {
   said({ prompt, negative_prompt, lora }) {
     const said = [prompt, negative_prompt].map((one) => this.tokenizer.encode(one).said).filter(Boolean);
     const call = lora && this.facts.loras[lora].call;
-    if (call && !prompt.includes(call)) said.push(`${call} is not in the prompt: write it where you want it.`);
+    const read = this.tokenizer.special.has(call) ? (text) => text : normal; // a token of its own is spelled exactly so
+    if (call && !read(prompt).includes(read(call))) said.push(`${call} is not in the prompt: write it where you want it.`);
     return said;
   }
 

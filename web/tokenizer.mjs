@@ -82,7 +82,7 @@ const escaped = (word) => word.replace(/[|\\{}()[\]^$+*?.]/g, "\\$&");
 
 // As the library prepares a text: composed letters, one space for white space, small letters. Letter by letter, since
 // the small letter of a capital sigma does not depend here on where it stands.
-function normal(text) {
+export function normal(text) {
   const composed = text.normalize("NFC").replace(SPACE, " ");
   return Array.from(composed, (letter) => letter.toLowerCase()).join("");
 }

@@ -70,7 +70,8 @@ def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
           for await (const { latents } of model.denoise({ variant: "plain", ...settings })) last = latents;
           drawn.push([...await model.decode(last)]);
         }
-        return [drawn, model.said(given[0]), model.said({ ...given[0], prompt: "a boat" }), model.sessions.size];""",
+        const said = (prompt) => model.said({ ...given[0], prompt });
+        return [drawn, said("A white Windmill"), said("a boat"), model.sessions.size];""",
         [
             asked | dict(prompt=f"a {name} on a lake at dawn", lora=name, lora_strength=strength)
             for name, strength in LORAS
@@ -86,6 +87,26 @@ def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
         plain = np.asarray(generate(c, f"a {name} on a lake at dawn", **asked), int)
         mine = np.array(picture).reshape(c.image_size, c.image_size, 4)[..., :3]
         assert np.abs(mine - wanted).max() <= 2 < np.abs(plain - wanted).max(), (name, strength)
+
+
+def test_a_call_is_found_as_the_tokenizer_reads_it(javascript, exported):
+    """In capitals too, but not what is a token of its own."""
+    page = javascript(
+        MODEL
+        + """
+        return given.map(([call, prompt]) => {
+          model.facts.loras.windmill.call = call;
+          return model.said({ prompt, negative_prompt: "", lora: "windmill" }).length;
+        });""",
+        [
+            ("windmill", "A WINDMILL"),
+            ("Dutch Mill", "a dutch\nmill"),
+            ("windmill", "a mill"),
+            ("<teal>", "a <teal>"),
+            ("<teal>", "a <Teal>"),
+        ],
+    )
+    assert page == [0, 0, 1, 0, 1]
 
 
 def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
