@@ -120,7 +120,8 @@ function heard({ data }) {
     facts = data.facts;
     begin();
   } else if (data.loaded) {
-    at.count.textContent = `Loaded: ${(data.loaded / 1e6).toFixed(1)} of ${(data.size / 1e6).toFixed(1)} MB`;
+    const [loaded, size] = [data.loaded, data.size].map((bytes) => (bytes / 1e6).toFixed(1));
+    at.count.textContent = data.loaded < data.size ? `Loaded: ${loaded} of ${size} MB` : "";
   } else if (data.ready) {
     at.count.textContent = "";
     if (!asked) at.line.textContent = "Ready.";

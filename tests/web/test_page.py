@@ -327,6 +327,25 @@ def test_cancel_keeps_the_last_picture_and_draws_again(page):
     assert not np.array_equal(draw(page, steps=2, seed=2), before)
 
 
+def test_cancel_and_another_drawing_do_not_wait_for_a_file(browser, address):
+    """The plain U-Net is held back; when it has come, it draws."""
+    page, held = browser.new_page(service_workers="block"), []
+    page.set_default_timeout(SECONDS)
+    page.route("**/model/unet.onnx", lambda route: held.append(route))
+    page.goto(address)
+    ready(page)
+    fill(page, variant="plain", steps=2)
+    with page.expect_request("**/model/unet.onnx"):
+        page.click("#draw")
+    page.click("#cancel")
+    page.wait_for_function("() => document.getElementById('line').textContent.startsWith('Cancelled after 0 steps')")
+    fast = draw(page, variant="fast", steps=2)
+    held[0].continue_()
+    assert not np.array_equal(draw(page, variant="plain", steps=2), fast)
+    assert len(held) == 1 and "Loaded" not in page.inner_text("#count")
+    page.close()
+
+
 def test_the_latest_request_wins(page, fast):
     fill(page, steps=50, seed=2)
     page.click("#draw")

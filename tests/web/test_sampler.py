@@ -123,6 +123,44 @@ def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
         assert mine == scheduler.timesteps.tolist()
 
 
+def test_of_loras_asked_for_while_others_come_the_last_is_kept(javascript, exported):
+    """Each drawing is cancelled while its files come; the networks are stand-ins, which say when they are released."""
+    cancelled, kept, released = javascript(
+        """
+        const fs = await import("node:fs");
+        const { Model } = await import("./model.mjs");
+        let arrive;
+        const here = new Promise((resolve) => { arrive = resolve; }), released = [];
+        let made = 0;
+        const ort = {
+          InferenceSession: { create: async () => {
+            const mine = made++;
+            return { outputNames: ["output"], run: async () => ({ output: { data: new Float32Array(77 * 128) } }),
+              release: async () => { released.push(mine); } };
+          } },
+          Tensor: class {} };
+        const model = new Model(ort, async (name) => {
+          if (name.startsWith("unet")) await here;
+          return new Uint8Array(fs.readFileSync(`model/${name}`));
+        });
+        await model.load();
+        const cancelled = [];
+        for (const lora of given) {
+          const stop = new AbortController();
+          const drawing = model.denoise({ prompt: "", negative_prompt: "", steps: 1, guidance: 1, seed: 0,
+            variant: "plain", lora }, stop.signal).next();
+          setTimeout(() => stop.abort(), 20);
+          cancelled.push(await drawing.then(() => "drawn", (problem) => problem.name));
+        }
+        arrive();
+        await Promise.all(model.sessions.values());
+        return [cancelled, [...model.sessions.keys()], released];""",
+        ["windmill", "snowman", "windmill"],
+    )
+    assert cancelled == ["AbortError"] * 3 and kept == ["text_encoder", "unet with 1 of windmill"]
+    assert released == [1, 2]  # 0 is the text encoder
+
+
 # The loop with a U-Net that answers 0 and counts its calls
 STUB = """
 const { denoise } = await import("./sampler.mjs");
