@@ -91,8 +91,14 @@ def remarks(c, prompts, calls):
     """
     both = " ".join(prompts.values())
     named = {re.sub(r"_\d+>?$", "", word) for word in re.findall(r"<[^<>\s]+>(?:_\d+)?", both)}
-    said, known = both.lower(), {call.lower() for call in calls}  # capitals do not matter
-    unused = [f"{call} is not in the prompt: write it where you want it." for call in calls if call.lower() not in said]
+
+    def read(text):  # as the tokenizer does: capitals as small letters, white space as one space
+        return " ".join(text.lower().split())
+
+    unused = [
+        f"{call} is not in the prompt: write it where you want it." for call in calls if read(call) not in read(both)
+    ]
+    known = {call.lower() for call in calls}
     unknown = [
         f"{word} is the placeholder of no concept chosen here, and is read letter by letter."
         for word in sorted(named)

@@ -36,7 +36,7 @@ PAGES = (
 DRAWS = ROOT / "web" / "dist"
 TO_THE_PAGE = (
     "<!-- the page that draws -->",
-    '<p><a href="draw/index.html"><b>Draw a postcard</b></a> with this model now, in this browser: nothing is installed.</p>',
+    '<p><a href="draw/"><b>Draw a postcard</b></a> with this model now, in this browser: nothing is installed.</p>',
 )
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 FOLDED = re.compile(r"# @title (.+)")  # the setup and the worked solutions, as Colab folds them

@@ -77,25 +77,46 @@ def export_model(folder: Path = export_web.FOLDER) -> Path:
 
 def build(dist: Path = WEB / "dist") -> Path:
     """Write the whole page into an empty folder; returns it."""
-    package, model = install_runtime() / "dist", export_model()
-    shutil.rmtree(dist, ignore_errors=True)
-    parts = {name: WEB / name for name in PAGE}
-    parts |= {f"runtime/{name}": package / name for name in RUNTIME}
-    parts |= {f"model/{file.name}": file for file in sorted(model.iterdir())}
-    for name, file in parts.items():
-        make_folder((dist / name).parent)
-        shutil.copyfile(file, dist / name)
-    worker = (WEB / "sw.js").read_text(encoding="utf-8")
-    shell = ["./", *(name for name in PAGE if name != "index.html")]
-    save_text(dist / "sw.js", written(worker, version(dist), shell))
+    put(found_parts(), dist)
     return dist
 
 
-def version(folder: Path) -> str:
-    """Letters that change with any file of a folder."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    marks = [f"{file.relative_to(folder).as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}" for file in files]
+def found_parts() -> dict[str, Path]:
+    """{name: file} of all that the page is made of, but for its service worker."""
+    package, model = install_runtime() / "dist", export_model()
+    parts = {name: WEB / name for name in PAGE}
+    parts |= {f"runtime/{name}": package / name for name in RUNTIME}
+    return parts | {f"model/{file.name}": file for file in sorted(model.iterdir())}
+
+
+def put(parts: dict[str, Path], dist: Path) -> None:
+    """Write the page's files into an empty folder: index.html and the service worker, and the rest below their version.
+
+    A page that stays open, or that a browser has kept, asks for its files when it needs them, and another version may
+    have been put on the server meanwhile. With the version in every address it gets a file of its own or none, and says
+    so; under one name for all versions it would draw with weights that are not its own, or run half of each.
+    """
+    mark = version(parts | {"sw.js": WEB / "sw.js"})
+    shutil.rmtree(dist, ignore_errors=True)
+    for name, file in parts.items():
+        goal = dist / name if name == "index.html" else dist / mark / name
+        make_folder(goal.parent)
+        shutil.copyfile(file, goal)
+    front, worker = (file.read_text(encoding="utf-8") for file in (parts["index.html"], WEB / "sw.js"))
+    save_text(dist / "index.html", addressed(front, mark))
+    shell = ["./", *(f"{mark}/{name}" for name in PAGE if name != "index.html")]
+    save_text(dist / "sw.js", written(worker, mark, shell))
+
+
+def version(parts: dict[str, Path]) -> str:
+    """Letters that change with the name and the content of any of these files."""
+    marks = [f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in sorted(parts.items())]
     return hashlib.sha256("\n".join(marks).encode()).hexdigest()[:16]
+
+
+def addressed(front: str, version: str) -> str:
+    """index.html with the files that it names below their version."""
+    return re.sub(rf'(href|src)="({"|".join(map(re.escape, PAGE))})"', rf'\1="{version}/\2"', front)
 
 
 def written(worker: str, version: str, shell: list[str]) -> str:
@@ -120,16 +141,19 @@ def server(folder: Path, port: int = 8000) -> ThreadingHTTPServer:
 
 
 def main(arguments: list[str]) -> int:
-    if arguments and not (len(arguments) == 1 and re.fullmatch(r"build|\d{1,5}", arguments[0])):
+    if arguments and not (len(arguments) == 1 and re.fullmatch(r"build|\d{1,18}", arguments[0])):
         print(__doc__.strip(), file=sys.stderr)
         return 2
+    port = int(arguments[0]) if arguments and arguments[0] != "build" else 8000
+    if port > 65535:
+        sys.exit(f"There is no port {port}: give one from 0 to 65535, such as make web ARGS=8123.")
     dist = build()
     size = sum(file.stat().st_size for file in dist.rglob("*") if file.is_file())
     print(f"{dist.relative_to(ROOT)}: {size / 1e6:.1f} MB.", flush=True)
     if arguments == ["build"]:
         return 0
     try:
-        running = server(dist, int(arguments[0]) if arguments else 8000)
+        running = server(dist, port)
     except OSError as problem:
         sys.exit(
             f"The page cannot be served at this port ({problem.strerror}): give another, such as make web ARGS=8123."

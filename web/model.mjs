@@ -2,7 +2,7 @@
 
 import { withLora } from "./lora.mjs";
 import { add } from "./maps.mjs";
-import { Tokenizer } from "./tokenizer.mjs";
+import { normal, Tokenizer } from "./tokenizer.mjs";
 import { denoise } from "./sampler.mjs";
 
 const OPTIONS = { executionProviders: ["wasm"] };
@@ -22,33 +22,33 @@ export class Model {
 
   // A network, loaded when it is first asked for; its weights are widened to float32 then.
   session(name) {
-    if (!this.sessions.has(name)) {
-      const coming = this.read(`${name}.onnx`).then((bytes) => this.ort.InferenceSession.create(bytes, OPTIONS));
-      coming.catch(() => this.sessions.delete(name)); // so that the next drawing tries again
-      this.sessions.set(name, coming);
-    }
-    return this.sessions.get(name);
+    return this.sessions.get(name) ?? this.keep(name,
+      this.read(`${name}.onnx`).then((bytes) => this.ort.InferenceSession.create(bytes, OPTIONS)));
   }
 
-  // The plain U-Net with a LoRA in its weights. Only the last one is kept: each takes the memory of a U-Net.
-  async changed(lora, strength) {
+  // The plain U-Net with a LoRA in its weights. Only the last one is kept: each takes the memory of a U-Net. It takes its
+  // place at once, since a drawing that was cancelled meanwhile leaves another to ask for one while this one comes.
+  changed(lora, strength) {
     const name = `unet with ${strength} of ${lora}`;
-    if (!this.sessions.has(name)) {
-      for (const [other, session] of this.sessions) {
-        if (!other.startsWith("unet with")) continue;
-        this.sessions.delete(other);
-        await session.then((old) => old.release(), () => {});
-      }
-      const coming = Promise.all([this.read("unet.onnx"), this.read(`lora-${lora}.bin`)]).then(([bytes, factors]) =>
-        this.ort.InferenceSession.create(withLora(bytes, this.facts.loras[lora].layers, factors, strength), OPTIONS));
-      coming.catch(() => this.sessions.delete(name));
-      this.sessions.set(name, coming);
-    }
-    return this.sessions.get(name);
+    if (this.sessions.has(name)) return this.sessions.get(name);
+    const others = [...this.sessions].filter(([other]) => other.startsWith("unet with"));
+    others.forEach(([other]) => this.sessions.delete(other));
+    const released = Promise.all(others.map(([, session]) => session.then((old) => old.release(), () => {})));
+    const files = released.then(() => Promise.all([this.read("unet.onnx"), this.read(`lora-${lora}.bin`)]));
+    return this.keep(name, files.then(([bytes, factors]) =>
+      this.ort.InferenceSession.create(withLora(bytes, this.facts.loras[lora].layers, factors, strength), OPTIONS)));
   }
 
-  async run(name, given, network = this.session(name)) {
-    const session = await network;
+  // A network that is coming, unless it fails: so that the next drawing tries again.
+  keep(name, coming) {
+    this.sessions.set(name, coming);
+    coming.catch(() => { if (this.sessions.get(name) === coming) this.sessions.delete(name); });
+    return coming;
+  }
+
+  // signal: an AbortSignal, which ends the wait for the network, and not what it computes.
+  async run(name, given, signal, network = this.session(name)) {
+    const session = await unless(signal, network);
     const feeds = Object.entries(given).map(([input, [type, values, shape]]) =>
       [input, new this.ort.Tensor(type, values, shape)]);
     const outputs = await session.run(Object.fromEntries(feeds));
@@ -56,11 +56,11 @@ export class Model {
   }
 
   // What the U-Net reads of B strings, as one Float32Array of B * 77 * d.
-  async encode(prompts) {
+  async encode(prompts, signal) {
     const parts = [];
     for (const prompt of prompts) {
       const ids = Int32Array.from(this.tokenizer.encode(prompt).ids);
-      parts.push(await this.run("text_encoder", { ids: ["int32", ids, [1, this.tokenizer.length]] }));
+      parts.push(await this.run("text_encoder", { ids: ["int32", ids, [1, this.tokenizer.length]] }, signal));
     }
     const prompt_embeds = new Float32Array(parts.length * parts[0].length);
     parts.forEach((part, row) => prompt_embeds.set(part, row * part.length));
@@ -71,7 +71,7 @@ export class Model {
   said({ prompt, negative_prompt, lora }) {
     const said = [prompt, negative_prompt].map((one) => this.tokenizer.encode(one).said).filter(Boolean);
     const call = lora && this.facts.loras[lora].call;
-    if (call && !prompt.includes(call)) said.push(`${call} is not in the prompt: write it where you want it.`);
+    if (call && !normal(prompt).includes(normal(call))) said.push(`${call} is not in the prompt: write it where you want it.`);
     return said;
   }
 
@@ -81,7 +81,7 @@ export class Model {
   async* denoise({ prompt, negative_prompt, steps, guidance, seed, variant, lora = "", lora_strength = 1 }, signal,
     read = []) {
     const prompts = guidance === 1 ? [prompt] : [negative_prompt, prompt];
-    const prompt_embeds = await this.encode(prompts);
+    const prompt_embeds = await this.encode(prompts, signal);
     const tokens = this.tokenizer.length, width = prompt_embeds.length / prompts.length / tokens;
     const name = variant === "fast" ? "unet-fast" : "unet";
     const network = lora ? this.changed(lora, lora_strength) : this.session(name);
@@ -89,7 +89,7 @@ export class Model {
       const [noise, ...maps] = await this.run(name, {
         latents: ["float32", latents, [prompts.length, ...this.facts.latent_shape]],
         timestep: ["float32", Float32Array.of(timestep), [1]],
-        prompt_embeds: ["float32", embeds, [prompts.length, tokens, width]] }, network);
+        prompt_embeds: ["float32", embeds, [prompts.length, tokens, width]] }, signal, network);
       add(read, maps, prompts.length);
       return noise;
     };
@@ -107,9 +107,9 @@ export class Model {
   }
 
   // The picture of scaled latents, as RGBA bytes.
-  async decode(latents) {
+  async decode(latents, signal) {
     const raw = latents.map((value) => value / this.facts.scaling_factor);
-    return rgba(await this.run("decoder", { latents: ["float32", raw, [1, ...this.facts.latent_shape]] }));
+    return rgba(await this.run("decoder", { latents: ["float32", raw, [1, ...this.facts.latent_shape]] }, signal));
   }
 
   // Latents as colours, one for each cell: the linear map that helpers/latents.py fits. RGBA bytes.
@@ -123,6 +123,15 @@ export class Model {
     }
     return rgba(colours);
   }
+}
+
+// What a promise gives, or the reason of a signal, whichever comes first.
+function unless(signal, promise) {
+  if (!signal) return promise;
+  return Promise.race([promise, new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  })]);
 }
 
 // Three planes of -1..1, one after the other, as RGBA bytes; what lies beyond is cut off, as for every picture here.

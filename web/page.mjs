@@ -11,6 +11,7 @@ const NUMBERS = ["steps", "guidance", "seed", "lora_strength"];
 let facts = null, worker = null, drawing = 0; // the drawings are counted: an older one is not listened to any more
 let asked = null; // the settings of the drawing under way
 let shown = null; // {settings, pixels} of the picture shown
+let failed = ""; // a sentence, where nothing can be drawn until the page is loaded anew
 
 // Settings and controls
 
@@ -26,12 +27,14 @@ function show(given) {
 const folded = () => facts.models[at.variant.value]?.distilled_guidance ?? null;
 
 // The fast model takes neither guidance nor a negative prompt, so their fields are closed, unless a link has put
-// something there that is to be taken out; a strength is that of a LoRA.
+// something there that is to be taken out; a strength is that of a LoRA. A single model is no choice, unless a link has
+// chosen another.
 function fold() {
   const scale = folded();
   at.guidance.disabled = scale !== null && number(at.guidance.value) === 1;
   at.negative_prompt.disabled = scale !== null && at.negative_prompt.value === "";
   at.lora_strength.disabled = !at.lora.value;
+  at.variants.hidden = at.variant.length < 2 && at.variant.value !== "";
   at.given_up.hidden = scale === null;
   at.given_up.textContent = `The fast model has guidance ${scale} in it. For another guidance or a negative prompt `
     + "take the plain model; a concept takes it by itself.";
@@ -59,7 +62,6 @@ function pick() {
 function begin() {
   const names = Object.keys(facts.models);
   at.variant.replaceChildren(...names.map((name) => new Option(name)));
-  at.variants.hidden = names.length < 2;
   at.lora.replaceChildren(new Option("none", ""), ...Object.keys(facts.loras).map((name) => new Option(name)));
   at.concepts.hidden = Object.keys(facts.loras).length === 0;
   at.words.open = !matchMedia("(max-width: 32rem)").matches; // on a phone the picture is to be in reach
@@ -101,7 +103,8 @@ function follow() {
 // Drawing
 
 function draw() {
-  const given = settings(), problem = facts ? wrong(given, facts) : "The model is not loaded yet: wait a moment.";
+  const given = settings();
+  const problem = facts ? wrong(given, facts) : failed || "The model is not loaded yet: wait a moment.";
   complain(problem);
   if (problem) return;
   drawing += 1;
@@ -117,7 +120,8 @@ function heard({ data }) {
     facts = data.facts;
     begin();
   } else if (data.loaded) {
-    at.count.textContent = `Loaded: ${(data.loaded / 1e6).toFixed(1)} of ${(data.size / 1e6).toFixed(1)} MB`;
+    const [loaded, size] = [data.loaded, data.size].map((bytes) => (bytes / 1e6).toFixed(1));
+    at.count.textContent = data.loaded < data.size ? `Loaded: ${loaded} of ${size} MB` : "";
   } else if (data.ready) {
     at.count.textContent = "";
     if (!asked) at.line.textContent = "Ready.";
@@ -134,18 +138,24 @@ function told({ step, of, x_t, x_0, picture, read, words, seconds, said, cancell
   }
   if (picture) {
     shown = { settings: asked, pixels: picture };
-    paint(at.picture, picture);
     at.asking.hidden = words.length === 0;
     at.read.replaceChildren(...words.map((one) => reader(one, words.flatMap(({ positions }) => positions), read)));
+    paint(at.picture, picture); // last: a word that is taken away with the focus on it still hears that it loses it
     at.picture.setAttribute("aria-label", `The picture drawn for: ${asked.prompt || "an empty prompt"}`);
     at.save.disabled = at.share.disabled = false;
     history.replaceState(null, "", `#${toLink(asked)}`);
     at.line.textContent = `Done in ${seconds.toFixed(1)} s. ${said.join(" ")}`;
   } else if (problem) {
-    at.line.textContent = "";
-    complain(problem);
+    fail(problem);
   } else at.line.textContent = `Cancelled after ${cancelled} steps. The same settings draw the same picture.`;
   work(null);
+}
+
+// What went wrong; without the facts nothing will go right on this page.
+function fail(sentence) {
+  if (!facts) failed = sentence;
+  at.line.textContent = "";
+  complain(sentence);
 }
 
 function cancel() {
@@ -171,13 +181,15 @@ function paint(canvas, pixels) {
 }
 
 // A word of the picture's prompt: while the mouse or the keyboard is on it, the picture is dark where it was read little.
+// The words of a picture that is not shown any more paint nothing.
 function reader({ word, positions }, all, read) {
   const button = chip(word), { pixels } = shown, side = Math.sqrt(pixels.length / 4);
-  const look = () => {
+  const repaint = (values) => { if (shown.pixels === pixels) paint(at.picture, values()); };
+  const look = () => repaint(() => {
     const map = heat(read, facts.grids, facts.tokenizer.length, positions, all, side);
-    paint(at.picture, pixels.map((value, i) => (i % 4 === 3 ? value : value * (0.15 + 0.85 * map[i >> 2]))));
-  };
-  const leave = () => paint(at.picture, pixels);
+    return pixels.map((value, i) => (i % 4 === 3 ? value : value * (0.15 + 0.85 * map[i >> 2])));
+  });
+  const leave = () => repaint(() => pixels);
   for (const event of ["mouseenter", "focus", "click"]) button.addEventListener(event, look);
   for (const event of ["mouseleave", "blur"]) button.addEventListener(event, leave);
   return button;
@@ -190,7 +202,8 @@ async function save() {
   const file = await png(shown.pixels, side, side, parameters(inside(shown.settings), side, side));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([file], { type: "image/png" }));
-  const words = shown.settings.prompt.replace(/[^\p{L}\p{N}_]+/gu, " ").trim().slice(0, 40).trim();
+  const letters = Array.from(shown.settings.prompt.replace(/[^\p{L}\p{N}_]+/gu, " ").trim()); // none is halved
+  const words = letters.slice(0, 40).join("").trim();
   link.download = `${words || "picture"} seed ${shown.settings.seed}.png`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -238,5 +251,5 @@ at.line.textContent = "The model is being loaded ...";
 await offline();
 worker = new Worker(new URL("./worker.mjs", import.meta.url), { type: "module" });
 worker.addEventListener("message", heard);
-worker.addEventListener("error", () => complain(
+worker.addEventListener("error", () => fail(
   "This browser cannot run the model, or a file of the page is missing: load it anew, or use a newer browser."));

@@ -30,7 +30,7 @@ export function wrong(settings, facts) {
     return `There is no LoRA called "${lora}" here: use ${Object.keys(facts.loras).join(" or ")}, or none.`;
   }
   if (lora && variant !== "plain") return "The LoRAs were made for the plain model: take that one, or no LoRA.";
-  if (!(lora_strength >= STRENGTHS[0] && lora_strength <= STRENGTHS[1])) {
+  if (lora && !(lora_strength >= STRENGTHS[0] && lora_strength <= STRENGTHS[1])) {
     return `The strength must be a number from ${STRENGTHS[0]} to ${STRENGTHS[1]} (0 is none), not ${shown(lora_strength)}.`;
   }
   const folded = facts.models[variant].distilled_guidance;
@@ -43,9 +43,10 @@ export function wrong(settings, facts) {
 
 const shown = (value) => (Number.isNaN(value) ? "what is no number" : String(value));
 
-// The settings as the part of an address behind "#".
+// The settings as the part of an address behind "#"; a strength that is no number, of no LoRA, is left out.
 export function toLink(settings) {
-  return new URLSearchParams(NAMES.map((name) => [name, settings[name]])).toString();
+  const names = NAMES.filter((name) => !Number.isNaN(settings[name]));
+  return new URLSearchParams(names.map((name) => [name, settings[name]])).toString();
 }
 
 // Settings read from there, in place of those given; what the link does not name stays. {settings, said}: said is one

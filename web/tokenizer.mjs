@@ -14,8 +14,8 @@ const LETTERS = (() => {
 
 export class Tokenizer {
   // vocab: {piece: number}. merges: "a b" in the order in which they were learnt. special: {"<|startoftext|>": number},
-  // each one token wherever it stands in a prompt, spelled exactly so. several: {"<house>": "<house> <house>_1"}, what
-  // is written out before. length: how many tokens are read.
+  // each one token wherever it stands in a prompt; only a concept's may be written in capitals or not. several: {"<house>":
+  // "<house> <house>_1"}, what is written out before. length: how many tokens are read.
   constructor({ vocab, merges, special, several, start, end, pad, length }) {
     this.vocab = new Map(Object.entries(vocab));
     this.ranks = new Map(merges.map((pair, rank) => [pair, rank]));
@@ -23,6 +23,8 @@ export class Tokenizer {
     Object.assign(this, { start, end, pad, length });
     const longestFirst = [...this.special.keys()].sort((one, other) => other.length - one.length);
     this.between = new RegExp(`(${longestFirst.map(escaped).join("|")})`);
+    const own = longestFirst.filter((token) => !/^<\|.*\|>$/.test(token));
+    this.own = own.map((token) => [new RegExp(escaped(token), "giu"), token]);
     this.several = Object.entries(several).map(([token, all]) => [
       new RegExp(`${escaped(token)}(?!_\\d| ${escaped(token)}_1)`, "gu"), all]);
     this.known = new Map(); // word -> its pieces
@@ -30,6 +32,7 @@ export class Tokenizer {
 
   // All pieces of a prompt, without start and end, however many: [number, {word: the one it belongs to}].
   pieces(prompt) {
+    for (const [written, token] of this.own) prompt = prompt.replace(written, () => token);
     for (const [token, all] of this.several) prompt = prompt.replace(token, () => all);
     return prompt.split(this.between).flatMap((part) => {
       if (this.special.has(part)) return [[this.special.get(part), { word: part }]];
@@ -71,7 +74,8 @@ export class Tokenizer {
     while (ids.length < this.length) ids.push(this.pad);
     if (all.length <= room) return { ids, said: "" };
     const cut = [...new Set(all.slice(room).map(([, owner]) => owner))].map(({ word }) => word).join(" ");
-    const short = cut.length <= 80 ? cut : `${cut.slice(0, 50).trim()} ... ${cut.slice(-25).trim()}`;
+    const letters = Array.from(cut), part = (...ends) => letters.slice(...ends).join("").trim(); // none is halved
+    const short = letters.length <= 80 ? cut : `${part(0, 50)} ... ${part(-25)}`;
     const said = `The prompt has ${all.length} tokens and the model reads the first ${room}; this was cut: "${short}"`;
     return { ids, said };
   }
@@ -81,7 +85,7 @@ const escaped = (word) => word.replace(/[|\\{}()[\]^$+*?.]/g, "\\$&");
 
 // As the library prepares a text: composed letters, one space for white space, small letters. Letter by letter, since
 // the small letter of a capital sigma does not depend here on where it stands.
-function normal(text) {
+export function normal(text) {
   const composed = text.normalize("NFC").replace(SPACE, " ");
   return Array.from(composed, (letter) => letter.toLowerCase()).join("");
 }

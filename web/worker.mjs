@@ -44,7 +44,7 @@ async function draw(settings, id, signal) {
       done += 1;
       postMessage({ step: done, of: settings.steps, id, x_t: model.preview(latents), x_0: model.preview(x0) });
       if (done === settings.steps) {
-        const picture = await model.decode(latents);
+        const picture = await model.decode(latents, signal);
         const said = model.said(settings);
         const words = model.words(settings.prompt);
         postMessage({ picture, read, words, seconds: (performance.now() - began) / 1000, said, id });

@@ -76,6 +76,7 @@ def test_the_front_leads_to_the_page_that_draws_where_there_is_one(tmp_path):
     lay_out(tmp_path / "without", None, tmp_path / "none")
     assert TO_THE_PAGE[0] in (ROOT / "site" / "index.md").read_text(encoding="utf-8")
     assert TO_THE_PAGE[1] in (tmp_path / "with" / "index.md").read_text(encoding="utf-8")
+    assert 'href="draw/"' in TO_THE_PAGE[1]  # the one address that is kept for use without a network
     assert "draw/" not in (tmp_path / "without" / "index.md").read_text(encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from studios import begin_slowly, draw, flat, same, state_of
 
 from helpers import generate, load_components
 from helpers.concepts import Concept, loaded, save_concept
+from helpers.library import brought_in
 from helpers.lora import add_lora, save_lora
 from helpers.panels import concepts as panels
 from helpers.panels.concepts import HUB_WIDTH, ConceptStudio
@@ -240,6 +241,17 @@ def test_a_damaged_folder_is_one_sentence(studio, tmp_path):
 def test_it_says_what_the_prompt_will_not_do(studio, prompt, said):
     studio.controls["prompt"].value = prompt
     assert said in draw(studio)
+
+
+@pytest.mark.parametrize(
+    "prompt, missing",
+    [("a <teal> Wind\nMILL", []), ("a <teal> mill", ["wind mill"]), ("a <TEAL> wind mill", [])],
+)
+def test_a_call_is_found_as_the_tokenizer_reads_it(tiny_postcard, shelf, prompt, missing):
+    """In capitals too, also what is a token of its own."""
+    model, _ = brought_in(tiny_postcard, [(shelf / "teal", 1.0)])
+    said = panels.remarks(model, {"prompt": prompt, "negative_prompt": ""}, ["wind mill", "<teal>"])
+    assert [one.split(" is not in the prompt")[0] for one in said if "is not in" in one] == missing
 
 
 def test_unused_concepts_change_nothing(studio):

@@ -1,5 +1,6 @@
 """tools/web.py builds a folder that is the whole page, and serves it."""
 
+import json
 import re
 import threading
 import urllib.request
@@ -29,20 +30,40 @@ def test_no_address_of_another_host_is_in_the_page():
 def test_the_service_worker_knows_its_version_and_the_shell(tmp_path):
     source = (WEB / "sw.js").read_text("utf-8")
     (tmp_path / "one").write_text("1")
-    first = web.version(tmp_path)
+    first, renamed = (web.version({name: tmp_path / "one"}) for name in ("one", "other"))
     (tmp_path / "one").write_text("2")
-    assert first != web.version(tmp_path)
+    assert len({first, renamed, web.version({"one": tmp_path / "one"})}) == 3
     assert f'VERSION = "{first}", SHELL = ["./"]' in web.written(source, first, ["./"])
     with pytest.raises(ValueError, match="sw.js must have the line"):
         web.written("", first, [])
 
 
+def files_of(dist):
+    return {file.relative_to(dist).as_posix(): file for file in dist.rglob("*") if file.is_file()}
+
+
 def test_the_whole_page_is_built_and_at_most_32_mb_are_needed_for_a_picture(exported, tmp_path):
-    dist = web.build(tmp_path / "dist")
-    files = {file.relative_to(dist).as_posix(): file.stat().st_size for file in dist.rglob("*") if file.is_file()}
+    files = files_of(web.build(tmp_path / "dist"))
+    names = {name.partition("/")[2] or name: file.stat().st_size for name, file in files.items()}
     runtime = {f"runtime/{name}" for name in web.RUNTIME}
-    assert {*PAGE, "sw.js", "model/facts.json", "model/unet.onnx", "model/unet-fast.onnx", *runtime} <= set(files)
-    assert sum(size for name, size in files.items() if name != "model/unet.onnx") <= 32e6
+    assert {*PAGE, "sw.js", "model/facts.json", "model/unet.onnx", "model/unet-fast.onnx", *runtime} <= set(names)
+    assert sum(size for name, size in names.items() if name != "model/unet.onnx") <= 32e6
+
+
+def test_two_versions_share_no_address_but_the_fronts_and_the_workers(tmp_path):
+    """Whatever of the page changes; so no page can be given a file that is not its own."""
+    parts = {name: WEB / name for name in PAGE} | {"model/unet.onnx": tmp_path / "unet.onnx"}
+    shown, kept = [], []
+    for content in ("1", "2"):
+        parts["model/unet.onnx"].write_text(content)
+        web.put(parts, tmp_path / content)
+        files = files_of(tmp_path / content)
+        named = re.findall(r'(?:href|src)="([^"]+)"', files["index.html"].read_text("utf-8"))
+        shell = json.loads(re.search(r"SHELL = (.*);", files["sw.js"].read_text("utf-8"))[1])
+        assert len(named) == 3 and {*named, *shell[1:]} <= set(files) and shell[0] == "./"
+        shown.append(set(files)), kept.append(files["sw.js"].read_text("utf-8"))
+        assert {name.partition("/")[2] or name for name in files} == {*parts, "sw.js"}
+    assert shown[0] & shown[1] == {"index.html", "sw.js"} and kept[0] != kept[1]
 
 
 def test_files_are_served_as_what_they_are(tmp_path):
@@ -61,6 +82,13 @@ def test_files_are_served_as_what_they_are(tmp_path):
 def test_bad_arguments_are_told_what_there_is(capsys):
     for arguments in (["there"], ["build", "8000"], ["-1"]):
         assert web.main(arguments) == 2 and "python -m tools.web build" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["65536", "70000", "123456789"])
+def test_a_port_that_no_machine_has_is_one_sentence(monkeypatch, port):
+    monkeypatch.setattr(web, "build", lambda: pytest.fail("it was built first"))
+    with pytest.raises(SystemExit, match=f"There is no port {port}: give one from 0 to 65535, such as make web ARGS="):
+        web.main([port])
 
 
 def test_without_onnx_it_says_what_to_install(monkeypatch, tmp_path):

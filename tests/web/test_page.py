@@ -1,11 +1,14 @@
 """The page in a real browser: draws what `generate` draws, can be stopped, works by keyboard, on a phone, offline."""
 
 import io
+import json
 import random
 import re
 import statistics
 import threading
 import time
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -16,6 +19,7 @@ from PIL import Image
 
 from helpers import generate
 from helpers.conditioning import too_long
+from helpers.files import make_folder
 from helpers.library import brought_in
 from helpers.panels.sampling import parameters
 from helpers.postcards import caption, sample_scene
@@ -240,6 +244,38 @@ def test_what_a_link_asks_the_fast_model_in_vain_is_a_sentence_and_can_be_mended
     assert page.inner_text("#problem") == ""
 
 
+def test_a_strength_is_asked_for_only_where_there_is_a_concept(page, address):
+    """Its field is closed where there is none, so nobody could mend it."""
+    fill(page, lora="windmill", lora_strength="", steps=2)
+    page.click("#draw")
+    assert page.inner_text("#problem").startswith("The strength must be a number")
+    assert page.locator("#lora_strength").is_enabled()
+    draw(page, lora="")
+    assert page.inner_text("#problem") == "" and page.locator("#lora_strength").is_disabled()
+    assert "lora_strength" not in page.url
+    page.goto(f"{address}#lora_strength=abc")
+    page.wait_for_function("() => document.getElementById('lora_strength').value === ''")
+    draw(page, steps=2)
+    assert page.inner_text("#problem") == ""
+
+
+def test_a_link_to_a_model_that_is_not_there_can_be_mended_where_there_is_one_alone(browser, address, exported):
+    facts = json.loads((exported / "facts.json").read_text(encoding="utf-8"))
+    del facts["models"]["fast"]
+    page = browser.new_page(service_workers="block")
+    page.set_default_timeout(SECONDS)
+    page.route("**/model/facts.json", lambda route: route.fulfill(json=facts))
+    page.goto(address)
+    ready(page)
+    assert page.locator("#variant").is_hidden()
+    page.goto(f"{address}#variant=fast")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    assert page.inner_text("#problem") == 'There is no model called "fast" here: use plain.'
+    draw(page, variant="plain", steps=2)
+    assert page.locator("#variant").is_hidden()
+    page.close()
+
+
 def test_500_words_are_cut_and_it_says_so(page, fast):
     prompt = "red boat " * 250
     mine = draw(page, prompt=prompt, steps=2)
@@ -260,6 +296,25 @@ def test_bad_settings_are_a_sentence_and_draw_nothing(page, field, value):
     assert page.inner_text("#problem") == ""
 
 
+@pytest.mark.parametrize(
+    "missing, said",
+    [
+        ("model/facts.json", "The file facts.json of the model could not be loaded: load the page anew, online."),
+        ("runtime/ort.wasm.min.mjs", "This browser cannot run the model, or a file of the page is missing: load it "),
+    ],
+)
+def test_where_the_model_could_not_be_loaded_draw_says_so_again(browser, address, missing, said):
+    page = browser.new_page(service_workers="block")
+    page.set_default_timeout(SECONDS)
+    page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
+    page.goto(address)
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    first = page.inner_text("#problem")
+    page.click("#draw")
+    assert first.startswith(said) and page.inner_text("#problem") == first and page.inner_text("#line") == ""
+    page.close()
+
+
 def test_cancel_keeps_the_last_picture_and_draws_again(page):
     before = draw(page, steps=2, seed=1)
     fill(page, steps=50, seed=2)
@@ -270,6 +325,25 @@ def test_cancel_keeps_the_last_picture_and_draws_again(page):
     assert int(re.search(r"after (\d+)", page.inner_text("#line"))[1]) < 50
     assert np.array_equal(pixels(page), before)
     assert not np.array_equal(draw(page, steps=2, seed=2), before)
+
+
+def test_cancel_and_another_drawing_do_not_wait_for_a_file(browser, address):
+    """The plain U-Net is held back; when it has come, it draws."""
+    page, held = browser.new_page(service_workers="block"), []
+    page.set_default_timeout(SECONDS)
+    page.route("**/model/unet.onnx", lambda route: held.append(route))
+    page.goto(address)
+    ready(page)
+    fill(page, variant="plain", steps=2)
+    with page.expect_request("**/model/unet.onnx"):
+        page.click("#draw")
+    page.click("#cancel")
+    page.wait_for_function("() => document.getElementById('line').textContent.startsWith('Cancelled after 0 steps')")
+    fast = draw(page, variant="fast", steps=2)
+    held[0].continue_()
+    assert not np.array_equal(draw(page, variant="plain", steps=2), fast)
+    assert len(held) == 1 and "Loaded" not in page.inner_text("#count")
+    page.close()
 
 
 def test_the_latest_request_wins(page, fast):
@@ -311,6 +385,26 @@ def test_a_word_shows_where_it_was_read_and_leaves_the_picture_as_it_was(page, v
     assert np.array_equal(pixels(page), boat)
 
 
+def test_a_word_of_the_last_picture_does_not_paint_over_the_new_one(page):
+    """The words go when the new picture comes, the one with the focus too, and hear that they lose it."""
+    asked = dict(prompt="a green tent in the desert by night", steps=20, seed=9)
+    wanted, word = draw(page, **asked), page.locator("#read button").nth(2)
+    for way in ("clicked while it is drawn", "hovered over while it is drawn", "focused before"):
+        first = draw(page, prompt="a red boat on a lake", steps=2, seed=1)
+        fill(page, **asked)
+        if way == "focused before":
+            word.focus()
+            page.keyboard.press("Control+Enter")
+        else:
+            page.click("#draw")
+            word.click() if way.startswith("clicked") else word.hover()
+        assert page.locator("#cancel").is_enabled() and not np.array_equal(pixels(page), first), "too late to be tried"
+        page.wait_for_function("() => document.getElementById('cancel').disabled")
+        assert np.array_equal(pixels(page), wanted), way
+        page.mouse.move(0, 0)
+        assert np.array_equal(pixels(page), wanted), way
+
+
 RAIN = dict(negative_prompt="rain", guidance=2.5)
 
 
@@ -335,6 +429,14 @@ def test_download_holds_the_settings(page, variant, own, model):
     assert np.array_equal(np.asarray(picture), drawn)
 
 
+def test_the_name_of_a_download_ends_with_a_whole_letter(page):
+    letter = "\N{MATHEMATICAL DOUBLE-STRUCK CAPITAL A}"
+    draw(page, prompt="a" + letter * 60, steps=1)
+    with page.expect_download() as coming:
+        page.click("#save")
+    assert coming.value.suggested_filename == f"a{letter * 39} seed 0.png"
+
+
 @pytest.mark.parametrize(
     "variant, own",
     [
@@ -356,18 +458,22 @@ def test_a_link_draws_the_same_picture_elsewhere(page, address, variant, own):
     other.close()
 
 
-def test_offline_after_the_first_visit(browser, exported):
+@pytest.mark.parametrize("first, later", [("", "index.html"), ("index.html", "")])
+def test_offline_after_the_first_visit(browser, exported, first, later):
     """The server is gone; what was loaded is enough, and a model that was never drawn with is said to be missing."""
     context = browser.new_context()
     page = context.new_page()
     page.set_default_timeout(SECONDS)
     with server(web.build(), 0) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        page.goto(f"http://127.0.0.1:{running.server_port}/")
+        address = f"http://127.0.0.1:{running.server_port}/"
+        page.goto(address + first)
         ready(page)
         drawn = draw(page, steps=2)
         running.shutdown()
     page.reload()
+    ready(page)
+    page.goto(address + later)
     ready(page)
     assert np.array_equal(draw(page, steps=2), drawn)
     fill(page, variant="plain", steps=2)
@@ -377,6 +483,101 @@ def test_offline_after_the_first_visit(browser, exported):
     assert said == "The file unet.onnx of the model could not be loaded: load the page anew, online."
     assert np.array_equal(draw(page, variant="fast", steps=2), drawn)
     context.close()
+
+
+class Deployed(web.Handler):
+    """Serves what lies in `folder` now, and lets a browser keep it for ten minutes, as many a host does."""
+
+    folder = None
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, directory=Deployed.folder, **options)
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "max-age=600")
+        super().end_headers()
+
+
+@pytest.fixture
+def deployed(browser, exported, tmp_path):
+    """(a page of a new context, where the page that draws is, deploy(): puts another version there, returns its mark)."""
+    parts, context = web.found_parts(), browser.new_context()
+
+    def deploy():
+        """Its code and its plain U-Net are other bytes each time, and mean the same."""
+        folder = tmp_path / web.version(parts)
+        for name, more in {"page.mjs": b"// new\n", "model/unet.onnx": b"\x32\x03new"}.items():  # a field for comments
+            changed = make_folder(folder) / Path(name).name
+            changed.write_bytes(parts[name].read_bytes() + more)
+            parts[name] = changed
+        web.put(parts, folder / "site" / "draw")
+        (folder / "site" / "front.html").write_text("<!doctype html><title>The site</title>")
+        Deployed.folder = folder / "site"
+        return re.search('src="(.*?)/', (folder / "site" / "draw" / "index.html").read_text("utf-8"))[1]
+
+    page = context.new_page()
+    page.set_default_timeout(SECONDS)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Deployed) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield page, f"http://127.0.0.1:{running.server_port}/", deploy
+        running.shutdown()
+    context.close()
+
+
+def versions(page):
+    """The marks of all that the open page was made of."""
+    names = page.evaluate("() => performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
+    return {name.split("/")[2] for name in names if name.startswith("/draw/")} - {"sw.js"}
+
+
+def become(page, what, wanted):
+    """Wait until what a page finds out is this; `wait_for_function` does not wait for promises."""
+    end = time.monotonic() + SECONDS / 1000
+    while (found := page.evaluate(what)) != wanted and time.monotonic() < end:
+        page.wait_for_timeout(50)
+    assert found == wanted
+
+
+def only(page, mark):
+    """Wait until this version alone is kept."""
+    become(page, "() => caches.keys()", [f"postcards-{mark}"])
+
+
+def test_who_comes_back_after_a_deployment_gets_the_new_version_at_the_visit_after_that(deployed):
+    page, address, deploy = deployed
+    old = deploy()
+    page.goto(f"{address}draw/")
+    ready(page)
+    new = deploy()
+    page.goto(f"{address}draw/")
+    ready(page)
+    assert versions(page) == {old}
+    become(page, "async () => (await navigator.serviceWorker.getRegistration()).waiting?.state", "installed")
+    page.goto(f"{address}front.html")
+    only(page, new)
+    page.goto(f"{address}draw/")
+    ready(page)
+    assert versions(page) == {new}
+
+
+def test_a_page_is_not_given_a_file_of_another_version_and_loaded_anew_it_is_the_new_one(deployed):
+    page, address, deploy = deployed
+    old = deploy()
+    page.goto(f"{address}draw/")
+    ready(page)
+    drawn = draw(page, steps=2)
+    new = deploy()
+    fill(page, variant="plain", steps=2)
+    page.click("#draw")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    said = page.inner_text("#problem")
+    assert said == "The file unet.onnx of the model could not be loaded: load the page anew, online."
+    assert versions(page) == {old} and np.array_equal(draw(page, variant="fast", steps=2), drawn)
+    only(page, new)
+    page.reload()
+    ready(page)
+    assert versions(page) == {new}
+    draw(page, variant="plain", steps=2)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -389,6 +590,12 @@ def test_on_a_phone(browser, address, scheme):
     draw(page, steps=2)
     assert page.evaluate(WIDEST) == 0
     assert page.evaluate(SMALL) == []
+    for prompt in ("a boat " + "x" * 60, "x" * 600):  # a word to hover over, a sentence on what was cut
+        draw(page, prompt=prompt)
+        assert page.evaluate(WIDEST) == 0, prompt
+    page.goto(f"{address}#{'x' * 60}=1")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    assert page.evaluate(WIDEST) == 0
     assert Image.open(io.BytesIO(page.screenshot(full_page=True))).width == 360
     page.close()
 

@@ -70,7 +70,8 @@ def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
           for await (const { latents } of model.denoise({ variant: "plain", ...settings })) last = latents;
           drawn.push([...await model.decode(last)]);
         }
-        return [drawn, model.said(given[0]), model.said({ ...given[0], prompt: "a boat" }), model.sessions.size];""",
+        const said = (prompt) => model.said({ ...given[0], prompt });
+        return [drawn, said("A white Windmill"), said("a boat"), model.sessions.size];""",
         [
             asked | dict(prompt=f"a {name} on a lake at dawn", lora=name, lora_strength=strength)
             for name, strength in LORAS
@@ -88,6 +89,26 @@ def test_a_lora_draws_what_it_draws_in_the_course(javascript, exported, c):
         assert np.abs(mine - wanted).max() <= 2 < np.abs(plain - wanted).max(), (name, strength)
 
 
+def test_a_call_is_found_as_the_tokenizer_reads_it(javascript, exported):
+    """In capitals too, but not what is a token of its own."""
+    page = javascript(
+        MODEL
+        + """
+        return given.map(([call, prompt]) => {
+          model.facts.loras.windmill.call = call;
+          return model.said({ prompt, negative_prompt: "", lora: "windmill" }).length;
+        });""",
+        [
+            ("windmill", "A WINDMILL"),
+            ("Dutch Mill", "a dutch\nmill"),
+            ("windmill", "a mill"),
+            ("<teal>", "a <teal>"),
+            ("<teal>", "a <Teal>"),
+        ],
+    )
+    assert page == [0, 0, 1, 0, 1]
+
+
 def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
     page = javascript(
         MODEL
@@ -100,6 +121,44 @@ def test_timesteps_are_those_of_the_scheduler(javascript, c, exported):
     for steps, mine in enumerate(page, 1):
         scheduler.set_timesteps(steps)
         assert mine == scheduler.timesteps.tolist()
+
+
+def test_of_loras_asked_for_while_others_come_the_last_is_kept(javascript, exported):
+    """Each drawing is cancelled while its files come; the networks are stand-ins, which say when they are released."""
+    cancelled, kept, released = javascript(
+        """
+        const fs = await import("node:fs");
+        const { Model } = await import("./model.mjs");
+        let arrive;
+        const here = new Promise((resolve) => { arrive = resolve; }), released = [];
+        let made = 0;
+        const ort = {
+          InferenceSession: { create: async () => {
+            const mine = made++;
+            return { outputNames: ["output"], run: async () => ({ output: { data: new Float32Array(77 * 128) } }),
+              release: async () => { released.push(mine); } };
+          } },
+          Tensor: class {} };
+        const model = new Model(ort, async (name) => {
+          if (name.startsWith("unet")) await here;
+          return new Uint8Array(fs.readFileSync(`model/${name}`));
+        });
+        await model.load();
+        const cancelled = [];
+        for (const lora of given) {
+          const stop = new AbortController();
+          const drawing = model.denoise({ prompt: "", negative_prompt: "", steps: 1, guidance: 1, seed: 0,
+            variant: "plain", lora }, stop.signal).next();
+          setTimeout(() => stop.abort(), 20);
+          cancelled.push(await drawing.then(() => "drawn", (problem) => problem.name));
+        }
+        arrive();
+        await Promise.all(model.sessions.values());
+        return [cancelled, [...model.sessions.keys()], released];""",
+        ["windmill", "snowman", "windmill"],
+    )
+    assert cancelled == ["AbortError"] * 3 and kept == ["text_encoder", "unet with 1 of windmill"]
+    assert released == [1, 2]  # 0 is the text encoder
 
 
 # The loop with a U-Net that answers 0 and counts its calls

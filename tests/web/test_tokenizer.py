@@ -30,6 +30,7 @@ ODD = [
     "\x85a\ufeffb\u200bc\xa0d\u3000e\u2028f",
     "🚀",
     "\N{ROCKET}" * 80,
+    "\N{ROCKET}" * 90,
     "👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 🇩🇪 ✈️",
     "日本語 中文 한국어 हिन\u094dदी עברית العربية ไทย",
     "a\u0301\u0323 e\u0327\u0301",
@@ -94,6 +95,7 @@ def test_what_is_cut_is_said_as_helpers_say_it(c, read):
     assert len(long) > 20
     for prompt, said in long.items():
         assert said.split(";")[0] == too_long(c, prompt).split(";")[0], prompt
+        assert said.encode("utf-8").decode() == said, prompt  # no letter is cut in two
     for prompt in ("a red boat " * 25 + "on a lake", "red " * 500):
         assert long[prompt] == too_long(c, prompt)
 
