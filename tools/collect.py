@@ -43,7 +43,7 @@ def read_hand_in(path: Path) -> dict:
     if path.suffix == ".zip":
         content = _in_zip(path, content)
     try:
-        found = json.loads(content.decode("utf-8"))
+        found = writable(json.loads(content.decode("utf-8")))
         name, entries = found["name"], found["answers"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path} is no hand_in.json of this course: ask for the file again.") from None
@@ -64,11 +64,23 @@ def _in_zip(path: Path, content: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             about = archive.getinfo("my_course/hand_in.json")
-            if about.file_size > LARGEST:
-                raise ValueError(f"{path} holds a hand_in.json of {about.file_size / 1e6:,.0f} MB: it is not opened.")
-            return archive.read(about)
-    except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+            if about.file_size <= LARGEST:
+                return archive.read(about)
+    except KeyError:
         raise ValueError(f"{path} holds no my_course/hand_in.json: ask for the file again.") from None
+    except Exception:  # zlib.error, LZMAError, EOFError: zipfile lets through whatever its readers stumble over
+        raise ValueError(f"{path} is damaged, locked or no zip: ask for the file again.") from None
+    raise ValueError(f"{path} holds a hand_in.json of {about.file_size / 1e6:,.0f} MB: it is not opened.")
+
+
+def writable(value):
+    """A value from JSON, or the name of a file, with what UTF-8 cannot hold written as its number: half a surrogate pair,
+    a byte of a name that is not UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [writable(one) for one in value]
+    return {writable(key): writable(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _has(entry: dict, types: dict) -> bool:
@@ -77,7 +89,7 @@ def _has(entry: dict, types: dict) -> bool:
 
 def _called(path: Path) -> str:
     """The name of a file, or of its folder where the file's own says nothing."""
-    return path.parent.name if path.stem in ("hand_in", "my_course") else path.stem
+    return writable(path.parent.name if path.stem in ("hand_in", "my_course") else path.stem)
 
 
 def find(folder: Path) -> list[Path]:
@@ -197,7 +209,7 @@ def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:
         try:
             students.append(read_hand_in(path))
         except (OSError, ValueError) as problem:
-            wrong.append(str(problem))
+            wrong.append(writable(str(problem)))
     students.sort(key=lambda student: student["name"].casefold())
     save_text(folder / "collected.csv", table(students))
     save_text(folder / "collected.html", page(students, questions(sorted(root.glob("notebooks/*.ipynb")))))
@@ -212,7 +224,8 @@ def main(arguments: list[str]) -> int:
     students, wrong = collect(folder)
     for problem in wrong:
         print(problem, file=sys.stderr)
-    print(f"{len(students)} students: {folder / 'collected.csv'} and {folder / 'collected.html'} are written.")
+    written = f"{folder / 'collected.csv'} and {folder / 'collected.html'}"
+    print(f"{len(students)} students: {writable(written)} are written.")
     return 1 if wrong else 0
 
 

@@ -1,7 +1,9 @@
 """What thirty students hand in becomes a table and a page; what is no hand-in is one sentence."""
 
 import csv
+import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -100,6 +102,84 @@ def test_a_zip_that_swells_is_not_opened(tmp_path):
         archive.writestr("my_course/hand_in.json", b" " * 50_000_000)
     with pytest.raises(ValueError, match="holds a hand_in.json of 50 MB"):
         collect.read_hand_in(tmp_path / "bob.zip")
+
+
+def test_what_utf8_cannot_hold_is_written_as_its_number(tmp_path, capsys):
+    hand_in(tmp_path, "ada.json", tried())
+    hand_in(tmp_path, "bob.json", tried(name="\ud800", last_verdict="no: \udfff"), name="\ud83d Bob")
+    hand_in(tmp_path, "cyd.json", predicted("\ud800", "\ud800", ("\ud800", "sky")))
+    assert collect.main([str(tmp_path)]) == 0 and "3 students" in capsys.readouterr().out
+    assert ("\\ud83d Bob", "\\ud800", "no: \\udfff") in [
+        (row["student"], row["name"], row["last_verdict"]) for row in rows(tmp_path)
+    ]
+    assert "<tr class='measured'><td>\\ud800</td><td>1</td>" in (tmp_path / "collected.html").read_text(
+        encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["file", "folder"])
+def test_a_name_that_is_not_utf8_is_collected(tmp_path, capsys, within):
+    """As a zip from an old Windows leaves them; the teacher's own folder may be called so, too."""
+    folder = tmp_path / os.fsdecode(b"K\xfcche")
+    try:
+        hand_in(folder, "ada.json", tried())
+    except (OSError, UnicodeError):
+        pytest.skip("this disk takes no such name")
+    name = os.fsdecode(b"M\xfcller")
+    hand_in(*(folder / name, "hand_in.json") if within else (folder, f"{name}.json"), tried())
+    (folder / f"{name}.zip").write_bytes(b"no zip")
+    assert collect.main([str(folder)]) == 1
+    said = capsys.readouterr()
+    assert "2 students" in said.out and "K\\udcfcche" in said.out
+    assert said.err.count("\n") == 1 and "M\\udcfcller.zip is damaged" in said.err
+    assert {row["student"] for row in rows(folder)} == {"ada", "M\\udcfcller"}
+
+
+def damaged(method, where, put):
+    """A zip with a hand_in.json of which the bytes from `where` on, after the compressed data begin, are `put`."""
+    buffer, name = io.BytesIO(), "my_course/hand_in.json"
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr(name, json.dumps({"name": "Zed", "answers": [tried(n) for n in range(300)]}))
+    content, start = bytearray(buffer.getvalue()), 30 + len(name) + where
+    content[start : start + len(put)] = put
+    return bytes(content)
+
+
+def with_flag(content, flag):
+    """The zip with a flag set in the entry and in its directory: 1, locked."""
+    content, entry = bytearray(content), content.index(b"PK\x01\x02")
+    content[6:8] = content[entry + 8 : entry + 10] = flag.to_bytes(2, "little")
+    return bytes(content)
+
+
+def cut_short(content):
+    """The zip with a directory that promises more bytes than there are."""
+    content, entry = bytearray(content), content.index(b"PK\x01\x02")
+    content[entry + 20 : entry + 28] = (4_000_000).to_bytes(4, "little") * 2
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        damaged(zipfile.ZIP_DEFLATED, 0, b"\xff" * 9),  # zlib.error
+        damaged(zipfile.ZIP_LZMA, 4, b"\xff" * 9),  # LZMAError
+        damaged(zipfile.ZIP_BZIP2, 0, b"\xff" * 9),  # OSError, with words of its own
+        damaged(zipfile.ZIP_STORED, 0, b"\xff" * 9),  # BadZipFile
+        cut_short(damaged(zipfile.ZIP_STORED, 0, b"{")),  # EOFError, or BadZipFile
+        with_flag(damaged(zipfile.ZIP_STORED, 0, b"{"), 1),  # RuntimeError
+        damaged(zipfile.ZIP_STORED, 0, b"{").replace(b"my_course/hand", b"my_course/\xff\xff\xff\xff"),  # KeyError
+        with_flag(damaged(0, 0, b"{").replace(b"my_course/hand", b"my_course/\xff\xff\xff\xff"), 0x800),  # UnicodeError
+    ],
+    ids=["deflated", "lzma", "bzip2", "stored", "short", "locked", "other", "misnamed"],
+)
+def test_a_damaged_zip_is_one_sentence_and_the_others_are_read(tmp_path, capsys, content):
+    hand_in(tmp_path, "ada.json", tried())
+    (tmp_path / "zed.zip").write_bytes(content)
+    assert collect.main([str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(str(tmp_path / "zed.zip")) and said.err.endswith(": ask for the file again.\n")
+    assert said.err.count("\n") == 1 and "1 students" in said.out and len(rows(tmp_path)) == 1
 
 
 def test_damaged_entries_are_left_out(tmp_path):
