@@ -18,7 +18,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from helpers.files import open_file
+from helpers.files import open_file, write_atomic
 from tools.asked import answers as answers_in
 from tools.setup_cell import ROOT, save_text
 
@@ -26,6 +26,8 @@ LARGEST = 5_000_000  # bytes of a file that is handed in, and of what a zip hold
 FIELDS = ("student", "lesson", "exercise", "name", "right", "tries", "last_verdict", "when")
 PREDICTED = {"answers": list, "chosen": str}
 TRIED = {"lesson": str, "exercise": int, "name": str, "right": bool, "tries": int, "last_verdict": str, "when": str}
+# A sign that makes a formula (the wide ones, too), after what may end a cell: a spreadsheet may part cells at ; and tabs.
+FORMULA = re.compile(r'(?<![;\s"])([;\s"]*)([=+\-@\uff1d\uff0b\uff0d\uff20])')
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .7em; border-bottom: 1px solid #ccc; text-align: left }
 th:first-child { white-space: nowrap } .all { background: #eee } h3 + p { max-width: 45em; margin: -.6em 0 0 }
@@ -118,20 +120,25 @@ def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
 # Writing
 
 
-def table(students: list[dict]) -> str:
-    """CSV, a row for each exercise that each student tried."""
+def table(students: list[dict]) -> bytes:
+    """CSV, a row for each exercise that each student tried: UTF-8 with the mark by which Excel knows it."""
     buffer = io.StringIO()
-    rows = csv.writer(buffer)
+    rows = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     rows.writerow(FIELDS)
     for student in students:
         for one in sorted(student["tried"], key=lambda one: (one["lesson"], one["exercise"])):
             rows.writerow([_harmless(value) for value in (student["name"], *(one[field] for field in FIELDS[1:]))])
-    return buffer.getvalue()
+    return buffer.getvalue().encode("utf-8-sig")
 
 
 def _harmless(value):
-    """A cell that no spreadsheet takes for a formula: students write these."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """A value that no spreadsheet takes for a formula, wherever it parts the cells: students write these."""
+
+    def quoted(match):
+        ends = match.start() == 0 or re.search(r"[;\t\r\n]", match[1])
+        return f"{match[1]}'{match[2]}" if ends else match[0]
+
+    return FORMULA.sub(quoted, value) if isinstance(value, str) else value
 
 
 def page(students: list[dict], asked: dict[tuple, tuple[str, str, str]]) -> str:
@@ -211,7 +218,7 @@ def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:
         except (OSError, ValueError) as problem:
             wrong.append(writable(str(problem)))
     students.sort(key=lambda student: student["name"].casefold())
-    save_text(folder / "collected.csv", table(students))
+    write_atomic(folder / "collected.csv", lambda draft: draft.write_bytes(table(students)))
     save_text(folder / "collected.html", page(students, questions(sorted(root.glob("notebooks/*.ipynb")))))
     return students, wrong
 

@@ -38,7 +38,7 @@ def hand_in(folder, called, *answers, name=""):
 
 
 def rows(folder):
-    return list(csv.DictReader((folder / "collected.csv").open(newline="")))
+    return list(csv.DictReader((folder / "collected.csv").open(newline="", encoding="utf-8-sig")))
 
 
 def test_a_class_becomes_a_table_and_a_page(tmp_path, capsys):
@@ -204,6 +204,47 @@ def test_students_write_neither_formulas_nor_markup(tmp_path):
     page = (tmp_path / "collected.html").read_text()
     assert "<script>" not in page and "<b>Bob" not in page and "title='&lt;script&gt;&#x27;'" in page
     assert rows(tmp_path)[0]["name"] == "'=HYPERLINK(1)"
+
+
+@pytest.mark.parametrize(
+    "name, shown",
+    [
+        ("Eve;=cmd|'/C calc'!A0", "Eve;'=cmd|'/C calc'!A0"),
+        ("Eve\t+1", "Eve\t'+1"),
+        ('Eve;"=1"', 'Eve;"\'=1"'),
+        ("Eve\r\n @A1", "Eve\r\n '@A1"),
+        ('";\t=1', "\";\t'=1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("-1", "'-1"),
+        ("Ann-Marie; born = 1, -2", "Ann-Marie; born = 1, -2"),
+    ],
+    ids=range(8),
+)
+def test_no_formula_begins_a_cell_wherever_a_spreadsheet_parts_them(tmp_path, name, shown):
+    hand_in(tmp_path, "bob.json", tried(last_verdict=name))
+    collect.main([str(tmp_path)])
+    assert rows(tmp_path)[0]["last_verdict"] == shown
+    text = (tmp_path / "collected.csv").read_text(encoding="utf-8-sig")
+    for mark in ",;\t":
+        cells = [cell for row in csv.reader(io.StringIO(text), delimiter=mark) for cell in row]
+        assert not [cell for cell in cells if cell.strip(' "').startswith(("=", "+", "-", "@", "\uff1d"))]
+
+
+def test_a_name_of_blanks_and_marks_takes_no_time():
+    assert collect._harmless(";\t" * 1_000_000) == ";\t" * 1_000_000
+
+
+def test_the_table_is_what_excel_reads_and_the_same_on_windows(tmp_path, monkeypatch):
+    """Windows writes every line's end of a text as two bytes: the table is written as bytes, which it leaves alone."""
+    hand_in(tmp_path, "bob.json", tried(), name="Zo\u00eb")
+    monkeypatch.setattr(
+        collect, "save_text", lambda file, text: file.write_text(text, encoding="utf-8", newline="\r\n")
+    )
+    collect.main([str(tmp_path)])
+    assert (tmp_path / "collected.csv").read_bytes() == (
+        b'\xef\xbb\xbf"student","lesson","exercise","name","right","tries","last_verdict","when"\r\n'
+        b'"Zo\xc3\xab","04","1","double","True","2","right","2026-01-01T00:00:00+00:00"\r\n'
+    )
 
 
 def test_predictions_are_named_by_where_the_lessons_ask_them(tmp_path):
