@@ -12,6 +12,7 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import sys
 import zipfile
@@ -224,7 +225,8 @@ def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:
 
 
 def main(arguments: list[str]) -> int:
-    folder = Path(arguments[0]) if len(arguments) == 1 else None
+    # make hands on ~ as it was typed
+    folder = Path(os.path.expanduser(arguments[0])) if len(arguments) == 1 else None
     if folder is None or not folder.is_dir():
         print("Name the folder that holds what was handed in: make collect FOLDER=path/to/it", file=sys.stderr)
         return 2

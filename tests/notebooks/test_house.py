@@ -149,13 +149,45 @@ def test_every_target_of_make_is_named_right_in_the_texts():
 
 
 def test_make_links_passes_the_address_on():
+    assert would_run("links", "REPO=someone/some-where", "TAG=v2")[1:] == [
+        "-m",
+        "tools.setup_cell",
+        "someone/some-where",
+        "v2",
+    ]
+    assert would_run("links")[1:] == ["-m", "tools.setup_cell"]
+
+
+@pytest.mark.parametrize("folder", ["hand ins", "Anna's class; 2", "a  b&c", 'an "a"'], ids=range(4))
+def test_make_collect_takes_a_folder_of_any_name(folder):
+    assert would_run("collect", f"FOLDER={folder}")[1:] == ["-m", "tools.collect", folder]
+
+
+def test_make_collect_without_a_folder_names_none():
+    assert would_run("collect", "FOLDER=")[1:] == ["-m", "tools.collect"]
+
+
+@pytest.mark.parametrize("command", [["test-colab"], ["test-gpu", "VERSIONS=colab"]], ids=" ".join)
+def test_the_course_may_lie_in_a_folder_with_a_blank_in_its_name(tmp_path, command):
+    house = tmp_path / "my course"
+    for name in (
+        "Makefile",
+        "pyproject.toml",
+        "constraints.txt",
+        "tests/versions/environment.py",
+        "tests/versions/colab.txt",
+    ):
+        (house / name).parent.mkdir(parents=True, exist_ok=True)
+        (house / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    assert f"JUPYTER_PATH={house}/.venv-colab/share/jupyter" in would_run(*command, house=house)
+
+
+def would_run(*arguments, house=ROOT):
+    """The words of the last command that make would run."""
     done = subprocess.run(
-        ["make", "--no-print-directory", "-n", "links", "REPO=someone/some-where", "TAG=v2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        ["make", "--no-print-directory", "-n", *arguments], cwd=house, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1].endswith("-m tools.setup_cell someone/some-where v2")
+    return shlex.split(done.stdout.replace("\\\n", " ").splitlines()[-1])
 
 
 # When they were verified

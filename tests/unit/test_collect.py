@@ -267,6 +267,12 @@ def test_predictions_are_named_by_where_the_lessons_ask_them(tmp_path):
     assert page.index("<h2>Lesson 01</h2>") < page.index("What drowns first?") < page.index("<h2>Lesson 02</h2>")
 
 
+def test_a_folder_at_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path.replace("~", str(tmp_path)))
+    hand_in(tmp_path / "hand ins", "ada.json", tried())
+    assert collect.main(["~/hand ins"]) == 0 and len(rows(tmp_path / "hand ins")) == 1
+
+
 def test_without_a_folder_it_says_how_to_name_one(tmp_path, capsys):
     assert collect.main([]) == collect.main([str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("make collect FOLDER=") == 2
