@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 from helpers.files import open_file, write_atomic
+from helpers.my_course import KINDS, NAME
 from tools.asked import answers as answers_in
 from tools.setup_cell import ROOT, save_text
 
@@ -43,7 +44,7 @@ def read_hand_in(path: Path) -> dict:
     for a file that is none. Entries that are damaged are left out."""
     with open_file(path, LARGEST) as file:
         content = file.read()
-    if path.suffix == ".zip":
+    if path.suffix.lower() == ".zip":
         content = _in_zip(path, content)
     try:
         found = writable(json.loads(content.decode("utf-8")))
@@ -91,13 +92,25 @@ def _has(entry: dict, types: dict) -> bool:
 
 
 def _called(path: Path) -> str:
-    """The name of a file, or of its folder where the file's own says nothing."""
-    return writable(path.parent.name if path.stem in ("hand_in", "my_course") else path.stem)
+    """The name of a file, or of the folder it came in where the file's own says nothing, as my_course/hand_in.json does."""
+    if path.stem not in ("hand_in", NAME):
+        return writable(path.stem)
+    folders = (folder.name for folder in Path(os.path.abspath(path)).parents)
+    return writable(next(name for name in folders if name != NAME))
 
 
 def find(folder: Path) -> list[Path]:
-    """The files that were handed in under a folder: every zip, and every .json."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".zip") and path.is_file())
+    """The files that were handed in under a folder: every zip, and every .json. Not what lies hidden (a Mac's and JupyterLab's
+    own copies), and of a my_course that was unpacked only its hand_in.json, which holds all that its folders do."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in (".json", ".zip") and path.is_file())
+    return sorted(path for path in found if not _beside_the_point(path, folder))
+
+
+def _beside_the_point(path: Path, folder: Path) -> bool:
+    within = path.relative_to(folder)
+    if any(part.startswith(".") or part == "__MACOSX" for part in within.parts):
+        return True
+    return any(one.name in KINDS and (folder / one.parent / "hand_in.json").is_file() for one in within.parents)
 
 
 def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
@@ -149,7 +162,8 @@ def page(students: list[dict], asked: dict[tuple, tuple[str, str, str]]) -> str:
         for one in student["predicted"]:
             said = predictions.setdefault(tuple(one["answers"]), {"chosen": Counter(), "measured": Counter()})
             said["chosen"][one["chosen"]] += 1
-            said["measured"][one.get("measured") if isinstance(one.get("measured"), str) else None] += 1
+            if isinstance(one.get("measured"), str):  # else nothing was measured yet
+                said["measured"][one["measured"]] += 1
     known = [answers for answers in asked if answers in predictions]
     tried = {one["lesson"] for student in students for one in student["tried"]}
     parts = []
@@ -201,7 +215,7 @@ def _mark(tried: dict | None) -> str:
 
 
 def _prediction(where: str, question: str, answers: tuple, said: dict) -> str:
-    measured, total = said["measured"].most_common(1)[0][0], said["chosen"].total()
+    measured, total = next((answer for answer, _ in said["measured"].most_common(1)), None), said["chosen"].total()
     rows = [
         f"<tr class='{'measured' if answer == measured else ''}'><td>{html.escape(answer)}</td><td>{said['chosen'][answer]}"
         f"</td><td><span class=bar style='width:{said['chosen'][answer] / total * 15:.1f}em'></span></td></tr>"

@@ -267,6 +267,46 @@ def test_predictions_are_named_by_where_the_lessons_ask_them(tmp_path):
     assert page.index("<h2>Lesson 01</h2>") < page.index("What drowns first?") < page.index("<h2>Lesson 02</h2>")
 
 
+def test_what_was_unpacked_is_one_hand_in_a_student_called_as_its_folder(tmp_path, capsys, monkeypatch):
+    for student in ("Ada", "Bob"):
+        hand_in(tmp_path / student / "my_course", "hand_in.json", tried())
+        for folder in ("answers", "concepts/teal"):
+            hand_in(tmp_path / student / "my_course" / folder, "one.json")
+            (tmp_path / student / "my_course" / folder / "two.json").write_text("{}")
+    hand_in(tmp_path / "Cyd" / "my_course" / "my_course", "hand_in.json", tried())
+    hand_in(tmp_path / "answers", "dan.JSON", tried())
+    hand_in(tmp_path, "eve.json", tried(), name="Eve")
+    monkeypatch.chdir(tmp_path / "Ada")
+    for folder, students in ((tmp_path, ["Ada", "Bob", "Cyd", "dan", "Eve"]), (".", ["Ada"]), ("my_course", ["Ada"])):
+        assert collect.main([str(folder)]) == 0 and capsys.readouterr().err == ""
+        assert [row["student"] for row in rows(tmp_path / "Ada" / folder)] == students
+
+
+def test_copies_that_a_mac_and_jupyterlab_make_are_no_hand_ins(tmp_path):
+    hand_in(tmp_path, "ada.json", tried())
+    (tmp_path / "._ada.json").write_bytes(b"\0")
+    hand_in(tmp_path / ".ipynb_checkpoints", "ada-checkpoint.json", tried())
+    hand_in(tmp_path / "__MACOSX", "ada.json")
+    assert collect.main([str(tmp_path)]) == 0 and len(rows(tmp_path)) == 1
+
+
+def test_answers_without_the_hand_in_they_belong_to_are_named(tmp_path, capsys):
+    hand_in(tmp_path, "hand_in.json", tried(), name="Ada")
+    (tmp_path / "bob" / "answers").mkdir(parents=True)
+    (tmp_path / "bob" / "answers" / "04-exercise-1.json").write_text(json.dumps(tried()))
+    assert collect.main([str(tmp_path)]) == 1 and "04-exercise-1.json is no hand_in.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("measured", [[None, None, None, "sky", "sky"], [None, 5, {}]], ids=["some", "nobody"])
+def test_who_has_not_measured_yet_does_not_hide_what_others_measured(tmp_path, measured):
+    for student, found in enumerate(measured):
+        hand_in(tmp_path, f"{student}.json", predicted("boat", found))
+    assert collect.main([str(tmp_path)]) == 0
+    page = (tmp_path / "collected.html").read_text(encoding="utf-8")
+    assert page.count("<tr class='measured'><td>sky</td><td>0</td>") == ("sky" in measured)
+    assert page.count("<tr class='measured'>") == ("sky" in measured)
+
+
 def test_a_folder_at_home_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path.replace("~", str(tmp_path)))
     hand_in(tmp_path / "hand ins", "ada.json", tried())
