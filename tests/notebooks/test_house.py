@@ -99,6 +99,19 @@ def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
     ]
 
 
+def test_github_runs_after_every_push_what_ci_runs_but_for_the_newest_versions():
+    parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))["jobs"].values()
+    pushed = [
+        step["run"]
+        for job in jobs
+        if job["if"] == "github.event_name != 'schedule'"
+        for step in job["steps"]
+        if "run" in step
+    ]
+    assert sorted(pushed) == sorted(f"make {part}" for part in parts if part != "test-newest")
+
+
 def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
     assert "test-colab" in (ROOT / ".ci/run").read_text()
     for target, tried in (("test-colab", True), ("test-newest", False)):
