@@ -267,6 +267,17 @@ def test_an_import_from_a_room_above_is_noticed(tmp_path):
     ]
 
 
+def test_the_names_that_the_house_calls_the_fields_are_in_use():
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
+    theirs, ours = re.search(
+        r"- Names are the field's: (.+?); what diffusers calls `guidance_scale` is `(\w+)`\.", page
+    ).groups()
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "helpers").rglob("*.py"))
+    named = [*re.findall(r"`(\w+)`", theirs), ours]
+    assert len(named) == 6 and [name for name in named if not re.search(rf"\b{name}\b", code)] == []
+    assert not re.search(r"\bguidance_scale\b", code)
+
+
 # The glossary
 
 
