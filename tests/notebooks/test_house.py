@@ -49,6 +49,23 @@ def test_links_of_a_page_are_alive_and_in_step(page):
     assert set(setup_cell.ANY_COLAB_LINK.findall(text)) <= {setup_cell.colab_prefix()}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_a_page_lead_to_a_heading(page):
+    text = page.read_text(encoding="utf-8")
+    headings = {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"(?m)^#+ (.+)$", text)}
+    assert set(re.findall(r"\]\(#([^)\s]+)\)", text)) <= headings
+
+
+def test_the_readme_says_first_what_ci_runs_and_where_it_is_recorded():
+    head = (ROOT / "README.md").read_text(encoding="utf-8").split("**For whom.**")[0]
+    named = re.findall(r"`make ([a-z-]+)`", head[head.index("CI runs") :])
+    parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
+    assert named == ["test-shapes", "test-gpu"] and set(named) <= {part.split()[0] for part in parts} & set(
+        verified.PLATFORMS
+    )
+    assert "](#where-it-was-last-verified)" in head and "is tested" not in head
+
+
 def test_conda_asks_for_the_same_versions_as_pip():
     wanted = PROJECT["dependencies"] + EXTRAS["lab"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
