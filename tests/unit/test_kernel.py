@@ -162,7 +162,10 @@ def test_a_setup_cell_that_stops_sets_its_filter_and_nothing_else_also_where_the
     """As docs/kernel.md says: by the cell's own line, which runs before there are any helpers, and by helpers.ready."""
     line = next(line for line in setup_cell.TEXT.splitlines() if line.startswith("found or "))
     assert line in setup_cell.UNPUBLISHED and "COURSE_PLAIN" not in line
-    for stop in (f"import sys, warnings; found, why = [], 'none'; {line}", "from helpers import ready; ready.stop('none')"):
+    for stop in (
+        f"import sys, warnings; found, why = [], 'none'; {line}",
+        "from helpers import ready; ready.stop('none')",
+    ):
         stops = f"try:\n    {stop}\nexcept SystemExit:\n    pass"
         before, after = told(stops, COURSE_PLAIN="1")
         added = [one for one in after.pop("filters") if one not in before["filters"]]
