@@ -16,6 +16,8 @@ LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
 STAGES := data vae decoder judge clip unet export fast export evaluate
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
+# One word for the shell, whatever blanks and marks are in it: what a user names, and the way to this folder.
+quoted = '$(subst ','\'',$(1))'
 # As tools/course.py has it for `make test`. ARGS=-n0: one after the other.
 WORKERS := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -56,13 +58,13 @@ test-shapes: $(READY)  ## run the lessons on a random model of Stable Diffusion 
 # worksteal and not loadfile: the lessons are tests of one file. ARGS=--cut ends trainings after a few steps;
 # VERSIONS=colab runs the lessons with the packages that a Colab runtime holds.
 test-gpu: $(READY) $(VERSIONS:%=$(VENV)-%/.ready)  ## run the lessons and helpers on a graphics card, else a pretend one; ARGS=--float32
-	$(if $(VERSIONS),COURSE_VERSIONS=$(VERSIONS) JUPYTER_PATH=$(abspath $(VENV)-$(VERSIONS))/share/jupyter) $(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
+	$(if $(VERSIONS),COURSE_VERSIONS=$(VERSIONS) JUPYTER_PATH=$(call quoted,$(abspath $(VENV)-$(VERSIONS))/share/jupyter)) $(OFFLINE) OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses 4 --dist worksteal --gpu tests/gpu $(ARGS)
 
 test-colab: RIVALS := -p tests.claims.claims
 test-colab: $(VENV)-colab/.ready  ## run the notebooks on Google Colab's versions, and every control of their claims
 test-newest: $(VENV)-newest/.ready  ## run the notebooks on the newest versions
 test-colab test-newest: test-%:
-	COURSE_VERSIONS=$* JUPYTER_PATH=$(abspath $(VENV)-$*)/share/jupyter $(OFFLINE) OMP_NUM_THREADS=1 \
+	COURSE_VERSIONS=$* JUPYTER_PATH=$(call quoted,$(abspath $(VENV)-$*)/share/jupyter) $(OFFLINE) OMP_NUM_THREADS=1 \
 	$(PY) -m pytest $(WORKERS) $(NBVAL) --nbval-kernel-name course $(RIVALS) $(LONGEST_FIRST) tests/versions $(ARGS)
 
 $(VENV)-%/.ready: $(READY) tests/versions/environment.py tests/versions/colab.txt
@@ -92,7 +94,7 @@ notebooks: $(READY)  ## execute the notebooks and save them with their outputs
 	$(OFFLINE) $(PY) -m tools.execute_notebooks $(NOTEBOOKS)
 
 links: $(READY)  ## write badges and setup cells; REPO=owner/name [TAG=v1] changes the address
-	$(PY) -m tools.setup_cell $(if $(REPO),$(REPO) $(TAG))
+	$(PY) -m tools.setup_cell $(if $(REPO),$(call quoted,$(REPO)) $(call quoted,$(TAG)))
 
 handout: $(READY)  ## write handout/: the notebooks without worked solutions; handout_key.md has these
 	$(PY) -m tools.handout
@@ -101,7 +103,7 @@ slides: $(READY)  ## write slides/: the core path of each lesson, to show in cla
 	$(PY) -m tools.slides $(ARGS)
 
 collect: $(READY)  ## turn what a class handed in into a table and a page: FOLDER=path
-	$(PY) -m tools.collect $(FOLDER)
+	$(PY) -m tools.collect $(if $(FOLDER),$(call quoted,$(FOLDER)))
 
 $(VENV)-site/.ready: site/requirements.txt
 	$(PYTHON) -m venv $(VENV)-site

@@ -181,7 +181,9 @@ def rows_of(lessons, prices):
     """A row for each cell that asks a network for something: {"lesson", "cell", "does", "card", "ram", "work", "seconds"}."""
     whole, rows = sum(prices.weights.values()), []
     for number, cells in sorted(lessons.items()):
-        for place, cell in enumerate(cells, 3):
+        for place, cell in enumerate(
+            cells, 2
+        ):  # the setup cell, which is not among them, is the first: In [2], In [3], ...
             if not cell["calls"]:
                 continue
             maps = sum(steps * size for steps, size in zip(STEPS_KEPT.get(number, (0, 0)), prices.maps))
@@ -273,10 +275,12 @@ at once, on tensors that have shapes and no numbers.
 
 **Arithmetic**: the memory of a card is the weights ({weights} GB), what the lesson keeps (lesson 03: maps,
 {mean:.0f} MB a step, with all heads {maps:.0f} MB; lesson 05: {kept:.1f} GB), and the largest call of the cell. A library's workspace and
-fragmented memory come on top. Beside a card the notebook takes about {beside:.1f} GB of RAM. RAM without a card is the same in float32, twice as large, and 0.9 GB of Python; while it is
-loaded, 6.5 GB (measured once, with random weights of this size). Where that column passes 10 a cell trains: skip it there. Seconds are
-operations at {calls} TFLOP/s, a sixth of the data sheet's figure, which is what others report a T4 to reach in this work. They
-leave out what is no network: figures, postcards drawn at 512 x 512, singular values; count half a minute to two minutes a lesson.
+fragmented memory come on top. Beside a card the notebook takes about {beside:.1f} GB of RAM.
+RAM without a card is the same in float32, twice as large, plus 0.9 GB of Python; while loading, 6.5 GB (measured once, with
+random weights of this size). Where this RAM passes 10 GB a cell trains: skip it there.
+Seconds are operations at {calls} TFLOP/s, a sixth of the data sheet's figure, which is what others report a T4 to reach in this
+work. They leave out what is no network: figures, postcards drawn at 512 x 512, singular values; count half a minute to two minutes a
+lesson.
 
 **Not measured**: a T4, and the real weights.
 

@@ -23,6 +23,7 @@ from helpers import inputs, runtime
 from helpers.files import make_folder, open_file, write_atomic
 
 NAME = "my_course"
+KINDS = ("concepts", "pictures", "answers")  # its folders
 COURSE = Path(__file__).resolve().parent.parent
 DRIVE = Path("/content/drive/MyDrive")  # where Colab puts Google Drive, once it is mounted
 LARGEST = 1_000_000  # bytes of an answer
@@ -170,10 +171,7 @@ def _read(name, types):
 
 def contents():
     """{"concepts": n, "pictures": n, "answers": n}: how much of each is there."""
-    counted = {
-        kind: [one for one in (folder() / kind).glob("*") if not one.name.startswith(".")]
-        for kind in ("concepts", "pictures", "answers")
-    }
+    counted = {kind: [one for one in (folder() / kind).glob("*") if not one.name.startswith(".")] for kind in KINDS}
     return {kind: len(found) for kind, found in counted.items()}
 
 

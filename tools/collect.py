@@ -12,13 +12,15 @@ import csv
 import html
 import io
 import json
+import os
 import re
 import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
 
-from helpers.files import open_file
+from helpers.files import open_file, write_atomic
+from helpers.my_course import KINDS, NAME
 from tools.asked import answers as answers_in
 from tools.setup_cell import ROOT, save_text
 
@@ -26,6 +28,8 @@ LARGEST = 5_000_000  # bytes of a file that is handed in, and of what a zip hold
 FIELDS = ("student", "lesson", "exercise", "name", "right", "tries", "last_verdict", "when")
 PREDICTED = {"answers": list, "chosen": str}
 TRIED = {"lesson": str, "exercise": int, "name": str, "right": bool, "tries": int, "last_verdict": str, "when": str}
+# A sign that makes a formula (the wide ones, too), after what may end a cell: a spreadsheet may part cells at ; and tabs.
+FORMULA = re.compile(r'(?<![;\s"])([;\s"]*)([=+\-@\uff1d\uff0b\uff0d\uff20])')
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .25em .7em; border-bottom: 1px solid #ccc; text-align: left }
 th:first-child { white-space: nowrap } .all { background: #eee } h3 + p { max-width: 45em; margin: -.6em 0 0 }
@@ -40,10 +44,10 @@ def read_hand_in(path: Path) -> dict:
     for a file that is none. Entries that are damaged are left out."""
     with open_file(path, LARGEST) as file:
         content = file.read()
-    if path.suffix == ".zip":
+    if path.suffix.lower() == ".zip":
         content = _in_zip(path, content)
     try:
-        found = json.loads(content.decode("utf-8"))
+        found = writable(json.loads(content.decode("utf-8")))
         name, entries = found["name"], found["answers"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"{path} is no hand_in.json of this course: ask for the file again.") from None
@@ -64,11 +68,23 @@ def _in_zip(path: Path, content: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             about = archive.getinfo("my_course/hand_in.json")
-            if about.file_size > LARGEST:
-                raise ValueError(f"{path} holds a hand_in.json of {about.file_size / 1e6:,.0f} MB: it is not opened.")
-            return archive.read(about)
-    except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+            if about.file_size <= LARGEST:
+                return archive.read(about)
+    except KeyError:
         raise ValueError(f"{path} holds no my_course/hand_in.json: ask for the file again.") from None
+    except Exception:  # zlib.error, LZMAError, EOFError: zipfile lets through whatever its readers stumble over
+        raise ValueError(f"{path} is damaged, locked or no zip: ask for the file again.") from None
+    raise ValueError(f"{path} holds a hand_in.json of {about.file_size / 1e6:,.0f} MB: it is not opened.")
+
+
+def writable(value):
+    """A value from JSON, or the name of a file, with what UTF-8 cannot hold written as its number: half a surrogate pair,
+    a byte of a name that is not UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [writable(one) for one in value]
+    return {writable(key): writable(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def _has(entry: dict, types: dict) -> bool:
@@ -76,13 +92,25 @@ def _has(entry: dict, types: dict) -> bool:
 
 
 def _called(path: Path) -> str:
-    """The name of a file, or of its folder where the file's own says nothing."""
-    return path.parent.name if path.stem in ("hand_in", "my_course") else path.stem
+    """The name of a file, or of the folder it came in where the file's own says nothing, as my_course/hand_in.json does."""
+    if path.stem not in ("hand_in", NAME):
+        return writable(path.stem)
+    folders = (folder.name for folder in Path(os.path.abspath(path)).parents)
+    return writable(next(name for name in folders if name != NAME))
 
 
 def find(folder: Path) -> list[Path]:
-    """The files that were handed in under a folder: every zip, and every .json."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".zip") and path.is_file())
+    """The files that were handed in under a folder: every zip, and every .json. Not what lies hidden (a Mac's and JupyterLab's
+    own copies), and of a my_course that was unpacked only its hand_in.json, which holds all that its folders do."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in (".json", ".zip") and path.is_file())
+    return sorted(path for path in found if not _beside_the_point(path, folder))
+
+
+def _beside_the_point(path: Path, folder: Path) -> bool:
+    within = path.relative_to(folder)
+    if any(part.startswith(".") or part == "__MACOSX" for part in within.parts):
+        return True
+    return any(one.name in KINDS and (folder / one.parent / "hand_in.json").is_file() for one in within.parents)
 
 
 def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
@@ -106,20 +134,25 @@ def questions(notebooks: list[Path]) -> dict[tuple, tuple[str, str, str]]:
 # Writing
 
 
-def table(students: list[dict]) -> str:
-    """CSV, a row for each exercise that each student tried."""
+def table(students: list[dict]) -> bytes:
+    """CSV, a row for each exercise that each student tried: UTF-8 with the mark by which Excel knows it."""
     buffer = io.StringIO()
-    rows = csv.writer(buffer)
+    rows = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     rows.writerow(FIELDS)
     for student in students:
         for one in sorted(student["tried"], key=lambda one: (one["lesson"], one["exercise"])):
             rows.writerow([_harmless(value) for value in (student["name"], *(one[field] for field in FIELDS[1:]))])
-    return buffer.getvalue()
+    return buffer.getvalue().encode("utf-8-sig")
 
 
 def _harmless(value):
-    """A cell that no spreadsheet takes for a formula: students write these."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    """A value that no spreadsheet takes for a formula, wherever it parts the cells: students write these."""
+
+    def quoted(match):
+        ends = match.start() == 0 or re.search(r"[;\t\r\n]", match[1])
+        return f"{match[1]}'{match[2]}" if ends else match[0]
+
+    return FORMULA.sub(quoted, value) if isinstance(value, str) else value
 
 
 def page(students: list[dict], asked: dict[tuple, tuple[str, str, str]]) -> str:
@@ -129,7 +162,8 @@ def page(students: list[dict], asked: dict[tuple, tuple[str, str, str]]) -> str:
         for one in student["predicted"]:
             said = predictions.setdefault(tuple(one["answers"]), {"chosen": Counter(), "measured": Counter()})
             said["chosen"][one["chosen"]] += 1
-            said["measured"][one.get("measured") if isinstance(one.get("measured"), str) else None] += 1
+            if isinstance(one.get("measured"), str):  # else nothing was measured yet
+                said["measured"][one["measured"]] += 1
     known = [answers for answers in asked if answers in predictions]
     tried = {one["lesson"] for student in students for one in student["tried"]}
     parts = []
@@ -181,7 +215,7 @@ def _mark(tried: dict | None) -> str:
 
 
 def _prediction(where: str, question: str, answers: tuple, said: dict) -> str:
-    measured, total = said["measured"].most_common(1)[0][0], said["chosen"].total()
+    measured, total = next((answer for answer, _ in said["measured"].most_common(1)), None), said["chosen"].total()
     rows = [
         f"<tr class='{'measured' if answer == measured else ''}'><td>{html.escape(answer)}</td><td>{said['chosen'][answer]}"
         f"</td><td><span class=bar style='width:{said['chosen'][answer] / total * 15:.1f}em'></span></td></tr>"
@@ -197,22 +231,24 @@ def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:
         try:
             students.append(read_hand_in(path))
         except (OSError, ValueError) as problem:
-            wrong.append(str(problem))
+            wrong.append(writable(str(problem)))
     students.sort(key=lambda student: student["name"].casefold())
-    save_text(folder / "collected.csv", table(students))
+    write_atomic(folder / "collected.csv", lambda draft: draft.write_bytes(table(students)))
     save_text(folder / "collected.html", page(students, questions(sorted(root.glob("notebooks/*.ipynb")))))
     return students, wrong
 
 
 def main(arguments: list[str]) -> int:
-    folder = Path(arguments[0]) if len(arguments) == 1 else None
+    # make hands on ~ as it was typed
+    folder = Path(os.path.expanduser(arguments[0])) if len(arguments) == 1 else None
     if folder is None or not folder.is_dir():
         print("Name the folder that holds what was handed in: make collect FOLDER=path/to/it", file=sys.stderr)
         return 2
     students, wrong = collect(folder)
     for problem in wrong:
         print(problem, file=sys.stderr)
-    print(f"{len(students)} students: {folder / 'collected.csv'} and {folder / 'collected.html'} are written.")
+    written = f"{folder / 'collected.csv'} and {folder / 'collected.html'}"
+    print(f"{len(students)} students: {writable(written)} are written.")
     return 1 if wrong else 0
 
 

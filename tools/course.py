@@ -54,6 +54,17 @@ def run(*command, quiet: bool = False) -> bool:
     return subprocess.run([*map(str, command)], cwd=ROOT, stderr=hide).returncode == 0
 
 
+def stay(*command, **options) -> int:
+    """Run a command in the course's folder until it ends by itself; returns what it returned. Ctrl-C reaches it as it does this
+    process, and is its own to answer: JupyterLab asks whether to stop, pytest says what it has seen. (subprocess.run would kill it.)"""
+    child = subprocess.Popen([*map(str, command)], cwd=ROOT, **options)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            pass
+
+
 def up_to_date(folder: Path) -> bool:
     """Whether the environment is whole and not older than what it is made of."""
     ready = folder / ".ready"
@@ -115,17 +126,17 @@ def main(arguments: list[str]) -> int:
     command, *options = arguments
     make_env(folder)
     if command == "lab":
-        return 0 if run(python_in(folder), "-m", "tools.lab", *options) else 1
+        return stay(python_in(folder), "-m", "tools.lab", *options)
     if command == "web":
         marker = folder / ".web"  # of what `make web` puts beside the environment
         if not marker.is_file() or marker.stat().st_mtime < (folder / ".ready").stat().st_mtime:
             if not run(python_in(folder), "-m", "pip", "install", "-q", "-c", "constraints.txt", "-e", ".[web]"):
                 sys.exit("What the page is built with could not be installed (pip's own words stand above).")
             marker.touch()
-        return 0 if run(python_in(folder), "-m", "tools.web", *options) else 1
+        return stay(python_in(folder), "-m", "tools.web", *options)
     if command == "test":
         tests, environment = test_command(options)
-        return subprocess.run([str(python_in(folder)), *tests], cwd=ROOT, env=environment).returncode
+        return stay(python_in(folder), *tests, env=environment)
     return 0
 
 

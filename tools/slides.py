@@ -24,6 +24,7 @@ from tools.site import PICTURES
 
 HINTS = re.compile(r"<details>.*?</details>", re.DOTALL)
 BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)")
+LESSON = re.compile(r"\]\(([\w-]+)\.ipynb(?:#[^)\s]*)?\)")  # a link to a lesson beside this one
 WIDTH, HEIGHT = 1280, 800
 REVEAL, MATHJAX = "https://unpkg.com/reveal.js@4.6.1", "https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.7/MathJax.js"
 # nbconvert's page, but for its scripts: it asks the network for jQuery, RequireJS and mermaid, whether they are needed or not.
@@ -74,8 +75,8 @@ def slide(text, kind="slide"):
 
 def of_markdown(source):
     """[cells] of a cell of prose: its headings, each with the two sentences after it, its formulas, questions, exercises
-    and boxes; all of it as notes."""
-    shown, plain = [], HINTS.sub("", BADGE.sub("", source))
+    and boxes; all of it as notes. A link to another lesson leads to its slides; slides/ lies where notebooks/ does, so any other holds."""
+    shown, plain = [], LESSON.sub(r"](\1.html)", HINTS.sub("", BADGE.sub("", source)))
     titled = False  # whether the last paragraph was a heading
     for paragraph in (one.strip() for one in re.split(r"\n\s*\n", plain) if one.strip()):
         said, titled = titled, bool(re.match(r"#+ ", paragraph))

@@ -49,6 +49,23 @@ def test_links_of_a_page_are_alive_and_in_step(page):
     assert set(setup_cell.ANY_COLAB_LINK.findall(text)) <= {setup_cell.colab_prefix()}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_a_page_lead_to_a_heading(page):
+    text = page.read_text(encoding="utf-8")
+    headings = {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"(?m)^#+ (.+)$", text)}
+    assert set(re.findall(r"\]\(#([^)\s]+)\)", text)) <= headings
+
+
+def test_the_readme_says_first_what_ci_runs_and_where_it_is_recorded():
+    head = (ROOT / "README.md").read_text(encoding="utf-8").split("**For whom.**")[0]
+    named = re.findall(r"`make ([a-z-]+)`", head[head.index("CI runs") :])
+    parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
+    assert named == ["test-shapes", "test-gpu"] and set(named) <= {part.split()[0] for part in parts} & set(
+        verified.PLATFORMS
+    )
+    assert "](#where-it-was-last-verified)" in head and "is tested" not in head
+
+
 def test_conda_asks_for_the_same_versions_as_pip():
     wanted = PROJECT["dependencies"] + EXTRAS["lab"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
@@ -97,6 +114,19 @@ def test_notebooks_run_on_three_sets_of_versions_before_anything_is_merged():
         "test-colab",
         "test-newest",
     ]
+
+
+def test_github_runs_after_every_push_what_ci_runs_but_for_the_newest_versions():
+    parts = shlex.split(re.search(r"for part in ([^;]+);", (ROOT / ".ci/run").read_text())[1])
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))["jobs"].values()
+    pushed = [
+        step["run"]
+        for job in jobs
+        if job["if"] == "github.event_name != 'schedule'"
+        for step in job["steps"]
+        if "run" in step
+    ]
+    assert sorted(pushed) == sorted(f"make {part}" for part in parts if part != "test-newest")
 
 
 def test_ci_tries_the_rivals_of_the_claims_on_colabs_versions():
@@ -149,13 +179,45 @@ def test_every_target_of_make_is_named_right_in_the_texts():
 
 
 def test_make_links_passes_the_address_on():
+    assert would_run("links", "REPO=someone/some-where", "TAG=v2")[1:] == [
+        "-m",
+        "tools.setup_cell",
+        "someone/some-where",
+        "v2",
+    ]
+    assert would_run("links")[1:] == ["-m", "tools.setup_cell"]
+
+
+@pytest.mark.parametrize("folder", ["hand ins", "Anna's class; 2", "a  b&c", 'an "a"'], ids=range(4))
+def test_make_collect_takes_a_folder_of_any_name(folder):
+    assert would_run("collect", f"FOLDER={folder}")[1:] == ["-m", "tools.collect", folder]
+
+
+def test_make_collect_without_a_folder_names_none():
+    assert would_run("collect", "FOLDER=")[1:] == ["-m", "tools.collect"]
+
+
+@pytest.mark.parametrize("command", [["test-colab"], ["test-gpu", "VERSIONS=colab"]], ids=" ".join)
+def test_the_course_may_lie_in_a_folder_with_a_blank_in_its_name(tmp_path, command):
+    house = tmp_path / "my course"
+    for name in (
+        "Makefile",
+        "pyproject.toml",
+        "constraints.txt",
+        "tests/versions/environment.py",
+        "tests/versions/colab.txt",
+    ):
+        (house / name).parent.mkdir(parents=True, exist_ok=True)
+        (house / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
+    assert f"JUPYTER_PATH={house}/.venv-colab/share/jupyter" in would_run(*command, house=house)
+
+
+def would_run(*arguments, house=ROOT):
+    """The words of the last command that make would run."""
     done = subprocess.run(
-        ["make", "--no-print-directory", "-n", "links", "REPO=someone/some-where", "TAG=v2"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        ["make", "--no-print-directory", "-n", *arguments], cwd=house, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines()[-1].endswith("-m tools.setup_cell someone/some-where v2")
+    return shlex.split(done.stdout.replace("\\\n", " ").splitlines()[-1])
 
 
 # When they were verified
@@ -220,6 +282,17 @@ def test_an_import_from_a_room_above_is_noticed(tmp_path):
         "files imports from lora, which does not stand before it.",
         "lora imports from panels, which does not stand before it.",
     ]
+
+
+def test_the_names_that_the_house_calls_the_fields_are_in_use():
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
+    theirs, ours = re.search(
+        r"- Names are the field's: (.+?); what diffusers calls `guidance_scale` is `(\w+)`\.", page
+    ).groups()
+    code = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "helpers").rglob("*.py"))
+    named = [*re.findall(r"`(\w+)`", theirs), ours]
+    assert len(named) == 6 and [name for name in named if not re.search(rf"\b{name}\b", code)] == []
+    assert not re.search(r"\bguidance_scale\b", code)
 
 
 # The glossary

@@ -60,6 +60,22 @@ def test_slides_hold_the_core_path(file):
     assert all(cell.cell_type == "markdown" for cell in made.cells), "code belongs to the notebook"
 
 
+def test_every_link_of_the_slides_leads_somewhere():
+    """To what is in the course, seen from slides/, to the slides of a lesson, or out of it."""
+    written, others = {f"{file.stem}.html" for file in NOTEBOOKS}, 0
+    for file in NOTEBOOKS:
+        text = "\n".join(cell.source for cell in slides.slides(nbformat.read(file, as_version=4)).cells)
+        links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"#|[a-z]+:", link)]
+        assert [link for link in links if link not in written and not (ROOT / link.removeprefix("../")).exists()] == []
+        assert all(link in written or link.startswith("../") for link in links)
+        others += sum(link in written for link in links)
+    assert others > 3
+    (cell,) = slides.of_markdown(
+        "See [03](03_clip_conditioning.ipynb#The-mask) and [it](../notebooks/03_clip_conditioning.ipynb)."
+    )
+    assert cell.source == "See [03](03_clip_conditioning.html) and [it](../notebooks/03_clip_conditioning.ipynb)."
+
+
 def test_the_page_keeps_the_words_for_pictures_and_finds_reveal_where_it_is_told_to(tmp_path, capsys, monkeypatch):
     lesson = nbformat.read(NOTEBOOKS[0], as_version=4)
     page, near = slides.page(lesson, title=NOTEBOOKS[0].stem), slides.page(lesson, "here")

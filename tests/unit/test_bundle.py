@@ -216,6 +216,9 @@ def test_the_judge_agrees_with_an_eye_on_drawn_pictures():
         agreed = eye.agreement(judge, pairs)
         assert agreed["sky"]["n"] > pictures and agreed["colour"]["n"] > things
         assert {name: score for name, score in agreed.items() if score["right"] < 0.95} == {}
+    told = (Path(__file__).resolve().parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
+    counted = sum(label["set"] in eye.PARTS for _, label in found)
+    assert f"agrees with an eye on {counted} drawn pictures" in " ".join(told.split())
     others = found[1:] + found[:1]
     shuffled = eye.marked([(label, other, eye.places(other)) for (_, label), (_, other) in zip(found, others)])
     assert all(score["right"] < 0.8 for score in shuffled.values())

@@ -1,6 +1,7 @@
 """Setting up without make: which commands are run, in which order, and what is said where one fails. Nothing is installed."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ def house(tmp_path, monkeypatch):
 
     monkeypatch.setattr(course, "ROOT", tmp_path)
     monkeypatch.setattr(course, "run", run)
+    monkeypatch.setattr(course, "stay", lambda *command, **options: 0 if run(*command) else 5)
     monkeypatch.setattr(course.venv, "create", create)
     return tmp_path, ran, fails
 
@@ -98,7 +100,7 @@ def test_lab_and_another_place(house):
         and (folder / "elsewhere/.ready").is_file()
     )
     fails.append("tools.lab")
-    assert course.main(["--venv", "elsewhere", "lab"]) == 1
+    assert course.main(["--venv", "elsewhere", "lab"]) == 5
 
 
 def test_the_page_that_draws_brings_what_it_is_built_with_once(house):
@@ -111,7 +113,40 @@ def test_the_page_that_draws_brings_what_it_is_built_with_once(house):
     ran.clear()
     assert course.main(["web"]) == 0 and len(ran) == 1
     fails.append("tools.web")
-    assert course.main(["web"]) == 1
+    assert course.main(["web"]) == 5
+
+
+ASKS = """import signal
+def asked(*_):
+    print("sure?", flush=True)
+    raise SystemExit(7 if input() == "yes" else 8)
+signal.signal(signal.SIGINT, asked)
+print("there", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a Ctrl-C for a group of processes")
+@pytest.mark.parametrize("command, module", [("lab", "tools/lab.py"), ("web", "tools/web.py"), ("test", "pytest.py")])
+def test_ctrl_c_is_for_what_was_started_and_what_it_returns_is_returned(tmp_path, command, module):
+    for name, text in ((module, ASKS), (".venv/.ready", ""), (".venv/.web", "")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = (
+        "import pathlib, sys\nfrom tools import course\n"
+        f"course.ROOT, course.make_env = pathlib.Path({str(tmp_path)!r}), print\n"
+        f"course.python_in = lambda folder: sys.executable\nsys.exit(course.main([{command!r}]))"
+    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, start_new_session=True, **pipes
+    ) as started:
+        assert "there\n" in iter(started.stdout.readline, "")
+        os.killpg(started.pid, signal.SIGINT)  # as a terminal sends it: to all that it holds
+        assert "sure?\n" in iter(started.stdout.readline, "")
+        out, err = started.communicate("yes\n", timeout=60)
+    assert (started.returncode, err) == (7, "")
 
 
 def test_the_tests_are_all_lessons_and_all_folders(monkeypatch):

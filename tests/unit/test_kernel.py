@@ -17,6 +17,7 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from helpers import kernel
+from tools import setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {*kernel.ENVIRONMENT, *kernel.VERBOSITY}
@@ -155,6 +156,24 @@ def test_the_environment_is_set_before_torch_is_there():
     env = HANDED_ON
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.stdout.split() == ["False", "3000"], done.stderr
+
+
+def test_a_setup_cell_that_stops_sets_its_filter_and_nothing_else_also_where_the_kernel_is_plain():
+    """As docs/kernel.md says: by the cell's own line, which runs before there are any helpers, and by helpers.ready."""
+    line = next(line for line in setup_cell.TEXT.splitlines() if line.startswith("found or "))
+    assert line in setup_cell.UNPUBLISHED and "COURSE_PLAIN" not in line
+    for stop in (
+        f"import sys, warnings; found, why = [], 'none'; {line}",
+        "from helpers import ready; ready.stop('none')",
+    ):
+        stops = f"try:\n    {stop}\nexcept SystemExit:\n    pass"
+        before, after = told(stops, COURSE_PLAIN="1")
+        added = [one for one in after.pop("filters") if one not in before["filters"]]
+        del before["filters"]
+        assert before == after and len(added) == 1 and "To exit: use" in added[0]
+    page = " ".join((ROOT / "docs" / "kernel.md").read_text(encoding="utf-8").split())
+    assert "turns all of it off but the last row**" in page
+    assert page.rindex("| a warning filter, ") > page.rindex("| a handler ")
 
 
 def test_nobody_else_touches_environment_and_collector():

@@ -1,6 +1,7 @@
 """The table of docs/sd15.md: what it counts is counted right, and every cell of every lesson fits a card and a notebook."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -8,6 +9,9 @@ from diffusers import UNet2DConditionModel
 
 from benchmarks import sd15_lessons as bill
 from benchmarks.lessons import NOTEBOOKS, code_cells, source
+from tools import setup_cell
+
+SETUP = setup_cell.TEXT.splitlines()[0]
 
 LARGEST = [  # rows at once, learning, what else is kept in GB: the largest calls of the lessons, counted in their cells
     (16, False, 0.0),  # 01: sixteen noises. 04: eight prompts with guidance
@@ -43,6 +47,25 @@ def test_every_cell_of_every_lesson_fits_a_card_and_a_computer_without_one_where
     assert max(row["card"] for row in rows) <= 12e9
     assert not [(row["lesson"], row["does"], row["ram"]) for row in rows if row["ram"] > 10e9 and not row["learns"]]
     assert max(row["ram"] for row in rows) <= 19e9  # as load_components says
+
+
+def test_the_page_names_the_cells_by_the_numbers_and_lines_that_the_notebooks_have():
+    rows = re.findall(r"(?m)^\| (\d\d) +\| +(\d+) \| +`(.+?)` \|", bill.PAGE.read_text(encoding="utf-8"))
+    cells = {
+        (file.name[:2], str(cell["execution_count"])): bill.first_line(source(cell)).replace("|", " ")
+        for file in NOTEBOOKS
+        for cell in code_cells(file)
+        if source(cell).strip() and not source(cell).startswith(SETUP)
+    }
+    assert len(rows) > 90
+    assert [(*cell, does) for *cell, does in rows if cells.get(tuple(cell)) != does] == [], (
+        "run python -m benchmarks.sd15_lessons with the numbers of these lessons"
+    )
+
+
+def test_the_page_is_what_was_counted(prices):
+    kept = json.loads(bill.RESULT.read_text(encoding="utf-8"))["lessons"]
+    assert bill.PAGE.read_text(encoding="utf-8") == bill.page(bill.rows_of(kept, prices), prices)
 
 
 def test_bytes_alive_are_those_of_tensors_that_live_at_once():
