@@ -137,6 +137,8 @@ class Sheet:
 def judge(properties, function, like, what=""):
     """ "right", "not answered yet", or "not yet: " and what is wrong, as one line. like, what: see `exercise`.
 
+    An answer that writes on what it is given is not right, whatever it returns: it gets copies here, but the lesson's
+    own tensors later. What an answer may change, an optimizer's network, is handed over `Uncopied`.
     Nothing that the function raises comes out, sys.exit() included; only the reader's own interrupt does.
     """
     if not callable(function):
@@ -158,7 +160,9 @@ def judge(properties, function, like, what=""):
         hint = f"the answer is too far off to be compared ({describe(problem)})"
     if hint and _rounding.get():
         hint = f"float16 keeps three digits, which may be all that is wrong: return float32; if that is no help, {hint}"
-    return one_line(f"not yet: {hint}{answer.remark()}") if hint else "right"
+    if hint:
+        return one_line(f"not yet: {hint}{answer.remark(hint)}")
+    return one_line(f"not yet: {answer.overwritten()}") if answer.changed else "right"
 
 
 class Answer:
@@ -198,11 +202,19 @@ class Answer:
             return value.detach()
         return value
 
-    def remark(self):
-        """A further remark on a wrong answer, or ""."""
+    def overwritten(self):
+        """What is wrong where only this is: the lesson's own tensor would be another afterwards, here it was a copy."""
+        name = self.name(min(self.changed))
+        return (
+            f"the numbers are right, but your function changes {name} itself, which the cells below may need as it was: write "
+            "x = x + y in place of x += y, x *= y or x[...] = y, or work on a copy"
+        )
+
+    def remark(self, hint):
+        """A further remark on a wrong answer, or "". hint: what is said before it."""
         if self.changed:
             return f"; your function also changes {self.name(min(self.changed))} itself: work on a copy"
-        if self.kept:
+        if self.kept and "as it came in" not in hint:
             return f"; you return {self.name(min(self.kept))} as it came in"
         return ""
 

@@ -273,7 +273,7 @@ WRONG = {
     ],
     "merge": [
         (of_each(lambda A, B, a, s: (s * a / len(A) * B @ A).T), "transposed"),
-        (merge_in_place, "the base weights changed"),
+        (merge_in_place, "your function changes W itself"),
         (of_each(lambda A, B, a, s: s * a * B @ A), "not divided by the rank"),
         (of_each(lambda A, B, a, s: s * B @ A), "alpha is not used"),
         (of_each(lambda A, B, a, s: a / len(A) * B @ A), "the strength is not used"),

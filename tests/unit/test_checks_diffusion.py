@@ -284,7 +284,11 @@ def in_place(x_t, data, abar):
         (lambda x_t, data, abar: ..., "not answered yet"),
         (forgot_return, "not yet: your function returns None, is a return missing?"),
         (3, "not yet: give the function itself, not int"),
-        (in_place, "right"),
+        (
+            in_place,
+            "not yet: the numbers are right, but your function changes x_t itself, which the cells below may need as it was: "
+            "write x = x + y in place of x += y, x *= y or x[...] = y, or work on a copy",
+        ),
     ],
 )
 def test_odd_answers(answer, verdict):
