@@ -103,7 +103,7 @@ class Sheet:
         try:
             if verdict != "not answered yet":
                 my_course.note_answer(self.lesson, number, name, verdict, answer)
-            elif my_course.answer(self.lesson, number):
+            elif (kept := my_course.answer(self.lesson, number)) and kept["code"]:
                 return f" What you wrote before is kept: check.yours({number}) shows it."
         except OSError as problem:
             return f" It could not be written down: {problem}"
@@ -112,7 +112,10 @@ class Sheet:
     def yours(self, number):
         """Print what the reader wrote for an exercise, in this session or an earlier one: the latest that was right."""
         kept = my_course.answer(self.lesson, number)
-        print(kept["code"] if kept and kept["code"] else f"Nothing is kept of exercise {number}.")
+        if kept and not kept["code"]:
+            print(f"You have tried exercise {number}, but of that answer Python kept no code that could be shown.")
+        else:
+            print(kept["code"] if kept else f"Nothing is kept of exercise {number}.")
 
     def yours_else(self, yours, solution):
         """The reader's function where its check has found this very one right, else the worked solution; says which.
