@@ -7,7 +7,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from helpers import latents as codec
-from helpers.checks.base import NotFinite, Sheet, close, mistaken_for, random, unless_shaped
+from helpers.checks.base import NotFinite, Refused, Sheet, close, mistaken_for, random, unless_shaped
 
 sheet = Sheet("02", core=3)
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -144,9 +144,34 @@ def _cost_hint(answer, zeros, eps):
 
 
 def _gradient_hint(answer, batch, logvar, eps):
-    wide = logvar.clone().requires_grad_()
-    if not all(one.requires_grad for one in answer(_coded(wide), _decoder, batch, eps)):
-        return "no gradient reaches logvar: stay with tensors, without no_grad, detach or item"
+    """What is wrong with the gradients that reach mean and logvar, or None."""
+    shift, wide = torch.zeros(24, requires_grad=True), logvar.clone().requires_grad_()
+    decoded, kl = answer(
+        lambda pixels: torch.cat([pixels.flatten(1) + shift, wide.expand(len(pixels), -1)], 1), _decoder, batch, eps
+    )
+    mean, weights = batch.flatten(1) + shift, random(3, 24, seed=7)
+    right = mean + (wide / 2).exp() * eps, 0.5 * (mean.square() + wide.exp() - 1 - wide).sum(1)
+    found = (decoded.flatten(1) * weights).sum(), kl.sum()
+    for one, other, name in zip(found, ((right[0] * weights).sum(), right[1].sum()), ("what is decoded", "kl")):
+        for grad, wanted, of in zip(
+            _gradients(one, shift, wide), _gradients(other, shift, wide), ("the mean", "logvar")
+        ):
+            if not grad.any():
+                return f"no gradient reaches {of} from {name}: stay with tensors, without no_grad, detach or item"
+            if not close(grad, wanted, 1e-3):
+                return (
+                    f"only a part of the gradient reaches {of} from {name}: no_grad, detach or item cuts off the rest"
+                )
+
+
+def _gradients(one, *numbers):
+    """The gradients of a number, zeros where none arrives."""
+    if not one.requires_grad:
+        return [torch.zeros_like(number) for number in numbers]
+    try:
+        return torch.autograd.grad(one, numbers, retain_graph=True, allow_unused=True, materialize_grads=True)
+    except RuntimeError:
+        raise Refused("what the gradient needs is written over: compute new tensors, nothing in place") from None
 
 
 def _size_hint(answer):

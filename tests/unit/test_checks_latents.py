@@ -83,6 +83,13 @@ def fit_backwards(latents, rgb):
     return W, grey - middle @ W
 
 
+def over_eps(encoder, decoder, batch, eps):
+    mean, logvar = encoder(batch).chunk(2, 1)
+    z = mean + (logvar / 2).exp() * eps
+    eps *= 0
+    return decoder(z), kl(mean, logvar).sum(1)
+
+
 RIGHT = {
     "mirror_control": [
         mirrored(),
@@ -140,8 +147,20 @@ WRONG = {
         (forward(lambda m, v, e: (v / 2).exp() * e), "must be given the mean"),
         (forward(lambda m, v, e: m), "no effect"),
         (forward(lambda m, v, e: m + (-v / 2).exp() * e), "must be sigma"),
-        (forward(lambda m, v, e: m + (v / 2).exp().detach() * e, lambda m, v: kl(m, v).sum(1).detach()), "no gradient"),
-        (no_graph, "no gradient"),
+        (
+            forward(lambda m, v, e: m + (v / 2).exp().detach() * e, lambda m, v: kl(m, v).sum(1).detach()),
+            "no gradient reaches logvar from what is decoded",
+        ),
+        (no_graph, "no gradient reaches the mean from what is decoded"),
+        (forward(lambda m, v, e: m + (v / 2).exp().detach() * e), "no gradient reaches logvar from what is decoded"),
+        (forward(lambda m, v, e: m.detach() + (v / 2).exp() * e), "no gradient reaches the mean from what is decoded"),
+        (forward(cost=lambda m, v: kl(m.detach(), v).sum(1)), "no gradient reaches the mean from kl"),
+        (forward(cost=lambda m, v: kl(m, v.detach()).sum(1)), "no gradient reaches logvar from kl"),
+        (
+            forward(cost=lambda m, v: 0.5 * (m**2 + v.exp().detach() - 1 - v).sum(1)),
+            "a part of the gradient reaches logvar from kl",
+        ),
+        (over_eps, "is written over"),
         (lambda encoder, decoder, batch, eps: forward()(encoder, decoder, batch, eps)[0], "return two tensors"),
     ],
     "crossover": [
