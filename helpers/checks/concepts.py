@@ -181,6 +181,8 @@ def _layer_of(make):
             _look_inside(made, rank, W.shape, how)
         y = made(x.to(linear.weight)) if how != "elsewhere" else x.new_zeros(*x.shape[:-1], len(W))
         if y is None:
+            if hasattr(made, "A") and hasattr(made, "B"):
+                raise Refused("A and B are there, but forward returns None: is a return missing?")
             return None
         _look_inside(made, rank, W.shape, how)
         if how == "half" and isinstance(y, torch.Tensor):
@@ -215,6 +217,8 @@ def _look_inside(made, rank, shape, how):
     A, B = getattr(made, "A", None), getattr(made, "B", None)
     if A is None or B is None:
         raise Refused("the layer has no self.A and self.B: give the two matrices these names")
+    if isinstance(A, torch.nn.Module) or isinstance(B, torch.nn.Module):
+        raise Refused("self.A and self.B are layers of their own: make each one matrix, a torch.nn.Parameter")
     if not isinstance(A, torch.nn.Parameter) or not isinstance(B, torch.nn.Parameter):
         raise Refused("an optimizer would not find them: make self.A and self.B a torch.nn.Parameter each")
     if (A.shape, B.shape) != ((rank, shape[1]), (shape[0], rank)):
@@ -227,7 +231,7 @@ def _look_inside(made, rank, shape, how):
     if how == "elsewhere":
         if A.device.type != "meta" or B.device.type != "meta":
             raise Refused("A and B have to be where the layer is: device=linear.weight.device")
-    elif not A.any():
+    elif not (A.any() or B.any()):
         raise Refused(
             "A and B both begin with zeros: then neither ever gets a gradient; let A begin with small random numbers"
         )
@@ -245,7 +249,7 @@ def lora_layer(answer):
     if close(untouched, frozen - bias, 1e-5):
         return "the bias of the frozen layer is lost: call self.linear(x)"
     if not close(untouched, frozen, 1e-5):
-        return "at the start nothing may change: let B begin with zeros, and add the change to self.linear(x)"
+        return "at the start nothing may change: let one of the two, say B, begin with zeros, and add the change to self.linear(x)"
     nothing = torch.zeros(5)
     for rank, alpha, down_then, up_then in ((2, 4.0, down, up), (4, 2.0, random(4, 10, seed=5), random(5, 4, seed=6))):
         columns = answer(

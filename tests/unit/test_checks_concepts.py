@@ -161,6 +161,18 @@ def layer(
     return lambda linear, rank, alpha: Mistaken(linear, rank, alpha)
 
 
+class OfLayers(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.scale = linear, alpha / rank
+        self.A = torch.nn.Linear(linear.in_features, rank, bias=False)
+        self.B = torch.nn.Linear(rank, linear.out_features, bias=False)
+        torch.nn.init.zeros_(self.B.weight)
+
+    def forward(self, x):
+        return self.linear(x) + self.scale * self.B(self.A(x))
+
+
 def change_of(A, B, alpha, strength):
     return strength * alpha / len(A) * B @ A
 
@@ -181,6 +193,7 @@ RIGHT = {
     "lora_layer": [
         lambda linear, rank, alpha: AsPublished(linear, rank, alpha),
         lambda linear, rank, alpha: Merging(linear, rank, alpha),
+        layer(A=torch.zeros, B=torch.randn),
     ],
     "merge": [
         merged,
@@ -249,6 +262,8 @@ WRONG = {
         (layer(A=torch.zeros), "neither ever gets a gradient"),
         (layer(names=("down", "up")), "no self.A and self.B"),
         (layer(free=False), "an optimizer would not find them"),
+        (lambda linear, rank, alpha: OfLayers(linear, rank, alpha), "self.A and self.B are layers of their own"),
+        (layer(lambda self, x, y, change: None), "A and B are there, but forward returns None"),
         (
             layer(
                 A=lambda r, n: torch.randn(n, r), forward=lambda self, x, y, change: y, B=lambda o, r: torch.zeros(r, o)
@@ -323,6 +338,28 @@ def test_a_class_is_checked_as_well_as_a_function_and_its_stub_is_not_answered_y
         def forward(self, x): ...
 
     assert checks.lora_layer.hint(AsPublished) == "right" and checks.lora_layer.hint(Stub) == "not answered yet"
+
+
+class NoReturn(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.down = linear, torch.nn.Parameter(torch.randn(rank, linear.in_features))
+
+    def forward(self, x):
+        self.linear(x)
+
+
+@pytest.mark.parametrize(
+    "answer, words", [(NoReturn, "your function returns None"), (OfLayers, "are layers of their own")]
+)
+def test_a_class_gets_the_hint_that_a_function_gets(answer, words):
+    """The check's own refusals are no exceptions of the answer's, and a forward without return is no stub."""
+    verdict = checks.lora_layer.hint(answer)
+    assert words in verdict and "stopped with" not in verdict
+
+
+def test_no_refusal_of_the_check_is_taken_for_an_exception_of_the_answer():
+    assert not any("stopped with" in checks.lora_layer.hint(answer) for answer, words in WRONG["lora_layer"])
 
 
 def test_what_is_checked_is_what_peft_does():
