@@ -273,6 +273,9 @@ WRONG = {
         (layer(lambda self, x, y, change: y), "no gradient reaches both matrices"),
         (layer(lambda self, x, y, change: y + change.detach()), "no gradient reaches both matrices"),
         (layer(scale=lambda a, r, n: 1), "alpha is not used"),
+        (layer(scale=lambda a, r, n: 1 / r), "divided by the rank, but alpha is not used"),
+        (layer(scale=lambda a, r, n: a / r**0.5), "the root of the rank"),
+        (layer(scale=lambda a, r, n: r / a), "upside down"),
         (layer(scale=lambda a, r, n: a), "not divided by the rank"),
         (layer(scale=lambda a, r, n: a * r), "multiplied by the rank"),
         (layer(scale=lambda a, r, n: a / n), "width of the input"),
@@ -290,7 +293,8 @@ WRONG = {
         (of_each(lambda A, B, a, s: (s * a / len(A) * B @ A).T), "transposed"),
         (merge_in_place, "your function changes W itself"),
         (of_each(lambda A, B, a, s: s * a * B @ A), "not divided by the rank"),
-        (of_each(lambda A, B, a, s: s * B @ A), "alpha is not used"),
+        (of_each(lambda A, B, a, s: s * B @ A), "A and B are right, but alpha is not used"),
+        (of_each(lambda A, B, a, s: s / len(A) * B @ A), "divided by the rank, but alpha is not used"),
         (of_each(lambda A, B, a, s: a / len(A) * B @ A), "the strength is not used"),
         (of_each(lambda A, B, a, s: abs(s) * a / len(A) * B @ A), "not at strength -0.5"),
         (lambda W, loras: change_of(*loras[0]) if loras else W, "the change alone"),
@@ -301,7 +305,7 @@ WRONG = {
         (of_each(lambda A, B, a, s: s * a / 2 * B @ A), "of different ranks"),
         (lambda W, loras: W + change_of(*loras[0]) if loras else W, "only one is in the answer"),
         (of_each(lambda A, B, a, s: B.flip(0) @ A), "no multiple"),
-        (lambda W, loras: loras[0][0] if loras else W, "has shape (2, 6)"),
+        (lambda W, loras: loras[0][0] if loras else W, "has shape (2, 7)"),
     ],
 }
 
