@@ -345,6 +345,8 @@ def flow_step(answer):
             return "t is any number from 0 to 1 here: torch.rand draws them"
         if t.min() < 0 or t.max() > 1 or abs(t.double().mean() - 0.5) > 0.03 or t.max() < 0.95:
             return f"your t lie between {t.min():.2f} and {t.max():.2f}: draw them evenly from 0 to 1"
+        if t.unique().numel() < len(t) / 2:
+            return "your t take few values: draw any number from 0 to 1, as torch.rand does"
         t = t.double()[:, None].clamp(min=1e-6)
         return 1 - t, t
 

@@ -284,6 +284,7 @@ WRONG = {
         (flow(mix=lambda t: ((1 - t).sqrt(), t.sqrt())), "not the mixture"),
         (flow(draw_t=lambda n: torch.randint(1000, (n,))), "any number from 0 to 1"),
         (flow(draw_t=lambda n: 0.5 * torch.rand(n)), "evenly from 0 to 1"),
+        (flow(draw_t=lambda n: torch.randint(1000, (n,)) / 1000), "few values"),
         (flow(mean=lambda square: square.sum(1).mean()), "twice the mean"),
         (flow(learn=no_step), "the same afterwards"),
         (flow(learn=no_clearing), "zero_grad()"),
