@@ -110,7 +110,7 @@ def require_finite(tensor, what):
 
 
 class Preview(NamedTuple):
-    """Latents to colours: rgb = latents @ weight + bias in every cell. weight: (C, 3). bias: (3,)."""
+    """Latents to colours: rgb = latents @ weight + bias in every cell. weight: (C, 3). bias: (3,). Of any precision."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -118,8 +118,8 @@ class Preview(NamedTuple):
     def rgb(self, latents):
         """Scaled latents (B, C, h, w) as colours (B, 3, h, w), about -1..1."""
         inputs.tensor(latents, "latents", "B", len(self.weight), "h", "w")
-        rgb = torch.einsum("bchw,ck->bkhw", latents.float(), self.weight.to(latents.device).float())
-        return rgb + self.bias.to(latents.device).float()[:, None, None]
+        weight, bias = (one.to(latents.device, torch.float32) for one in self)
+        return torch.einsum("bchw,ck->bkhw", latents.float(), weight) + bias[:, None, None]
 
     def __call__(self, latents, factor=8):
         """One scaled latent (1, C, h, w) as a PIL picture, `factor` times as wide (1 to 64), smoothly enlarged."""

@@ -9,9 +9,11 @@ Where it lies: see `folder`. Everything in it is written as it comes, whole or n
 something else that the reader made: a name that is taken gets a number.
 """
 
+import ast
 import inspect
 import itertools
 import json
+import linecache
 import os
 import re
 import zipfile
@@ -110,11 +112,59 @@ def _prediction(answers):
     return f"prediction-{zlib.crc32(json.dumps(list(answers)).encode()):08x}"
 
 
-def _source(function):
+def _source(answer):
+    """The code of a function or a class as the reader wrote it, or "" where nothing keeps its lines.
+
+    Of a notebook's cell it is the whole where the answer uses something else that the cell makes.
+    """
+    code = next((one for one in _codes_of(answer) if _is_cell(one.co_filename)), None)
+    if code is None:
+        try:
+            return inspect.getsource(answer)
+        except (OSError, TypeError):  # typed at a prompt that keeps no lines, or nothing of Python's
+            return ""
+    cell = "".join(linecache.getlines(code.co_filename))
     try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # typed at a prompt that keeps no lines, or no function of Python's
-        return ""
+        statements = ast.parse(cell).body
+    except (SyntaxError, ValueError):
+        return cell
+    own = [one for one in statements if _first_line(one) <= code.co_firstlineno <= one.end_lineno]
+    if len(own) != 1 or isinstance(answer, type) and getattr(own[0], "name", None) != answer.__name__:
+        return cell
+    used = {one.id for one in ast.walk(own[0]) if isinstance(one, ast.Name)}
+    if any(used & _names_made(one) for one in statements if one is not own[0]):
+        return cell
+    return "".join(cell.splitlines(keepends=True)[_first_line(own[0]) - 1 : own[0].end_lineno])
+
+
+def _codes_of(answer):
+    """The code objects of a function, or of the methods of a class or of an object's class."""
+    while hasattr(answer, "func"):  # of functools.partial
+        answer = answer.func
+    code = getattr(inspect.unwrap(answer), "__code__", None)  # of a method, too
+    if code is not None:
+        return [code]
+    kinds = (answer if isinstance(answer, type) else type(answer)).__mro__
+    methods = [getattr(one, "__func__", one) for kind in kinds for one in vars(kind).values()]
+    return [one.__code__ for one in map(inspect.unwrap, filter(inspect.isroutine, methods)) if hasattr(one, "__code__")]
+
+
+def _is_cell(file):
+    """Whether these are lines that were typed, which linecache keeps without the time of a file."""
+    return bool(linecache.getlines(file)) and linecache.cache.get(file, (0, 0.0))[1] is None
+
+
+def _first_line(statement):
+    return min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", ()))])
+
+
+def _names_made(statement):
+    """The names that a statement of a cell makes: of a function, a class, something imported, a variable."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {statement.name}
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return {(one.asname or one.name).split(".")[0] for one in statement.names}
+    return {one.id for one in ast.walk(statement) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
 
 
 def _now():

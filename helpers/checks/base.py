@@ -103,7 +103,7 @@ class Sheet:
         try:
             if verdict != "not answered yet":
                 my_course.note_answer(self.lesson, number, name, verdict, answer)
-            elif my_course.answer(self.lesson, number):
+            elif (kept := my_course.answer(self.lesson, number)) and kept["code"]:
                 return f" What you wrote before is kept: check.yours({number}) shows it."
         except OSError as problem:
             return f" It could not be written down: {problem}"
@@ -112,7 +112,10 @@ class Sheet:
     def yours(self, number):
         """Print what the reader wrote for an exercise, in this session or an earlier one: the latest that was right."""
         kept = my_course.answer(self.lesson, number)
-        print(kept["code"] if kept and kept["code"] else f"Nothing is kept of exercise {number}.")
+        if kept and not kept["code"]:
+            print(f"You have tried exercise {number}, but of that answer Python kept no code that could be shown.")
+        else:
+            print(kept["code"] if kept else f"Nothing is kept of exercise {number}.")
 
     def yours_else(self, yours, solution):
         """The reader's function where its check has found this very one right, else the worked solution; says which.
@@ -137,6 +140,8 @@ class Sheet:
 def judge(properties, function, like, what=""):
     """ "right", "not answered yet", or "not yet: " and what is wrong, as one line. like, what: see `exercise`.
 
+    An answer that writes on what it is given is not right, whatever it returns: it gets copies here, but the lesson's
+    own tensors later. What an answer may change, an optimizer's network, is handed over `Uncopied`.
     Nothing that the function raises comes out, sys.exit() included; only the reader's own interrupt does.
     """
     if not callable(function):
@@ -158,7 +163,9 @@ def judge(properties, function, like, what=""):
         hint = f"the answer is too far off to be compared ({describe(problem)})"
     if hint and _rounding.get():
         hint = f"float16 keeps three digits, which may be all that is wrong: return float32; if that is no help, {hint}"
-    return one_line(f"not yet: {hint}{answer.remark()}") if hint else "right"
+    if hint:
+        return one_line(f"not yet: {hint}{answer.remark(hint)}")
+    return one_line(f"not yet: {answer.overwritten()}") if answer.changed else "right"
 
 
 class Answer:
@@ -179,7 +186,7 @@ class Answer:
         try:
             with plain_torch():
                 result = self.function(*given)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Refused):  # a check that calls the reader's class has refused what it found
             raise
         except BaseException as problem:
             raise Stopped from problem
@@ -198,11 +205,19 @@ class Answer:
             return value.detach()
         return value
 
-    def remark(self):
-        """A further remark on a wrong answer, or ""."""
+    def overwritten(self):
+        """What is wrong where only this is: the lesson's own tensor would be another afterwards, here it was a copy."""
+        name = self.name(min(self.changed))
+        return (
+            f"the numbers are right, but your function changes {name} itself, which the cells below may need as it was: write "
+            "x = x + y in place of x += y, x *= y or x[...] = y, or work on a copy"
+        )
+
+    def remark(self, hint):
+        """A further remark on a wrong answer, or "". hint: what is said before it."""
         if self.changed:
             return f"; your function also changes {self.name(min(self.changed))} itself: work on a copy"
-        if self.kept:
+        if self.kept and "as it came in" not in hint:
             return f"; you return {self.name(min(self.kept))} as it came in"
         return ""
 
@@ -336,8 +351,8 @@ def random_states_kept():
 
 
 def is_stub(function):
-    """Whether a function is still the empty stub: no names used, nothing stored."""
-    code = getattr(function, "__code__", None)
+    """Whether a function, or a class's forward, is still the empty stub: no names used, nothing stored."""
+    code = getattr(getattr(function, "forward", function), "__code__", None)
     return code is None or (not code.co_names and code.co_nlocals == code.co_argcount)
 
 

@@ -181,6 +181,8 @@ def _layer_of(make):
             _look_inside(made, rank, W.shape, how)
         y = made(x.to(linear.weight)) if how != "elsewhere" else x.new_zeros(*x.shape[:-1], len(W))
         if y is None:
+            if hasattr(made, "A") and hasattr(made, "B"):
+                raise Refused("A and B are there, but forward returns None: is a return missing?")
             return None
         _look_inside(made, rank, W.shape, how)
         if how == "half" and isinstance(y, torch.Tensor):
@@ -215,6 +217,8 @@ def _look_inside(made, rank, shape, how):
     A, B = getattr(made, "A", None), getattr(made, "B", None)
     if A is None or B is None:
         raise Refused("the layer has no self.A and self.B: give the two matrices these names")
+    if isinstance(A, torch.nn.Module) or isinstance(B, torch.nn.Module):
+        raise Refused("self.A and self.B are layers of their own: make each one matrix, a torch.nn.Parameter")
     if not isinstance(A, torch.nn.Parameter) or not isinstance(B, torch.nn.Parameter):
         raise Refused("an optimizer would not find them: make self.A and self.B a torch.nn.Parameter each")
     if (A.shape, B.shape) != ((rank, shape[1]), (shape[0], rank)):
@@ -227,7 +231,7 @@ def _look_inside(made, rank, shape, how):
     if how == "elsewhere":
         if A.device.type != "meta" or B.device.type != "meta":
             raise Refused("A and B have to be where the layer is: device=linear.weight.device")
-    elif not A.any():
+    elif not (A.any() or B.any()):
         raise Refused(
             "A and B both begin with zeros: then neither ever gets a gradient; let A begin with small random numbers"
         )
@@ -245,9 +249,9 @@ def lora_layer(answer):
     if close(untouched, frozen - bias, 1e-5):
         return "the bias of the frozen layer is lost: call self.linear(x)"
     if not close(untouched, frozen, 1e-5):
-        return "at the start nothing may change: let B begin with zeros, and add the change to self.linear(x)"
+        return "at the start nothing may change: let one of the two, say B, begin with zeros, and add the change to self.linear(x)"
     nothing = torch.zeros(5)
-    for rank, alpha, down_then, up_then in ((2, 4.0, down, up), (4, 2.0, random(4, 10, seed=5), random(5, 4, seed=6))):
+    for rank, alpha, down_then, up_then in ((2, 6.0, down, up), (4, 3.0, random(4, 10, seed=5), random(5, 4, seed=6))):
         columns = answer(
             torch.eye(10), torch.zeros(5, 10), nothing, rank, alpha, down_then, up_then
         )  # (10, 5), transposed
@@ -274,6 +278,8 @@ def _size_hint(change, product, alpha, rank):
         return "the change is no multiple of B @ A"
     known = {
         1: "A and B are right, but alpha is not used",
+        1 / rank: "it is divided by the rank, but alpha is not used",
+        alpha / rank**0.5: "alpha is divided by the root of the rank: divide by the rank itself",
         alpha: "alpha is not divided by the rank",
         alpha * rank: "alpha is multiplied by the rank, not divided by it",
         -right: "it is subtracted, not added",
@@ -288,26 +294,24 @@ def _size_hint(change, product, alpha, rank):
 @sheet.exercise(4, lambda W, loras: W.shape)
 def merge(answer):
     """merge(W, loras) -> (out, in): W (out, in); loras, a list of (A, B, alpha, strength), A (r, in), B (out, r)."""
-    weight, down, up = random(6, 6), random(2, 6, seed=1), random(6, 2, seed=2)
+    weight, down, up = random(7, 7), random(2, 7, seed=1), random(7, 2, seed=2)
     if not close(answer(weight, []), weight, 1e-6):
         return "without a LoRA the weight has to come out as it is"
-    merged = answer(weight, [(down, up, 4.0, 1.0)])
-    if 0 in answer.changed:
-        return "the base weights changed: return a new matrix, and leave W as it is"
+    merged = answer(weight, [(down, up, 6.0, 1.0)])  # 6 / 2 is no other mistake's number
     change = merged - weight
     if close(change, 0, 1e-6):
         return "you return W as it is: add the changes"
-    if close(merged, 2 * up @ down, 1e-4):
+    if close(merged, 3 * up @ down, 1e-4):
         return "that is the change alone: add it to W"
-    if close(change, 2 * (up @ down).T, 1e-4):
+    if close(change, 3 * (up @ down).T, 1e-4):
         return "the change is transposed: the weight is (out, in), so it is B @ A"
-    if hint := _size_hint(change, up @ down, 4.0, 2):
+    if hint := _size_hint(change, up @ down, 6.0, 2):
         return hint
-    half = answer(weight, [(down, up, 4.0, -0.5)]) - weight
-    if not close(half, -up @ down, 1e-4):
+    half = answer(weight, [(down, up, 6.0, -0.5)]) - weight
+    if not close(half, -1.5 * up @ down, 1e-4):
         return (
             "the strength is not used: each change counts strength * alpha / rank"
-            if close(half, 2 * up @ down, 1e-4)
+            if close(half, 3 * up @ down, 1e-4)
             else "right at strength 1, but not at strength -0.5: each change counts strength * alpha / rank"
         )
     wide, one = random(5, 8, seed=3), (random(2, 8, seed=4), random(5, 2, seed=5), 4.0, 1.0)

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from helpers import latents as codec
-from helpers.checks.base import NotFinite, Sheet, close, mistaken_for, random, unless_shaped
+from helpers.checks.base import NotFinite, Refused, Sheet, close, mistaken_for, random, unless_shaped
 
 sheet = Sheet("02", core=3)
 progress, yours, yours_else = sheet.progress, sheet.yours, sheet.yours_else
@@ -144,9 +144,34 @@ def _cost_hint(answer, zeros, eps):
 
 
 def _gradient_hint(answer, batch, logvar, eps):
-    wide = logvar.clone().requires_grad_()
-    if not all(one.requires_grad for one in answer(_coded(wide), _decoder, batch, eps)):
-        return "no gradient reaches logvar: stay with tensors, without no_grad, detach or item"
+    """What is wrong with the gradients that reach mean and logvar, or None."""
+    shift, wide = torch.zeros(24, requires_grad=True), logvar.clone().requires_grad_()
+    decoded, kl = answer(
+        lambda pixels: torch.cat([pixels.flatten(1) + shift, wide.expand(len(pixels), -1)], 1), _decoder, batch, eps
+    )
+    mean, weights = batch.flatten(1) + shift, random(3, 24, seed=7)
+    right = mean + (wide / 2).exp() * eps, 0.5 * (mean.square() + wide.exp() - 1 - wide).sum(1)
+    found = (decoded.flatten(1) * weights).sum(), kl.sum()
+    for one, other, name in zip(found, ((right[0] * weights).sum(), right[1].sum()), ("what is decoded", "kl")):
+        for grad, wanted, of in zip(
+            _gradients(one, shift, wide), _gradients(other, shift, wide), ("the mean", "logvar")
+        ):
+            if not grad.any():
+                return f"no gradient reaches {of} from {name}: stay with tensors, without no_grad, detach or item"
+            if not close(grad, wanted, 1e-3):
+                return (
+                    f"only a part of the gradient reaches {of} from {name}: no_grad, detach or item cuts off the rest"
+                )
+
+
+def _gradients(one, *numbers):
+    """The gradients of a number, zeros where none arrives."""
+    if not one.requires_grad:
+        return [torch.zeros_like(number) for number in numbers]
+    try:
+        return torch.autograd.grad(one, numbers, retain_graph=True, allow_unused=True, materialize_grads=True)
+    except RuntimeError:
+        raise Refused("what the gradient needs is written over: compute new tensors, nothing in place") from None
 
 
 def _size_hint(answer):
@@ -196,7 +221,12 @@ def crossover(answer):
     )
     if hint:
         return hint
-    if abs(plain - half) == 1 or abs(t - right) == 1:
+    nearest = [int((abars * one**2 - (1 - abars)).abs().argmin()) for one in (1.0, spread)]
+    if [plain, t] == nearest != [half, right]:
+        return "that is the t at which the two are nearest to each other: there the noise may still be the weaker one"
+    if [plain, t] == [half - 1, right - 1]:
+        return "you are one too early: that is the last t at which the noise is still the weaker one"
+    if plain - half == 1 or t - right == 1:
         return "you are off by one: t counts from 0, so it is the place in abars itself"
     if t == len(abars) - 1:
         return "that is the last such t: which is the first?"
@@ -245,7 +275,31 @@ def feature_distance(answer):
             "vectors at right angles are 2 apart (squared), in one place of four that is 0.5 on average; yours "
             f"says {float(result[1]):.2f}"
         )
-    return _blank_hint(answer) or _feature_hint(answer)
+    return _length_hint(answer) or _blank_hint(answer) or _feature_hint(answer)
+
+
+def _unit(a):
+    return a / a.square().sum(1, keepdim=True).sqrt()
+
+
+def _length_hint(answer):
+    """The hint for a known mistake that goes unseen where vectors have one number that is not 0, or None."""
+    a, b = random(3, 5, 4, 4), random(3, 5, 4, 4, seed=1)
+    one, other = (pictures / pictures.abs().sum(1, keepdim=True) for pictures in (a, b))
+    return mistaken_for(
+        answer(a, b),
+        [
+            (
+                "the differences are not squared, only made positive: take their squares",
+                (_unit(a) - _unit(b)).abs().sum(1).mean((1, 2)),
+            ),
+            (
+                "you divide by the sum of absolute values: the length is the root of the sum of squares",
+                (one - other).square().sum(1).mean((1, 2)),
+            ),
+        ],
+        1e-3,
+    )
 
 
 def _blank_hint(answer):
@@ -266,8 +320,7 @@ def _blank_hint(answer):
 def _feature_hint(answer):
     for shape in ((3, 24, 16, 16), (3, 48, 8, 8), (3, 96, 4, 4)):  # as the lesson's own
         a, b = random(*shape), random(*shape, seed=1)
-        unit = [one / one.square().sum(1, keepdim=True).sqrt() for one in (a, b)]
-        if not close(answer(a, b), (unit[0] - unit[1]).square().sum(1).mean((1, 2)), 1e-3):
+        if not close(answer(a, b), (_unit(a) - _unit(b)).square().sum(1).mean((1, 2)), 1e-3):
             return f"right on small features, but not on random ones of shape {shape}"
 
 

@@ -13,7 +13,7 @@ from helpers.figures.concepts import life_of
 from helpers.figures.lora import picture_rows
 from helpers.library import LIBRARY, all_concepts, brought_in, call_of, find_concepts, is_lora, remarks, without  # noqa: F401  lessons ask for find_concepts here
 from helpers.panels.base import Panel, menu, named, sentence, slider, text
-from helpers.panels.sampling import Studio, beside, number
+from helpers.panels.sampling import Studio, beside, idle_negative, number
 from helpers.postcards.measures import load_measures
 from helpers.postcards.world import postcards_only
 from helpers.sampling import denoise, generate
@@ -197,8 +197,8 @@ class ConceptStudio(Studio):
         if any(calls):
             self.line.value = sentence(f"In the prompt: {' and '.join(filter(None, calls))}.")
 
-    def show_kept(self, i):
-        super().show_kept(i)
+    def show_kept(self, entry):
+        super().show_kept(entry)
         self.save_both.disabled = self.shown[0].width == self.c.image_size
 
     def save_shown(self):
@@ -214,12 +214,13 @@ class ConceptStudio(Studio):
         usual = {name: settings[name] for name in ("steps", "guidance", "scheduler", "seed")}
         asked, sources = {name: settings[name] for name in prompts}, self.chosen(settings)
         if not sources:
-            yield remarks(model, asked, []), denoise(model, **asked, **usual)
+            yield [*remarks(model, asked, []), idle_negative(settings)], denoise(model, **asked, **usual)
             return
         changed, concepts = brought_in(model, sources)
         twice = settings["concept"] == settings["second"] != NONE
         calls = [one.token for one in concepts] + [call_of(one) for one, _ in sources if is_lora(one)]
         said = [f"{settings['concept']} is chosen twice: it is used once, with the first strength."] * twice
-        said, plain = said + remarks(changed, asked, calls), {name: without(asked[name], concepts) for name in prompts}
+        said += [*remarks(changed, asked, calls), idle_negative(settings)]
+        plain = {name: without(asked[name], concepts) for name in prompts}
         yield said, denoise(changed, **asked, **usual)
         yield said, denoise(model, **plain, **usual)

@@ -2,7 +2,8 @@
 
 Work is an iterator, such as `denoise` returns: it is asked for one step after the other, and Cancel means that
 nothing asks for the next one. So it stops within one step, and what it holds is never half-written.
-The kernel stays free, since the thread only sets traits of widgets.
+The kernel stays free, since the thread only sets traits of widgets. Each run begins when the thread of the one before
+has ended, so what a run says can come neither between nor after what a later one says.
 """
 
 import atexit
@@ -11,20 +12,22 @@ import time
 import weakref
 from contextlib import contextmanager, suppress
 
-LAST_STEP = 5  # seconds that the end of Python waits for threads in the middle of a step
+LAST_STEP = 5  # seconds that the end of Python waits for threads in the middle of a step, and Cancel for a last report
 
 
 class Job:
     """One piece of work at a time. A second `start` cancels the first and waits for it, on the new thread.
 
     work: a function without arguments that returns an iterator of steps; it is called on the thread, and may raise.
-    on_step(step, done, seconds_left): after each of `total` steps. on_done(step): after the last one, with it.
+    on_start(): before the first step. on_step(step, done, seconds_left): after each of `total` steps. on_done(step): after
+    the last one, with it: quick, for what takes long belongs into the work, where it can be stopped.
     on_error(problem): the exception that ended the work. on_cancel(done): after Cancel, not when a newer start
     took its place. What a superseded or cancelled run would still report is dropped.
     """
 
-    def __init__(self, on_step, on_done, on_error, on_cancel):
+    def __init__(self, on_step, on_done, on_error, on_cancel, on_start=lambda: None):
         self.on_step, self.on_done, self.on_error, self.on_cancel = on_step, on_done, on_error, on_cancel
+        self.on_start = on_start
         self.runs = []  # in the order of their starts. No lock: Ctrl-C could leave one closed, and appending is one step
 
     @property
@@ -42,9 +45,15 @@ class Job:
         self.stop_earlier(run)
 
     def cancel(self):
-        """Ask the running work to stop after its step. Nothing happens where nothing runs."""
-        for run in list(self.runs):
+        """Ask the running work to stop after its step. Nothing happens where nothing runs.
+
+        Afterwards on_done is not called any more; a call that has begun is waited for.
+        """
+        runs = list(self.runs)
+        for run in runs:
             run.stop("cancelled")
+        for run in runs:
+            run.wait_told()
 
     def wait(self, seconds=None):
         """Wait until the work has ended, at most `seconds`. Returns whether it has."""
@@ -70,6 +79,7 @@ class Job:
         make, run.make = run.make, None  # when the thread ends, so does the life of what the work was made of
         try:
             if not run.stopped:
+                self.on_start()
                 with ending(make()) as steps:
                     for step in steps:
                         done += 1
@@ -77,13 +87,20 @@ class Job:
                             break
                         pace = (time.monotonic() - started) / done
                         self.on_step(step, done, pace * max(run.total - done, 0))
+            self.tell(run, done, self.on_done, step)
+        except Exception as problem:  # whatever it is, the panel says it in words
+            self.tell(run, done, self.on_error, problem)
+
+    def tell(self, run, done, say, news):
+        """Say how a run has ended, unless it was stopped: then say that, or nothing where a newer one took its place."""
+        run.telling.set()  # before it is asked whether it was stopped, and asked after that was noted: one of both is seen
+        try:
             if run.stopped == "cancelled":
                 self.on_cancel(done)
             elif not run.stopped:
-                self.on_done(step)
-        except Exception as problem:  # whatever it is, the panel says it in words
-            if run.stopped != "superseded":
-                self.on_error(problem)
+                say(news)
+        finally:
+            run.told.set()
 
 
 @contextmanager
@@ -100,10 +117,18 @@ class Run:
 
     def __init__(self, make, total):
         self.make, self.total, self.thread, self.stopped = make, total, None, ""
+        self.telling, self.told = threading.Event(), threading.Event()
 
     def stop(self, why):
-        if not self.stopped:
+        if (
+            not self.stopped or why == "superseded"
+        ):  # what was cancelled has nothing to say either, once a newer one is there
             self.stopped = why
+
+    def wait_told(self):
+        """Wait until its last report is made, where that has begun: it may have come before the stop."""
+        if self.telling.is_set() and threading.current_thread() is not self.thread:
+            self.told.wait(LAST_STEP)
 
     def join(self, seconds=None):
         """Wait for its thread, if it has begun: Ctrl-C may have come before. If it begins yet, it finds itself stopped."""

@@ -114,7 +114,7 @@ def solver_panel(slope, solvers, z=1.0, sigma=3.0, after=0.3):
 
 
 class Told(NamedTuple):
-    """What the worker tells the studio after a step of its loops; finished: the latents of loops that ended."""
+    """What the worker tells the studio after a step of its loops; finished: the pictures of loops that ended."""
 
     step: Step
     settings: dict
@@ -160,7 +160,7 @@ class Studio(Still):
         self.bar, self.line = widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="300px")), widgets.HTML()
         self.views = {name: picture_of(BLANK, SHOWN) for name in self.WORDS}
         self.strip = row([])
-        self.job = Job(self.show_step, self.show_picture, self.show_problem, self.show_cancelled)
+        self.job = Job(self.show_step, self.show_picture, self.show_problem, self.show_cancelled, self.show_begun)
         self.generate.on_click(lambda button: self.start())
         self.cancel.on_click(lambda button: self.job.cancel())
         self.save.on_click(lambda button: self.save_shown())
@@ -196,7 +196,8 @@ class Studio(Still):
         model: a snapshot of `c`, taken at the click, for this drawing alone. Called on the worker's thread, and
         closed after the last step, an error or Cancel.
         """
-        yield [too_long(model, settings[name]) for name in ("prompt", "negative_prompt")], denoise(model, **settings)
+        said = [too_long(model, settings[name]) for name in ("prompt", "negative_prompt")]
+        yield [*said, idle_negative(settings)], denoise(model, **settings)
 
     def count_loops(self, settings):
         """How many loops there will be."""
@@ -216,12 +217,15 @@ class Studio(Still):
                 for said, steps in loops:
                     for step in steps:
                         yield Told(step, settings, said, finished)
-                    finished.append(step.latents)
+                    finished += decode_latents(model, step.latents)  # Cancel reaches this, too
 
-        total = settings["steps"] * self.count_loops(settings)
-        self.cancel.disabled, self.bar.value, self.bar.max = False, 0, total
+        self.total = settings["steps"] * self.count_loops(settings)
+        self.show_begun()  # at once; the worker says it again after the last words of the drawing before
+        self.job.start(work, self.total)
+
+    def show_begun(self):
+        self.cancel.disabled, self.bar.value, self.bar.max = False, 0, self.total
         self.line.value = "The words are read ..."
-        self.job.start(work, total)
 
     def show_step(self, told, done, seconds_left):
         self.bar.max = max(self.bar.max, done)  # "heun" and "pndm" call the U-Net more often than `steps`
@@ -232,10 +236,9 @@ class Studio(Still):
         self.line.value = sentence(f"Step {done} of {self.bar.max}, {seconds_left:.0f} s left.", *told.said)
 
     def show_picture(self, told):
-        pictures = [decode_latents(self.c, latents)[0] for latents in told.finished]
         self.cancel.disabled = True
         self.line.value = sentence("Done.", *told.said)
-        self.keep(beside(pictures), told.settings)
+        self.keep(beside(told.finished), told.settings)
 
     def show_problem(self, problem):
         self.cancel.disabled, self.bar.value = True, 0
@@ -249,7 +252,7 @@ class Studio(Still):
         """Show a finished picture and put it first into the strip, which holds the last few."""
         entry = picture, settings
         self.history = [entry, *self.history][:KEPT]
-        self.show_kept(0)
+        self.show_kept(entry)
         self.strip.children = [self.card(entry), *self.strip.children][:KEPT]
 
     def card(self, entry):
@@ -260,13 +263,16 @@ class Studio(Still):
         return widgets.VBox([picture_of(picture, 96), back])
 
     def load(self, i):
-        """Bring back picture i of the strip, and every control as it stood for it."""
-        for name, value in self.history[i][1].items():
+        """Bring back picture i of the strip, and every control as it stood for it. What is being drawn is cancelled."""
+        entry = self.history[i]  # before the last report of a drawing moves the others along
+        self.job.cancel()
+        for name, value in entry[1].items():
             self.controls[name].value = value
-        self.show_kept(i)
+        self.show_kept(entry)
 
-    def show_kept(self, i):
-        self.shown = self.history[i]
+    def show_kept(self, entry):
+        """Show a picture that was drawn before. entry: (picture, settings)."""
+        self.shown = entry
         self.views["picture"].layout.width = width_of(self.shown[0], SHOWN)
         self.views["picture"].value, self.save.disabled = png(*self.shown), False
 
@@ -318,7 +324,7 @@ class LiveStudio(Studio):
         if self.timer is not None:
             self.timer.cancel()
         if self.live.value:
-            self.timer = threading.Timer(PAUSE, self.start_live)
+            self.timer = threading.Timer(PAUSE, self.start_due)
             self.timer.daemon = True
             self.timer.start()
 
@@ -327,6 +333,12 @@ class LiveStudio(Studio):
         super().load(i)
         if self.timer is not None:
             self.timer.cancel()
+            self.timer = None
+
+    def start_due(self):
+        """Draw, on the timer's thread, unless something has changed since or a kept picture was brought back."""
+        if threading.current_thread() is self.timer:
+            self.start_live()
 
     def start_live(self):
         """Draw what the controls say, in few calls."""
@@ -340,9 +352,18 @@ class LiveStudio(Studio):
         """The model that draws live pictures, and its settings."""
         if self.fast is None:
             self.fast = fast_variant(self.c)
-        if self.fast is self.c or self.settings["negative_prompt"]:  # which the fast variant gave up
+        if self.settings["negative_prompt"]:  # which the fast variant gave up, and guidance 1 leaves unused
+            return self.c, {name: value for name, value in QUICKLY.items() if name != "guidance"}
+        if self.fast is self.c:
             return self.c, QUICKLY
         return self.fast, QUICKLY | {"steps": self.fast.steps, "scheduler": "ddim"}
+
+
+def idle_negative(settings):
+    """A sentence where a negative prompt is set and guidance 1 leaves it unused, else ""."""
+    return "At guidance 1 the negative prompt is not used." * (
+        settings["guidance"] == 1 and bool(settings["negative_prompt"].strip())
+    )
 
 
 def fast_variant(c):

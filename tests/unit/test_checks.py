@@ -59,6 +59,34 @@ def test_mistakes_get_their_own_hint(check, wrong):
     assert hint.startswith("not yet: ") and words in hint and hint.isprintable()
 
 
+def in_place(right, place):
+    """The right answer, which then changes one of its arguments where that is a tensor or a list, and says so in `.changes`."""
+
+    def answer(*arguments):
+        result = right(*arguments)
+        one = arguments[place] if place < len(arguments) else None
+        if isinstance(one, torch.Tensor):
+            one.copy_(~one if one.dtype == torch.bool else one + 1)
+        elif isinstance(one, list):
+            one.append(0)
+        answer.changes |= isinstance(one, (torch.Tensor, list))
+        return result
+
+    answer.changes = False
+    return answer
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_answer_that_changes_what_it_is_given_is_not_right_but_may_train_a_network(name):
+    """A check hands out copies, and the cells below their own tensors."""
+    exercise = EXERCISES[name]
+    for place in range(min(answer.__code__.co_argcount for answer in exercise.right)):
+        answer = in_place(exercise.right[0], place)
+        verdict = exercise.check.hint(answer)
+        told = re.match("not yet: (the numbers are right, but|.*;) your function (also )?changes .* itself", verdict)
+        assert told if answer.changes else verdict == "right", (place, verdict)
+
+
 def precisely(answer, dtype):
     """The answer with its tensors in another precision."""
 

@@ -161,6 +161,18 @@ def layer(
     return lambda linear, rank, alpha: Mistaken(linear, rank, alpha)
 
 
+class OfLayers(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.scale = linear, alpha / rank
+        self.A = torch.nn.Linear(linear.in_features, rank, bias=False)
+        self.B = torch.nn.Linear(rank, linear.out_features, bias=False)
+        torch.nn.init.zeros_(self.B.weight)
+
+    def forward(self, x):
+        return self.linear(x) + self.scale * self.B(self.A(x))
+
+
 def change_of(A, B, alpha, strength):
     return strength * alpha / len(A) * B @ A
 
@@ -181,6 +193,7 @@ RIGHT = {
     "lora_layer": [
         lambda linear, rank, alpha: AsPublished(linear, rank, alpha),
         lambda linear, rank, alpha: Merging(linear, rank, alpha),
+        layer(A=torch.zeros, B=torch.randn),
     ],
     "merge": [
         merged,
@@ -249,6 +262,8 @@ WRONG = {
         (layer(A=torch.zeros), "neither ever gets a gradient"),
         (layer(names=("down", "up")), "no self.A and self.B"),
         (layer(free=False), "an optimizer would not find them"),
+        (lambda linear, rank, alpha: OfLayers(linear, rank, alpha), "self.A and self.B are layers of their own"),
+        (layer(lambda self, x, y, change: None), "A and B are there, but forward returns None"),
         (
             layer(
                 A=lambda r, n: torch.randn(n, r), forward=lambda self, x, y, change: y, B=lambda o, r: torch.zeros(r, o)
@@ -258,6 +273,9 @@ WRONG = {
         (layer(lambda self, x, y, change: y), "no gradient reaches both matrices"),
         (layer(lambda self, x, y, change: y + change.detach()), "no gradient reaches both matrices"),
         (layer(scale=lambda a, r, n: 1), "alpha is not used"),
+        (layer(scale=lambda a, r, n: 1 / r), "divided by the rank, but alpha is not used"),
+        (layer(scale=lambda a, r, n: a / r**0.5), "the root of the rank"),
+        (layer(scale=lambda a, r, n: r / a), "upside down"),
         (layer(scale=lambda a, r, n: a), "not divided by the rank"),
         (layer(scale=lambda a, r, n: a * r), "multiplied by the rank"),
         (layer(scale=lambda a, r, n: a / n), "width of the input"),
@@ -273,9 +291,10 @@ WRONG = {
     ],
     "merge": [
         (of_each(lambda A, B, a, s: (s * a / len(A) * B @ A).T), "transposed"),
-        (merge_in_place, "the base weights changed"),
+        (merge_in_place, "your function changes W itself"),
         (of_each(lambda A, B, a, s: s * a * B @ A), "not divided by the rank"),
-        (of_each(lambda A, B, a, s: s * B @ A), "alpha is not used"),
+        (of_each(lambda A, B, a, s: s * B @ A), "A and B are right, but alpha is not used"),
+        (of_each(lambda A, B, a, s: s / len(A) * B @ A), "divided by the rank, but alpha is not used"),
         (of_each(lambda A, B, a, s: a / len(A) * B @ A), "the strength is not used"),
         (of_each(lambda A, B, a, s: abs(s) * a / len(A) * B @ A), "not at strength -0.5"),
         (lambda W, loras: change_of(*loras[0]) if loras else W, "the change alone"),
@@ -286,7 +305,7 @@ WRONG = {
         (of_each(lambda A, B, a, s: s * a / 2 * B @ A), "of different ranks"),
         (lambda W, loras: W + change_of(*loras[0]) if loras else W, "only one is in the answer"),
         (of_each(lambda A, B, a, s: B.flip(0) @ A), "no multiple"),
-        (lambda W, loras: loras[0][0] if loras else W, "has shape (2, 6)"),
+        (lambda W, loras: loras[0][0] if loras else W, "has shape (2, 7)"),
     ],
 }
 
@@ -323,6 +342,28 @@ def test_a_class_is_checked_as_well_as_a_function_and_its_stub_is_not_answered_y
         def forward(self, x): ...
 
     assert checks.lora_layer.hint(AsPublished) == "right" and checks.lora_layer.hint(Stub) == "not answered yet"
+
+
+class NoReturn(torch.nn.Module):
+    def __init__(self, linear, rank, alpha):
+        super().__init__()
+        self.linear, self.down = linear, torch.nn.Parameter(torch.randn(rank, linear.in_features))
+
+    def forward(self, x):
+        self.linear(x)
+
+
+@pytest.mark.parametrize(
+    "answer, words", [(NoReturn, "your function returns None"), (OfLayers, "are layers of their own")]
+)
+def test_a_class_gets_the_hint_that_a_function_gets(answer, words):
+    """The check's own refusals are no exceptions of the answer's, and a forward without return is no stub."""
+    verdict = checks.lora_layer.hint(answer)
+    assert words in verdict and "stopped with" not in verdict
+
+
+def test_no_refusal_of_the_check_is_taken_for_an_exception_of_the_answer():
+    assert not any("stopped with" in checks.lora_layer.hint(answer) for answer, words in WRONG["lora_layer"])
 
 
 def test_what_is_checked_is_what_peft_does():

@@ -7,9 +7,8 @@ from helpers import diffusion
 from helpers.checks import diffusion as checks
 
 
-def ideal(x, data, abar, shrink=True, width=2.0, stable=True, axis=1):
-    square = ((x[:, None] - (abar**0.5 if shrink else 1) * data[None]) ** 2).sum(2)
-    logits = -square / (width * (1 - abar))
+def ideal(x, data, abar, shrink=0.5, width=2.0, stable=True, axis=1, squares=lambda apart: (apart**2).sum(2)):
+    logits = -squares(x[:, None] - abar**shrink * data[None]) / (width * (1 - abar))
     if stable:
         return logits.softmax(axis) @ data
     weights = logits.exp()
@@ -86,6 +85,23 @@ def upwards(optimizer, loss):
     return loss.item()
 
 
+def counted_from_1(net, optimizer, x_0, alphas_cumprod):
+    t, eps = torch.randint(1, 1001, (len(x_0),)), torch.randn_like(x_0)
+    abar = alphas_cumprod[t - 1][:, None]
+    return learn(optimizer, ((net(abar.sqrt() * x_0 + (1 - abar).sqrt() * eps, t) - eps) ** 2).mean())
+
+
+def zero_is_clean(noise_pred, x, timesteps, alphas_cumprod):
+    """t = 0 is taken for the end, which holds no noise."""
+    path = [x]
+    for t, after in zip(timesteps, [*timesteps[1:], 0]):
+        abar, abar_next = alphas_cumprod[t], alphas_cumprod[after] if after > 0 else torch.tensor(1.0)
+        guess = noise_pred(x, t)
+        x = ddim((x - (1 - abar).sqrt() * guess) / abar.sqrt(), guess, x, abar, abar_next)
+        path.append(x)
+    return torch.stack(path)
+
+
 def never_asks(net, optimizer, x_0, alphas_cumprod):
     return 1.0
 
@@ -135,13 +151,14 @@ def flow(
     mix=lambda t: (1 - t, t),
     learn=learn,
     given=given_or_drawn,
+    mean=torch.mean,
 ):
     """A training step of flow matching with one part of it exchanged."""
 
     def flow_step(net, optimizer, x_0, eps=None):
         t, eps = draw_t(len(x_0)), given(x_0, eps)
         signal, rest = mix(t[:, None])
-        return learn(optimizer, ((net(signal * x_0 + rest * eps, t) - target(x_0, eps)) ** 2).mean())
+        return learn(optimizer, mean((net(signal * x_0 + rest * eps, t) - target(x_0, eps)) ** 2))
 
     return flow_step
 
@@ -185,11 +202,18 @@ WRONG = {
         (step(draw_t=lambda n: torch.full((n,), int(torch.randint(1000, (1,))))), "all points get the same t"),
         (step(draw_t=lambda n: torch.randint(500, (n,))), "evenly from 0 to 999"),
         (step(draw_t=lambda n: 999 * torch.rand(n)), "whole number"),
+        (step(draw_t=lambda n: (999 * torch.rand(n)).long()), "your t end at 998"),
+        (step(draw_t=lambda n: torch.randint(999, (n,))), "your t end at 998"),
+        (step(draw_t=lambda n: torch.randint(1, 1000, (n,))), "your t begin at 1"),
+        (counted_from_1, "your t go up to 1000: counted from 0"),
+        (step(draw_t=lambda n: (500 + 250 * torch.randn(n)).long().clamp(0, 999)), "not equally likely"),
         (
             step(draw_t=lambda n: torch.randint(1000, (n, 1)), weights=lambda abar: (abar.sqrt(), (1 - abar).sqrt())),
             "one t for each point",
         ),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).sum()), "a sum"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).sum(0).mean()), "a sum"),
+        (step(loss=lambda guess, eps, x_0, x_t: ((guess - eps) ** 2).sum(1).mean()), "twice the mean"),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess - x_0) ** 2).mean()), "clean points, and these"),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess - x_t) ** 2).mean()), "noisy points that were given"),
         (step(loss=lambda guess, eps, x_0, x_t: ((guess + eps) ** 2).mean()), "wrong sign"),
@@ -215,6 +239,7 @@ WRONG = {
         (path_of(ddim, last=OWN[0].item()), "still holds the noise"),
         (path_of(ddim, last=0.9), "must end on the estimate"),
         (path_of(ddim, start=True), "ask about the x of this step"),
+        (zero_is_clean, "a list that ends in 0"),
         (
             lambda noise_pred, x, timesteps, abars: path_of(ddim)(noise_pred, x, timesteps, OWN),
             "use what is given, the schedule too",
@@ -233,10 +258,21 @@ WRONG = {
         ),
     ],
     "ideal_denoiser": [
-        (lambda x, d, a: ideal(x, d, a, shrink=False), "shrink the data"),
-        (lambda x, d, a: ideal(x, d, a, width=1.0), "slope of log p"),
+        (lambda x, d, a: ideal(x, d, a, shrink=0), "shrink the data"),
+        (lambda x, d, a: ideal(x, d, a, shrink=1), "by its root"),
+        (lambda x, d, a: a**0.5 * ideal(x, d, a), "the mean of the shrunk points"),
+        (lambda x, d, a: ideal(x, d, a, width=1.0), "yours has no 2"),
+        (lambda x, d, a: ideal(x, d, a, width=2 * a / (1 - a)), "yours has 2 abar"),
+        (lambda x, d, a: ideal(x, d, a, width=2 / (1 - a).sqrt()), "not its root"),
+        (lambda x, d, a: ideal(x, d, a, width=-2.0), "a minus is missing"),
+        (lambda x, d, a: ideal(x, d, a, squares=lambda apart: apart.norm(dim=2)), "distances are not squared"),
+        (lambda x, d, a: ideal(x, d, a, squares=lambda apart: apart.abs().sum(2)), "only made positive"),
+        (lambda x, d, a: ideal(x, d, a, squares=lambda apart: (apart**2).mean(2)), "add them up"),
+        (lambda x, d, a: d[torch.cdist(x, a.sqrt() * d).argmin(1)], "weigh them all"),
+        (lambda x, d, a: ideal(x, d, a, width=3.0), "slope of log p"),
+        (lambda x, d, a: 1.1 * ideal(x, d, a), "the weights over the data must add to 1"),
         (lambda x, d, a: ideal(x, d, a, stable=False), "subtract the largest exponent"),
-        (lambda x, d, a: ideal(x, d, a, axis=0), "must add to 1"),
+        (lambda x, d, a: ideal(x, d, a, axis=0), "softmax over the data's axis"),
         (lambda x, d, a: d.mean(0).expand_as(x), "nearest training point"),
         (lambda x, d, a: ideal(x, d, a)[:, 0], "has shape (6,), expected (6, 2)"),
     ],
@@ -248,6 +284,8 @@ WRONG = {
         (flow(mix=lambda t: ((1 - t).sqrt(), t.sqrt())), "not the mixture"),
         (flow(draw_t=lambda n: torch.randint(1000, (n,))), "any number from 0 to 1"),
         (flow(draw_t=lambda n: 0.5 * torch.rand(n)), "evenly from 0 to 1"),
+        (flow(draw_t=lambda n: torch.randint(1000, (n,)) / 1000), "few values"),
+        (flow(mean=lambda square: square.sum(1).mean()), "twice the mean"),
         (flow(learn=no_step), "the same afterwards"),
         (flow(learn=no_clearing), "zero_grad()"),
         (flow(given=lambda x_0, eps: torch.randn_like(x_0)), "draw noise only if eps is None"),
@@ -284,7 +322,11 @@ def in_place(x_t, data, abar):
         (lambda x_t, data, abar: ..., "not answered yet"),
         (forgot_return, "not yet: your function returns None, is a return missing?"),
         (3, "not yet: give the function itself, not int"),
-        (in_place, "right"),
+        (
+            in_place,
+            "not yet: the numbers are right, but your function changes x_t itself, which the cells below may need as it was: "
+            "write x = x + y in place of x += y, x *= y or x[...] = y, or work on a copy",
+        ),
     ],
 )
 def test_odd_answers(answer, verdict):

@@ -83,6 +83,13 @@ def fit_backwards(latents, rgb):
     return W, grey - middle @ W
 
 
+def over_eps(encoder, decoder, batch, eps):
+    mean, logvar = encoder(batch).chunk(2, 1)
+    z = mean + (logvar / 2).exp() * eps
+    eps *= 0
+    return decoder(z), kl(mean, logvar).sum(1)
+
+
 RIGHT = {
     "mirror_control": [
         mirrored(),
@@ -140,8 +147,20 @@ WRONG = {
         (forward(lambda m, v, e: (v / 2).exp() * e), "must be given the mean"),
         (forward(lambda m, v, e: m), "no effect"),
         (forward(lambda m, v, e: m + (-v / 2).exp() * e), "must be sigma"),
-        (forward(lambda m, v, e: m + (v / 2).exp().detach() * e, lambda m, v: kl(m, v).sum(1).detach()), "no gradient"),
-        (no_graph, "no gradient"),
+        (
+            forward(lambda m, v, e: m + (v / 2).exp().detach() * e, lambda m, v: kl(m, v).sum(1).detach()),
+            "no gradient reaches logvar from what is decoded",
+        ),
+        (no_graph, "no gradient reaches the mean from what is decoded"),
+        (forward(lambda m, v, e: m + (v / 2).exp().detach() * e), "no gradient reaches logvar from what is decoded"),
+        (forward(lambda m, v, e: m.detach() + (v / 2).exp() * e), "no gradient reaches the mean from what is decoded"),
+        (forward(cost=lambda m, v: kl(m.detach(), v).sum(1)), "no gradient reaches the mean from kl"),
+        (forward(cost=lambda m, v: kl(m, v.detach()).sum(1)), "no gradient reaches logvar from kl"),
+        (
+            forward(cost=lambda m, v: 0.5 * (m**2 + v.exp().detach() - 1 - v).sum(1)),
+            "a part of the gradient reaches logvar from kl",
+        ),
+        (over_eps, "is written over"),
         (lambda encoder, decoder, batch, eps: forward()(encoder, decoder, batch, eps)[0], "return two tensors"),
     ],
     "crossover": [
@@ -151,6 +170,8 @@ WRONG = {
         (lambda abars, spread: int((abars * spread <= (1 - abars) ** 0.5).nonzero()[0]), "like with like"),
         (lambda abars, spread: int((abars <= (1 - abars) * spread**2).nonzero()[0]), "not to the noise"),
         (lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[0]) + 1, "off by one"),
+        (lambda abars, spread: int((abars * spread**2 > 1 - abars).nonzero()[-1]), "one too early"),
+        (lambda abars, spread: int((abars * spread**2 - (1 - abars)).abs().argmin()), "nearest to each other"),
         (lambda abars, spread: int((abars * spread**2 <= 1 - abars).nonzero()[-1]), "which is the first"),
         (lambda abars, spread: int((abars * spread**2 >= 1 - abars).nonzero()[0]), "yours says 0 and 0"),
     ],
@@ -166,6 +187,11 @@ WRONG = {
         ),
         (lambda a, b: (unit(a) * unit(b)).sum(1).mean((1, 2)), "at distance 0"),
         (lambda a, b: (unit(a, tiny=0) - unit(b, tiny=0)).square().sum(1).mean((1, 2)), "gives NaN"),
+        (lambda a, b: (unit(a) - unit(b)).abs().sum(1).mean((1, 2)), "only made positive"),
+        (
+            lambda a, b: (F.normalize(a, p=1, dim=1) - F.normalize(b, p=1, dim=1)).square().sum(1).mean((1, 2)),
+            "the sum of absolute values",
+        ),
         (features_by_cosine, "in both is at distance 0"),
         (lambda a, b: (unit(a) - unit(b)).square().sum(1), "has shape (2, 2, 2), expected (2,)"),
     ],

@@ -79,6 +79,69 @@ def test_a_second_start_never_mixes_with_the_first(log):
     assert log.told == [("step", "c"), ("done", "c")]
 
 
+def test_what_was_cancelled_says_nothing_once_a_newer_start_took_its_place(log):
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+    log.job.start(gated("a", 3, gate, entered), 3)
+    assert entered.acquire(timeout=10)
+    log.job.cancel()
+    log.job.start(lambda: iter(["b"]), 1)
+    gate.release()
+    assert log.job.wait(10) and log.told == [("step", "b"), ("done", "b")]
+
+
+def test_an_error_after_cancel_is_told_as_cancel(log):
+    gate, entered = threading.Semaphore(0), threading.Semaphore(0)
+
+    def fails():
+        yield from gated("a", 1, gate, entered)()
+        raise ValueError("no such thing")
+
+    def on_step(step, done, left):
+        log.job.cancel()
+
+    log.job.on_step = on_step
+    log.job.start(fails, 2)
+    gate.release()
+    assert log.job.wait(10) and log.told == [("cancelled", 1)]
+
+
+def test_each_run_says_that_it_begins_after_all_that_the_one_before_says():
+    told, held, go_on = [], threading.Event(), threading.Event()
+
+    def on_done(step):
+        if step == "a":
+            held.set()
+            assert go_on.wait(10)
+        told.append(step)
+
+    job = Job(
+        lambda *step: None, on_done, lambda problem: None, lambda done: None, on_start=lambda: told.append("begins")
+    )
+    job.start(lambda: iter("a"), 1)
+    assert held.wait(10)
+    job.start(lambda: iter("b"), 1)
+    go_on.set()
+    assert job.wait(10) and told == ["begins", "a", "begins", "b"]
+
+
+def test_after_cancel_nothing_is_done_any_more():
+    """A last report that has begun is waited for, and does not wait for itself."""
+    told, held, go_on = [], threading.Event(), threading.Event()
+
+    def on_done(step):
+        held.set()
+        assert go_on.wait(10)
+        job.cancel()  # on the worker's own thread
+        told.append(step)
+
+    job = Job(lambda *step: None, on_done, told.append, told.append)
+    job.start(lambda: iter("a"), 1)
+    assert held.wait(10)
+    threading.Timer(0.1, go_on.set).start()
+    job.cancel()
+    assert told == ["a"]
+
+
 def test_an_error_is_told_and_the_next_start_works(log):
     def fails():
         yield 1

@@ -210,6 +210,14 @@ def test_preview_finds_the_matrix():
     assert preview.explains(latents, draw(6, 3, 5, 7, seed=2)) < 0.1
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16], ids=str)
+def test_a_preview_fitted_in_another_precision_draws_too(dtype):
+    """As a reader's own fit may have been: NumPy fits in float64."""
+    latents, weight, bias = draw(2, 4, 5, 7), draw(4, 3, seed=1).to(dtype), draw(3, seed=2).to(dtype)
+    rgb = codec.Preview(weight, bias).rgb(latents)
+    assert rgb.dtype == torch.float32 and torch.equal(rgb, codec.Preview(weight.float(), bias.float()).rgb(latents))
+
+
 def test_preview_draws_a_small_picture(tiny):
     preview = codec.preview_of(tiny)
     assert preview.weight.shape == (tiny.latent_shape[0], 3) and preview.weight.isfinite().all()

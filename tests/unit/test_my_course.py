@@ -1,18 +1,24 @@
 """What a reader makes is there again: after a restart, after a kill, beside what was made before."""
 
 import json
+import linecache
 import os
 import signal
 import zipfile
+import zlib
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 
 from helpers import my_course, runtime
 from helpers.checks.base import Sheet
 from helpers.panels import predict
 from helpers.panels.my_course import Kept
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def right_double(x):
@@ -150,6 +156,85 @@ def test_half_a_letter_in_the_code_is_no_obstacle():
     exec("def double(x):\n    '\\ud800'\n    return 2 * x", {})
     my_course.note_answer("04", 7, "double \ud800", "right", right_double)
     assert my_course.answer("04", 7)["name"] == "double \ud800"
+
+
+LAYER = """class Layer:
+    def __init__(self):
+        self.scale = 2
+
+    def forward(self, x):
+        return self.scale * x
+"""
+
+
+def typed(cell, name):
+    """What a name stands for after a cell of a notebook has run, whose lines IPython keeps as it does here."""
+    file = f"/tmp/ipykernel_7/{zlib.crc32(cell.encode())}.py"
+    linecache.cache[file] = len(cell), None, cell.splitlines(keepends=True), file
+    names = {"__name__": "__main__"}
+    exec(compile(cell, file, "exec"), names)
+    return names[name]
+
+
+@pytest.mark.parametrize(
+    "before, own, after, name",
+    [
+        ("import math\n\n", "def double(x):\n    return 2 * x\n", "\nprint(double)\n", "double"),
+        ("import torch\n\n", LAYER, "\nLayer()\n", "Layer"),
+        ("", "double = lambda x: 2 * x\n", "", "double"),
+        (
+            "import functools\n\n",
+            "def double(x):\n    return 2 * x\n",
+            "\npart = functools.partial(double, 2)\n",
+            "part",
+        ),
+        ("", LAYER, "\nlayer = Layer()\n", "layer"),
+    ],
+)
+def test_of_a_cell_what_the_answer_is_made_of_is_kept(before, own, after, name):
+    my_course.note_answer("05", 3, name, "right", typed(before + own + after, name))
+    assert my_course.answer("05", 3)["code"] == own
+
+
+@pytest.mark.parametrize(
+    "beside, own, name",
+    [
+        ("def twice(x):\n    return 2 * x\n", "def double(x):\n    return twice(x)\n", "double"),
+        ("TWO = 2\n", "def double(x):\n    return TWO * x\n", "double"),
+        ("import math as m\n", LAYER.replace("self.scale * x", "m.exp(x)"), "Layer"),
+        ("def still(f):\n    return f\n", "@still\ndef double(x):\n    return 2 * x\n", "double"),
+        (LAYER, "class Wider(Layer):\n    scale = 3\n", "Wider"),
+    ],
+)
+def test_what_a_cell_makes_beside_the_answer_and_for_it_is_kept_too(beside, own, name):
+    my_course.note_answer("05", 3, name, "right", typed(f"{beside}\n{own}", name))
+    assert my_course.answer("05", 3)["code"] == f"{beside}\n{own}"
+
+
+def test_a_class_answered_in_a_kernel_is_handed_in(my_course_folder):
+    layer = LAYER.replace("class Layer", "class Layer(torch.nn.Module)").replace("self.scale = 2", "super().__init__()")
+    cells = [
+        "import torch\nfrom helpers import my_course",
+        f"{layer}\nmy_course.note_answer('05', 3, 'l', 'right', Layer)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, kernel_name="python3").execute(env={**os.environ, "PYTHONPATH": str(ROOT)})
+    (answer,) = json.loads((my_course_folder / "hand_in.json").read_text())["answers"]
+    assert answer["code"] == layer
+
+
+def test_an_answer_of_which_no_code_can_be_had_is_not_said_to_be_kept(sheet, capsys):
+    restarted, double = sheet()
+    names = {}
+    exec("def double(x):\n    return 2 * x", names)
+    double(names["double"])
+    double(unanswered)
+    restarted.yours(1)
+    assert capsys.readouterr().out.splitlines() == [
+        "Exercise 1 (double): right.",
+        "Exercise 1 (double): not answered yet.",
+        "You have tried exercise 1, but of that answer Python kept no code that could be shown.",
+    ]
 
 
 # Predictions

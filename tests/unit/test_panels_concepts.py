@@ -254,6 +254,14 @@ def test_a_call_is_found_as_the_tokenizer_reads_it(tiny_postcard, shelf, prompt,
     assert [one.split(" is not in the prompt")[0] for one in said if "is not in" in one] == missing
 
 
+@pytest.mark.parametrize("concept", ["none", "teal"])
+def test_it_says_that_a_negative_prompt_is_not_used_at_guidance_1(studio, concept):
+    studio.controls["concept"].value, studio.controls["steps"].value = concept, 1
+    for guidance, said in ((1, True), (3, False)):
+        studio.controls["negative_prompt"].value, studio.controls["guidance"].value = "night", guidance
+        assert ("At guidance 1 the negative prompt is not used." in draw(studio)) == said
+
+
 def test_unused_concepts_change_nothing(studio):
     studio.controls["prompt"].value = "a boat on a lake"
     draw(studio)

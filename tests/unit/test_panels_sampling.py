@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import threading
 import time
 
 import numpy as np
@@ -90,6 +91,88 @@ def test_a_second_generate_takes_over(studio, tiny_postcard):
     assert studio.job.wait(60)
     ((picture, settings),) = studio.history
     assert settings["seed"] == 8 and same(picture, generate(tiny_postcard, PROMPT, steps=3, seed=8))
+
+
+class Held:
+    """A function that waits at its first call, and at every later one while `then` is True, until it may go on."""
+
+    def __init__(self, function, then=False):
+        self.function, self.then, self.calls = function, then, 0
+        self.there, self.go_on = threading.Semaphore(0), threading.Semaphore(0)
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls == 1 or self.then:
+            self.there.release()
+            assert self.go_on.acquire(timeout=30)
+        return self.function(*arguments)
+
+
+def test_generate_right_after_cancel_can_be_cancelled_and_says_nothing_of_it(studio):
+    studio.preview = held = Held(flat, then=True)
+    studio.generate.click()
+    assert held.there.acquire(timeout=30)
+    studio.cancel.click()
+    studio.generate.click()
+    held.go_on.release()
+    assert held.there.acquire(timeout=30)  # x_0 of that step
+    held.go_on.release()
+    assert held.there.acquire(timeout=30)  # the second drawing's first step
+    assert not studio.cancel.disabled and studio.line.value == "The words are read ..."
+    held.then = False
+    held.go_on.release()
+    assert studio.job.wait(60) and studio.line.value == "Done." and studio.cancel.disabled
+
+
+def test_a_picture_that_is_being_decoded_gives_way_to_a_newer_drawing(studio, monkeypatch):
+    decode = Held(sampling.decode_latents)
+    monkeypatch.setattr(sampling, "decode_latents", decode)
+    studio.generate.click()
+    assert decode.there.acquire(timeout=30)
+    studio.controls["seed"].value, studio.preview = 8, Held(flat)
+    studio.generate.click()
+    decode.go_on.release()
+    assert studio.preview.there.acquire(timeout=30)
+    assert not studio.cancel.disabled and studio.history == []
+    studio.preview.go_on.release()
+    assert studio.job.wait(60) and [settings["seed"] for _, settings in studio.history] == [8]
+
+
+def test_cancel_reaches_a_picture_that_is_being_decoded(studio, monkeypatch):
+    decode = Held(sampling.decode_latents)
+    monkeypatch.setattr(sampling, "decode_latents", decode)
+    studio.generate.click()
+    assert decode.there.acquire(timeout=30)
+    studio.cancel.click()
+    decode.go_on.release()
+    assert studio.job.wait(60) and studio.history == [] and studio.line.value.startswith("Cancelled after 3 steps.")
+
+
+def test_a_kept_picture_stays_when_another_was_being_drawn(studio):
+    draw(studio)
+    kept = studio.history[0]
+    studio.controls["prompt"].value, studio.preview = "a blue house", Held(flat)
+    studio.generate.click()
+    assert studio.preview.there.acquire(timeout=30)
+    studio.load(0)
+    studio.preview.go_on.release()
+    assert studio.job.wait(60)
+    assert studio.history == [kept] and studio.shown is kept and studio.settings == kept[1]
+    assert studio.line.value.startswith("Cancelled after 2 steps.")
+
+
+def test_the_kept_picture_that_was_asked_for_comes_back_though_a_new_one_moves_it_along(studio, monkeypatch):
+    draw(studio)
+    kept = studio.history[0]
+    monkeypatch.setattr(studio.job, "cancel", lambda: studio.keep(BLANK, kept[1] | {"seed": 9}))  # a last report
+    studio.load(0)
+    assert studio.shown is kept and studio.settings == kept[1] and len(studio.history) == 2
+
+
+@pytest.mark.parametrize("negative, guidance, said", [("night", 1, True), ("night", 2, False), ("", 1, False)])
+def test_a_negative_prompt_that_is_not_used_is_said_to_be_so(studio, negative, guidance, said):
+    studio.controls["negative_prompt"].value, studio.controls["guidance"].value = negative, guidance
+    assert draw(studio) == "Done." + " At guidance 1 the negative prompt is not used." * said
 
 
 def test_an_error_is_shown_in_words_and_the_next_picture_is_the_same(studio, tiny_postcard):
@@ -190,6 +273,27 @@ def test_a_pause_draws_a_picture_in_few_calls(live, tiny_postcard):
     assert settings == expected and same(picture, generate(tiny_postcard, **expected))
 
 
+def test_a_negative_prompt_is_used_while_the_reader_types(live, tiny_postcard):
+    live.controls["negative_prompt"].value, live.controls["guidance"].value = "night", 4
+    live.live.value = True
+    until(lambda: live.history)
+    picture, settings = live.history[0]
+    assert settings == live.settings | {"steps": QUICKLY["steps"], "scheduler": QUICKLY["scheduler"]}
+    assert settings["guidance"] == 4 and same(picture, generate(tiny_postcard, **settings))
+
+
+def test_a_wish_that_comes_too_late_draws_nothing(live):
+    """Its pause was over when a kept picture was brought back."""
+    live.keep(BLANK, live.settings)
+    live.live.value = True
+    live.timer.cancel()
+    late = threading.Timer(0, live.start_due)
+    live.timer = late
+    live.load(0)
+    late.run()
+    assert live.timer is None and not live.job.runs
+
+
 def test_the_latest_of_many_wishes_is_the_one_drawn(live, monkeypatch):
     monkeypatch.setattr(sampling, "PAUSE", 0.3)
     live.live.value = True
@@ -236,7 +340,7 @@ def test_the_fast_variant_is_taken_by_name_once_it_is_there(live, tiny_postcard,
         assert live.quick_model() == (fast, {"steps": 2, "scheduler": "ddim", "guidance": 1.0})
     assert loaded == [(FAST, tiny_postcard.device, tiny_postcard.dtype, live.c)]
     live.controls["negative_prompt"].value = "red cliffs"
-    assert live.quick_model() == (live.c, QUICKLY)
+    assert live.quick_model() == (live.c, {"steps": 4, "scheduler": "dpm++_2m"})
 
 
 def test_a_fast_variant_without_weights_is_done_without(live, tiny_postcard, monkeypatch):
