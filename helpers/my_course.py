@@ -10,6 +10,7 @@ something else that the reader made: a name that is taken gets a number.
 """
 
 import ast
+import functools
 import inspect
 import itertools
 import json
@@ -117,12 +118,12 @@ def _source(answer):
 
     Of a notebook's cell it is the whole where the answer uses something else that the cell makes.
     """
-    code = next((one for one in _codes_of(answer) if _is_cell(one.co_filename)), None)
-    if code is None:
-        try:
+    try:
+        code = next((one for one in _codes_of(answer) if _is_cell(one.co_filename)), None)
+        if code is None:
             return inspect.getsource(answer)
-        except (OSError, TypeError):  # typed at a prompt that keeps no lines, or nothing of Python's
-            return ""
+    except (OSError, TypeError, ValueError):  # typed at a prompt that keeps no lines, or nothing of Python's
+        return ""
     cell = "".join(linecache.getlines(code.co_filename))
     try:
         statements = ast.parse(cell).body
@@ -139,7 +140,7 @@ def _source(answer):
 
 def _codes_of(answer):
     """The code objects of a function, or of the methods of a class or of an object's class."""
-    while hasattr(answer, "func"):  # of functools.partial
+    while isinstance(answer, functools.partial):
         answer = answer.func
     code = getattr(inspect.unwrap(answer), "__code__", None)  # of a method, too
     if code is not None:

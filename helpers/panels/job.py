@@ -120,9 +120,7 @@ class Run:
         self.telling, self.told = threading.Event(), threading.Event()
 
     def stop(self, why):
-        if (
-            not self.stopped or why == "superseded"
-        ):  # what was cancelled has nothing to say either, once a newer one is there
+        if not self.stopped or why == "superseded":  # then what was cancelled has nothing to say either
             self.stopped = why
 
     def wait_told(self):
