@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from benchmarks import learning
+from benchmarks import learning, measure
 from benchmarks.lessons import NOTEBOOKS, Lesson, code_cells, source
 
 CLOCK = """from helpers.panels import Progress
@@ -78,6 +78,17 @@ def test_the_lessons_have_the_names_that_the_benchmark_asks_for(number, training
     bound |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.alias))}
     asked = re.findall(r'"(\w+)"', "".join(re.findall(r"lesson\.bind\(.*\)", inspect.getsource(training))))
     assert asked and set(asked) <= bound, set(asked) - bound
+
+
+def test_what_was_measured_is_what_the_lessons_train():
+    """So many steps, with these betas: run the benchmark again where this fails."""
+    kept = json.loads((measure.RESULTS / "learning.json").read_text(encoding="utf-8"))
+    for row in kept["rows"]:
+        (lesson,) = (Lesson(file) for file in NOTEBOOKS if file.name[:2] == re.search(r"\d\d", row["training"])[0])
+        settings = [line["source"] for line in lesson.lines if re.search(r"\b(STEPS|TURNS)\b.* = ", line["source"])]
+        said = {one.value for text in settings for one in ast.walk(ast.parse(text)) if isinstance(one, ast.Constant)}
+        beta = re.search(r"beta ([\d.]+)", row["quality"])
+        assert {row["steps"], *([float(beta[1])] if beta else [])} <= said, row
 
 
 @pytest.fixture
