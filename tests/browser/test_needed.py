@@ -47,6 +47,13 @@ def test_a_name_is_read_from_above_only_before_it_is_bound():
     assert (names.reads, names.binds, names.changes) == ({"b", "c", "x"}, {"a", "b"}, {"x"})
 
 
+def test_what_a_training_displays_is_not_moved_and_reads_nothing_later():
+    some = cells("noise = [1]", "panel(lambda i: noise)", "noise = 2")
+    assert len(list(rebound_later(some))) == 1
+    some[1]["outputs"][0]["output_type"] = "display_data"
+    assert list(rebound_later(some)) == []
+
+
 @pytest.mark.parametrize(
     "sources, complaints",
     [

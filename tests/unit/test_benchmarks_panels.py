@@ -49,8 +49,7 @@ def test_every_panel_of_the_course_is_measured():
         "helpers.panels.base.",
         "helpers.panels.my_course.",  # questions, bars, what the reader has made
         "helpers.panels.sampling.Drawing",  # what the reader draws
-        "helpers.panels.concepts.life_panel",
-    )  # and what `watch`, which is measured, makes
+    )
     assert all(name.startswith(drawing_none) for name in missing), missing
 
 

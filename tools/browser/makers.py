@@ -12,8 +12,8 @@ from tools.browser.needed import shows_panel
 
 
 def makers():
-    """{name: function or class}: public functions that return a panel, and classes that no function returns and no
-    other class extends."""
+    """{name: function or class}: public functions that return a panel, and classes of panels, but none that another of them
+    returns or extends."""
     names = [found.name for found in pkgutil.iter_modules(panels.__path__)]
     modules = [importlib.import_module(f"helpers.panels.{name}") for name in names]
     own = [
@@ -22,16 +22,16 @@ def makers():
         for name, thing in vars(module).items()
         if getattr(thing, "__module__", "") == module.__name__ and not name.startswith("_")
     ]
-    classes = {thing for _, _, thing in own if inspect.isclass(thing) and issubclass(thing, Still)}
-    returned = {}
-    for module, name, thing in own:
-        if inspect.isfunction(thing):
-            made = {vars(module).get(called) for called in returned_calls(thing)} & classes
-            returned |= {f"{module.__name__}.{name}": (thing, made)} if made else {}
-    inner = {base for one in classes for base in one.__mro__[1:]}.union(*(made for _, made in returned.values()))
-    return {name: thing for name, (thing, _) in returned.items()} | {
-        f"{one.__module__}.{one.__name__}": one for one in classes - inner
-    }
+    made = {thing for _, _, thing in own if inspect.isclass(thing) and issubclass(thing, Still)}
+    inner, before = {base for one in made for base in one.__mro__[1:]}, None
+    while before != len(made):  # a function may return what another one returns
+        before = len(made)
+        for module, _, thing in own:
+            if inspect.isfunction(thing):
+                returned = {vars(module).get(called) for called in returned_calls(thing)} & made
+                made |= {thing} if returned else set()
+                inner |= returned - {thing}
+    return {f"{one.__module__}.{one.__name__}": one for one in made - inner}
 
 
 def returned_calls(function):

@@ -31,6 +31,11 @@ def shows_panel(cell):
     return any("".join(output.get("data", {}).get("text/plain", "")).startswith(STILL) for output in cell["outputs"])
 
 
+def is_panel(cell):
+    """Whether an executed cell's value is a panel, and so one that is moved: what a training displays is its bar."""
+    return shows_panel({"outputs": [one for one in cell["outputs"] if one["output_type"] == "execute_result"]})
+
+
 def shows_value(cell):
     """Whether the last line of an executed code cell has a value."""
     return any(output["output_type"] == "execute_result" for output in cell["outputs"])
@@ -131,7 +136,7 @@ def rebound_later(cells):
     """Complaints: what a panel reads when it is moved is a name that a cell below it binds to another thing."""
     names = [names_of("".join(cell["source"]), shows_value(cell)) for cell in cells]
     functions = [functions_of("".join(cell["source"])) for cell in cells]
-    for i in filter(lambda i: shows_panel(cells[i]), range(len(cells))):
+    for i in filter(lambda i: is_panel(cells[i]), range(len(cells))):
         waiting, seen = [("lambda", i), *((name, i) for name in names[i].reads)], set()
         while waiting:
             name, place = waiting.pop()
