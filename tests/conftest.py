@@ -122,6 +122,27 @@ def tiny_fast(fast_folder):
     return load_components(fast_folder, device=place(), variant="fast")
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, for the panels and the page alike: a second one beside it would be refused by playwright."""
+    from tools.browser import found_browser
+
+    path, give_up = found_browser(), pytest.fail if os.environ.get("CI") else pytest.skip
+    missing = (
+        "The browser tests need {}: `make test-browser` installs it, or says how. Until then nothing was moved by hand."
+    )
+    if path is None:
+        give_up(missing.format("Chromium or Chrome"))
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        give_up(missing.format("the package playwright"))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def hub_cache(monkeypatch, tmp_path):
     """An empty cache of the Hub, and a client that may ask a stand-in (tests/standin_hub.py).

@@ -1,38 +1,11 @@
-"""A browser, a JupyterLab and one open notebook after the other; a folder of screenshots for a person to look at."""
+"""A JupyterLab and one open notebook after the other; a folder of screenshots for a person to look at."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tools.browser import found_browser
-
 SCREENSHOTS = Path(__file__).parent / "screenshots"
-MISSING = (
-    "The browser tests need {}: `make test-browser` installs it, or says how. "
-    "Until then no panel has been moved by hand."
-)
-
-
-def give_up(what):
-    """Skip, and say why; fail where nobody reads what was skipped."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING.format(what))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = found_browser()
-    if path is None:
-        give_up("Chromium or Chrome")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        give_up("the package playwright")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

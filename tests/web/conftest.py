@@ -8,12 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from helpers import load_components
 from helpers.concepts.loading import with_concepts
 from tools import export_web, web
-from tools.browser import found_browser
 from tools.web import server
 
 WEB = Path(__file__).resolve().parents[2] / "web"
@@ -71,17 +69,6 @@ def exported():
     if not (WEB / "node_modules" / "onnxruntime-web").is_dir() or not (WEB / "model" / "facts.json").is_file():
         give_up("the exported model and onnxruntime-web", "make web and make test-browser get them")
     return WEB / "model"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = found_browser()
-    if path is None:
-        give_up("Chromium or Chrome", "make test-browser installs it, or says how")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
