@@ -459,7 +459,9 @@ class Drawing(Still):
     def show(self, change=None):
         self.view.value = png(self.painted(self.drawn, self.pending))
         self.undo.disabled = self.clear.disabled = not self.drawn
-        self.line.value = sentence(f"{len(self.drawn)} shapes; the outline is not drawn yet: Add draws it.")
+        shape, colour, *_ = self.pending
+        outline = f"the outline of the {colour} {shape} is not drawn yet: Add draws it."
+        self.line.value = sentence(f"{len(self.drawn)} shapes; {outline}")
 
 
 def paint(draw, shape, place, **look):

@@ -361,6 +361,8 @@ def test_a_drawing_grows_by_what_is_added_and_shrinks_again():
     assert begun.shape == (64, 64, 3) and len({*map(tuple, begun.reshape(-1, 3))}) >= 3
     drawing.controls["across"].value = 20
     assert np.array_equal(np.asarray(drawing.image), begun)  # an outline is not yet drawn
+    drawing.controls["shape"].value = "triangle"
+    assert "4 shapes; the outline of the dark green triangle is not drawn yet" in drawing.line.value
     shown = drawing.view.value
     drawing.add.click()
     added = np.asarray(drawing.image)
