@@ -121,14 +121,16 @@ def slider(name, values, start, live=True, width="420px"):
 
 
 def menu(name, values, start):
-    """A drop-down list of a few values."""
+    """A drop-down list of a few values, wide enough for the longest."""
+    values = options(name, values, start)
+    longest = max(len(str(value)) for value in values)
     return named(
         widgets.Dropdown(
-            options=options(name, values, start),
+            options=values,
             value=start,
             description=name,
             style=WIDE,
-            layout=widgets.Layout(width="220px"),
+            layout=widgets.Layout(width=f"{max(220, 120 + 8 * longest)}px", max_width="100%"),
         )
     )
 
