@@ -181,9 +181,7 @@ def rows_of(lessons, prices):
     """A row for each cell that asks a network for something: {"lesson", "cell", "does", "card", "ram", "work", "seconds"}."""
     whole, rows = sum(prices.weights.values()), []
     for number, cells in sorted(lessons.items()):
-        for place, cell in enumerate(
-            cells, 2
-        ):  # the setup cell, which is not among them, is the first: In [2], In [3], ...
+        for place, cell in enumerate(cells, 2):  # In [2], In [3], ...: the setup cell, In [1], is not among them
             if not cell["calls"]:
                 continue
             maps = sum(steps * size for steps, size in zip(STEPS_KEPT.get(number, (0, 0)), prices.maps))

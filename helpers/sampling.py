@@ -217,8 +217,8 @@ def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> 
     """A fresh scheduler: by its usual name with the model's noise schedule, or a copy of the one given.
 
     By name, it is set as pipelines of Stable Diffusion set theirs, whatever the model's file says or leaves out: latents reach
-    beyond -1..1 and are not clipped, timesteps are one higher, and PNDM starts without Runge-Kutta steps. A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used
-    themselves.
+    beyond -1..1 and are not clipped, timesteps are one higher, and PNDM starts without Runge-Kutta steps.
+    A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used themselves.
     """
     if not isinstance(scheduler, str):
         if not hasattr(scheduler, "set_timesteps") or not hasattr(scheduler, "alphas_cumprod"):

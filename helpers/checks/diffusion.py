@@ -250,7 +250,10 @@ def _stops_hint(path, x, abar, after, end):
 
 def _given_hint(answer):
     """What is wrong with other shapes, timesteps and schedules, or None."""
-    bent = lambda x, t: 0.3 * x + 0.001 * int(t)  # noqa: E731
+
+    def bent(x, t):
+        return 0.3 * x + 0.001 * int(t)
+
     for shape, timesteps, name in (
         ((3, 1), [999], "scaled_linear"),
         ((2, 4, 8, 8), [900, 600, 300, 100], "linear"),

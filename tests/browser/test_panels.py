@@ -10,11 +10,9 @@ from tools.browser.lesson import panel_cells
 from tools.browser.makers import made_in, makers
 from tools.browser.needed import rebound_later
 
+TEACHING = Path(__file__).resolve().parents[2] / "docs" / "teaching.md"
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 CELLS = [pytest.param(file, i, id=f"{file.stem}-{i}") for file in NOTEBOOKS for i in panel_cells(file)]
-
-
-TEACHING = NOTEBOOKS[0].parents[1] / "docs" / "teaching.md"
 
 
 def test_no_panel_is_left_out():

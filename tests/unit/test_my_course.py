@@ -169,7 +169,7 @@ LAYER = """class Layer:
 
 def typed(cell, name):
     """What a name stands for after a cell of a notebook has run, whose lines IPython keeps as it does here."""
-    file = f"/tmp/ipykernel_7/{zlib.crc32(cell.encode())}.py"
+    file = f"ipykernel_7/{zlib.crc32(cell.encode())}.py"
     linecache.cache[file] = len(cell), None, cell.splitlines(keepends=True), file
     names = {"__name__": "__main__"}
     exec(compile(cell, file, "exec"), names)
