@@ -32,20 +32,22 @@ BROKEN = (
 
 
 def inspector_panel(c, prompt, example="your own"):
-    """F11 with a line to type a prompt into, and a menu of examples. c: Components. example: the one it begins with."""
-    empty = encode_prompts(inputs.components(c), [""])[0]
+    """F11 with a line to type a prompt into, and a menu that writes an example, or the reader's own again, into that line.
 
-    def chosen(prompt, example):
-        return prompt if EXAMPLES[example] is None else EXAMPLES[example]
+    c: Components. prompt: the reader's own until another is typed. example: the one of EXAMPLES that it begins with.
+    """
+    empty = encode_prompts(inputs.components(c), [""])[0]
+    choice = menu("example", EXAMPLES, example)
+    own = [inputs.text(prompt, "prompt")]  # what was typed last
+    line = text("prompt", own[0] if EXAMPLES[example] is None else EXAMPLES[example])
 
     def frame(prompt, example):
-        asked = chosen(prompt, example)
         return figures.ruler(
-            split_prompt(c.tokenizer, asked), encode_prompts(c, [asked], warns=False)[0], empty, style.PANEL_DPI
+            split_prompt(c.tokenizer, prompt), encode_prompts(c, [prompt], warns=False)[0], empty, style.PANEL_DPI
         ).png
 
     def readout(prompt, example):
-        pieces = [one for one in split_prompt(c.tokenizer, chosen(prompt, example)) if one.kind in ("piece", "cut")]
+        pieces = [one for one in split_prompt(c.tokenizer, prompt) if one.kind in ("piece", "cut")]
         said = [f"{one.text} = {one.id}" for one in pieces[:24]]
         cut = sum(one.kind == "cut" for one in pieces)
         return sentence(
@@ -55,9 +57,20 @@ def inspector_panel(c, prompt, example="your own"):
             BROKEN if any(one.broken for one in pieces) else "",
         )
 
-    panel = Panel(
-        {"prompt": text("prompt", prompt), "example": menu("example", EXAMPLES, example)}, frame, readout, ahead=False
-    )
+    def write(change):
+        line.value = own[0] if EXAMPLES[choice.value] is None else EXAMPLES[choice.value]
+
+    def typed(change):
+        """The menu says what stands in the line."""
+        if change.new not in EXAMPLES.values():
+            own[0] = change.new
+        if change.new != EXAMPLES[choice.value]:
+            choice.value = next((name for name, one in EXAMPLES.items() if one == change.new), "your own")
+
+    line.observe(typed, "value")
+    panel = Panel({"prompt": line, "example": choice}, frame, readout, ahead=False)
+    choice.unobserve(panel.show, "value")  # the line it writes into draws
+    choice.observe(write, "value")
     panel.paper_width = 864  # so small a print is not made smaller
     return panel
 

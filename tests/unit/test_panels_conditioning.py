@@ -53,6 +53,33 @@ def test_inspector(tiny_postcard, recwarn):
     assert isinstance(panel.controls["prompt"], widgets.Text)
 
 
+def test_what_is_typed_into_the_inspector_is_what_it_shows(tiny_postcard):
+    """Over an example, too: the menu says what stands in the line, and brings back what was typed."""
+    panel = panels.inspector_panel(tiny_postcard, PROMPT, "90 words")
+    line, menu = panel.controls["prompt"], panel.controls["example"]
+    begun = line.value, panel.picture.value
+    assert begun[0] == panels.EXAMPLES["90 words"] and "of them never read" in panel.line.value
+    moves(panel, prompt="a blue house")
+    assert menu.value == "your own" and "house = " in panel.line.value and "90" not in panel.line.value
+    moves(panel, example="empty")
+    assert line.value == ""
+    moves(panel, example="your own")
+    assert line.value == "a blue house" and "house = " in panel.line.value
+    moves(panel, prompt=begun[0])
+    assert menu.value == "90 words" and panel.picture.value == begun[1]
+    moves(panel, example="your own")
+    assert line.value == "a blue house"
+    assert panels.inspector_panel(tiny_postcard, PROMPT).controls["prompt"].value == PROMPT
+
+
+def test_the_inspector_draws_once_for_one_choice(tiny_postcard):
+    panel, drawn = panels.inspector_panel(tiny_postcard, PROMPT), []
+    panel.frame = lambda prompt, example: drawn.append(prompt) or b""
+    panel.controls["example"].value = "a rare word"
+    panel.controls["prompt"].value = "a blue house"
+    assert drawn == [panels.EXAMPLES["a rare word"], "a blue house"]
+
+
 def test_subtraction():
     panel = panels.subtraction_panel(
         lambda a, b: (CARD.image, OTHER.image, a, b, {a: 0.5, "tent": 0.1}), ["red", "blue", "green"]
