@@ -4,7 +4,8 @@
 
 const VERSION = "unbuilt", SHELL = []; // `make web` writes both
 
-const NAME = `postcards-${VERSION}`;
+const MINE = `postcards ${registration.scope} `; // another copy of the page may lie under the same origin
+const NAME = MINE + VERSION;
 
 // Past the browser's own cache, in which the front of an older version may lie.
 self.addEventListener("install", (event) => {
@@ -16,7 +17,7 @@ self.addEventListener("message", ({ data }) => { if (data === "begin") self.skip
 
 self.addEventListener("activate", (event) => {
   event.waitUntil((async () => {
-    const old = (await caches.keys()).filter((name) => name.startsWith("postcards-") && name !== NAME);
+    const old = (await caches.keys()).filter((name) => name.startsWith(MINE) && name !== NAME);
     await Promise.all(old.map((name) => caches.delete(name)));
     await self.clients.claim();
   })());

@@ -57,28 +57,37 @@ async function draw(settings, id, signal) {
 
 // A file of model/, one after the other: so the runtime starts with the first while the next ones come.
 function read(name) {
-  loading.size += model.facts?.sizes[name] ?? 0;
-  const bytes = before.then(() => come(name));
+  const size = model.facts?.sizes[name] ?? 0; // 0: the facts themselves
+  loading.size += size;
+  const bytes = before.then(() => come(name, size));
   before = bytes.catch(() => {});
   return bytes;
 }
 
-// A file of model/, and how much of it has come so far.
-async function come(name) {
-  const answer = await fetch(new URL(`./model/${name}`, import.meta.url)).catch(() => null);
-  if (!answer?.ok) throw new Error(`The file ${name} of the model could not be loaded: load the page anew, online.`);
-  const parts = [];
-  for (const reader = answer.body.getReader(); ;) {
-    const { done, value } = await reader.read().catch(() => {
-      throw new Error(`The file ${name} of the model came in part only: load the page anew, online.`);
-    });
-    if (done) break;
-    parts.push(value);
-    if (!model.facts) continue; // this is the file that holds them
-    loading.loaded += value.length;
-    postMessage({ ...loading });
+// A file of model/, and how much of it has come so far. What did not come whole is not counted: it is asked for again.
+async function come(name, size) {
+  let count = 0;
+  try {
+    const answer = await fetch(new URL(`./model/${name}`, import.meta.url)).catch(() => null);
+    if (!answer?.ok) throw new Error(`The file ${name} of the model could not be loaded: load the page anew, online.`);
+    const parts = [];
+    for (const reader = answer.body.getReader(); ;) {
+      const { done, value } = await reader.read().catch(() => {
+        throw new Error(`The file ${name} of the model came in part only: load the page anew, online.`);
+      });
+      if (done) break;
+      parts.push(value);
+      if (!size) continue;
+      count += value.length;
+      loading.loaded += value.length;
+      postMessage({ ...loading });
+    }
+    return new Uint8Array(await new Blob(parts).arrayBuffer());
+  } catch (problem) {
+    loading.loaded -= count;
+    loading.size -= size;
+    throw problem;
   }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
 function sentence(problem) {

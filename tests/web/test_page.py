@@ -4,12 +4,13 @@ import io
 import json
 import random
 import re
+import shutil
 import statistics
 import threading
 import time
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 import numpy as np
 import psutil
@@ -346,6 +347,34 @@ def test_cancel_and_another_drawing_do_not_wait_for_a_file(browser, address):
     page.close()
 
 
+def test_a_file_that_did_not_come_is_not_counted_twice(browser, address, exported):
+    """The plain U-Net comes at the second try only; how much there is to load is its size and that of what came before."""
+    page, asked = browser.new_page(service_workers="block"), []
+    page.set_default_timeout(SECONDS)
+
+    def answer(route):
+        asked.append(route)
+        route.continue_() if len(asked) > 1 else route.fulfill(status=404)
+
+    page.route("**/model/unet.onnx", answer)
+    page.goto(address)
+    ready(page)
+    page.evaluate("""() => {
+      window.said = []
+      const count = document.getElementById("count")
+      new MutationObserver(() => window.said.push(count.textContent)).observe(count, { childList: true })
+    }""")
+    fill(page, variant="plain", steps=2)
+    page.click("#draw")
+    page.wait_for_function("() => document.getElementById('problem').textContent !== ''")
+    draw(page)
+    sizes = json.loads((exported / "facts.json").read_text(encoding="utf-8"))["sizes"]
+    whole = sum(sizes[f"{name}.onnx"] for name in ("text_encoder", "unet-fast", "decoder", "unet"))
+    said = [one for one in page.evaluate("() => window.said") if one.startswith("Loaded")]
+    assert {re.search(r"of (.*) MB", one)[1] for one in said} == {f"{whole / 1e6:.1f}"} and len(asked) == 2
+    page.close()
+
+
 def test_the_latest_request_wins(page, fast):
     fill(page, steps=50, seed=2)
     page.click("#draw")
@@ -538,9 +567,10 @@ def become(page, what, wanted):
     assert found == wanted
 
 
-def only(page, mark):
-    """Wait until this version alone is kept."""
-    become(page, "() => caches.keys()", [f"postcards-{mark}"])
+def only(page, mark, *places):
+    """Wait until this version alone is kept, of the pages at these places of the site."""
+    kept = [f"postcards {urljoin(page.url, f'/{place}/')} {mark}" for place in places or ["draw"]]
+    become(page, "async () => (await caches.keys()).sort()", sorted(kept))
 
 
 def test_who_comes_back_after_a_deployment_gets_the_new_version_at_the_visit_after_that(deployed):
@@ -558,6 +588,16 @@ def test_who_comes_back_after_a_deployment_gets_the_new_version_at_the_visit_aft
     page.goto(f"{address}draw/")
     ready(page)
     assert versions(page) == {new}
+
+
+def test_two_copies_under_one_address_leave_each_other_what_they_keep(deployed):
+    page, address, deploy = deployed
+    mark = deploy()
+    shutil.copytree(Deployed.folder / "draw", Deployed.folder / "copy")
+    for place in ("draw", "copy"):
+        page.goto(f"{address}{place}/")
+        ready(page)
+    only(page, mark, "draw", "copy")
 
 
 def test_a_page_is_not_given_a_file_of_another_version_and_loaded_anew_it_is_the_new_one(deployed):
