@@ -81,7 +81,7 @@ def draw_and_cancel(panel):
         assert control.value != before, f"{control.name} did not move"
         if control.name == "a file of your own":
             panel.button("Generate").click()
-            missing = f"There is no file {control.value}"
+            missing = f"There is no concept {control.value}"
             assert until(lambda missing=missing: missing in panel.look()["text"]), panel.look()["text"]
             control.restore(before)
     (steps,) = (control for control in panel.controls() if control.name == "steps")
