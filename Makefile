@@ -14,7 +14,8 @@ READY := $(VENV)/.ready
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 LONGEST_FIRST := $(if $(NOTEBOOKS),$(shell ls -r $(NOTEBOOKS)))
 NBVAL := --nbval --nbval-cell-timeout 900 --nbval-sanitize-with tests/notebooks/sanitize.cfg
-STAGES := data vae decoder judge clip unet export fast export evaluate
+# In the order of what each stands on: training/README.md.
+STAGES := data judge vae clip decoder unet export fast export evaluate
 OFFLINE := env -u COURSE_MODEL HF_HUB_OFFLINE=1
 # One word for the shell, whatever blanks and marks are in it: what a user names, and the way to this folder.
 quoted = '$(subst ','\'',$(1))'
@@ -116,10 +117,10 @@ site: $(VENV)-site/.ready  ## build the lessons and pages as a site to read, sit
 bench: $(READY)  ## measure speed and memory, write the tables of it; ARGS="picture growth": only these
 	$(OFFLINE) $(PY) -m benchmarks $(ARGS)
 
-train: $(READY)  ## train the postcard model from nothing, for hours; goes on where it was stopped. ARGS: --preset gpu
+train: $(READY)  ## train the postcard model from nothing, for hours, in the place of the released one; goes on where it was stopped. ARGS: --preset gpu
 	@set -e; for stage in $(STAGES) "evaluate --variant fast"; do $(PY) -m training.$$stage $(ARGS); done
 
-concepts: $(READY)  ## train the concept library anew, some minutes; ARGS="teal windmill": only these
+concepts: $(READY)  ## train the concept library anew, more than an hour; ARGS="teal windmill": only these
 	$(OFFLINE) $(PY) -m tools.make_concepts $(ARGS)
 
 clean:  ## remove the environment and caches (training runs stay)

@@ -8,6 +8,7 @@ Arithmetic: the rest. No full-size network computes anything here.
 """
 
 import argparse
+import ast
 import json
 import os
 import tempfile
@@ -213,10 +214,12 @@ def rows_of(lessons, prices):
 
 
 def first_line(source):
-    """The first line of a cell that does something, cut to a table's width."""
-    lines = [line.strip() for line in source.splitlines()]
-    line = next(line for line in lines if line and not line.startswith(("#", "from ", "import ", "def ", "@")))
-    return line.split("  #")[0].strip()[:44]
+    """The first statement of a cell that is no import and no definition, or its last one, on one line and cut to a table's width."""
+    statements = ast.parse(source).body
+    skipped = ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef
+    does = next((one for one in statements if not isinstance(one, skipped)), statements[-1])
+    text = "\n".join(line.split("  #")[0] for line in ast.get_source_segment(source, does).splitlines())
+    return " ".join(text.split())[:44].strip()
 
 
 def page(rows, prices):
@@ -228,7 +231,7 @@ def page(rows, prices):
         [
             {
                 "lesson": number,
-                "minutes on a T4": f"{sum(row['seconds'] for row in some) / 60:.0f}",
+                "minutes of the networks on a T4": f"{sum(row['seconds'] for row in some) / 60:.0f}",
                 "most on the card, GB": f"{max(row['card'] for row in some) / 1e9:.1f}",
             }
             for number, some in lessons.items()
@@ -239,7 +242,7 @@ def page(rows, prices):
             {
                 "lesson": row["lesson"],
                 "code cell": row["cell"],
-                "begins with": f"`{row['does']}`".replace("|", " "),
+                "does (its first line after imports)": f"`{row['does']}`".replace("|", "\\|"),
                 "card, GB": f"{row['card'] / 1e9:.1f}",
                 "RAM without a card, GB": f"{row['ram'] / 1e9:.1f}",
                 "TFLOP": f"{row['work'] / 1e12:.1f}",

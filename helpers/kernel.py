@@ -1,7 +1,7 @@
 """What the course changes for a whole kernel, but for Ctrl-C (helpers/interrupts.py). Standard library only.
 
-The setup cell calls `prepare_kernel` before any library is imported. Importing helpers by itself changes nothing but
-how much transformers and diffusers say. COURSE_PLAIN=1 in the environment turns all of it off; a setup cell that stops
+The setup cell calls `prepare_kernel` before any library is imported. Importing what
+needs the libraries changes nothing but how much transformers and diffusers say (helpers/runtime.py). COURSE_PLAIN=1 in the environment turns all of it off; a setup cell that stops
 (helpers/ready.py) sets a warning filter all the same. docs/kernel.md says what each is worth, as measured.
 """
 

@@ -1,6 +1,6 @@
 """Trains the course's concept library, the folder concepts/, from nothing: `make concepts`.
 
-    python -m tools.make_concepts                   all of them, some minutes
+    python -m tools.make_concepts                   all of them: some minutes a vector, a quarter to half an hour a LoRA
     python -m tools.make_concepts teal windmill     only these; the others stay as they are
 
 Every concept is a folder in the layout of the sd-concepts-library. The figures on its card are measured here,

@@ -12,7 +12,7 @@ SIDE = [
 
 
 def teapot(pen, look, r):
-    """In units of the thing's size: it stands at (0, 0), x to the right, y up; the box is -0.65 to 0.65 and 0 to 1.35."""
+    """In units of the thing's size: it stands at (0, 0), x to the right, y up; the box is -0.65 to 0.65 and 0 to 1.5."""
     pen.fill(
         look.shade, *stroke([(0.38, 0.52), (0.52, 0.56), (0.60, 0.46), (0.58, 0.32), (0.48, 0.22), (0.38, 0.18)], 0.085)
     )  # handle

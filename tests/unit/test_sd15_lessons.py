@@ -52,7 +52,7 @@ def test_every_cell_of_every_lesson_fits_a_card_and_a_computer_without_one_where
 def test_the_page_names_the_cells_by_the_numbers_and_lines_that_the_notebooks_have():
     rows = re.findall(r"(?m)^\| (\d\d) +\| +(\d+) \| +`(.+?)` \|", bill.PAGE.read_text(encoding="utf-8"))
     cells = {
-        (file.name[:2], str(cell["execution_count"])): bill.first_line(source(cell)).replace("|", " ")
+        (file.name[:2], str(cell["execution_count"])): bill.first_line(source(cell)).replace("|", r"\|")
         for file in NOTEBOOKS
         for cell in code_cells(file)
         if source(cell).strip() and not source(cell).startswith(SETUP)

@@ -4,6 +4,7 @@ import copy
 import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -1075,3 +1076,14 @@ def test_the_fast_card_says_what_was_not_measured():
         and "31.3 dB" in full
         and "draws in 8 calls" in full
     )
+
+
+# make train
+
+
+def test_each_stage_of_make_train_comes_after_those_whose_runs_it_reads():
+    """From nothing: the decoder learns through CLIP's eyes, so CLIP has to be there."""
+    stages = re.search(r"(?m)^STAGES := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"))[1].split()
+    for place, stage in enumerate(stages):
+        read = set(re.findall(r'runs\("(\w+)"\)', (ROOT / "training" / f"{stage}.py").read_text(encoding="utf-8")))
+        assert read - {stage} <= set(stages[:place]), f"{stage} reads what a later stage of make train makes"
