@@ -1,6 +1,6 @@
 """A class on one machine: N kernels at once that run lesson 04 without a pause, and one that runs it whole.
 
-    python -m benchmarks.classroom [--kernels 1,2,4,8] [--notebook notebooks/04_unet_sampling.ipynb] [--cells 22]
+    python -m benchmarks.classroom [--kernels 1,2,4,8] [--notebook notebooks/04_unet_sampling.ipynb] [--cells 15]
                                    [--threads 1] [--quick]
 
 A kernel's memory is its proportional share (PSS): what several kernels map together, libraries above all, is
@@ -161,7 +161,7 @@ def figure(found, limits, what):
 
 def main(arguments=None):
     parser = measure.options(
-        __doc__, kernels="1,2,4,8", notebook="notebooks/04_unet_sampling.ipynb", cells=22, threads=1
+        __doc__, kernels="1,2,4,8", notebook="notebooks/04_unet_sampling.ipynb", cells=15, threads=1
     )
     options = parser.parse_args(arguments)
     counts = [1, 2] if options.quick else sorted({int(one) for one in options.kernels.split(",")})
