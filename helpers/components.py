@@ -212,6 +212,7 @@ def load_components(
         distilled_guidance=float(card["distilled_guidance"]) if "distilled_guidance" in card else None,
     )
     _check_fit(c)
+    c.tokenizer.model_max_length = c.max_tokens  # its file may say more, or nothing, which the library reads as 10**30
 
     if device.type == "cuda":
         weights = [weight for network in networks.values() for weight in network.parameters()]
@@ -436,7 +437,8 @@ class SharedTokenizer(CLIPTokenizer):
     def _by_a_copy(self, method, arguments, options):
         """What a method of the library's says. The copy is laid by for the next call; one that is lost on the way is made anew."""
         spare = _spare.setdefault(self, collections.deque())
-        state = len(self), self.padding_side, self.truncation_side, self.model_max_length
+        sides = self.padding_side, self.truncation_side
+        state = len(self), sides, self.model_max_length, str(self.special_tokens_map)
         try:
             known, one = spare.pop()
         except IndexError:
@@ -599,6 +601,12 @@ def _check_fit(c):
         raise ValueError(
             f"The parts in {c.path} do not fit: the text encoder writes vectors of {text} "
             f"numbers, the U-Net reads {text_read}."
+        )
+    config, asked = c.unet.config, ("time_cond_proj_dim", "class_embed_type", "num_class_embeds", "addition_embed_type")
+    if more := [name for name in asked if config.get(name) is not None]:
+        raise ValueError(
+            f"The U-Net in {c.path} reads more than words and a time ({more[0]} in its config.json): the course draws "
+            "with models of Stable Diffusion 1 and 2's kind."
         )
     length = c.tokenizer.model_max_length
     if not isinstance(length, (int, float)) or isinstance(length, bool) or not length >= 3:

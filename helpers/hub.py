@@ -142,6 +142,8 @@ def _in_words(repo_id, error, instead):
         causes.append(causes[-1].__cause__)
     answer = next((one for one in causes if isinstance(one, errors.HfHubHTTPError)), None)
     kind, words = _refused(repo_id, answer) if answer else _not_reached(repo_id, causes)
+    if os.path.isdir(repo_id.partition("/")[0]):  # so a path may have been meant
+        words = f"There is no folder {repo_id} here, so it was taken for an id of the Hub. {words}"
     return kind(f"{words} {instead}".strip())
 
 

@@ -193,10 +193,14 @@ def sign(name):
 
 def _write_hand_in():
     """Bring hand_in.json into step with the answers. What is damaged is left out."""
-    signed = folder() / "name.txt"
+    try:
+        with open_file(folder() / "name.txt", 1000) as file:
+            name = file.read().decode("utf-8", errors="replace").strip()
+    except (OSError, ValueError):  # nobody has signed, or it is no file of a name
+        name = ""
     found = (_read(path.stem, {"when": str}) for path in sorted((folder() / "answers").glob("*.json")))
     about = {
-        "name": signed.read_text(encoding="utf-8") if signed.is_file() else "",
+        "name": name,
         "answers": [one for one in found if one],
     }
     text = json.dumps(about, indent=1) + "\n"

@@ -112,12 +112,21 @@ def threads():
 
 @contextlib.contextmanager
 def _one_thread():
-    before = torch.get_num_threads()
+    """Works that overlap, such as two generators in turn, end in any order: the last one puts back what the first one found."""
+    if not _works:
+        _threads_before.append(torch.get_num_threads())
+    work = object()
+    _works.add(work)
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _works.discard(work)
+        if not _works:
+            torch.set_num_threads(_threads_before.pop())
+
+
+_works, _threads_before = set(), []  # those under way on one thread
 
 
 def one_thread(work):

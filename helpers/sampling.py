@@ -123,7 +123,7 @@ def denoise(
     _check_given_up(c, guidance, negatives)
     scheduler = make_scheduler(c, scheduler)
     steps = whole_number(c.steps if steps is None else steps, "steps", 1, scheduler.config.num_train_timesteps)
-    _set_timesteps(scheduler, steps)
+    _set_timesteps(c, scheduler, steps)
 
     check_mask_fits(image, mask)
     known = None if image is None else encode_image(c, image)  # (1, C, h, w)
@@ -219,6 +219,7 @@ def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> 
     By name, it is set as pipelines of Stable Diffusion set theirs, whatever the model's file says or leaves out: latents reach
     beyond -1..1 and are not clipped, timesteps are one higher, and PNDM starts without Runge-Kutta steps.
     A scheduler of diffusers remembers where it is, so those in `c` and of the caller are never used themselves.
+    Raises ValueError for a name that is not known, or whose scheduler can not keep to the model's schedule.
     """
     if not isinstance(scheduler, str):
         if not hasattr(scheduler, "set_timesteps") or not hasattr(scheduler, "alphas_cumprod"):
@@ -231,7 +232,15 @@ def make_scheduler(c: Components, scheduler: str | diffusers.SchedulerMixin) -> 
     if name not in SCHEDULERS:
         raise ValueError(f"There is no scheduler called {inputs.shown(scheduler)}: use one of {', '.join(SCHEDULERS)}.")
     pipelines = {"clip_sample": False, "steps_offset": 1, "skip_prk_steps": True}
-    return SCHEDULERS[name].from_config(c.scheduler.config, **pipelines)
+    made = SCHEDULERS[name].from_config(c.scheduler.config, **pipelines)
+    if not torch.allclose(
+        made.alphas_cumprod, c.scheduler.alphas_cumprod, atol=1e-4
+    ):  # euler's last may be 2**-24, not 0
+        raise ValueError(
+            f'The scheduler "{name}" does not know the noise schedule of {inputs.shown(c.name)}, which ends without any '
+            'signal: use "ddim", "euler" or "dpm++_2m".'
+        )
+    return made
 
 
 @torch.inference_mode()
@@ -251,8 +260,11 @@ def _start(c, scheduler, steps, noise, known, mask, strength):
     known = known.expand_as(noise)  # (1, C, h, w) -> (B, C, h, w)
     if mask is None or strength < 1:
         skipped = (steps - max(1, int(steps * strength))) * scheduler.order
-        if skipped and isinstance(scheduler, diffusers.PNDMScheduler):
-            raise ValueError('The scheduler "pndm" can not begin in the middle: use another or strength=1.')
+        if skipped and isinstance(scheduler, (diffusers.PNDMScheduler, diffusers.LMSDiscreteScheduler)):
+            # pndm refuses to; lms would take the first of four coefficients as if it had the other three derivatives
+            raise ValueError(
+                f"{type(scheduler).__name__} can not begin in the middle: use another scheduler or strength=1."
+            )
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(skipped)
         timesteps = timesteps[skipped:]
@@ -278,9 +290,14 @@ def _keep_nothing(latents, next_timestep):
 # Bad input, in words
 
 
-def _set_timesteps(scheduler, steps):
+def _set_timesteps(c, scheduler, steps):
     """scheduler.set_timesteps(steps), or ValueError where they would lie beyond what the model learnt, or all on one spot."""
-    levels = scheduler.config.num_train_timesteps
+    levels, learnt = scheduler.config.num_train_timesteps, c.scheduler.config.num_train_timesteps
+    if levels != learnt:
+        raise ValueError(
+            f"The {type(scheduler).__name__} has {levels} levels of noise, and {inputs.shown(c.name)} learnt {learnt}: "
+            f"make it by {type(scheduler).__name__}.from_config(c.scheduler.config)."
+        )
 
     def fit(count):
         scheduler.set_timesteps(count)

@@ -86,6 +86,7 @@ class AttentionRecord:
 
     def __init__(self, heads, guidance):
         self._heads, self._guided = heads, guidance
+        self._found = False  # whether _guided was found out from the calls
         self._shape = None  # of the latents, (B, C, h, w), both halves of a guided batch counted
         self._cells = {}  # layer name -> n, in the order in which the U-Net calls them
         self._sums = {}  # (layer name, steps, picture) -> the sum of its maps
@@ -106,11 +107,15 @@ class AttentionRecord:
             raise ValueError(f"A batch of {batch} has no halves: use record_attention(unet, guidance=False).")
         del self._calls[self.steps :]
         self._sums.clear()
+        if self._found and batch % 2 == 0 and torch.equal(*latents.chunk(2)) != self._guided:
+            raise ValueError(
+                "The U-Net was called with guidance and without it: open a record_attention block for each drawing."
+            )
         if self._guided is None:  # asked at the first call and, where that leaves it open, at the second
             if batch % 2 or not torch.equal(*latents.chunk(2)):
-                self._guided = False
+                self._guided, self._found = False, True
             elif self._calls:
-                self._guided = True  # two prompts on the same noise have parted by now
+                self._guided = self._found = True  # two prompts on the same noise have parted by now
                 self._calls[0] = {name: maps[batch // 2 :].clone() for name, maps in self._calls[0].items()}
         self._shape = latents.shape
         if not self._calls:

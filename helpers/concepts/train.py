@@ -38,15 +38,27 @@ class Progress(NamedTuple):
     best: torch.Tensor
 
 
+def target_of(c, latents, noise, timesteps):
+    """What a perfect U-Net answers to noisy latents, (B, C, h, w): the noise, or what else c.scheduler says that it predicts.
+
+    v = sqrt(abar) eps - sqrt(1 - abar) x_0 (Salimans and Ho 2022). latents, noise, timesteps: as for `noise_loss`.
+    """
+    kind = c.scheduler.config.prediction_type
+    if kind == "v_prediction":
+        return add_noise(noise, -latents, timesteps, c.scheduler.alphas_cumprod)
+    return latents if kind == "sample" else noise
+
+
 def noise_loss(c, latents, prompt_embeds, noise, timesteps, weights=1.0):
-    """Mean squared error of the U-Net's guess of the noise, a scalar tensor (Ho et al. 2020, eq. 14).
+    """Mean squared error of the U-Net's guess of the noise, a scalar tensor (Ho et al. 2020, eq. 14); see `target_of`.
 
     latents, noise: (B, C, h, w); prompt_embeds: (B, 77, d); timesteps: (B,) whole numbers. weights: how much
     each place counts, (B, 1, h, w) of mean 1.
     """
     noisy = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod)
     noise_pred = c.unet(noisy, timesteps.to(c.device), encoder_hidden_states=prompt_embeds).sample
-    return (weights * (noise_pred.float() - noise.float()) ** 2).mean()
+    target = target_of(c, latents, noise, timesteps)
+    return (weights * (noise_pred.float() - target.float()) ** 2).mean()
 
 
 def loss_scaler(c):

@@ -105,6 +105,7 @@ class Lora:
     @whole
     def __init__(self, unet, layers, text=None):
         self.unet, self.text, self.layers, self._kept = unet, text, layers, {}
+        self.removed = False
         for name, layer in layers.items():
             _put(*self._place(name), layer)
 
@@ -129,6 +130,7 @@ class Lora:
     @whole
     def strength(self, strength):
         strength = inputs.number(strength, "strength", "a number such as 0, 0.5 or 1")
+        self._check_inside()
         if self.merged:
             raise RuntimeError("This LoRA is merged into the weights: call unmerge() before you change its strength.")
         for layer in self.layers.values():
@@ -137,6 +139,11 @@ class Lora:
     @property
     def merged(self):
         return bool(self._kept)
+
+    def _check_inside(self):
+        """RuntimeError after `remove`: its layers stand nowhere, and to merge it would change what is there without it."""
+        if self.removed:
+            raise RuntimeError("This LoRA was taken out of its U-Net: put it in anew, by load_lora or add_lora.")
 
     def changes(self):
         """The matrices added to the weights at strength 1: {name: (out, in)}, in the order of the U-Net."""
@@ -151,6 +158,7 @@ class Lora:
     def merge(self):
         """Add the changes, at the strength of now, to the weights: no layer more to compute. The weights are kept for `unmerge`.
         A model that is saved now, c.pipeline().save_pretrained(folder), holds the sums, and can be read anywhere."""
+        self._check_inside()
         if self.merged:
             raise RuntimeError("This LoRA is merged already: a second time would add it twice.")
         kept = {name: layer.linear.weight.data for name, layer in self.layers.items()}
@@ -185,6 +193,7 @@ class Lora:
             self.unmerge()
         for name, layer in self.layers.items():
             _take(*self._place(name), layer)
+        self.removed = True
 
     @whole
     def __enter__(self):
@@ -228,7 +237,8 @@ def add_lora(
 
     unet: of any size. rank: 1 to 1024. alpha: a number above 0; the change counts alpha / rank; None: 1.
     layer: None, or a class of your own that stands in for nn.Linear: layer(linear, rank, alpha), a module with A (rank, in)
-    and B (out, rank), in float32. seed: of the A. Returns `Lora`. Raises TypeError or ValueError, and then the U-Net is as it was.
+    and B (out, rank), in float32. It can not stand on another LoRA. seed: of the A. Returns `Lora`. Raises TypeError or
+    ValueError, and then the U-Net is as it was.
     """
     if not isinstance(unet, nn.Module):
         raise TypeError(f"This takes a U-Net, c.unet, not {inputs.shown(unet)}.")
@@ -236,6 +246,11 @@ def add_lora(
     found, generator = layers_of(unet, targets), seeded_generator(seed)
     if layer is not None and not callable(layer):
         raise TypeError(f"layer takes a class such as LoraLinear, or None, not {inputs.shown(layer)}.")
+    if layer is not None and any(isinstance(base, LoraLinear) for base in found.values()):
+        raise ValueError(
+            "A LoRA is in this U-Net already, and a layer of your own takes nn.Linear: call remove() of the one "
+            "before, or load the model anew."
+        )
     layers = {}
     for name, base in found.items():
         own = layer is not None and isinstance(base, nn.Linear)

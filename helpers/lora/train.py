@@ -14,7 +14,7 @@ from PIL import Image
 from helpers import inputs
 from helpers.components import Components
 from helpers.concepts import noise_loss
-from helpers.concepts.train import descend, encoded, loss_scaler
+from helpers.concepts.train import descend, encoded, loss_scaler, target_of
 from helpers.conditioning import encode_prompts
 from helpers.diffusion import add_noise
 from helpers.latents import require_finite
@@ -158,7 +158,8 @@ def joint_loss(new, kept, before):
     latents, prompt_embeds, noise, timesteps = (torch.cat(both) for both in zip(new[1:5], kept[1:5]))
     noisy, timesteps = add_noise(latents, noise, timesteps, c.scheduler.alphas_cumprod), timesteps.to(c.device)
     noise_pred = c.unet(noisy, timesteps, encoder_hidden_states=prompt_embeds).sample.float()
-    error = (weights * (noise_pred[:n] - noise[:n].float()) ** 2).mean()
+    target = target_of(c, *new[1:2], *new[3:5])
+    error = (weights * (noise_pred[:n] - target.float()) ** 2).mean()
     return error + KEEP * ((noise_pred[n:] - before.float()) ** 2).mean()
 
 

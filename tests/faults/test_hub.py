@@ -94,6 +94,17 @@ def test_course_model_may_name_it(hub, monkeypatch, capsys):
     assert 'sd15 takes the place of "postcard"' in capsys.readouterr().out
 
 
+def test_where_a_path_may_have_been_meant_it_says_that_there_is_no_such_folder(hub, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for name, there in {"models/mine": True, "someone/some-model": False}.items():
+        with pytest.raises(ConnectionError, match="not wholly in the local cache") as error:
+            load_components(name, device="cpu")
+        said = f"There is no folder {name} here, so it was taken for an id of the Hub. "
+        assert str(error.value).startswith(said) == there
+
+
 # Half a file, a slow drip
 
 

@@ -380,6 +380,12 @@ def test_one_shape_a_block(tiny_postcard):
         with record_attention(tiny_postcard.unet):
             call(tiny_postcard, [PROMPT])
             call(tiny_postcard, [PROMPT, PROMPT])
+    for first, second in (({"guidance": 3}, {"guidance": 1}), ({"guidance": 1}, {"guidance": 3})):
+        one, two = (PROMPT if each["guidance"] == 3 else [PROMPT, "the blue house"] for each in (first, second))
+        with pytest.raises(ValueError, match="with guidance and without it: open a record_attention block for each"):
+            with record_attention(tiny_postcard.unet):
+                draw(tiny_postcard, one, **first)
+                draw(tiny_postcard, two, **second)
     with pytest.raises(ValueError, match="no halves"):
         with record_attention(tiny_postcard.unet, guidance=True):
             call(tiny_postcard, [PROMPT])

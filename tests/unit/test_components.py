@@ -1,13 +1,17 @@
 """helpers.components and helpers.hub: what loads, the facts computed from it, and what bad input gets."""
 
+import json
 import shutil
 
 import diffusers
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
 
 from helpers import components, hub, load_components
+from helpers.conditioning import split_prompt, token_positions
 
 
 @pytest.fixture
@@ -321,6 +325,39 @@ def test_parts_that_do_not_fit(folder, model_folders):
     shutil.copytree(model_folders["sd15"] / "text_encoder", folder / "text_encoder")
     with pytest.raises(ValueError, match="vectors of 768 numbers, the U-Net reads 32"):
         load_components(folder)
+
+
+@pytest.mark.parametrize("asked", ["time_cond_proj_dim", "num_class_embeds"])
+def test_a_u_net_that_reads_more_than_words_and_a_time_is_refused(folder, asked):
+    """It would load, and draw something else than it can, or fail inside the library."""
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    changed = UNet2DConditionModel.from_config({**unet.config, asked: 32})
+    changed.save_pretrained(folder / "unet")
+    with pytest.raises(ValueError, match=f"reads more than words and a time .{asked} in its config.json"):
+        load_components(folder)
+
+
+def test_a_tokenizer_that_does_not_say_how_much_is_read_is_told(folder, model_folders):
+    for path in (folder / "tokenizer").glob("tokenizer_config.json"):
+        about = json.loads(path.read_text())
+        about.pop("model_max_length", None)
+        path.write_text(json.dumps(about))
+    c = load_components(folder, device="cpu")
+    assert c.tokenizer.model_max_length == c.max_tokens == 77
+    assert len(split_prompt(c.tokenizer, "boat " * 90)) > 77
+    with pytest.raises(ValueError, match="comes too late"):
+        token_positions(c.tokenizer, "boat " * 90 + "red", "red")
+
+
+def test_a_tokenizer_pads_as_it_is_told_to_last(folder):
+    c, library = load_components(folder, device="cpu"), CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    for pad in ("!", "a</w>"):
+        found = []
+        for one in (c.tokenizer, library):
+            one(["a"])
+            one.pad_token = pad
+            found.append(one(["a"], padding="max_length", max_length=6).input_ids)
+        assert found[0] == found[1]
 
 
 # Device, number format, memory

@@ -1,10 +1,13 @@
 """Concepts: what they are, loading them without changing the model, training them."""
 
 import copy
+from dataclasses import replace
+from types import SimpleNamespace
 
 import diffusers
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from PIL import Image
 from test_checks_concepts import put_back
 from transformers import CLIPTokenizer
@@ -23,6 +26,7 @@ from helpers.concepts import (
 from helpers.concepts.loading import with_concepts
 from helpers.conditioning import encode_prompts, split_prompt, token_positions, too_long
 from helpers.lora.layers import Lora, lora_layer, own_layers
+from helpers.lora.train import joint_loss
 
 
 def vectors_like(c, n=1, seed=1):
@@ -407,6 +411,32 @@ def test_a_training_that_breaks_is_named(tiny_postcard, monkeypatch):
     monkeypatch.setattr("helpers.concepts.train.noise_loss", lambda *arguments: torch.tensor(float("nan")))
     with pytest.raises(FloatingPointError, match="loss holds NaN"):
         list(train(tiny_postcard))
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_a_perfect_model_has_no_loss_whatever_it_predicts(tiny, kind):
+    """By the library's own formula of v. A LoRA's loss, of what is new, is the same."""
+    generator = torch.Generator().manual_seed(0)
+    latents, noise = (torch.randn(2, *tiny.latent_shape, generator=generator) for _ in range(2))
+    timesteps = torch.tensor([100, 900])
+    scheduler = DDIMScheduler.from_config(tiny.scheduler.config, prediction_type=kind)
+    perfect = {
+        "epsilon": noise,
+        "v_prediction": scheduler.get_velocity(latents, noise, timesteps),
+        "sample": latents,
+    }[kind]
+
+    def unet(noisy, timesteps, encoder_hidden_states):
+        return SimpleNamespace(sample=torch.cat([perfect] * (len(noisy) // 2)))
+
+    unet.device = tiny.device
+    model = replace(tiny, scheduler=scheduler, unet=unet)
+    some = model, latents, torch.zeros(2, 77, 8), noise, timesteps, torch.ones(2, 1, 1, 1)
+    assert noise_loss(*some).item() < 1e-10
+    assert joint_loss(some, some, perfect).item() < 1e-10
+    for other in {"epsilon", "v_prediction", "sample"} - {kind}:
+        wrong = replace(model, scheduler=DDIMScheduler.from_config(scheduler.config, prediction_type=other))
+        assert noise_loss(wrong, *some[1:]).item() > 0.1
 
 
 def test_the_loss_is_that_of_the_noise_guess(tiny):

@@ -403,6 +403,29 @@ def test_a_layer_of_one_s_own_is_trained_and_saved(c, tmp_path):
         add_lora(c.unet, rank=2, layer="LoraLinear")
 
 
+def test_a_layer_of_one_s_own_is_used_or_refused(c):
+    """On another LoRA there is no nn.Linear to give to it, and the course's own would stand in for it unseen."""
+    before = weights_of(c.unet)
+    with add_lora(c.unet, rank=2):
+        with pytest.raises(ValueError, match="A LoRA is in this U-Net already, .* call remove"):
+            add_lora(c.unet, rank=2, layer=Own)
+        add_lora(c.unet, rank=2).remove()
+    assert same(before, c.unet)
+
+
+def test_a_lora_that_was_taken_out_changes_nothing_any_more(c):
+    before = weights_of(c.unet)
+    lora = add_lora(c.unet, rank=2)
+    with torch.no_grad():
+        lora.parameters()[1].add_(1)
+    lora.remove()
+    for change in (lora.merge, lambda: setattr(lora, "strength", 2)):
+        with pytest.raises(RuntimeError, match="This LoRA was taken out of its U-Net"):
+            change()
+    lora.remove()
+    assert same(before, c.unet)
+
+
 # Training
 
 

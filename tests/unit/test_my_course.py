@@ -296,3 +296,14 @@ def test_what_is_too_much_for_a_link_is_told_where_it_lies(my_course_folder, mon
     kept = Kept()
     kept.download.click()
     assert kept.line.value == f"Everything lies in {my_course_folder}.zip: take it from there."
+
+
+@pytest.mark.parametrize("written, name", [("Ren\u00e9".encode("cp1252"), "Ren\ufffd"), (b"x" * 5000, ""), (None, "")])
+def test_a_damaged_name_takes_no_answer_away(sheet, written, name):
+    """As another program saves it; too long; a folder."""
+    path = my_course.folder() / "name.txt"
+    path.mkdir() if written is None else path.write_bytes(written)
+    _, double = sheet()
+    double(right_double)
+    handed = json.loads((my_course.folder() / "hand_in.json").read_text(encoding="utf-8"))
+    assert handed["name"] == name and [one["right"] for one in handed["answers"]] == [True]

@@ -148,6 +148,10 @@ def test_one_thread_lasts_as_long_as_the_work():
         assert next(dropped) == 1 == torch.get_num_threads()
         dropped.close()
         assert torch.get_num_threads() == 2, "after it was dropped half-way"
+        first, second = steps(1), steps(2)
+        next(first), next(second)
+        assert next(first, None) is None and torch.get_num_threads() == 1, "the second goes on"
+        assert [*second] == [1] and torch.get_num_threads() == 2, "after two that ran in turn"
         assert whole.__name__ == "whole" and steps.__name__ == "steps"
     finally:
         torch.set_num_threads(two)

@@ -458,9 +458,29 @@ def test_bad_strength(tiny_postcard, strength, kind):
         generate(tiny_postcard, PROMPT, image=Image.new("RGB", (128, 128)), strength=strength)
 
 
-def test_pndm_can_not_begin_in_the_middle(tiny_postcard):
-    with pytest.raises(ValueError, match="can not begin in the middle"):
-        generate(tiny_postcard, PROMPT, image=Image.new("RGB", (128, 128)), scheduler="pndm", steps=4)
+@pytest.mark.parametrize("scheduler", ["pndm", "lms"])
+def test_some_schedulers_can_not_begin_in_the_middle(tiny_postcard, scheduler):
+    """lms would: by a formula of the fourth order, of which it has one derivative of four."""
+    card = Image.new("RGB", (128, 128))
+    with pytest.raises(ValueError, match="Scheduler can not begin in the middle: use another scheduler or strength=1"):
+        generate(tiny_postcard, PROMPT, image=card, scheduler=scheduler, steps=4)
+    generate(tiny_postcard, PROMPT, image=card, scheduler=scheduler, steps=4, strength=1)
+
+
+def test_a_schedule_that_is_not_the_models_is_said(tiny):
+    config = tiny.scheduler.config
+    zero = dict(rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing")
+    model = replace(tiny, scheduler=diffusers.DDIMScheduler.from_config(config, **zero))
+    for name in SCHEDULERS:
+        if name in ("pndm", "lms", "heun"):
+            with pytest.raises(ValueError, match=f'"{name}" does not know the noise schedule'):
+                make_scheduler(model, name)
+        else:
+            made = make_scheduler(model, name).alphas_cumprod
+            assert torch.allclose(made, model.scheduler.alphas_cumprod, atol=1e-6), name
+    longer = diffusers.DDIMScheduler(num_train_timesteps=4000, clip_sample=False)
+    with pytest.raises(ValueError, match="has 4000 levels of noise, and .* learnt 1000: make it by DDIMScheduler"):
+        denoise(tiny, PROMPT, steps=2, scheduler=longer)
 
 
 def test_latents_that_are_no_numbers_are_named(tiny_postcard):
