@@ -14,8 +14,6 @@ from transformers import CLIPTextModel
 
 from helpers import components, latents
 
-SMALLER = 512 // 192  # pictures of Stable Diffusion 1.5 against those of the tiny model of the tests
-
 
 class Watch:
     """calls: {code cell: {(part, rows, height, width, learns): how often}}; height and width as shares of the model's

@@ -196,14 +196,14 @@ def main(arguments=None):
 def results(found, crowd, whole, lesson, cells):
     """(rows, claims, what `capacity` says or None, note). found: {N: what `class_of` returned}."""
     times = {count: statistics.median(each["seconds"]) for count, each in found.items()}
-    most, first = max(found), times[min(found)]
+    most, least = max(found), min(found)
 
     def row(name, count, each):
         took = statistics.median(each["seconds"])
         return {
             "kernels at once": name,
             "time": measure.in_seconds(took),
-            "against one": f"{took / first:.1f}",
+            f"against {least}": f"{took / times[least]:.1f}",
             "memory of all": measure.in_bytes(each["shares"] or None),
             "a student (PSS)": measure.in_bytes(each["shares"] / count or None),
             "a student (RSS)": measure.in_bytes(each["alone"] / count or None),
@@ -214,7 +214,7 @@ def results(found, crowd, whole, lesson, cells):
         measure.claim(f"{lesson} whole, one kernel alone, measured", words(whole)),
         measure.claim(
             f"{most} kernels at once, first {cells} code cells, measured",
-            f"{rows[-1]['memory of all']} in all, {rows[-1]['against one']} times as long as one",
+            f"{rows[-1]['memory of all']} in all, {rows[-1][f'against {least}']} times as long as {least}",
         ),
     ]
     if crowd:

@@ -259,7 +259,7 @@ def fit_power(sizes, costs):
 
 
 def in_seconds(value):
-    """0.0123 -> "12 ms", 1.234 -> "1.23 s", 75 -> "75 s"."""
+    """0.0123 -> "12.3 ms", 0.123 -> "123 ms", 1.234 -> "1.23 s", 75 -> "75 s"."""
     if value < 1:
         return f"{1000 * value:.3g} ms" if value < 0.1 else f"{1000 * value:.0f} ms"
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"

@@ -7,7 +7,8 @@
 The panels are made by the lessons' own cells, and by those that they need. A move sets one control, drawn at
 random, to another value. Frames that were computed ahead and frames that are computed when a control is moved
 are told apart. A studio draws nothing when it is moved: its row is the time from Generate to the first live
-picture. Questions and progress bars have no picture and are left out.
+picture. Questions and progress bars have no picture and are left out, and so is the panel that mutes words, which
+draws at the press of a button.
 
 --browser: clock and events are the page's own, from the key or the click to the picture's load event. It
 needs Chromium or Chrome and playwright (`make test-browser` installs them); without, it says so and ends.

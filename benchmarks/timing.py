@@ -44,7 +44,7 @@ def name_of(maker):
 
 
 def kind_of(maker):
-    """AHEAD, MOVED or LIVE, from the source of a function or class of helpers.panels; None for one that draws nothing by a model."""
+    """AHEAD, MOVED or LIVE, from the source of a function or class of helpers.panels; None for one that draws at the press of a button, or not by a model."""
     if inspect.isclass(maker):
         return LIVE if hasattr(maker, "loops") else None
     calls = [

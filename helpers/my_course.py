@@ -98,8 +98,14 @@ def answer(lesson, number):
     return _read(f"{lesson}-exercise-{number}", {"right": bool, "code": str, "tries": int})
 
 
-def note_prediction(answers, chosen, measured=None):
-    """Write down what a reader predicts: which of the answers, a str each; and what was then measured, once it is known."""
+def note_prediction(answers, chosen, measured=None, again=False):
+    """Write down what a reader predicts: which of the answers, a str each; and what was then measured, once it is known.
+
+    What was chosen before it was measured stays, whatever is chosen afterwards; again: unless one may look again.
+    """
+    before = _read(_prediction(answers), {"chosen": str, "measured": str})
+    if before and before["chosen"] in answers:
+        chosen, measured = chosen if again else before["chosen"], measured or before["measured"]
     _write(_prediction(answers), {"answers": list(answers), "chosen": chosen, "measured": measured, "when": _now()})
 
 
@@ -237,7 +243,7 @@ def pack():
     files = sorted(one for one in within.rglob("*") if one.is_file() and not one.name.endswith(".tmp"))
 
     def write(draft):
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for one in files:
                 archive.write(one, Path(NAME) / one.relative_to(within))
 

@@ -225,11 +225,16 @@ def _prediction(where: str, question: str, answers: tuple, said: dict) -> str:
 
 
 def collect(folder: Path, root: Path = ROOT) -> tuple[list[dict], list[str]]:
-    """Read what lies under a folder and write table and page into it. (students, sentences about files that are none)."""
+    """Read what lies under a folder and write table and page into it. (students, sentences about files that are none).
+
+    Who hands in the same twice, as hand_in.json and inside my_course.zip, is one student.
+    """
     students, wrong = [], []
     for path in find(folder):
         try:
-            students.append(read_hand_in(path))
+            student = read_hand_in(path)
+            if student not in students or not student["tried"] + student["predicted"]:
+                students.append(student)
         except (OSError, ValueError) as problem:
             wrong.append(writable(str(problem)))
     students.sort(key=lambda student: student["name"].casefold())

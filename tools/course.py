@@ -76,7 +76,10 @@ def make_env(folder: Path) -> None:
     if up_to_date(folder):
         return
     if not python_in(folder).is_file() or not run(python_in(folder), "-c", "", quiet=True):
-        venv.create(folder, clear=True, with_pip=True)
+        ours = (folder / "pyvenv.cfg").is_file()  # an environment, broken or of a Python that is gone: made anew
+        if not ours and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            sys.exit(f"{folder} is there already and is no environment of Python: name a folder that is not there.")
+        venv.create(folder, clear=ours, with_pip=True)
     print(f"Installing into {folder}: some minutes the first time.", flush=True)
     python = python_in(folder)
     pip = [python, "-m", "pip", "install", "-q", "-c", "constraints.txt"]

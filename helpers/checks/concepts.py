@@ -144,9 +144,9 @@ def only_one(answer):
     if said != [3, 1]:
         return f"of {yes_or_no(some)} and {yes_or_no(others)} three have only the first true and one only the second; you return {said}"
     for some, others in (
-        ([0, 0, 1], [1, 1, 1]),
-        ([1, 1], [0, 0]),
-        ([0, 1, 0], [0, 1, 0]),
+        ([False, False, True], [True, True, True]),
+        ([True, True], [False, False]),
+        ([False, True, False], [False, True, False]),
         ([False] * 9 + [True], [True] * 9 + [False]),
     ):
         wanted, said = [*intervals.only_one(some, others)], answer(some, others)

@@ -40,8 +40,10 @@ def _noise_hint(x_t, x_0, signal, noise):
     if eps.std(0).max() < 1e-3:
         return "all points get one and the same noise: draw it in the shape of x_0", eps
     if like_noise(eps):
-        both = torch.corrcoef(eps.T)[0, 1].abs()
-        return ("both numbers of a point get the same noise: draw it in the shape of x_0" if both > 0.2 else None), eps
+        if torch.corrcoef(eps.T)[0, 1].abs() > 0.2:
+            return "both numbers of a point get the same noise: draw it in the shape of x_0", eps
+        within = (eps.abs() < 1).double().mean()  # of a normal number 68 %, of an even one of that spread 58 %
+        return ("the noise is not normal: torch.randn_like draws it" if abs(within - 0.683) > 0.05 else None), eps
     if like_noise((x_t - signal**2 * x_0) / noise**2):
         return "the weights of points and noise add to 1, but their squares must: take square roots", eps
     if like_noise((x_t - noise * x_0) / signal):
@@ -350,6 +352,9 @@ def flow_step(answer):
             return f"your t lie between {t.min():.2f} and {t.max():.2f}: draw them evenly from 0 to 1"
         if t.unique().numel() < len(t) / 2:
             return "your t take few values: draw any number from 0 to 1, as torch.rand does"
+        shares = torch.histc(t.float(), 10, 0, 1) / len(t)  # of 4096 even draws a tenth has 10 %, with a spread of 0.5
+        if (shares - 0.1).abs().max() > 0.03:
+            return f"your t are not equally likely: one tenth of 0 to 1 gets {shares.min():.0%} of the points, another {shares.max():.0%}"
         t = t.double()[:, None].clamp(min=1e-6)
         return 1 - t, t
 

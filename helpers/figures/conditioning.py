@@ -229,7 +229,7 @@ def subtraction(rows, note=None, dpi=style.DPI):
         write(fig, x + size / 2, top - 0.12, text, ha="center")
     write(fig, 4.6, top - 0.12, "words nearest to the difference of the two picture vectors (cosine)")
     for r, (first, second, word, other, near) in enumerate(rows):
-        y = top + r * high
+        y, near = top + r * high, near if word != other else {}  # of no difference no word is the nearest
         a, b = (np.asarray(upright(one)).astype(float) for one in (first, second))
         for x, picture in ((0.1, first), (1.2, second), (2.3, np.abs(a - b))):
             show_picture(fig, picture, x, y, size)
@@ -266,6 +266,8 @@ def subtraction(rows, note=None, dpi=style.DPI):
     title = f"Rank of the changed word among all words: {ranks}"
     if len(rows) == 1:
         title = f"The word nearest to the difference is {'' if places == [1] else 'not '}the changed one"
+        if rows[0][2] == rows[0][3]:
+            title = f"Twice {rows[0][2]}: no difference, and no word that is near to it"
     return style.claimed(
         fig,
         title,

@@ -106,7 +106,7 @@ def _size_axis(ax, measured, named=True):
     named: whether NaN is written beside the cross; not where the reader is to find that out.
     """
     last, kept = len(measured) - 1, measured[measured.isfinite()]
-    near = kept.min() > 0.6 and kept.max() < 1.7
+    near = len(kept) > 0 and kept.min() > 0.6 and kept.max() < 1.7
     ax.set(yscale="log", ylim=(0.57, 1.75) if near else (1 / 64, 8), xlim=(0, last))
     ax.set_yticks(
         *(([2 / 3, 1, 1.5], ["2/3", "1", "1.5"]) if near else ([1 / 16, 1 / 4, 1, 4], ["1/16", "1/4", "1", "4"]))

@@ -116,6 +116,8 @@ def in_points(each):
     mean, half = mean_of(each)
     if not np.any(each):
         return f"no difference in {len(each)} pictures"
+    if not half > 0:
+        return f"≈{100 * mean:.0f} points, the same in {len(each)} pictures"
     return f"≈{100 * mean:.0f} ± {100 * half:.0f} points"
 
 

@@ -245,13 +245,17 @@ class Question(Still):
 
     def note(self, change=None):
         """Answer a click at once."""
-        self.line.value = sentence("Noted. Run the next cell." if self.chosen else self.ASK, self.keep())
+        problem = self.keep()
+        first = my_course.prediction(self.answers.options[1:]) if self.chosen and not problem else None
+        noted = "Noted. Run the next cell." if first in (None, self.chosen) else f"Your first answer stays: {first}."
+        self.line.value = sentence(noted if self.chosen else self.ASK, problem)
 
     def keep(self, measured=None):
         """Write the choice down. Returns what there is to say of it: nothing, or a sentence."""
         try:
-            if self.chosen is not None:
-                my_course.note_prediction(self.answers.options[1:], self.chosen, measured)
+            answers = self.answers.options[1:]
+            if said := self.chosen or (measured and my_course.prediction(answers)):
+                my_course.note_prediction(answers, said, measured)
         except OSError as problem:
             return f"It could not be written down: {problem}"
         return ""
@@ -261,11 +265,15 @@ class Question(Still):
 
         right: the answer that was measured, as text, or its place among the answers, counted from 0.
         """
-        if isinstance(right, int):
-            answers = self.answers.options[1:]
-            right = answers[inputs.whole_number(int(right), "The place of the right answer", 0, len(answers) - 1)]
+        answers = self.answers.options[1:]
+        if not isinstance(right, str):  # a place, perhaps of NumPy or torch
+            place = int(right) if int(right) == right else right
+            right = answers[inputs.whole_number(place, "The place of the right answer", 0, len(answers) - 1)]
+        inputs.one_of(right, "The right answer", answers)
         problem = self.keep(right)
-        said = self.chosen or my_course.prediction(self.answers.options[1:])
+        said = (problem and self.chosen) or my_course.prediction(
+            answers
+        )  # what was chosen first, before it was measured
         if said is None:
             return f"You have not chosen. Measured: {right}."
         agrees = "You said so too" if said == right else f"You said: {said}"
@@ -330,9 +338,8 @@ class Match(Still):
         try:
             for thing, name in self.chosen.items():
                 if name is not None:
-                    my_course.note_prediction(
-                        self.pairs(thing), f"{thing}: {name}", right.get(thing) and f"{thing}: {right[thing]}"
-                    )
+                    measured = right.get(thing) and f"{thing}: {right[thing]}"
+                    my_course.note_prediction(self.pairs(thing), f"{thing}: {name}", measured, again=True)
         except OSError as problem:
             return f"It could not be written down: {problem}"
         return ""

@@ -93,6 +93,7 @@ class ConceptStudio(Studio):
 
     STRENGTHS = {"concept": "strength", "second": "second_strength", "own": "own_strength"}
     ROWS = (*STRENGTHS.items(), ("hub",), *Studio.ROWS)
+    called = ""  # what the line said last of the words that call the concepts
     WORDS = Studio.WORDS | {"picture": "with, and beside it without"}
 
     def __init__(self, c, library=None, drawn=None, **settings):
@@ -186,16 +187,17 @@ class ConceptStudio(Studio):
             if settings[name] != NONE:
                 wanted.setdefault(settings[name], (self.library[settings[name]], settings[self.STRENGTHS[name]]))
         if own := settings["own"].strip():
-            wanted["own"] = Path(own).expanduser(), settings["own_strength"]
+            wanted["path", own] = Path(own).expanduser(), settings["own_strength"]  # a key that no concept's name is
         if asked := settings.get("hub", "").strip().removeprefix(f"{ON_HUB}/"):
-            wanted["hub"] = f"{ON_HUB}/{asked}", 1.0
+            wanted["hub", asked] = f"{ON_HUB}/{asked}", 1.0
         return list(wanted.values())
 
     def show_call(self, change=None):
         """Say which words call the concepts that are chosen."""
         calls = [call_of(source) for source, _ in self.chosen({**self.settings, "hub": "", "own": ""})]
-        if any(calls):
-            self.line.value = sentence(f"In the prompt: {' and '.join(filter(None, calls))}.")
+        calls = " and ".join(filter(None, calls))
+        if calls or self.line.value == self.called:
+            self.line.value = self.called = sentence(f"In the prompt: {calls}." if calls else "")
 
     def show_kept(self, entry):
         super().show_kept(entry)

@@ -105,16 +105,17 @@ def temperature_panel(cards, captions, cosines, learnt, brackets=()):
 def subtraction_panel(difference, values):
     """F13 for one attribute and its values. difference(first, second): a row for figures.subtraction."""
     inputs.function(difference, "difference", "a function of two values")
-    values = inputs.list_of(values, "values", "values", object, least=1)
+    values = inputs.list_of(values, "values", "values", object, least=2)
 
     def frame(first, second):
         return figures.subtraction([difference(first, second)], dpi=style.PANEL_DPI).png
 
+    def readout(first, second):
+        alike = "A and B are the same: there is no difference, and no word is near to it." * (first == second)
+        return sentence(alike or f"mean picture vector of {first} minus that of {second}")
+
     return Panel(
-        {"first": menu("A", values, values[0]), "second": menu("B", values, values[1])},
-        frame,
-        lambda first, second: sentence(f"mean picture vector of {first} minus that of {second}"),
-        ahead=False,
+        {"first": menu("A", values, values[0]), "second": menu("B", values, values[1])}, frame, readout, ahead=False
     )
 
 

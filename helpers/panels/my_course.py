@@ -1,6 +1,7 @@
 """What the reader has made so far, and a button that hands it over as one file."""
 
 import base64
+import html
 import sys
 
 import ipywidgets as widgets
@@ -48,10 +49,11 @@ class Kept(Still):
             elif path.stat().st_size <= LARGEST:
                 inside = base64.b64encode(path.read_bytes()).decode()
                 self.line.value = (
-                    f'<a download="{path.name}" href="data:application/zip;base64,{inside}">Save {path.name}</a> '
+                    f'<a download="{html.escape(path.name)}" href="data:application/zip;base64,{inside}">'
+                    f"Save {html.escape(path.name)}</a> "
                     f"{sentence(f'(it also lies at {path}).')}"
                 )
             else:
                 self.line.value = sentence(f"Everything lies in {path}: take it from there.")
-        except OSError as problem:
+        except Exception as problem:  # a button's caller would say nothing of it
             self.line.value = f"<b>{sentence(str(problem))}</b>"

@@ -210,13 +210,14 @@ class Studio(Still):
     def begin(self, c, settings):
         """Draw with these settings and this model, in place of what is being drawn."""
         model = c.snapshot()  # what cells and other panels do to c does not reach it
+        kept = settings if c is self.c else settings | {"model": c.name}
 
         def work():
             finished = []
             with closing(self.loops(model, settings)) as loops:
                 for said, steps in loops:
                     for step in steps:
-                        yield Told(step, settings, said, finished)
+                        yield Told(step, kept, said, finished)
                     finished += decode_latents(model, step.latents)  # Cancel reaches this, too
 
         self.total = settings["steps"] * self.count_loops(settings)
@@ -266,9 +267,13 @@ class Studio(Still):
         """Bring back picture i of the strip, and every control as it stood for it. What is being drawn is cancelled."""
         entry = self.history[i]  # before the last report of a drawing moves the others along
         self.job.cancel()
-        for name, value in entry[1].items():
-            self.controls[name].value = value
+        for name, control in self.controls.items():
+            control.value = entry[1][name]
         self.show_kept(entry)
+        if other := entry[1].get("model"):
+            self.line.value = sentence(
+                f"{other} drew this one: Generate draws with {self.c.name}, which draws another."
+            )
 
     def show_kept(self, entry):
         """Show a picture that was drawn before. entry: (picture, settings)."""
@@ -286,8 +291,8 @@ class Studio(Still):
         try:
             path = my_course.place("pictures", f"{called} seed {settings['seed']}.png")
             write_atomic(path, lambda file: file.write_bytes(png(picture, settings)))
-        except OSError as problem:
-            self.show_problem(problem)
+        except OSError as problem:  # a drawing that is under way goes on, and can be cancelled
+            self.line.value = f"<b>{sentence(str(problem))}</b>"
         else:
             self.line.value = sentence(f"Saved as {my_course.shown(path)}, settings inside.")
 
@@ -298,7 +303,7 @@ class LiveStudio(Studio):
     While "draw as I type" is on, every change of a control asks for a picture, and the latest request wins. A live
     picture is drawn with `QUICKLY` in place of those settings, or by the postcard model's fast variant in its own number
     of steps, once this copy of the course has it and where there is no negative prompt. The strip keeps it with the
-    settings that drew it. Generate draws with all settings as they stand, as ever.
+    settings that drew it, and the variant's name. Generate draws with all settings as they stand, as ever.
     """
 
     def __init__(self, c, **settings):
@@ -311,6 +316,7 @@ class LiveStudio(Studio):
         self.live.observe(self.switch, "value")
         for control in self.controls.values():
             control.observe(self.changed, "value")
+        self.cancel.on_click(lambda button: self.forget())
         self.children = [row([self.live]), *self.children]
 
     def switch(self, change=None):
@@ -321,8 +327,7 @@ class LiveStudio(Studio):
 
     def changed(self, change=None):
         """Draw soon, unless something changes again before."""
-        if self.timer is not None:
-            self.timer.cancel()
+        self.forget()
         if self.live.value:
             self.timer = threading.Timer(PAUSE, self.start_due)
             self.timer.daemon = True
@@ -331,6 +336,15 @@ class LiveStudio(Studio):
     def load(self, i):
         """As in every studio, and nothing is drawn anew for it."""
         super().load(i)
+        self.forget()
+
+    def start(self):
+        """As in every studio, and no live picture that was due takes its place."""
+        self.forget()
+        super().start()
+
+    def forget(self):
+        """Draw nothing for what was changed a moment ago."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -191,6 +191,8 @@ RIGHT = {
 
 WRONG = {
     "train_step": [
+        (step(noise=lambda x_0: torch.randn_like(x_0).sign()), "the noise is not normal: torch.randn_like draws it"),
+        (step(noise=lambda x_0: (torch.rand_like(x_0) - 0.5) * 12**0.5), "the noise is not normal"),
         (never_asks, "never asked"),
         (step(clean=True), "gets the clean points"),
         (step(weights=lambda abar: (abar, 1 - abar)), "take square roots"),
@@ -285,6 +287,9 @@ WRONG = {
         (flow(draw_t=lambda n: torch.randint(1000, (n,))), "any number from 0 to 1"),
         (flow(draw_t=lambda n: 0.5 * torch.rand(n)), "evenly from 0 to 1"),
         (flow(draw_t=lambda n: torch.randint(1000, (n,)) / 1000), "few values"),
+        (flow(draw_t=lambda n: (torch.rand(n) + torch.rand(n)) / 2), "your t are not equally likely"),
+        (flow(draw_t=lambda n: torch.randn(n).sigmoid()), "your t are not equally likely"),
+        (flow(given=lambda x_0, eps: torch.randn_like(x_0).sign() if eps is None else eps), "the noise is not normal"),
         (flow(mean=lambda square: square.sum(1).mean()), "twice the mean"),
         (flow(learn=no_step), "the same afterwards"),
         (flow(learn=no_clearing), "zero_grad()"),

@@ -316,3 +316,13 @@ def test_a_folder_at_home_is_found(tmp_path, monkeypatch):
 def test_without_a_folder_it_says_how_to_name_one(tmp_path, capsys):
     assert collect.main([]) == collect.main([str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.count("make collect FOLDER=") == 2
+
+
+def test_who_hands_in_the_same_twice_is_one_student(tmp_path, capsys):
+    """hand_in.json, and my_course.zip with the same inside."""
+    hand_in(tmp_path / "ada", "hand_in.json", tried(1), predicted("sky"), name="Ada")
+    with zipfile.ZipFile(tmp_path / "ada" / "my_course.zip", "w") as archive:
+        archive.write(tmp_path / "ada" / "hand_in.json", "my_course/hand_in.json")
+    hand_in(tmp_path / "eve", "hand_in.json", tried(1), predicted("sky"), name="Eve")
+    assert collect.main([str(tmp_path)]) == 0 and "2 students" in capsys.readouterr().out
+    assert [row["student"] for row in rows(tmp_path)] == ["Ada", "Eve"]

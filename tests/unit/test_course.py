@@ -25,7 +25,7 @@ def house(tmp_path, monkeypatch):
         return not any(word in ran[-1] for word in fails)
 
     def create(folder, clear, with_pip):
-        assert clear and with_pip
+        assert clear == (folder / "pyvenv.cfg").is_file() and with_pip
         course.python_in(folder).parent.mkdir(parents=True, exist_ok=True)
         course.python_in(folder).touch()
         ran.append("venv")
@@ -187,3 +187,13 @@ def test_it_imports_nothing_that_is_not_there_from_the_start():
         [sys.executable, "-I", "-S", str(ROOT / "tools" / "course.py")], capture_output=True, text=True
     )
     assert done.returncode == 2 and done.stderr.startswith("Set the course up")
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(course.venv, "create", lambda *arguments, **options: pytest.fail("it would be emptied"))
+    for name in ("notes.txt", "course"):
+        (tmp_path / name).write_text("mine") if "." in name else (tmp_path / name).mkdir()
+    for folder in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(SystemExit, match="is there already and is no environment of Python"):
+            course.make_env(folder)
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -130,6 +130,15 @@ def test_clouds_priced():
     assert is_drawn(figures.clouds_priced({(0.0, 1.0): 0.0, (2.0, 0.3): 2.7}))
 
 
+def test_clouds_are_whole_wherever_they_lie_and_however_narrow_they_are(monkeypatch):
+    monkeypatch.setattr("helpers.figures.style.claimed", lambda fig, *words: fig)
+    fig = figures.clouds_priced({(-6.0, 1.0): 18.0, (1.0, 0.001): 6.4})
+    for ax, mean, sigma in zip(fig.axes, (-6, 1), (1, 0.001)):
+        x, y = ax.lines[-1].get_data()
+        assert x[y.argmax()] == pytest.approx(mean) and y.max() == pytest.approx(1 / (sigma * (2 * np.pi) ** 0.5))
+        assert ax.get_xlim()[0] <= mean - 3 * sigma and ax.get_ylim()[1] > y.max()
+
+
 def test_bytes_against_decibels():
     images = [Image.effect_noise((64, 64), 40 + 10 * k).convert("RGB") for k in range(3)]
     jpegs = [

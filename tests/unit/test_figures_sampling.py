@@ -134,6 +134,7 @@ def test_no_interval_of_a_share_passes_its_ends_and_none_is_drawn_where_nothing_
     assert share_of([0.5] * 6) == pytest.approx((0.5, np.nan, np.nan), nan_ok=True)
     assert in_points([0, 0, 0.5, 0.5]) == "≈25 ± 46 points"
     assert in_points([0] * 7) == "no difference in 7 pictures", "no spread is no certainty"
+    assert in_points([0.5] * 3) == "≈50 points, the same in 3 pictures" and in_points([0.5]).startswith("≈50 points, ")
 
 
 def test_a_small_share_is_not_called_nothing():

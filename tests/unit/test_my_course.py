@@ -9,13 +9,14 @@ import zlib
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
 
 from helpers import my_course, runtime
 from helpers.checks.base import Sheet
-from helpers.panels import predict
+from helpers.panels import match, predict
 from helpers.panels.my_course import Kept
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,6 +256,36 @@ def test_a_prediction_is_there_after_a_restart():
     assert predict("sky", "tree").verdict("sky") == "You have not chosen. Measured: sky.", "of another question"
 
 
+def test_what_is_predicted_after_the_measurement_changes_nothing():
+    """Neither the choice that was made before it, nor what was measured."""
+
+    def written():
+        about = json.loads(next((my_course.folder() / "answers").glob("prediction-*.json")).read_text())
+        return about["chosen"], about["measured"]
+
+    question = predict("sky", "boat")
+    question.answers.value = "boat"
+    assert written() == ("boat", None)
+    assert predict("sky", "boat").verdict("sky") == "You said: boat. Measured: sky." and written() == ("boat", "sky")
+    question.answers.value = "sky"
+    assert question.line.value == "Your first answer stays: boat." and written() == ("boat", "sky")
+    assert question.verdict(np.int64(0)) == "You said: boat. Measured: sky." and written() == ("boat", "sky")
+    assert question.verdict(torch.tensor(1)) == "You said so too. Measured: boat." and written() == ("boat", "boat")
+    for wrong in ("bot", 2, 0.5):
+        with pytest.raises((ValueError, TypeError), match="The (place of the )?right answer must"):
+            question.verdict(wrong)
+
+
+def test_what_a_match_has_measured_stays_when_another_name_is_given():
+    names = match(["A", "B"], ["sound", "broken"])
+    for thing in "AB":
+        names.controls[thing].value = "sound"
+    names.verdict({"A": "sound", "B": "broken"})
+    names.controls["B"].value = "broken"
+    kept = [json.loads(path.read_text()) for path in (my_course.folder() / "answers").glob("prediction-*.json")]
+    assert {(one["chosen"], one["measured"]) for one in kept} == {("A: sound", "A: sound"), ("B: broken", "B: broken")}
+
+
 def test_a_kernel_killed_in_the_middle_leaves_all_that_was_made():
     from helpers.concepts import Concept, read_concept, save_concept
 
@@ -307,3 +338,15 @@ def test_a_damaged_name_takes_no_answer_away(sheet, written, name):
     double(right_double)
     handed = json.loads((my_course.folder() / "hand_in.json").read_text(encoding="utf-8"))
     assert handed["name"] == name and [one["right"] for one in handed["answers"]] == [True]
+
+
+def test_what_goes_wrong_with_the_download_is_said_and_an_old_file_is_packed(monkeypatch):
+    old = my_course.place("pictures", "old.png")
+    old.write_bytes(b"old")
+    os.utime(old, (0, 0))  # 1970: a zip counts from 1980
+    kept = Kept()
+    kept.hand_over()
+    assert "Save my_course.zip" in kept.line.value
+    monkeypatch.setattr(my_course, "pack", lambda: 1 / 0)
+    kept.hand_over()
+    assert kept.line.value == "<b>division by zero</b>"

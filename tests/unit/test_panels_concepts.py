@@ -1,6 +1,7 @@
 """The concept studio through its widgets' traits: with and without, one or two, vectors and LoRAs; and it leaves no trace."""
 
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,6 +60,24 @@ def studio(tiny_postcard, shelf, tmp_path, monkeypatch):
     yield studio
     assert studio.job.wait(60)
     assert state_of(tiny_postcard) == before, "something stayed behind in the model"
+
+
+def test_the_line_names_the_concepts_that_are_chosen_now(studio):
+    said = studio.line.value
+    assert said.startswith("In the prompt: ")
+    studio.controls["concept"].value = "none"
+    assert studio.line.value == ""
+    studio.controls["concept"].value = "teal"
+    assert studio.line.value == said
+    studio.line.value = "Done."
+    studio.controls["concept"].value = "none"
+    assert studio.line.value == "Done."
+
+
+def test_a_concept_may_be_called_as_a_control_is(tiny_postcard, shelf):
+    concept = Concept("<own>", torch.ones(1, tiny_postcard.text_encoder.config.hidden_size))
+    studio = ConceptStudio(tiny_postcard, {"own": concept}, concept="own", own="elsewhere")
+    assert [where for where, _ in studio.chosen(studio.settings)] == [concept, Path("elsewhere")]
 
 
 def test_a_page_shows_the_controls_as_they_stand(studio):

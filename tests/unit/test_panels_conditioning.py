@@ -11,6 +11,7 @@ from PIL import Image
 from helpers import record_attention
 from helpers.conditioning import encode_prompts, split_prompt
 from helpers.figures import attention as maps
+from helpers.figures import conditioning as figures
 from helpers.panels import conditioning as panels
 from helpers.panels.base import STILL
 from helpers.postcards import Scene, Subject, render
@@ -86,6 +87,12 @@ def test_subtraction():
     )
     moves(panel, first="green", second="red")
     assert "green minus that of red" in panel.line.value
+    moves(panel, second="green")
+    assert panel.line.value == "A and B are the same: there is no difference, and no word is near to it."
+    alike = figures.subtraction([(CARD.image, CARD.image, "red", "red", {"white": 0.0, "red": 0.0})])
+    assert "Twice red: no difference" in alike.alt and "nearest to the difference is" not in alike.alt
+    with pytest.raises(ValueError, match="values"):
+        panels.subtraction_panel(lambda a, b: a, ["red"])
 
 
 def test_places(attention, tiny_postcard):

@@ -236,6 +236,9 @@ def test_a_picture_that_cannot_be_saved_is_one_sentence(studio, my_course_folder
     my_course_folder.write_text("a file is in the way")
     studio.save.click()
     assert studio.line.value.startswith("<b>A file is where the folder of") and not studio.save.disabled
+    studio.cancel.disabled, studio.bar.value = False, 1  # as while another one is drawn
+    studio.save.click()
+    assert not studio.cancel.disabled and studio.bar.value == 1
 
 
 # While the reader types
@@ -308,7 +311,6 @@ def test_generate_still_draws_with_all_steps(live):
     until(lambda: live.history)
     live.controls["steps"].value = 3
     live.live.value = False
-    live.timer.cancel()
     draw(live)
     assert live.history[0][1] == live.settings and live.settings["steps"] == 3
 
@@ -321,6 +323,32 @@ def test_a_kept_picture_comes_back_and_nothing_is_drawn_for_it(live):
     live.load(0)
     time.sleep(0.2)
     assert len(live.history) == drawn and live.settings == live.history[0][1]
+
+
+@pytest.mark.parametrize("press", ["generate", "cancel"])
+def test_a_live_picture_that_was_due_gives_way_to_a_button(live, press):
+    """Moved a moment before the click: the timer has run out, and its thread comes later."""
+    live.live.value = True
+    live.forget()
+    late = threading.Timer(0, live.start_due)
+    live.timer = late
+    getattr(live, press).click()
+    late.run()
+    assert live.job.wait(60) and [settings["steps"] for _, settings in live.history] == (
+        [live.settings["steps"]] if press == "generate" else []
+    )
+
+
+def test_a_picture_of_another_model_says_so(live, tiny_fast):
+    """In the strip, inside the file, and when it is brought back."""
+    live.begin(tiny_fast, live.settings | {"steps": 2, "guidance": 1.0})
+    assert live.job.wait(60)
+    picture, settings = live.history[0]
+    assert settings["model"] == tiny_fast.name and f"Model: {tiny_fast.name}" in parameters(picture, settings)
+    live.load(0)
+    assert f"{tiny_fast.name} drew this one: Generate draws with {live.c.name}" in live.line.value
+    live.begin(live.c, live.settings)
+    assert live.job.wait(60) and "model" not in live.history[0][1]
 
 
 def test_what_goes_wrong_while_typing_is_said(live):

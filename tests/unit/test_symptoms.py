@@ -178,8 +178,8 @@ def test_bad_input_gets_a_sentence(tiny_postcard):
 def test_the_museum_is_a_picture():
     from helpers.figures.sampling import museum
 
-    ended = torch.tensor([1.0, 2, torch.nan, torch.nan, torch.nan])
-    sizes = [torch.ones(5), ended, torch.ones(5) / 9, torch.ones(5)]
+    ended, none = torch.tensor([1.0, 2, torch.nan, torch.nan, torch.nan]), torch.full((5,), torch.nan)
+    sizes = [torch.ones(5), ended, torch.ones(5) / 9, none]
     pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "black", "grey", "blue")]
     names = ["healthy", "NaN", "small", "healthy"]
     shown = museum(pictures, names, ["", "not finite", "", ""], sizes, torch.ones(5), "Four loops.")

@@ -12,8 +12,10 @@ def clouds_priced(clouds):
     """Gaussian clouds of one number, each beside the prior N(0, 1). Returns a Picture. clouds: {(mean, sigma): KL in nats}, a few."""
     wide, gap, top, height = (8.6 - 0.2 * (len(clouds) - 1)) / len(clouds), 0.2, TITLE + 0.3, 1.3
     fig = style.new_figure(top + height + 0.4 + NOTE)
-    low, high = -3.5, 3.5 + max(0, *(mean for mean, _ in clouds))
-    x = np.linspace(low, high, 901)
+    means = [0, *(mean for mean, _ in clouds)]
+    low, high = min(means) - 3.5, max(means) + 3.5
+    peaks = [mean + sigma * step for mean, sigma in clouds for step in np.linspace(-4, 4, 81)]  # narrow ones, too
+    x = np.sort([*np.linspace(low, high, 901), *peaks])
 
     def density(mean, sigma):
         return np.exp(-0.5 * ((x - mean) / sigma) ** 2) / (sigma * (2 * np.pi) ** 0.5)
