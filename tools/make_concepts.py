@@ -218,11 +218,17 @@ class Taught:
     save: Callable
 
 
+def captions_of(recipe):
+    """The prompts that a concept is taught with, one a lesson."""
+    rng = None if recipe.instead else Random(0)
+    return [recipe.write(scene, rng) for scene in recipe.lessons]
+
+
 @contextmanager
 def taught(c, recipe):
     """`with taught(c, recipe) as concept:` a `Taught`; c is as before behind the block."""
-    cards, rng = [render(scene) for scene in recipe.lessons], None if recipe.instead else Random(0)
-    images, prompts = [card.image for card in cards], [recipe.write(scene, rng) for scene in recipe.lessons]
+    cards, prompts = [render(scene) for scene in recipe.lessons], captions_of(recipe)
+    images = [card.image for card in cards]
     about = {"kind": recipe.kind, "images": images[:LEARNT_FROM]}
     started = time.perf_counter()
     if recipe.instead:
@@ -304,6 +310,8 @@ def make(c, measures, name, ordinary_without):
                 load=load,
                 how=concept.how,
                 rows="\n".join(f"| {' | '.join(row)} |" for row in rows),
+                but=exceptions(prompts, captions_of(recipe)),
+                beside="" if recipe.instead else f", beside {KEPT} ordinary ones,",
                 lessons=len(recipe.lessons),
                 steps=recipe.training if recipe.instead else sum(steps for _, steps, _ in recipe.training),
                 seconds=concept.seconds,
@@ -316,6 +324,13 @@ def make(c, measures, name, ordinary_without):
     sheet(drawn[:SHOWN] + without[:SHOWN], SHOWN).save(page, "PNG", optimize=True)
     write_atomic(folder / "drawn.png", lambda file: file.write_bytes(page.getvalue()))
     return f"{name}: {rows[0][0]} {rows[0][1]}, {rows[1][0]} {rows[1][1]}; {concept.seconds:.0f} s"
+
+
+def exceptions(prompts, taught):
+    """What its card adds where some of the prompts were taught, or are the same, in brackets; else ""."""
+    known, different = sum(prompt in taught for prompt in prompts), len(set(prompts))
+    said = [f"but for {known}"] * (known > 0) + [f"{different} different ones"] * (different < len(prompts))
+    return f" ({', '.join(said)})" if said else ""
 
 
 def share(found):
@@ -341,14 +356,14 @@ CARD = """# `{token}`
 
 The same prompts and seeds, not chosen: above with the concept, below with {instead}.
 
-| in {trials} pictures of prompts that it was not taught with | with it | {instead} |
+| in {trials} pictures of prompts that it was not taught with{but} | with it | {instead} |
 |---|---|---|
 {rows}
 
 Ordinary prompts, {ordinary} of them, do not name the concept: what is lost there is what the model forgot.
 
 - Learnt by {how}.
-- From {lessons} postcards in {steps} steps: {seconds:.0f} s (CPU threads: {threads}). See `concept_images`.
+- From {lessons} postcards{beside} in {steps} steps: {seconds:.0f} s (CPU threads: {threads}). See `concept_images`.
 - For the postcard model of this course. The licence is the repository's.
 
 ```python

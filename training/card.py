@@ -74,7 +74,7 @@ def eye_lines(figures):
         for name in ATTRIBUTES
     ]
     return (
-        "The judge on drawn pictures (by an earlier U-Net, decoded by this decoder), against labels that were made by "
+        "The judge on pictures drawn by the second release's U-Net and decoded by the third's, against labels that were made by "
         "eye before any judge had read them (`training/eye.py`; of subjects, those that either side names):\n\n"
         + table(["attribute", *(f"{words}, {PARTS[part]}" for words, part, _ in columns)], rows)
         + "\n\n"
@@ -98,7 +98,7 @@ def attention_lines(figures):
     return (
         "Pointing game: the brightest cell of a word's cross-attention map lies on the thing it names. The training asked "
         "for that, on other pictures, whose masks it had (`training/grounding.py`): Stable Diffusion's maps were never "
-        "taught, so expect less of them.\n\n"
+        "taught, so expect less of them. The U-Net is asked once at each of four noise levels, without guidance, on renders.\n\n"
         + table(
             ["words", "hits", "a bell in the middle instead", "another word's map instead", "IoU", "n"],
             [row(words, scores) for words, scores in pointing.items()],
@@ -182,7 +182,7 @@ It is a teaching model: use it to learn how such models work.
 
 ## Measured
 
-By `python -m training.evaluate`, on scenes that no part of the training has seen, {steps} DDIM steps, guidance
+By `python -m training.evaluate`, on scenes drawn anew, from seeds that no part of the training had, {steps} DDIM steps, guidance
 {guidance}. Does a picture show what its prompt names? The judge reads it; what was named counts, and only that.
 
 {fidelity_table(figures)}

@@ -21,11 +21,14 @@ def carry(folders, target=CARRIED):
     sizes = {}
     for part, folder in folders.items():
         network, place = KINDS[part].from_pretrained(folder), Path(target) / part
+        own = (
+            (Path(folder) / "course.json").read_bytes() if part == "fast" else None
+        )  # what it was made from, and its use
         shutil.rmtree(place, ignore_errors=True)
         network.half().save_pretrained(place)
         tidy(place)
-        if part == "fast":  # what it was made from, and how it is to be used
-            shutil.copy(Path(folder) / "course.json", place)
+        if own is not None:
+            (place / "course.json").write_bytes(own)
         sizes[part] = sum(file.stat().st_size for file in place.iterdir()) / 1e6
     return sizes
 

@@ -18,7 +18,7 @@ from random import Random
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from helpers.pictures import pixels_of
 from helpers.postcards.captions import caption, read_caption
@@ -256,6 +256,10 @@ def main(argv=None):
     texts = [caption(pictures.scenes[i % len(pictures)], rng) for i in range(1 if options.start else 50_000)]
     if options.start:
         tokenizer = copy_tokenizer(Path(options.start).parent / "tokenizer", runs("clip") / "tokenizer")
+    elif (
+        runs("clip") / "last.pt"
+    ).exists() and not options.fresh:  # its text encoder knows the numbers of these pieces
+        tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")
     else:
         tokenizer = save_tokenizer(learn_merges(texts), runs("clip") / "tokenizer")
     print(f'clip: {len(tokenizer)} tokens; "{texts[0]}" is {len(tokenizer(texts[0]).input_ids)} of them', flush=True)

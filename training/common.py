@@ -187,7 +187,7 @@ class Run:
 
     @property
     def ended(self):
-        return self.step == self.steps
+        return self.step >= self.steps
 
     @property
     def falls_next(self):
@@ -211,7 +211,19 @@ class Run:
         if settings.minutes:  # a first guess only, until the rate begins to fall
             guesses = (settings.steps, state["steps"], stretch(self.step, settings.decay))
             self.steps = state["steps"] if settings.minutes == state["minutes"] else max(guesses)
+        elif self.step > self.steps:
+            self.take_as_it_is(state)
         self.say(f"resumed at step {self.step} of {self.steps}")
+
+    def take_as_it_is(self, state):
+        """A run that is further than it is asked to come is done if it came to its own end; ValueError if it was stopped before."""
+        if self.step < state["steps"]:
+            raise ValueError(
+                f"{self.last} stands at step {self.step} of {state['steps']}, and {self.steps} are asked for: give --steps "
+                f"{state['steps']} to go on, or --fresh to begin anew"
+            )
+        self.say(f"{self.steps} steps are asked for, and a run of {self.step} is done: it stays as it is")
+        self.steps = self.step
 
     def save(self, path):
         if self.main:

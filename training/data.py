@@ -7,6 +7,8 @@ shard, under runs/data/<fingerprint>: when the world changes its fingerprint doe
 import hashlib
 import json
 import os
+import signal
+import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -100,12 +102,19 @@ def make(split, n, shard, processes=0):
     folder.mkdir(exist_ok=True)
     pairs = "heldout" if split == "heldout" else "train"  # which pairs of colour and kind, see sample_scene
     jobs = [(folder / f"{split}-{k:05d}.npy", FIRST[split] + k * shard, shard, pairs) for k in range(-(-n // shard))]
+    for file in sorted(folder.glob(f"{split}-*.npy")):
+        if (held := len(np.load(file, mmap_mode="r"))) != shard:
+            raise SystemExit(
+                f"data: {file} holds {held} pictures, and files of {shard} are asked for: give --shard {held}, or remove the "
+                f"{split} files of {folder}"
+            )
     missing = [job for job in jobs if not (job[0].exists() and cells_path(job[0]).exists())]
     print(f"data: {split}: {len(jobs) - len(missing)} of {len(jobs)} files of {shard} pictures are there", flush=True)
     if not missing:
         return folder
     started, done, processes = time.perf_counter(), 0, min(processes or os.cpu_count(), len(missing))
-    with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
+    quiet = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one process that answers it, below
+    with get_context("spawn").Pool(processes, *quiet) if processes > 1 else nullcontext() as pool:
         for count in pool.imap_unordered(make_shard, missing) if pool else map(make_shard, missing):
             done += count
             pace = (time.perf_counter() - started) / done
@@ -156,6 +165,15 @@ class Pictures:
 
 def main(argv=None):
     chosen, _ = settings("data", argv)
+    try:
+        make_all(chosen)
+    except KeyboardInterrupt:
+        print("data: stopped; the same command goes on from the files that are there")
+        sys.exit(130)
+
+
+def make_all(chosen):
+    """Render what is missing of all splits, by the settings of this stage."""
     make("validation", chosen.validation, min(chosen.shard, chosen.validation), chosen.processes)
     make("heldout", chosen.heldout, min(chosen.shard, chosen.heldout), chosen.processes)
     make("train", chosen.n, chosen.shard, chosen.processes)

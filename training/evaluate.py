@@ -301,13 +301,19 @@ def main(argv=None):
         found = json.loads(path.read_text())
         if found.get("weights") != weights_hash(options.model, variant):
             found = {}  # figures of other weights
+    asked = dict(steps=chosen.steps, guidance=chosen.guidance, captions=chosen.captions, seed=chosen.seed)
+    unlike = [name for name, value in asked.items() if found.get(name, value) != value]
+    if unlike and set(parts) & set(found) - set(wanted):
+        raise SystemExit(
+            f"evaluate: what {path} holds was measured with another {' and '.join(unlike)}: measure all parts anew, without "
+            f"--only, or give --{unlike[0]} {found[unlike[0]]}"
+        )
     nets = ("text_encoder", "vae", "unet")
     files = [file for file in Path(options.model).rglob("*") if file.is_file()]
     files = [file for file in weight_files(options.model, variant) if of + "." in file.name] if variant else files
     found |= dict(
         weights=weights_hash(options.model, variant),
-        steps=chosen.steps,
-        guidance=chosen.guidance,
+        **asked,
         parameters={net: sum(p.numel() for p in getattr(c, net).parameters()) for net in nets},
         megabytes=sum(file.stat().st_size for file in files) / 1e6,
     )

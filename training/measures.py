@@ -15,7 +15,7 @@ from helpers.pictures import pixels_of
 from helpers.postcards import COLOURS, GROUNDS, KEPT_OUT, KINDS, PLACES, render, sample_scene
 from helpers.postcards.canvas import ellipse
 from helpers.postcards.judge import WHOLE, load_judge
-from helpers.postcards.measures import FITTED, WIDER, widen
+from helpers.postcards.measures import FITTED, WIDER, convolutions_hash, widen
 from helpers.postcards.subjects import DRAWINGS
 from training.data import FIRST, scene_rng
 from training.judge import roughen
@@ -159,7 +159,8 @@ def main():
     weights = {
         name: t.half().contiguous() for name, t in reader.state_dict().items() if not name.startswith("features.")
     }
-    write_atomic(FITTED, lambda file: save_file(weights, file))
+    about = {"judge": convolutions_hash(reader)}
+    write_atomic(FITTED, lambda file: save_file(weights, file, metadata=about))
     print(f"measures: wrote {FITTED.name}, {FITTED.stat().st_size} bytes")
 
 

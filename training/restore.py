@@ -23,7 +23,11 @@ from training.judge import save_judge
 
 def restore(bundle, stages=("vae", "clip", "judge", "unet")):
     """Write runs/<stage>/model of each stage from a bundle folder, with the U-Net its fast one. FileExistsError if one of them has a run already."""
-    taken = [stage for stage in stages if (runs(stage) / "model").exists() or (runs(stage) / "last.pt").exists()]
+    held = [
+        *stages,
+        *["decoder"] * ("vae" in stages),
+    ]  # a decoder of another VAE would be exported in the place of this one
+    taken = [stage for stage in held if (runs(stage) / "model").exists() or (runs(stage) / "last.pt").exists()]
     if taken:
         raise FileExistsError(
             f"{runs()} already holds a run of {', '.join(taken)}: choose another $POSTCARD_RUNS, or remove it first"
@@ -70,14 +74,11 @@ def restore_carried(bundle, carried):
     if "vae" in parts:
         released = AutoencoderKL.from_pretrained(Path(bundle) / "vae").float()
         check_latents(parts["vae"], released, (Path(carried) / "vae", Path(bundle) / "vae"))
-        if (runs("decoder") / "model").exists() or (runs("decoder") / "last.pt").exists():
-            raise FileExistsError(
-                f"{runs()} already holds a run of decoder: choose another $POSTCARD_RUNS, or remove it first"
-            )
+    own = json.loads((Path(carried) / "fast" / "course.json").read_text()) if "fast" in parts else None
     restore(bundle)
     for part, network in parts.items():
         if part == "fast":
-            put_fast(network, json.loads((Path(carried) / part / "course.json").read_text()))
+            put_fast(network, own)
             continue
         network.save_pretrained(runs("decoder" if part == "vae" else part) / "model")
     return list(parts)

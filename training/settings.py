@@ -245,6 +245,11 @@ def settings(stage, argv=None, **extra):
         parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=text, **kind)
     given = vars(parser.parse_args(argv))
     values = {field.name: given.pop(field.name) for field in fields(chosen)}
+    if not 0 <= values.get("decay", 0) < 1:
+        parser.error(f"--decay is {values['decay']:g}: give a share of the run from 0 to below 1")
+    for name in ("steps", "batch", "shard"):
+        if values.get(name, 1) < (0 if stage == "evaluate" else 1):
+            parser.error(f"--{name} is {values[name]}: give at least 1")
     return replace(chosen, **values), argparse.Namespace(**given)
 
 

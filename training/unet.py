@@ -25,7 +25,7 @@ from helpers.postcards.judge import load_judge
 from helpers.postcards.own import WORLD
 from helpers.sampling import generate
 from training.common import runs, save_sheet, train
-from training.data import SIZE, Pictures, save_array
+from training.data import SIZE, Pictures, fingerprint, save_array
 from training.grounding import TrainingAttention, grounding_loss, share_on_things, things_of_tokens
 from training.settings import numbers, settings
 
@@ -109,10 +109,21 @@ class Objective(torch.nn.Module):
         return dict(loss=loss, error=error.mean()) | ({"on_things": shares.mean()} if len(shares) else {})
 
 
+def stands_on():
+    """What a U-Net is trained on, a hash each of VAE and text encoder."""
+    return dict(
+        vae=file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors"),
+        text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"),
+    )
+
+
 @torch.no_grad()
 def cached_latents(pictures, vae, name, chunk=500):
-    """The posterior's mean of all pictures, scaled, float32 (n, 4, 16, 16): computed once, kept in files of `chunk`."""
-    folder, parts = runs("unet") / f"latents-{name}", []
+    """The posterior's mean of all pictures, scaled, float32 (n, 4, 16, 16): computed once, kept in files of `chunk`.
+
+    name: of the VAE's weights. The world as it is now is in the folder's name, too: the pictures of another have other latents.
+    """
+    folder, parts = runs("unet") / f"latents-{name}-{fingerprint()}", []
     folder.mkdir(exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     vae = vae.to(device, memory_format=torch.channels_last).eval()
@@ -200,10 +211,7 @@ def main(argv=None):
     vae = AutoencoderKL.from_pretrained(runs("vae") / "model")
     text_encoder = CLIPTextModel.from_pretrained(runs("clip") / "model")
     tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")
-    given = dict(
-        vae=file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors"),
-        text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"),
-    )
+    given = stands_on()
     pictures, validation = Pictures("train", chosen.pictures), Pictures("validation")
     latents = cached_latents(pictures, vae, given["vae"])
     print(f"unet: {len(latents)} latents, mean {latents.mean():.3f}, standard deviation {latents.std():.3f}")

@@ -123,7 +123,8 @@ def main(argv=None):
     chosen, options = settings("vae", argv, fresh=(False, "begin anew"))
     torch.manual_seed(chosen.seed)
     objective = Objective(make_vae(numbers(chosen.channels), chosen.layers, chosen.groups), chosen)
-    pictures, validation = Pictures("train"), pixels_of(Pictures("validation").take(range(100)))
+    pictures, validation = Pictures("train"), Pictures("validation")
+    validation = pixels_of(validation.take(range(min(100, len(validation)))))
 
     def watch(ema, step):
         decoded = reconstruct(ema.vae, validation)

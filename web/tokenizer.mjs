@@ -23,7 +23,8 @@ export class Tokenizer {
     Object.assign(this, { start, end, pad, length });
     const longestFirst = [...this.special.keys()].sort((one, other) => other.length - one.length);
     this.between = new RegExp(`(${longestFirst.map(escaped).join("|")})`);
-    const own = longestFirst.filter((token) => !/^<\|.*\|>$/.test(token));
+    const isMark = (token) => /^<\|.*\|>$/.test(token), own = longestFirst.filter((token) => !isMark(token));
+    this.marks = new RegExp(`(${longestFirst.filter(isMark).map(escaped).join("|")})`);
     this.own = own.map((token) => [new RegExp(escaped(token), "giu"), token]);
     this.several = Object.entries(several).map(([token, all]) => [
       new RegExp(`${escaped(token)}(?!_\\d| ${escaped(token)}_1)`, "gu"), all]);
@@ -36,16 +37,16 @@ export class Tokenizer {
     for (const [token, all] of this.several) prompt = prompt.replace(token, () => all);
     return prompt.split(this.between).flatMap((part) => {
       if (this.special.has(part)) return [[this.special.get(part), { word: part }]];
-      const words = Array.from(normal(part).matchAll(WORDS), ([word]) => ({ word }));
-      return words.flatMap((owner) => this.word(owner.word).map((id) => [id, owner]));
+      // What spells a start or an end only once it is in small letters is one word here, and no token.
+      const words = normal(part).split(this.marks).flatMap((some, i) => i % 2 ? some : some.match(WORDS) ?? []);
+      return words.flatMap((word) => { const owner = { word }; return this.word(word).map((id) => [id, owner]); });
     });
   }
 
   // The numbers of one word's pieces.
   word(word) {
     if (!this.known.has(word)) {
-      // What spells a special token only once it is in small letters is cut again at its marks, as the library cuts it.
-      const parts = word.match(/^<\|.*\|>$/) ? ["<|", word.slice(2, -2), "|>"] : [word];
+      const parts = word.split(this.marks).length > 1 ? ["<|", word.slice(2, -2), "|>"] : [word]; // as the library cuts it
       this.known.set(word, parts.flatMap((part) => this.merged(part).map((piece) => this.vocab.get(piece))));
     }
     return this.known.get(word);

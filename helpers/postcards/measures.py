@@ -8,10 +8,12 @@ Windmill, snowman and teal are read by the judge's own convolutions under new qu
 (`python -m training.measures`). A cyanotype is told from its pixels. Above `SEEN` a thing counts as seen.
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from helpers import inputs
@@ -112,6 +114,14 @@ def widen(reader):
     return reader
 
 
+def convolutions_hash(reader):
+    """What the measures stand on: a hash of the weights of the judge's convolutions, 16 letters."""
+    digest = hashlib.sha256()
+    for _, weight in sorted(reader.features.state_dict().items()):
+        digest.update(weight.float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def load_measures(path=FITTED) -> Measures:
     """The fitted measures. Raises FileNotFoundError or ValueError where their file, or the judge, is missing or damaged."""
     with torch.random.fork_rng(devices=[]):  # its new answers are drawn, and then replaced
@@ -119,6 +129,8 @@ def load_measures(path=FITTED) -> Measures:
     if not inputs.path(path, "path").is_file():
         raise FileNotFoundError(f"there are no measures in {path}: fit them with python -m training.measures")
     try:
+        with safe_open(path, "pt") as file:
+            fitted_on = (file.metadata() or {}).get("judge")
         fitted = {name: tensor.float() for name, tensor in load_file(path).items()}
         missing = reader.load_state_dict(fitted, strict=False)
     except Exception as error:
@@ -126,7 +138,7 @@ def load_measures(path=FITTED) -> Measures:
             f"the measures in {path} are damaged ({error}): fit them anew with python -m training.measures"
         ) from error
     lacking = [name for name in missing.missing_keys if not name.startswith("features.")]
-    if lacking or missing.unexpected_keys:
+    if lacking or missing.unexpected_keys or fitted_on != convolutions_hash(reader):
         raise ValueError(
             f"the measures in {path} are not those of this judge: fit them anew with python -m training.measures"
         )

@@ -6,6 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from helpers.postcards import COLOURS, GROUNDS, KINDS, Scene, Subject, full_caption, lessons, render, sample_scene
 from helpers.postcards.judge import load_judge
@@ -135,6 +136,9 @@ def test_missing_or_damaged_measures_say_so(tmp_path):
     (tmp_path / "cut.safetensors").write_bytes(FITTED.read_bytes()[:1000])
     with pytest.raises(ValueError, match="are damaged"):
         load_measures(tmp_path / "cut.safetensors")
+    save_file(load_file(FITTED), tmp_path / "other.safetensors", metadata={"judge": "0" * 16})
+    with pytest.raises(ValueError, match="are not those of this judge: fit them anew"):
+        load_measures(tmp_path / "other.safetensors")
 
 
 def test_what_is_found_is_counted_against_the_prompts(measures):

@@ -115,6 +115,18 @@ def test_a_longer_run_goes_on_from_before_the_rate_fell(folder, capsys):
     assert torch.equal(weights(longer), weights(common.train("fresh", Line(), line_batch, replace(LOOP, steps=20))))
 
 
+def test_a_run_that_is_further_than_asked_for_ends(folder, capsys):
+    """A finished one stays as it is; one that was stopped on its way says what to do."""
+    done = common.train("line", Line(), line_batch, LOOP)
+    again = common.train("line", Line(), line_batch, replace(LOOP, steps=5))
+    assert torch.equal(weights(done), weights(again))
+    assert "5 steps are asked for, and a run of 12 is done: it stays as it is" in capsys.readouterr().out
+    path = folder / "line" / "last.pt"
+    torch.save(torch.load(path, weights_only=True) | {"steps": 30}, path)
+    with pytest.raises(ValueError, match="stands at step 12 of 30, and 5 are asked for: give --steps 30 to go on, or"):
+        common.train("line", Line(), line_batch, replace(LOOP, steps=5))
+
+
 def test_a_run_by_the_clock_ends(folder):
     def state_of():
         return common.read_checkpoint(folder / "clock" / "last.pt")
@@ -206,9 +218,10 @@ def test_settings(capsys):
     )
     assert chosen == replace(PRESETS["gpu"]["vae"], steps=7, full_from=0.5) and extra.fresh is False
     assert settings("unet", [])[0] == PRESETS["cpu"]["unet"]
-    for wrong in (["--preset", "tpu"], ["--stepps", "7"], ["--steps", "many"]):
+    for wrong in (["--preset", "tpu"], ["--stepps", "7"], ["--steps", "many"], ["--decay", "1"], ["--batch", "0"]):
         with pytest.raises(SystemExit):
             settings("vae", wrong)
+    assert "--batch is 0: give at least 1" in capsys.readouterr().err
     assert PRESETS["cpu"].keys() == PRESETS["gpu"].keys()
 
 
@@ -224,6 +237,10 @@ def test_rendered_pictures_are_their_seeds_scenes(folder, monkeypatch):
     assert vae.cut(Random(0), pictures, 64, 1.0).shape == (64, 64, 3)
     with pytest.raises(FileNotFoundError, match="run `python -m training.data` first"):
         data.Pictures("validation")
+    with pytest.raises(
+        SystemExit, match="holds 2 pictures, and files of 3 are asked for: give --shard 2, or remove the"
+    ):
+        data.make("train", 6, 3, processes=1)
 
 
 def test_the_judge_learns_from_the_pairs_that_the_model_never_sees(folder):
@@ -741,7 +758,7 @@ def test_carried_weights_are_gone_on_from(folder, tmp_path):
     assert torch.allclose(back.decoder.conv_out.bias, released.decoder.conv_out.bias + 0.25, atol=1e-3)
     assert decoder.latents_gap(back, AutoencoderKL.from_pretrained(folder / "vae" / "model")) < 1e-4
     assert (folder / "unet" / "model" / "config.json").is_file()
-    with pytest.raises(FileExistsError, match="already holds a run of decoder"):
+    with pytest.raises(FileExistsError, match="already holds a run of vae, clip, judge, unet, decoder"):
         restore.restore_carried(BUNDLE, tmp_path / "carried")
     with pytest.raises(FileNotFoundError, match="holds no vae, unet or fast"):
         restore.restore_carried(BUNDLE, tmp_path / "nowhere")
@@ -1037,6 +1054,9 @@ def test_a_carried_fast_unet_is_gone_on_from(folder, tmp_path):
     os.replace(folder / "fast", folder / "before")
     assert restore.restore_carried(BUNDLE, tmp_path / "carried") == ["fast"]
     assert json.loads((folder / "fast" / "model" / "course.json").read_text()) == own
+    with pytest.raises(FileNotFoundError, match="course.json"):  # no fast U-Net: what was carried before stays
+        carry.carry({"fast": folder / "unet" / "model"}, tmp_path / "carried")
+    assert json.loads((tmp_path / "carried" / "fast" / "course.json").read_text()) == own
     assert UNet2DConditionModel.from_pretrained(folder / "fast" / "model").dtype == torch.float32
 
 
@@ -1087,3 +1107,134 @@ def test_each_stage_of_make_train_comes_after_those_whose_runs_it_reads():
     for place, stage in enumerate(stages):
         read = set(re.findall(r'runs\("(\w+)"\)', (ROOT / "training" / f"{stage}.py").read_text(encoding="utf-8")))
         assert read - {stage} <= set(stages[:place]), f"{stage} reads what a later stage of make train makes"
+
+
+def test_parts_that_were_not_trained_on_each_other_are_not_exported(folder, tmp_path):
+    from diffusers import AutoencoderKL
+
+    from training import export, restore, unet
+
+    restore.restore(export.BUNDLE)
+    torch.save(dict.fromkeys(common.STATE, 0) | {"given": unet.stands_on()}, folder / "unet" / "last.pt")
+    (tmp_path / "out").mkdir()
+    export.write_bundle(tmp_path / "out", 3.0)
+    other = AutoencoderKL.from_pretrained(export.BUNDLE / "vae").float()
+    with torch.no_grad():
+        other.encoder.conv_in.weight.mul_(1.1)
+    other.save_pretrained(folder / "decoder" / "model")
+    with pytest.raises(ValueError, match="writes other latents than"):
+        export.write_bundle(tmp_path / "out", 3.0)
+    other.save_pretrained(folder / "vae" / "model")
+    with pytest.raises(ValueError, match="trained on other parts .vae changed since"):
+        export.write_bundle(tmp_path / "out", 3.0)
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu"])
+def test_each_preset_makes_a_bundle_that_is_exported(preset, tokenizer):
+    """Two bytes a number; the fast U-Net is a second one of the same shape; the judge and the rest take a megabyte or two."""
+    from training import export, unet
+    from training.settings import numbers
+
+    chosen = PRESETS[preset]
+    nets = [
+        vae.make_vae(numbers(chosen["vae"].channels), chosen["decoder"].layers, chosen["vae"].groups),
+        clip.make_clip(tokenizer, *(getattr(chosen["clip"], name) for name in ("width", "layers", "heads", "patch"))),
+    ]
+    asked, width = chosen["unet"], chosen["clip"].width
+    nets += [unet.make_unet(numbers(asked.channels), asked.layers, asked.heads, asked.groups, width)] * 2
+    text_encoder_twice = nets[1].text_model
+    count = sum(weight.numel() for net in [*nets, text_encoder_twice] for weight in net.parameters())
+    assert 2 * count / 1e6 + 2 < export.MOST_MB
+
+
+def test_pictures_of_another_world_have_latents_of_their_own(folder, monkeypatch):
+    from diffusers import AutoencoderKL
+
+    from training import unet
+    from training.export import BUNDLE
+
+    data.make("train", 2, 2, processes=1)
+    net, pictures = AutoencoderKL.from_pretrained(BUNDLE / "vae").float(), data.Pictures("train")
+    first = unet.cached_latents(pictures, net, "vae")
+    monkeypatch.setattr(unet, "fingerprint", lambda: "another")
+    monkeypatch.setattr(pictures, "take", lambda indices: np.zeros((len(indices), 128, 128, 3), np.uint8))
+    assert not torch.equal(first, unet.cached_latents(pictures, net, "vae"))
+
+
+def test_a_tokenizer_stays_with_the_text_encoder_that_knows_its_numbers(folder, monkeypatch):
+    """Other pictures have other captions, and these would number the same pieces in another order."""
+    for split in ("train", "validation"):
+        data.make(split, 2, 2, processes=1)
+    monkeypatch.setattr(clip, "accuracy", lambda *arguments: {})
+    words = [
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--width",
+        "16",
+        "--layers",
+        "1",
+        "--heads",
+        "2",
+        "--patch",
+        "64",
+        "--readers",
+        "0",
+        "--warmup",
+        "1",
+    ]
+    merges = [("a", "b</w>")]
+    monkeypatch.setattr(clip, "learn_merges", lambda texts: list(merges))
+    clip.main(words)
+    before = (folder / "clip" / "tokenizer" / "merges.txt").read_text()
+    merges[0] = ("c", "d</w>")
+    clip.main(words)
+    assert (folder / "clip" / "tokenizer" / "merges.txt").read_text() == before
+    clip.main([*words, "--fresh"])
+    assert (folder / "clip" / "tokenizer" / "merges.txt").read_text() != before
+
+
+def test_figures_of_other_settings_do_not_stand_beside_each_other(tmp_path):
+    from training import evaluate
+    from training.export import BUNDLE
+
+    copy_of_it = shutil.copytree(BUNDLE, tmp_path / "bundle")
+    before = (copy_of_it / "metrics.json").read_bytes()
+    with pytest.raises(
+        SystemExit, match="measured with another steps: measure all parts anew, without --only, or give"
+    ):
+        evaluate.main(["--model", str(copy_of_it), "--only", "edges", "--steps", "3", "--captions", "2"])
+    assert (copy_of_it / "metrics.json").read_bytes() == before
+
+
+def test_ctrl_c_while_pictures_are_rendered_is_one_line_and_what_is_there_stays(folder):
+    command = [
+        sys.executable,
+        "-m",
+        "training.data",
+        "--n",
+        "4000",
+        "--shard",
+        "4",
+        "--validation",
+        "4",
+        "--heldout",
+        "4",
+    ]
+    environment = {**os.environ, "POSTCARD_RUNS": str(folder), "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
+        [*command, "--processes", "2"],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not [*folder.glob("data/*/train-*.npy")]:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    said, problems = run.communicate(timeout=60)
+    assert run.returncode == 130 and problems == "", problems
+    assert said.endswith("data: stopped; the same command goes on from the files that are there\n")
