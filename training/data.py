@@ -113,8 +113,14 @@ def make(split, n, shard, processes=0):
     if not missing:
         return folder
     started, done, processes = time.perf_counter(), 0, min(processes or os.cpu_count(), len(missing))
-    quiet = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one process that answers it, below
-    with get_context("spawn").Pool(processes, *quiet) if processes > 1 else nullcontext() as pool:
+    before = signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the processes made now take it over: this one answers Ctrl-C
+    try:
+        pool = get_context("spawn").Pool(processes) if processes > 1 else nullcontext()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pool as pool:
         for count in pool.imap_unordered(make_shard, missing) if pool else map(make_shard, missing):
             done += count
             pace = (time.perf_counter() - started) / done

@@ -191,7 +191,7 @@ RIGHT = {
 
 WRONG = {
     "train_step": [
-        (step(noise=lambda x_0: torch.randn_like(x_0).sign()), "the noise is not normal: torch.randn_like draws it"),
+        (step(noise=lambda x_0: torch.randn_like(x_0).sign()), "the noise is not normal"),
         (step(noise=lambda x_0: (torch.rand_like(x_0) - 0.5) * 12**0.5), "the noise is not normal"),
         (never_asks, "never asked"),
         (step(clean=True), "gets the clean points"),

@@ -238,17 +238,16 @@ def test_a_concept_that_does_not_fit_leaves_the_old_one(tmp_path):
 
 
 def test_the_studio_says_that_the_disk_is_full(my_course_folder, monkeypatch):
-    said, pictures = [], my_course_folder / "pictures"
+    pictures = my_course_folder / "pictures"
     studio = SimpleNamespace(
         shown=(Image.new("RGB", (8, 8)), {"prompt": "a boat", "seed": 3}),
         line=SimpleNamespace(value=""),
-        show_problem=said.append,
         save_as=lambda *shown: Studio.save_as(studio, *shown),
     )
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         Studio.save_shown(studio)
-    assert "The disk is full" in str(said[0]) and not list(pictures.glob("*"))
+    assert "The disk is full" in studio.line.value and not list(pictures.glob("*"))
     Studio.save_shown(studio)
     with Image.open(pictures / "a boat seed 3.png") as saved:
         assert studio.line.value == "Saved as my_course/pictures/a boat seed 3.png, settings inside."
