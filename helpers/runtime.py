@@ -113,20 +113,17 @@ def threads():
 @contextlib.contextmanager
 def _one_thread():
     """Works that overlap, such as two generators in turn, end in any order: the last one puts back what the first one found."""
-    if not _works:
-        _threads_before.append(torch.get_num_threads())
-    work = object()
-    _works.add(work)
+    _found.append(torch.get_num_threads())
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        _works.discard(work)
-        if not _works:
-            torch.set_num_threads(_threads_before.pop())
+        found = _found.pop()
+        if not _found:
+            torch.set_num_threads(found)
 
 
-_works, _threads_before = set(), []  # those under way on one thread
+_found = []  # how many threads each work that is under way found; the first one's number is the last to go
 
 
 def one_thread(work):

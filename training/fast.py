@@ -31,7 +31,7 @@ from training.data import Pictures
 from training.export import BUNDLE
 from training.grounding import TrainingAttention
 from training.settings import settings
-from training.unet import PROMPTS, cached_latents, file_hash, make_scheduler, shipped_hash
+from training.unet import PROMPTS, cached_latents, make_scheduler, shipped_hash, stands_on
 from training.unet import Batches as UnetBatches
 from training.vae import psnr
 
@@ -167,17 +167,17 @@ def main(argv=None):
     tokenizer = CLIPTokenizer.from_pretrained(runs("clip") / "tokenizer")
     teacher = UNet2DConditionModel.from_pretrained(options.teacher).float()
     student = UNet2DConditionModel.from_pretrained(options.start or options.teacher).float()
-    vae_hash = file_hash(runs("vae") / "model" / "diffusion_pytorch_model.safetensors")
+    parts = stands_on()
     given = dict(
         unet=shipped_hash(teacher),
         calls=chosen.calls,
         guidance=chosen.guidance,
-        text_encoder=file_hash(runs("clip") / "model" / "model.safetensors"),
+        text_encoder=parts["text_encoder"],
     )
     with PartialState().main_process_first():
         make_room(given)
     pictures, validation = Pictures("train", chosen.pictures), Pictures("validation")
-    latents = cached_latents(pictures, vae, vae_hash)
+    latents = cached_latents(pictures, vae, parts["vae"])
     no_words = tokenizer("", padding="max_length", return_tensors="pt").input_ids
     objective = Objective(student, teacher, text_encoder, no_words, chosen)
 

@@ -23,10 +23,8 @@ from training.judge import save_judge
 
 def restore(bundle, stages=("vae", "clip", "judge", "unet")):
     """Write runs/<stage>/model of each stage from a bundle folder, with the U-Net its fast one. FileExistsError if one of them has a run already."""
-    held = [
-        *stages,
-        *["decoder"] * ("vae" in stages),
-    ]  # a decoder of another VAE would be exported in the place of this one
+    # a decoder of another VAE would be exported in the place of this one
+    held = (*stages, "decoder") if "vae" in stages else stages
     taken = [stage for stage in held if (runs(stage) / "model").exists() or (runs(stage) / "last.pt").exists()]
     if taken:
         raise FileExistsError(

@@ -105,7 +105,6 @@ class Lora:
     @whole
     def __init__(self, unet, layers, text=None):
         self.unet, self.text, self.layers, self._kept = unet, text, layers, {}
-        self.removed = False
         for name, layer in layers.items():
             _put(*self._place(name), layer)
 
@@ -140,9 +139,17 @@ class Lora:
     def merged(self):
         return bool(self._kept)
 
+    @property
+    def inside(self):
+        """Whether its layers stand in the networks: not after `remove`."""
+        modules = {
+            id(module) for network in (self.unet, self.text) if network is not None for module in network.modules()
+        }
+        return any(id(layer) in modules for layer in self.layers.values())
+
     def _check_inside(self):
         """RuntimeError after `remove`: its layers stand nowhere, and to merge it would change what is there without it."""
-        if self.removed:
+        if not self.inside:
             raise RuntimeError("This LoRA was taken out of its U-Net: put it in anew, by load_lora or add_lora.")
 
     def changes(self):
@@ -193,7 +200,6 @@ class Lora:
             self.unmerge()
         for name, layer in self.layers.items():
             _take(*self._place(name), layer)
-        self.removed = True
 
     @whole
     def __enter__(self):

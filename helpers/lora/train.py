@@ -98,8 +98,7 @@ def train_lora(
 
 def _check_in_use(lora):
     """ValueError unless the LoRA's layers are in its U-Net and count as they are trained to."""
-    inside = set(map(id, lora.unet.modules()))
-    if not any(id(layer) in inside for layer in lora.layers.values()):
+    if not lora.inside:
         raise ValueError("This LoRA was taken out of its U-Net: put a new one in with add_lora(c.unet).")
     if lora.merged or lora.strength != 1:
         raise ValueError("A LoRA is trained at strength 1 and not merged: call unmerge(), and set its strength to 1.")

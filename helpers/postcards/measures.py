@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 from helpers import inputs
 from helpers.postcards.canvas import BLUES
@@ -131,7 +130,8 @@ def load_measures(path=FITTED) -> Measures:
     try:
         with safe_open(path, "pt") as file:
             fitted_on = (file.metadata() or {}).get("judge")
-        fitted = {name: tensor.float() for name, tensor in load_file(path).items()}
+            names = file.keys()
+            fitted = {name: file.get_tensor(name).float() for name in names}
         missing = reader.load_state_dict(fitted, strict=False)
     except Exception as error:
         raise ValueError(
